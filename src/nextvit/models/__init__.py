@@ -1,0 +1,1 @@
+"""The network: its configuration, its parts, its deployment form, its checkpoints, its cost."""

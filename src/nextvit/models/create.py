@@ -1,0 +1,57 @@
+"""One call from a name to a model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from nextvit.errors import InputError, did_you_mean
+from nextvit.models.backbone import NextViT
+from nextvit.models.classification import Classifier
+from nextvit.models.config import VARIANTS, NextViTConfig
+from nextvit.models.published import TAGS, download
+from nextvit.models.weights import load_weights
+
+
+def create_model(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    drop_path: float | None = None,
+    features_only: bool = False,
+) -> nn.Module:
+    """A classifier (N, in_chans, H, W) -> (N, num_classes), or with `features_only` a backbone -> four feature maps.
+
+    Args:
+        name: one of `nextvit.models.config.VARIANTS`, as in timm.
+        weights: None, a published tag such as "bd_ssld_6m_in1k" (downloaded on first use), or a checkpoint file.
+        num_classes: outputs of the head; differing from the checkpoint's, the head starts fresh.
+        in_chans: channels of the input image.
+        drop_path: stochastic depth of the last block; None: the variant's own.
+        features_only: leave out the last norm and the head.
+    """
+    config = replace(variant(name), in_chans=in_chans)
+    if drop_path is not None:
+        config = replace(config, drop_path=drop_path)
+    model = NextViT(config) if features_only else Classifier(config, num_classes=num_classes)
+    if weights is not None:
+        load_weights(model, find_weights(name, weights))
+    return model
+
+
+def variant(name: str) -> NextViTConfig:
+    """The configuration of a named variant."""
+    if name not in VARIANTS:
+        raise InputError(f"no model {name!r}; {did_you_mean(name, VARIANTS)}")
+    return VARIANTS[name]
+
+
+def find_weights(name: str, weights: str | Path) -> Path:
+    """The file that a published tag or a path names."""
+    if str(weights) in TAGS:
+        return download(name, str(weights))
+    if not Path(weights).is_file():
+        raise InputError(f"no weights {str(weights)!r}: neither a file nor a published tag ({', '.join(TAGS)})")
+    return Path(weights)

@@ -1,0 +1,107 @@
+"""The deployment form: a copy of a model in which every batch norm is folded into a neighbour, and nothing else differs.
+
+A batch norm in eval mode is x -> scale * x + shift for each channel. Behind a convolution it scales the filters; before
+a 1x1 convolution, a linear layer or an average it passes through and scales their inputs. No batch norm of this
+network stands before a padded convolution, where the shift could not be moved.
+"""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nextvit.models.backbone import EMHSA, MHCA, NCB, NTB, ConvBNReLU, NextViT, PatchEmbed
+from nextvit.models.classification import Classifier
+
+Model = TypeVar("Model", bound=nn.Module)
+Linear = nn.Conv2d | nn.Linear  # a 1x1 convolution is a linear layer on channels
+
+
+def fuse(model: Model) -> Model:
+    """Return a copy of `model` in eval mode and deployment form, with the same outputs.
+
+    The copy cannot be trained, and its state dict says that it is fused: loading it into an unfused model, or the
+    other way round, is an error. Fusing a fused model returns a plain copy.
+    """
+    fused = copy.deepcopy(model).eval()
+    if any(isinstance(module, NextViT) and module.fused for module in fused.modules()):
+        return fused
+    for module in fused.modules():
+        match module:
+            case ConvBNReLU() | PatchEmbed() if isinstance(module.norm, nn.BatchNorm2d):
+                module.conv = fold_behind(module.conv, module.norm)
+                module.norm = nn.Identity()
+            case MHCA():
+                module.group_conv3x3 = fold_behind(module.group_conv3x3, module.norm)
+                module.norm = nn.Identity()
+            case NCB():
+                module.mlp.fc1 = fold_before(module.norm, module.mlp.fc1)
+                module.norm = nn.Identity()
+            case NTB():
+                fold_attention(module.norm1, module.e_mhsa)
+                module.norm1 = nn.Identity()
+                module.mlp.fc1 = fold_before(module.norm2, module.mlp.fc1)
+                module.norm2 = nn.Identity()
+            case Classifier():
+                module.head = fold_before(module.norm, module.head)
+                module.norm = nn.Identity()
+            case NextViT():
+                module.fused = True
+            case _:
+                pass
+    left = [name for name, module in fused.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert not left, f"batch norms that nothing folded: {left}"
+    return fused.requires_grad_(False)
+
+
+def fold_attention(norm: nn.BatchNorm2d, attention: EMHSA) -> None:
+    """Fold the norm before E-MHSA into q, and it and the norm behind the pooling into k and v."""
+    # The pooling is a plain average, so the first norm passes through it to meet the second.
+    for_keys: list[nn.Module] = [attention.norm, norm] if isinstance(attention.norm, nn.BatchNorm1d) else [norm]
+    for each in for_keys:
+        attention.k = fold_before(each, attention.k)
+        attention.v = fold_before(each, attention.v)
+    attention.q = fold_before(norm, attention.q)
+    attention.norm = nn.Identity()
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """The norm as scale * x + shift, in float64 so that folding itself adds no error."""
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+def fold_behind(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    """A convolution equal to `norm(conv(x))`."""
+    scale, shift = scale_and_shift(norm)
+    folded = copy_with_bias(conv)
+    bias = conv.bias.double() if conv.bias is not None else torch.zeros_like(shift)
+    set_weights(folded, weight=conv.weight.double() * scale[:, None, None, None], bias=bias * scale + shift)
+    return folded
+
+
+def fold_before(norm: nn.Module, linear: Linear) -> Linear:
+    """A linear layer or 1x1 convolution equal to `linear(norm(x))`."""
+    scale, shift = scale_and_shift(norm)
+    folded = copy_with_bias(linear)
+    weight = linear.weight.double()
+    matrix = weight.flatten(1)
+    assert matrix.shape[1] == len(scale), "only a 1x1 convolution can take up the norm before it"
+    set_weights(folded, weight=(matrix * scale).view_as(weight), bias=linear.bias.double() + matrix @ shift)
+    return folded
+
+
+def copy_with_bias(layer: Linear) -> Linear:
+    """A copy of the layer that has a bias."""
+    copied = copy.deepcopy(layer)
+    if copied.bias is None:
+        copied.bias = nn.Parameter(torch.zeros_like(layer.weight[:, 0].flatten(1)[:, 0]))
+    return copied
+
+
+def set_weights(layer: Linear, *, weight: Tensor, bias: Tensor) -> None:
+    """Store float64 results in the layer's own precision."""
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)

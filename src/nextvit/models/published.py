@@ -1,0 +1,60 @@
+"""The published Next-ViT weights: what there is, how good, and how to fetch one when a user asks for it by name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nextvit.errors import InputError, MissingDependency
+
+LICENCE = "Apache-2.0 (bytedance/Next-ViT)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One published checkpoint, in timm's repositories on the Hugging Face hub."""
+
+    variant: str
+    tag: str
+    image_size_px: int
+    top1: float
+    """ImageNet-1k top-1 in percent, as the official README states it (Resize size / 0.875, CenterCrop)."""
+
+    @property
+    def repository(self) -> str:
+        return f"timm/{self.variant}.{self.tag}"
+
+
+PUBLISHED = tuple(
+    Published(variant=variant, tag=tag, image_size_px=size, top1=top1)
+    for variant, scores in {
+        "nextvit_small": (82.5, 83.6, 84.8, 85.8),
+        "nextvit_base": (83.2, 84.3, 85.1, 86.1),
+        "nextvit_large": (83.6, 84.7, 85.4, 86.4),
+    }.items()
+    for (tag, size), top1 in zip(
+        (("bd_in1k", 224), ("bd_in1k_384", 384), ("bd_ssld_6m_in1k", 224), ("bd_ssld_6m_in1k_384", 384)),
+        scores,
+        strict=True,
+    )
+)
+TAGS = tuple(dict.fromkeys(each.tag for each in PUBLISHED))
+
+
+def download(variant: str, tag: str) -> Path:
+    """Fetch a published checkpoint, or find it in the hub's cache; the only place that uses the network."""
+    if not any(each.variant == variant and each.tag == tag for each in PUBLISHED):
+        tags = [each.tag for each in PUBLISHED if each.variant == variant]
+        what = f"choose one of {', '.join(tags)}" if tags else "there are none; train from scratch with --weights none"
+        raise InputError(f"no published weights {tag!r} for {variant}; {what}")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    except ModuleNotFoundError:
+        raise MissingDependency("huggingface-hub", extra="train") from None
+    repository = f"timm/{variant}.{tag}"
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise InputError(
+            f"could not download {tag!r} for {variant} ({type(error).__name__}); fetch model.safetensors from "
+            f"huggingface.co/{repository} on a connected machine and pass its path instead"
+        ) from None

@@ -1,0 +1,206 @@
+"""Checkpoints in and out: official, timm's, MMDetection's and MMSegmentation's backbones, and our own.
+
+Layouts differ in names alone, so every key is mapped by name, and every key is used or left over for a stated reason.
+A merged official checkpoint (saved after its `merge_bn()`) has the same names as an unmerged one and cannot be told
+apart; load what the official project published, not what its evaluation script holds in memory.
+"""
+
+import argparse
+import json
+import pickle
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nextvit.card import ModelCard, card_from_dict, card_to_dict
+from nextvit.errors import InputError
+from nextvit.models.backbone import NextViT
+from nextvit.models.classification import Classifier
+from nextvit.models.config import config_from_dict
+
+State = dict[str, Tensor]
+Layout = Literal["nextvit", "official", "timm"]
+
+CARD_KEY = "nextvit_card"  # in the metadata of our own safetensors files
+OTHER_TASKS_KEYS = {
+    "neck.": "neck of a detection or segmentation model",
+    "rpn_head.": "region proposals of a detection model",
+    "roi_head.": "box and mask heads of a detection model",
+    "decode_head.": "head of a segmentation model",
+    "auxiliary_head.": "auxiliary head of a segmentation model",
+    "backbone.extra_norm_list.": "extra norms of a segmentation model",
+}
+
+
+@dataclass
+class LoadReport:
+    """What became of every key of a checkpoint, and of every tensor of the model."""
+
+    source: str
+    layout: Layout
+    loaded: int = 0
+    fresh: list[str] = field(default_factory=list)
+    """Tensors of the model that keep their random start."""
+    left_over: dict[str, str] = field(default_factory=dict)
+    """Keys of the checkpoint that the model has no use for, each with the reason."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.loaded} tensors loaded from {self.layout} layout"]
+        if self.fresh:
+            lines.append(f"{len(self.fresh)} start fresh: {', '.join(self.fresh)}")
+        for reason in sorted(set(self.left_over.values())):
+            keys = [key for key, why in self.left_over.items() if why == reason]
+            lines.append(f"{len(keys)} left over ({reason}): {keys[0]}{', ...' if len(keys) > 1 else ''}")
+        return "; ".join(lines)
+
+
+def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...] | None = None) -> LoadReport:
+    """Fill an unfused `Classifier` or `NextViT` from a checkpoint file of any known layout.
+
+    A head for other classes is left fresh and reported: other in number, or in name where `classes` is given and the
+    checkpoint knows its own.
+
+    Raises:
+        InputError: the file is missing, damaged, holds code or fused weights, or differs in a key or a shape; the
+            message names the first that does.
+    """
+    state, card = read_state(Path(path))
+    report = LoadReport(source=str(path), layout=layout_of(state, path))
+    bare = isinstance(model, NextViT)
+    backbone = model if isinstance(model, NextViT) else model.get_submodule("backbone")
+    assert isinstance(backbone, NextViT)
+    expected = model.state_dict()
+
+    found = State()
+    for key, tensor in state.items():
+        name = our_name(key, layout=report.layout, depths=backbone.config.depths)
+        if reason := next((why for prefix, why in OTHER_TASKS_KEYS.items() if key.startswith(prefix)), None):
+            report.left_over[key] = reason
+        elif bare and name.startswith(("norm.", "head.")):
+            report.left_over[key] = "norm and head of a classifier, which a bare backbone does not have"
+        elif is_other_head(name, tensor, expected, renamed_classes=bool(card and classes and card.classes != classes)):
+            report.left_over[key] = "head for other classes"
+        elif (name := name.removeprefix("backbone.") if bare else name) not in expected:
+            raise InputError(f"{path}: the model has no place for key {key!r}; {other_variant(state, backbone)}")
+        elif tensor.shape != expected[name].shape:
+            raise InputError(
+                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
+                f"{other_variant(state, backbone)}"
+            )
+        else:
+            found[name] = tensor
+
+    # A detection or segmentation checkpoint may end with the backbone; a head may have been left over above.
+    may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
+    for name in expected.keys() - found.keys():
+        if name.endswith("_extra_state"):
+            found[name] = torch.tensor(False)  # other layouts have no fused form
+        elif not name.startswith(may_lack):
+            raise InputError(f"{path}: the checkpoint lacks {name!r}; {other_variant(state, backbone)}")
+    report.fresh = [name for name in expected if name not in found]
+    report.loaded = sum(not name.endswith("_extra_state") for name in found)
+    model.load_state_dict(found, strict=False)
+    return report
+
+
+def our_name(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:
+    """The name that a checkpoint's key has in a `Classifier`; a key of no known form comes back as it is."""
+    if layout == "nextvit":
+        return key if key.startswith(("backbone.", "norm.", "head.")) else f"backbone.{key}"
+    key = key.removeprefix("backbone.")
+    if layout == "timm":
+        key = key.replace("head.fc.", "head.")
+    else:
+        key = key.replace("proj_head.0.", "head.")
+        key = key.replace(".mlp.conv1.", ".mlp.fc1.").replace(".mlp.conv2.", ".mlp.fc2.")
+        if match := re.match(r"features\.(\d+)\.(.*)", key):
+            stage, position = stage_and_position(int(match[1]), depths)
+            key = f"stages.{stage}.blocks.{position}.{match[2]}"
+    return key if key.startswith(("norm.", "head.")) else f"backbone.{key}"
+
+
+def stage_and_position(block: int, depths: tuple[int, ...]) -> tuple[int, int]:
+    """Where the official flat list's block stands; a block beyond the last stage stays behind its end."""
+    for stage, depth in enumerate(depths[:-1]):
+        if block < depth:
+            return stage, block
+        block -= depth
+    return len(depths) - 1, block
+
+
+def is_other_head(name: str, tensor: Tensor, expected: State, *, renamed_classes: bool) -> bool:
+    """Whether this tensor belongs to a classification head that the model cannot or should not take."""
+    if name not in ("head.weight", "head.bias") or name not in expected:
+        return False
+    return renamed_classes or (len(tensor) != len(expected[name]) and tensor.shape[1:] == expected[name].shape[1:])
+
+
+def other_variant(state: State, backbone: NextViT) -> str:
+    """A hint for a checkpoint that does not fit: how many blocks each side has."""
+    blocks = {match[0] for key in state if (match := re.search(r"features\.\d+|stages\.\d+\.blocks\.\d+", key))}
+    return f"the checkpoint has {len(blocks)} blocks, the model {sum(backbone.config.depths)}"
+
+
+def layout_of(state: State, path: str | Path) -> Layout:
+    """Recognise the layout by the names of its keys."""
+    if any(key.removeprefix("backbone.").startswith("features.") for key in state):
+        return "official"
+    if any(key.startswith(("stages.", "backbone.stages.")) for key in state):
+        return "timm" if any(key.startswith("head.fc.") for key in state) else "nextvit"
+    raise InputError(f"{path}: holds no Next-ViT weights (first key: {next(iter(state), None)!r})")
+
+
+def read_state(path: Path) -> tuple[State, ModelCard | None]:
+    """Tensors of a checkpoint file, and its card if it is ours. Never runs code that a file brings along."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; pass a checkpoint file, a published tag, or 'none'")
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:9] == b"{":
+        return read_safetensors(path)
+    try:
+        # Official checkpoints carry the training arguments.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: damaged or no checkpoint ({str(error).partition(chr(10))[0]})") from None
+    if isinstance(content, dict):
+        content = content.get("model", content.get("state_dict", content))
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: expected a state dict, bare or under 'model' or 'state_dict'")
+    return content, None
+
+
+def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
+    """Tensors of a safetensors file, and the card in its metadata where there is one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged safetensors file ({error})") from None
+    return state, card_from_dict(json.loads(metadata[CARD_KEY])) if CARD_KEY in metadata else None
+
+
+def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
+    """Write weights and card as one safetensors file."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, path, metadata={CARD_KEY: json.dumps(card_to_dict(card))})
+
+
+def load_model(path: Path) -> tuple[Classifier, ModelCard]:
+    """Rebuild a model from a file that `save_model` wrote."""
+    _, card = read_state(path)
+    if card is None:
+        raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
+    model = Classifier(config_from_dict(card.architecture), num_classes=len(card.classes))
+    load_weights(model, path)
+    return model.eval(), card

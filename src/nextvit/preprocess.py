@@ -1,0 +1,180 @@
+"""From a file to the network's input: the one definition that evaluation, export's proof and serving share.
+
+Decoding and resizing are Pillow's. What leaves is uint8, height x width x RGB; the cast to float and the normalisation
+happen inside the network's graph.
+"""
+
+import math
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nextvit.errors import InputError, did_you_mean
+
+Pixels = NDArray[np.uint8]
+ImageLike = str | Path | Image.Image | Pixels
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_PIXELS = 2**27
+"""Refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO", "JPEG2000")
+"""What Pillow may open; formats that call other programs or are rarely meant (EPS, PSD, ...) stay shut."""
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .mpo .jp2 .j2k".split()
+)
+"""File names that are taken for images when a folder is read."""
+
+
+class DecodeError(InputError):
+    """A file that is no image we can read; the message names it and says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How an image of any size becomes the network's input."""
+
+    image_size: tuple[int, int]
+    """Height and width of the network's input in pixels."""
+    resize: Literal["crop", "squash"] = "crop"
+    """"crop": keep the aspect ratio, fill the input and cut what sticks out; "squash": scale each side alone."""
+    crop_ratio: float = 1.0
+    """With "crop", the share of the shorter side that is kept: 0.875 is ImageNet's Resize 256, CenterCrop 224."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Subtracted from each channel, of pixels scaled to 0..1, inside the graph."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Each channel is divided by it, inside the graph."""
+
+    def __post_init__(self) -> None:
+        if min(self.image_size) < 32:
+            raise InputError(
+                f"the image size must be at least 32 px, got {self.image_size[1]}x{self.image_size[0]}; "
+                "smaller images are enlarged to it"
+            )
+        if not 0.5 <= self.crop_ratio <= 1:
+            raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
+        """From JSON values, as `to_dict` gives them."""
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise InputError(f"unknown input setting {name!r}; {did_you_mean(name, known)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __call__(self, image: ImageLike) -> Pixels:
+        """Read (where it is a path), resize and crop: (height, width, 3), RGB."""
+        return fit(read_image(image), self)
+
+
+def read_image(image: ImageLike) -> Image.Image:
+    """An upright 8-bit RGB image from a path, a Pillow image, or a uint8 array of (height, width, 3).
+
+    EXIF orientation is applied; grey becomes three equal channels; transparency is laid on white; 16-bit values are
+    scaled, not clipped; of several frames the first counts.
+
+    Raises:
+        DecodeError: the file is missing, no image, damaged, or larger than `MAX_PIXELS`.
+        InputError: the array has another shape or type.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"an image array must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
+        return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return to_rgb(upright(image))
+    path = Path(image)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about odd metadata and large pictures; the pixels are what we judge.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as opened:
+                width, height = opened.size
+                if width * height > MAX_PIXELS:
+                    raise DecodeError(f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels")
+                opened.load()
+                return to_rgb(upright(opened))
+    except DecodeError:
+        raise
+    except FileNotFoundError:
+        raise DecodeError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DecodeError(f"{path}: is a folder, not an image") from None
+    except UnidentifiedImageError:
+        raise DecodeError(f"{path}: not an image in a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise DecodeError(f"{path}: more than {MAX_PIXELS:,} pixels") from None
+    # Pillow's decoders raise whatever the damage leads them to.
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, MemoryError) as error:
+        raise DecodeError(f"{path}: damaged ({first_line(error)})") from None
+    except (ArithmeticError, AttributeError, RuntimeError, NotImplementedError) as error:
+        raise DecodeError(f"{path}: damaged ({first_line(error)})") from None
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; broken EXIF blocks count as none."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError):
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGB."""
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(grey_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        straight = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
+    return image.convert("RGB")
+
+
+def grey_to_8_bit(values: NDArray[Any]) -> Pixels:
+    """Grey values of more than 8 bits, scaled so that white stays white; Pillow's own conversion would clip them.
+
+    Integers are 16-bit, the most that files of these modes hold. Floats are 0..1, unless they go beyond: then 0..255.
+    """
+    white = 65535.0
+    if np.issubdtype(values.dtype, np.floating):
+        values = np.nan_to_num(values)
+        white = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
+    return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
+
+
+def fit(image: Image.Image, spec: Preprocess) -> Pixels:
+    """Resize and crop an RGB image to the input's size, bicubic with antialiasing: (height, width, 3)."""
+    height, width = spec.image_size
+    if spec.resize == "squash":
+        return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
+    scaled_height, scaled_width = scaled_size(image.size, spec)
+    resized = image.resize((scaled_width, scaled_height), Image.Resampling.BICUBIC)
+    left, top = round((scaled_width - width) / 2), round((scaled_height - height) / 2)
+    return np.array(resized.crop((left, top, left + width, top + height)))
+
+
+def scaled_size(size_wh: tuple[int, int], spec: Preprocess) -> tuple[int, int]:
+    """Height and width to scale to before cropping: the side that fits tighter reaches input / crop_ratio exactly."""
+    height, width = spec.image_size
+    target_height, target_width = math.floor(height / spec.crop_ratio), math.floor(width / spec.crop_ratio)
+    image_width, image_height = size_wh
+    if image_width * target_height <= image_height * target_width:
+        return max(target_height, int(target_width * image_height / image_width)), target_width
+    return target_height, max(target_width, int(target_height * image_width / image_height))

@@ -1,0 +1,1 @@
+"""Small real objects that several test files share."""
