@@ -82,8 +82,8 @@ def make_divisible(value: float, divisor: int) -> int:
 
 
 def config_to_dict(config: NextViTConfig) -> dict[str, Any]:
-    """Plain JSON values, for checkpoints and manifests."""
-    return asdict(config)
+    """Plain JSON values (lists for tuples), for checkpoints and manifests."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def config_from_dict(values: dict[str, Any]) -> NextViTConfig:

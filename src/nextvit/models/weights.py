@@ -9,6 +9,7 @@ import argparse
 import json
 import pickle
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -166,7 +167,8 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
         return read_safetensors(path)
     try:
         # Official checkpoints carry the training arguments.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what follows is an error anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None

@@ -1,0 +1,104 @@
+"""A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves itself."""
+
+import json
+import re
+import zipfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.card import ModelCard, card_from_dict
+from nextvit.durable import compare_checksums, settle
+from nextvit.errors import InputError, did_you_mean
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Arrays = dict[str, NDArray[Any]]
+
+MANIFEST, GOLDEN, SUFFIX = "manifest.json", "golden.npz", ".nextvit"
+FORMAT = 1
+INPUT_NAME = "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that `manifest.json` says of a bundle."""
+
+    card: ModelCard
+    backend: str
+    """Who runs the model: a name of `nextvit.runtime.session.BACKENDS`."""
+    precision: Precision
+    model_file: str
+    """Name of the file to give to the backend."""
+    outputs: dict[str, str]
+    """What each output of the graph means, by name. The input is "images": uint8, NHWC, RGB, at the card's size."""
+    made_with: dict[str, str]
+    """Versions of what wrote the file, and when."""
+    verification: dict[str, Any] = field(default_factory=dict)
+    """What comparing with PyTorch on real images gave."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Checksum of every other file of the bundle."""
+    format: int = FORMAT
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_bundle(path: Path) -> Manifest:
+    """The manifest of a bundle whose files are all there and unchanged.
+
+    Raises:
+        InputError: no bundle, a newer format, or a file that is missing or differs from its checksum, by name.
+    """
+    manifest = read_manifest(settle(path))
+    compare_checksums(path, manifest.sha256)
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest alone, without a look at the other files."""
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: not a bundle, it has no {MANIFEST}")
+    try:
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if values.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: bundle format {values.get('format')}, this version reads {FORMAT}; update nextvit"
+            )
+        known = {each.name for each in fields(Manifest)}
+        for name in values:
+            if name not in known:
+                raise InputError(f"{path / MANIFEST}: unknown field {name!r}; {did_you_mean(name, known)}")
+        return Manifest(**{**values, "card": card_from_dict(values["card"])})
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path / MANIFEST}: damaged ({error})") from None
+
+
+def write_golden(folder: Path, *, images: NDArray[np.uint8], outputs: Arrays) -> None:
+    """Keep a few inputs (N, H, W, 3) with the outputs that PyTorch gives for them."""
+    np.savez_compressed(folder / GOLDEN, images=images, **{f"output_{name}": value for name, value in outputs.items()})
+
+
+def read_golden(path: Path) -> tuple[NDArray[np.uint8], Arrays]:
+    """The golden inputs and their expected outputs by name."""
+    try:
+        with np.load(path / GOLDEN, allow_pickle=False) as golden:
+            outputs = {name.removeprefix("output_"): golden[name] for name in golden.files if name != "images"}
+            return golden["images"], outputs
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
+
+
+def file_stem(name: str) -> str:
+    """A name that is safe as a file's, from any text."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"

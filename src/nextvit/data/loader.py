@@ -1,0 +1,136 @@
+"""Batches for training and inputs for evaluation, from lists of samples.
+
+What a training batch holds depends on seed, epoch and position alone: the shuffling is a function of (seed, epoch) and
+every picture is augmented with a generator of its own, seeded by (seed, epoch, index). The number of workers, a
+restart, or a resume in the middle change nothing.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nextvit.data.augment import Augment, build_augmentation
+from nextvit.data.decode import decode
+from nextvit.data.folder import Sample
+from nextvit.preprocess import DecodeError, Preprocess
+
+Key = tuple[int, int]  # epoch, index of the sample
+
+
+@dataclass
+class Batch:
+    """Training images (N, 3, H, W), uint8, with their labels (N,); what could not be read is named instead."""
+
+    images: Tensor
+    labels: Tensor
+    unreadable: list[str] = field(default_factory=list)
+
+    def pin_memory(self) -> "Batch":
+        """Called by the DataLoader when it feeds a GPU."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
+
+
+class TrainingSet(Dataset[tuple[Tensor, int] | str]):
+    """Augmented views: (uint8 image (3, H, W), label), or the message of an image that cannot be read."""
+
+    def __init__(self, samples: Sequence[Sample], augment: Augment, *, image_size: tuple[int, int], seed: int) -> None:
+        self.samples, self.seed = samples, seed
+        self.augmentation = build_augmentation(augment, image_size=image_size)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int] | str:
+        epoch, index = key
+        sample = self.samples[index]
+        try:
+            image_CHW = decode(sample.path)
+        except DecodeError as error:
+            return str(error)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed(self.seed, epoch, index))
+            return self.augmentation(image_CHW), sample.label
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Shuffled batches of (epoch, index); set `epoch` before each pass. The last incomplete batch is left out."""
+
+    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self.batch_size = min(batch_size, count)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, self.count))
+        order = torch.randperm(self.count, generator=generator).tolist()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield [(self.epoch, index) for index in order[start : start + self.batch_size]]
+
+
+def mixed_seed(*parts: int) -> int:
+    """One 64-bit seed from several numbers, far apart for neighbours."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def collate(items: list[tuple[Tensor, int] | str]) -> Batch:
+    """A batch of the images that could be read; empty tensors if none could."""
+    read = [item for item in items if not isinstance(item, str)]
+    images = torch.stack([image for image, _ in read]) if read else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    labels = torch.tensor([label for _, label in read], dtype=torch.int64)
+    return Batch(images, labels, [item for item in items if isinstance(item, str)])
+
+
+def training_batches(
+    dataset: TrainingSet, sampler: EpochSampler, *, workers: int, pin_memory: bool = False
+) -> DataLoader[Batch]:
+    """A loader that gives the batches of `sampler.epoch` on each pass, from processes that stay alive between them."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Network inputs (N, H, W, 3), uint8, with their samples; what could not be read is named instead."""
+
+    pixels_NHWC: NDArray[np.uint8]
+    samples: list[Sample]
+    unreadable: list[str]
+
+
+def evaluation_batches(
+    samples: Sequence[Sample], preprocess: Preprocess, *, batch_size: int = 32, threads: int | None = None
+) -> Iterator[EvaluationBatch]:
+    """Every sample once, in order, through the same preprocessing as serving. Pillow works without Python's lock."""
+
+    def read(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return preprocess(path)
+        except DecodeError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for start in range(0, len(samples), batch_size):
+            chosen = samples[start : start + batch_size]
+            results = list(pool.map(read, (sample.path for sample in chosen)))
+            kept = [(sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)]
+            unreadable = [result for result in results if isinstance(result, str)]
+            if kept or unreadable:
+                pixels_NHWC = np.stack([pixels for _, pixels in kept]) if kept else np.empty((0, 1, 1, 3), np.uint8)
+                yield EvaluationBatch(pixels_NHWC, [sample for sample, _ in kept], unreadable)

@@ -1,0 +1,113 @@
+"""Files that are whole or not there: written under a temporary name, flushed to the disk, renamed, checksummed."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nextvit.errors import InputError
+
+CHECKSUMS = "sha256.json"
+
+
+@contextmanager
+def durable_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; when the block ends well it becomes `path`, else it vanishes.
+
+    A folder that stood at `path` is replaced. Between the two renames a kill leaves it under `path` + ".old", where
+    `settle` finds it.
+
+    Raises:
+        InputError: the disk is full or not writable. What stood at `path` is untouched.
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            flush(file)
+        flush(temporary)
+        old = path.with_name(f"{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        flush(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        kept = "; what was there before is untouched" if path.exists() else ""
+        raise InputError(f"could not write {path}: {error.strerror or error}{kept}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle(path: Path) -> Path:
+    """`path`, after undoing the half-done replacement that a kill inside `durable_folder` can leave."""
+    old = path.with_name(f"{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    return path
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Force a file or folder to the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_checksums(folder: Path) -> None:
+    """Record the SHA-256 of every file of a folder in it."""
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != CHECKSUMS}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+
+
+def check_checksums(folder: Path) -> None:
+    """Raise InputError naming the first file of a folder that is missing or differs from its recorded SHA-256."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        compare_checksums(folder, sums)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: incomplete, it has no {CHECKSUMS}") from None
+    except (ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder / CHECKSUMS}: damaged") from None
+
+
+def compare_checksums(folder: Path, sums: dict[str, str]) -> None:
+    """Raise InputError naming the first file that is missing or differs."""
+    for name, expected in sums.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: incomplete, {name} is missing")
+        if sha256_of(folder / name) != expected:
+            raise InputError(f"{folder / name}: damaged or changed, its SHA-256 is not the recorded one")

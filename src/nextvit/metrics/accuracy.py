@@ -1,0 +1,34 @@
+"""Top-k accuracy and the confusion matrix."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+
+def top_k_score(logits: Floats, labels: Integers, *, k: int) -> float:
+    """Share in percent of rows (N, classes) whose label is among the k highest.
+
+    Of equal values the lower index counts as higher, so that a network that answers the same everywhere gets no credit
+    for it.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    index = np.arange(logits.shape[1])
+    above = (logits > own) | ((logits == own) & (index < labels[:, None]))
+    return float(100 * np.mean(above.sum(axis=1) < k)) if len(labels) else 0.0
+
+
+def confusion_matrix(predicted: Integers, labels: Integers, *, num_classes: int) -> Integers:
+    """Counts (num_classes, num_classes): row is the true class, column the predicted one."""
+    return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_scores(confusion: Integers) -> list[float | None]:
+    """Accuracy of each class in percent; None for a class without images."""
+    return [
+        float(100 * confusion[label, label] / total) if (total := confusion[label].sum()) else None
+        for label in range(len(confusion))
+    ]

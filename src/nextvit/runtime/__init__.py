@@ -1,0 +1,1 @@
+"""Running what was exported: numpy, Pillow and one runtime. Nothing here needs torch, but `torch_session`."""

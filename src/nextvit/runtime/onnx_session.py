@@ -1,0 +1,44 @@
+"""ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
+
+from nextvit.errors import InputError
+from nextvit.runtime.session import Arrays
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxSession:
+    """One ONNX model on the CPU."""
+
+    def __init__(self, model_file: Path, *, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; they also come as exceptions
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        try:
+            self.session = onnxruntime.InferenceSession(model_file, options, providers=[PROVIDER])
+        # ONNX Runtime's own exception types share no base class of their own.
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})") from None
+        self.threads = threads
+        self.output_names = [output.name for output in self.session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        outputs = self.session.run(self.output_names, dict(inputs))
+        return dict(zip(self.output_names, outputs, strict=True))
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "backend": "onnx",
+            "runtime": f"onnxruntime {onnxruntime.__version__}",
+            "device": "cpu",
+            "provider": self.session.get_providers()[0],
+            "threads": self.threads or "default",
+        }

@@ -1,0 +1,44 @@
+"""A predictor turns images into answers and knows nothing of the backend."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from numpy.typing import NDArray
+import numpy as np
+
+from nextvit.bundle import INPUT_NAME, read_bundle
+from nextvit.card import ModelCard
+from nextvit.postprocess import to_classifications
+from nextvit.preprocess import ImageLike
+from nextvit.results import Answer
+from nextvit.runtime.session import Session, open_session
+
+
+class Predictor:
+    """A loaded model: `predictor(["a.jpg", array])` gives one answer for each image."""
+
+    def __init__(self, session: Session, card: ModelCard) -> None:
+        self.session, self.card = session, card
+
+    def __call__(self, images: Sequence[ImageLike], *, batch_size: int = 16) -> list[Answer]:
+        """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
+
+        Raises:
+            DecodeError: an image cannot be read; the message names it.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(images), batch_size):
+            pixels = np.stack([self.card.input(image) for image in images[start : start + batch_size]])
+            answers += self.answer(pixels)
+        return answers
+
+    def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
+        """Answers for images that are already at the input's size."""
+        logits = self.session.run({INPUT_NAME: pixels_NHWC})["logits"]
+        return to_classifications(logits, classes=self.card.classes)
+
+
+def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """A predictor for a bundle, whose files are checked against their checksums first."""
+    manifest = read_bundle(Path(path))
+    return Predictor(open_session(Path(path), manifest, threads=threads), manifest.card)

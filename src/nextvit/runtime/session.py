@@ -1,0 +1,65 @@
+"""A session turns named arrays into named arrays and knows nothing of images."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import Manifest
+from nextvit.errors import InputError, MissingDependency, did_you_mean
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Session(Protocol):
+    """One loaded model. Inputs and outputs are numpy, whatever runs inside."""
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name; every array has the batch as its first axis."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Backend, version, device, precision and threads, as read back from the runtime."""
+        ...
+
+
+class SessionFactory(Protocol):
+    def __call__(self, model_file: Path, *, threads: int | None) -> Session: ...
+
+
+BACKENDS = {
+    # backend: (module, class, package that must be installed, extra that brings it)
+    "onnx": ("nextvit.runtime.onnx_session", "OnnxSession", "onnxruntime", "onnx"),
+}
+
+
+def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
+    """Load a bundle's model in its backend, on `threads` CPU threads (None: the backend's own choice).
+
+    Raises:
+        InputError: no such backend, or the backend cannot read the file.
+        MissingDependency: the backend is not installed.
+    """
+    if manifest.backend not in BACKENDS:
+        raise InputError(f"{path}: unknown backend {manifest.backend!r}; {did_you_mean(manifest.backend, BACKENDS)}")
+    module, name, package, extra = BACKENDS[manifest.backend]
+    try:
+        factory = cast(SessionFactory, getattr(import_module(module), name))
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingDependency(package, extra=extra) from None
+    return factory(path / manifest.model_file, threads=threads)
+
+
+def batch_of(inputs: Arrays) -> int:
+    """How many images a set of inputs holds."""
+    return len(next(iter(inputs.values())))
+
+
+def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Join the outputs of several batches."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

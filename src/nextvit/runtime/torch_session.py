@@ -1,0 +1,30 @@
+"""PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME
+from nextvit.runtime.session import Arrays
+
+
+class TorchSession:
+    """A module from uint8 images (N, H, W, 3) to logits (N, classes), run without gradients on its own device."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model.eval()
+        self.device = next(model.parameters()).device
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        with torch.inference_mode():
+            logits = self.model(torch.from_numpy(inputs[INPUT_NAME]).to(self.device))
+        return {"logits": logits.float().cpu().numpy()}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "backend": "torch",
+            "runtime": f"torch {torch.__version__}",
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+        }

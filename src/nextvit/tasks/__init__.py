@@ -1,0 +1,1 @@
+"""Where model, data, loss and metric meet."""

@@ -1,0 +1,101 @@
+"""Image classification: one class for each image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nextvit.bundle import INPUT_NAME
+from nextvit.card import ModelCard
+from nextvit.data.folder import Dataset, Sample
+from nextvit.data.loader import evaluation_batches
+from nextvit.errors import InputError
+from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score
+from nextvit.models.classification import Classifier
+from nextvit.models.config import config_from_dict
+from nextvit.models.deployed import normalise
+from nextvit.postprocess import softmax
+from nextvit.tasks.task import Evaluation, Predict
+
+WORST_SHOWN = 24
+
+
+class ClassificationTask:
+    """A dataset of class folders, and the exam on it."""
+
+    def __init__(self, dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> None:
+        if card.classes != dataset.classes:
+            raise InputError(
+                f"the model knows {describe(card.classes)}, the dataset {dataset.root} has {describe(dataset.classes)}"
+            )
+        self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
+
+    def build(self) -> nn.Module:
+        return Classifier(config_from_dict(self.card.architecture), num_classes=len(self.card.classes))
+
+    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        logits = model(normalise(images, self.card.input))
+        return {"cross_entropy": F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)}
+
+    def evaluate(self, predict: Predict, *, split: str = "val") -> Evaluation:
+        samples, logits, unreadable = self.answers(predict, self.dataset.split(split))
+        if not samples:
+            raise InputError(f"{self.dataset.root}: no readable image in {split}; first: {unreadable[0]}")
+        labels = np.array([sample.label for sample in samples])
+        confusion = confusion_matrix(logits.argmax(axis=1), labels, num_classes=len(self.card.classes))
+        scores = {f"top{k}_score": top_k_score(logits, labels, k=k) for k in (1, 5) if k < len(self.card.classes)}
+        return Evaluation(
+            scores={**scores, "loss": cross_entropy(logits, labels)},
+            main_score="top1_score",
+            images=len(samples),
+            details={
+                "classes": list(self.card.classes),
+                "class_scores": class_scores(confusion),
+                "confusion": confusion.tolist(),
+                "mistakes": self.worst_mistakes(samples, logits),
+            },
+            unreadable=unreadable,
+        )
+
+    def answers(
+        self, predict: Predict, samples: Sequence[Sample]
+    ) -> tuple[list[Sample], NDArray[np.floating[Any]], list[str]]:
+        """The samples that could be read, their logits (N, classes), and messages about the others."""
+        read: list[Sample] = []
+        logits = [np.empty((0, len(self.card.classes)), np.float32)]
+        unreadable: list[str] = []
+        for batch in evaluation_batches(samples, self.card.input):
+            unreadable += batch.unreadable
+            if batch.samples:
+                read += batch.samples
+                logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
+        return read, np.concatenate(logits), unreadable
+
+    def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
+        """The most confident wrong answers, for people to look at."""
+        probabilities = softmax(logits)
+        guesses, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        wrong = [index for index in np.argsort(-sure, kind="stable") if guesses[index] != samples[index].label]
+        return [
+            {
+                "path": str(samples[index].path),
+                "label": self.card.classes[samples[index].label],
+                "guess": self.card.classes[guesses[index]],
+                "probability": float(sure[index]),
+            }
+            for index in wrong[:WORST_SHOWN]
+        ]
+
+
+def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
+    return float(F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
+
+
+def describe(classes: tuple[str, ...]) -> str:
+    """A short word for a set of classes."""
+    shown = ", ".join(classes[:4])
+    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 4 else ''})"

@@ -1,0 +1,81 @@
+"""Saving a training so that it can go on as if nothing had happened: whole folders, checksummed, renamed into place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nextvit.card import ModelCard
+from nextvit.durable import check_checksums, durable_folder, write_checksums
+from nextvit.errors import InputError
+from nextvit.models.weights import read_safetensors, save_model
+from nextvit.runs import WEIGHTS, checkpoint_folder
+from nextvit.train.ema import Ema
+
+STATE, EMA_WEIGHTS = "state.pt", "ema.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training stands."""
+
+    epoch: int = 0
+    """Epochs that are done."""
+    step: int = 0
+    """Steps that are done."""
+    best_score: float | None = None
+    unreadable: tuple[str, ...] = ()
+    """Messages of training images that could not be read so far."""
+
+
+def save_last(
+    run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, progress: Progress, card: ModelCard
+) -> None:
+    """Replace the checkpoint "last" with the whole state of a training."""
+    with durable_folder(run / "checkpoints" / "last") as folder:
+        save_model(folder / WEIGHTS, model, card)
+        save_model(folder / EMA_WEIGHTS, ema.model, card)
+        state: dict[str, Any] = {
+            "optimizer": optimizer.state_dict(),
+            "progress": {**vars(progress), "unreadable": list(progress.unreadable)},
+            "ema_updates": ema.updates,
+            "rng_cpu": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state_all(),
+        }
+        torch.save(state, folder / STATE)
+        write_checksums(folder)
+
+
+def save_best(run: Path, model: nn.Module, card: ModelCard) -> None:
+    """Replace the checkpoint "best", weights alone."""
+    with durable_folder(run / "checkpoints" / "best") as folder:
+        save_model(folder / WEIGHTS, model, card)
+        write_checksums(folder)
+
+
+def resume(run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> Progress:
+    """Fill everything from the checkpoint "last" and say where it stands.
+
+    Raises:
+        InputError: there is none, or a part of it is missing or damaged, by name.
+    """
+    folder = checkpoint_folder(run, "last")
+    if not folder.is_dir():
+        return Progress()  # killed before the first checkpoint: start again
+    check_checksums(folder)
+    try:
+        model.load_state_dict(read_safetensors(folder / WEIGHTS)[0])
+        ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+        ema.updates = state["ema_updates"]
+        torch.set_rng_state(state["rng_cpu"])
+        if len(state["rng_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["rng_cuda"])
+        progress = Progress(**state["progress"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: does not fit this recipe ({str(error).partition(chr(10))[0]})") from None
+    progress.unreadable = tuple(progress.unreadable)
+    return progress

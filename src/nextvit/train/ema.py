@@ -1,0 +1,30 @@
+"""An exponential moving average of a model's weights and batch-norm statistics."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """A copy of a model that follows it slowly. With decay 0 the copy is the model of the last step."""
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model. Early steps count more, so that the random start is soon forgotten."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        averaged, current = floating(self.model), floating(model)
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+
+def floating(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers that can be averaged, in a fixed order."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [cast(Tensor, tensor.detach()) for tensor in tensors if tensor.is_floating_point()]
