@@ -2,9 +2,10 @@
 
     Exception
     +-- ValueError
-    |   +-- InputError          the request or the input is wrong    (exit code 2)
+    |   +-- InputError          the request or the input is wrong        (exit code 2)
     +-- ImportError
-        +-- MissingDependency   an optional package is not installed (exit code 3)
+    |   +-- MissingDependency   an optional package is not installed     (exit code 3)
+    +-- NotProven               the work was done and the answer is "no" (exit code 1)
 """
 
 import difflib
@@ -20,6 +21,10 @@ class MissingDependency(ImportError):
 
     def __init__(self, package: str, *, extra: str) -> None:
         super().__init__(f"{package!r} is not installed; install it with: pip install 'nextvit[{extra}]'")
+
+
+class NotProven(Exception):
+    """A verification failed; the message says by how much."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

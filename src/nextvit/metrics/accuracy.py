@@ -1,5 +1,6 @@
 """Top-k accuracy and the confusion matrix."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,13 @@ def class_scores(confusion: Integers) -> list[float | None]:
         float(100 * confusion[label, label] / total) if (total := confusion[label].sum()) else None
         for label in range(len(confusion))
     ]
+
+
+def wilson_interval(score: float, count: int) -> tuple[float, float]:
+    """The 95 % confidence interval, in percent, of a share in percent seen on `count` images (Wilson, 1927)."""
+    if not count:
+        return 0.0, 100.0
+    z, share = 1.959964, score / 100
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)

@@ -14,7 +14,7 @@ from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset, Sample
 from nextvit.data.loader import evaluation_batches
 from nextvit.errors import InputError
-from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score
+from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.models.classification import Classifier
 from nextvit.models.config import config_from_dict
 from nextvit.models.deployed import normalise
@@ -51,6 +51,7 @@ class ClassificationTask:
         return Evaluation(
             scores={**scores, "loss": cross_entropy(logits, labels)},
             main_score="top1_score",
+            interval_95=wilson_interval(scores["top1_score"], len(samples)),
             images=len(samples),
             details={
                 "classes": list(self.card.classes),

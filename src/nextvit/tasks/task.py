@@ -20,6 +20,8 @@ class Evaluation:
     scores: dict[str, float]
     main_score: str
     """The one of `scores` by which the best checkpoint is chosen."""
+    interval_95: tuple[float, float]
+    """The 95 % confidence interval of the main score, given the number of images."""
     images: int
     details: dict[str, Any] = field(default_factory=dict)
     """Plain JSON values for reports: confusion matrix, scores of each class, the worst mistakes."""

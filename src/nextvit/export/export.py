@@ -1,0 +1,159 @@
+"""Write, run, compare, and only then keep: nothing is exported that was not proven on real images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nextvit.bundle import (
+    MANIFEST,
+    Arrays,
+    Manifest,
+    Precision,
+    is_bundle,
+    read_bundle,
+    read_golden,
+    write_golden,
+    write_manifest,
+)
+from nextvit.card import ModelCard
+from nextvit.durable import durable_folder, sha256_of
+from nextvit.environment import environment, versions
+from nextvit.errors import InputError, NotProven, did_you_mean
+from nextvit.export.parity import Parity, compare
+from nextvit.export.program import capture
+from nextvit.models.classification import Classifier
+from nextvit.models.deployed import normalise
+from nextvit.preprocess import ImageLike
+from nextvit.runtime.session import BACKENDS, Session, concatenate, open_session
+
+Predict = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+Exam = Callable[[Predict], dict[str, Any]]
+
+WRITERS: dict[str, tuple[str, tuple[Precision, ...]]] = {
+    # backend: (module whose `export` writes it, precisions)
+    "onnx": ("nextvit.export.to_onnx", ("fp32",)),
+}
+OUTPUTS = {"logits": "(N, classes) float32: one value for each class, in the card's order; softmax gives probabilities"}
+GOLDEN_IMAGES = 4
+BATCH = 32
+
+
+def export_bundle(
+    model: Classifier,
+    card: ModelCard,
+    *,
+    backend: str,
+    precision: Precision,
+    images: Sequence[ImageLike],
+    out: Path,
+    exam: Exam | None = None,
+) -> Manifest:
+    """Export an unfused model as the bundle `out`, proven on `images` through the bundle's own full path.
+
+    Args:
+        exam: scores of a predict function on labelled data, taken before and after; None: outputs are compared alone.
+
+    Raises:
+        InputError: unknown backend or precision, no images, or `out` is something else than a bundle.
+        MissingDependency: the backend's packages are not installed.
+        NotProven: the exported file differs from PyTorch by more than its precision may; nothing is left behind.
+    """
+    check_request(backend, precision, images, out)
+    model = model.cpu().eval()
+    write = import_module(WRITERS[backend][0]).export
+    with durable_folder(out) as folder:
+        manifest = Manifest(
+            card=card,
+            backend=backend,
+            precision=precision,
+            model_file=write(capture(model, card), card, folder),
+            outputs=OUTPUTS,
+            made_with={**versions(), "time": environment()["time"]},
+        )
+        session = open_session(folder, manifest)
+        pixels = [card.input(image) for image in images[:GOLDEN_IMAGES]]
+        golden = np.stack(pixels)
+        write_golden(folder, images=golden, outputs={"logits": reference_logits(model, card, golden)})
+        parity = compare_on_images(model, card, session, images)
+        failures = parity.failures(precision) + single_image_failures(session, folder, precision)
+        if failures:
+            raise NotProven(f"the {backend} {precision} file differs from PyTorch: {'; '.join(failures)}; not kept")
+        verification: dict[str, Any] = {**asdict(parity), "runtime": session.facts(), "environment": environment()}
+        if exam:
+            verification["before"] = exam(lambda inputs: {"logits": reference_logits(model, card, inputs["images"])})
+            verification["after"] = exam(session.run)
+        files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
+        manifest = replace(manifest, verification=verification, sha256={file.name: sha256_of(file) for file in files})
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def check_request(backend: str, precision: str, images: Sequence[ImageLike], out: Path) -> None:
+    """Refuse what cannot succeed before any work is done."""
+    if backend not in WRITERS:
+        raise InputError(f"no backend {backend!r}; {did_you_mean(backend, WRITERS)}")
+    if precision not in WRITERS[backend][1]:
+        raise InputError(f"{backend} has no precision {precision!r} yet; accepted: {', '.join(WRITERS[backend][1])}")
+    if not images:
+        raise InputError("an export is proven on real images, and there are none; pass a dataset or folder with --data")
+    if out.exists() and not is_bundle(out):
+        raise InputError(f"{out}: exists and is not a bundle; choose another --out")
+
+
+def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What PyTorch answers, by the path of training: unfused, with the normalisation outside."""
+    with torch.inference_mode():
+        images_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
+        return model(normalise(images_NCHW, card.input)).numpy()
+
+
+def compare_on_images(model: Classifier, card: ModelCard, session: Session, images: Sequence[ImageLike]) -> Parity:
+    """Both sides' outputs on the same images, from the file on disk to the logits."""
+    expected: list[NDArray[np.float32]] = []
+    got: list[dict[str, NDArray[Any]]] = []
+    for start in range(0, len(images), BATCH):
+        pixels = np.stack([card.input(image) for image in images[start : start + BATCH]])
+        expected.append(reference_logits(model, card, pixels))
+        got.append(session.run({"images": pixels}))
+    return compare(np.concatenate(expected), concatenate(got)["logits"])
+
+
+def golden_parity(session: Session, folder: Path, *, batch: int) -> Parity:
+    """Run the golden inputs in batches of a size, and compare with the outputs kept beside them."""
+    pixels, expected = read_golden(folder)
+    outputs: list[Arrays] = [
+        session.run({"images": pixels[start : start + batch]}) for start in range(0, len(pixels), batch)
+    ]
+    return compare(expected["logits"], concatenate(outputs)["logits"])
+
+
+def single_image_failures(session: Session, folder: Path, precision: Precision) -> list[str]:
+    """Failures of the golden images one by one: the batch is dynamic, so one image must do as well as many."""
+    return [f"one image at a time: {failure}" for failure in golden_parity(session, folder, batch=1).failures(precision)]
+
+
+def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, Session, Parity]:
+    """Check every file of a bundle, run its golden examples on this machine, and compare.
+
+    Raises:
+        InputError: a file is missing or changed.
+        NotProven: this machine's answers differ by more than the precision may.
+    """
+    manifest = read_bundle(path)
+    session = open_session(path, manifest, threads=threads)
+    parity = golden_parity(session, path, batch=GOLDEN_IMAGES)
+    failures = parity.failures(manifest.precision) + single_image_failures(session, path, manifest.precision)
+    if failures:
+        raise NotProven(f"{path}: the golden examples are not met on this machine: {'; '.join(failures)}")
+    return manifest, session, parity
+
+
+def known_backends() -> tuple[str, ...]:
+    """Backends that can be written and run."""
+    return tuple(sorted(WRITERS.keys() & BACKENDS.keys()))

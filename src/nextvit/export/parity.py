@@ -1,0 +1,74 @@
+"""How far an exported model may be from PyTorch, and how far it is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import Precision
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """What a precision may cost."""
+
+    max_error: float
+    """Largest difference of any output, relative to the standard deviation of the reference's outputs."""
+    min_agreement: float
+    """Least share of images with the same best class."""
+    min_cosine: float = 0.0
+
+
+TOLERANCES: dict[Precision, Tolerance] = {
+    "fp32": Tolerance(max_error=1e-4, min_agreement=0.999),
+    "fp16": Tolerance(max_error=2e-2, min_agreement=0.995),
+    "bf16": Tolerance(max_error=0.15, min_agreement=0.995, min_cosine=0.999),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How two sets of outputs of the same images compare."""
+
+    images: int
+    max_error: float
+    """Largest difference, relative to the standard deviation of the reference."""
+    mean_error: float
+    """Mean difference, likewise."""
+    cosine: float
+    """Least cosine similarity of any image's outputs."""
+    agreement: float
+    """Share of images with the same best class."""
+
+    def failures(self, precision: Precision) -> list[str]:
+        """One line for each bound that is not kept; none means proven."""
+        allowed = TOLERANCES[precision]
+        bounds = [
+            (self.max_error <= allowed.max_error, f"largest error {self.max_error:.2e} > {allowed.max_error:.0e}"),
+            (self.agreement >= allowed.min_agreement, f"agreement {self.agreement:.4f} < {allowed.min_agreement}"),
+            (self.cosine >= allowed.min_cosine, f"cosine {self.cosine:.5f} < {allowed.min_cosine}"),
+        ]
+        return [message for kept, message in bounds if not kept]
+
+
+def compare(reference: Floats, other: Floats) -> Parity:
+    """Compare outputs (N, classes) with a reference of the same images. Values that are no numbers count as infinite."""
+    assert reference.shape == other.shape and len(reference), (reference.shape, other.shape)
+    reference, other = reference.astype(np.float64), other.astype(np.float64)
+    if not np.isfinite(other).all():
+        return Parity(images=len(other), max_error=math.inf, mean_error=math.inf, cosine=-1.0, agreement=0.0)
+    spread = reference.std() or 1.0
+    error = np.abs(other - reference) / spread
+    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
+    cosine = (reference * other).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return Parity(
+        images=len(reference),
+        max_error=float(error.max()),
+        mean_error=float(error.mean()),
+        cosine=float(cosine.min()),
+        agreement=float(np.mean(reference.argmax(axis=1) == other.argmax(axis=1))),
+    )

@@ -1,0 +1,52 @@
+"""`nextvit.load`: a predictor for whatever holds a model, be it a run, a checkpoint file or a bundle."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nextvit.bundle import is_bundle
+from nextvit.errors import InputError
+from nextvit.runs import best_weights, is_run
+from nextvit.runtime.predictor import Predictor, load_bundle
+
+if TYPE_CHECKING:
+    from nextvit.card import ModelCard
+    from nextvit.models.classification import Classifier
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """A predictor for a run, a checkpoint file (`.safetensors`), or an exported bundle.
+
+    Args:
+        path: what `nextvit train` or `nextvit export` left.
+        threads: CPU threads of the runtime; None: its own choice.
+
+    Raises:
+        InputError: nothing there that holds a model, or it is damaged.
+        MissingDependency: the runtime it needs is not installed.
+    """
+    path = Path(path)
+    if is_bundle(path):
+        return load_bundle(path, threads=threads)
+    model, card = load_trained(path)
+
+    import torch
+
+    from nextvit.models.deployed import Deployed
+    from nextvit.runtime.torch_session import TorchSession
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Predictor(TorchSession(Deployed(model, card.input)), card)
+
+
+def load_trained(path: Path) -> "tuple[Classifier, ModelCard]":
+    """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card."""
+    if is_bundle(path):
+        raise InputError(f"{path}: is a bundle; this needs the run or the checkpoint that it was exported from")
+    if not path.exists():
+        raise InputError(f"{path}: no such run, checkpoint or bundle")
+    if path.is_dir() and not is_run(path):
+        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
+    from nextvit.models.weights import load_model
+
+    return load_model(best_weights(path) if path.is_dir() else path)
