@@ -1,11 +1,11 @@
 """The exceptions that reach a user. Each message says what came, what is accepted and what to do.
 
-    Exception
-    +-- ValueError
-    |   +-- InputError          the request or the input is wrong        (exit code 2)
-    +-- ImportError
-    |   +-- MissingDependency   an optional package is not installed     (exit code 3)
-    +-- NotProven               the work was done and the answer is "no" (exit code 1)
+Exception
++-- ValueError
+|   +-- InputError          the request or the input is wrong        (exit code 2)
++-- ImportError
+|   +-- MissingDependency   an optional package is not installed     (exit code 3)
++-- NotProven               the work was done and the answer is "no" (exit code 1)
 """
 
 import difflib

@@ -132,7 +132,10 @@ def test_same_number_of_other_classes_replaces_the_head_too(tmp_path: Path):
     save_model(tmp_path / "m.safetensors", create_model("nextvit_nano", num_classes=3), NANO_CARD)
     model = create_model("nextvit_nano", num_classes=3)
     assert load_weights(model, tmp_path / "m.safetensors", classes=("a", "b", "c")).fresh == []
-    assert load_weights(model, tmp_path / "m.safetensors", classes=("x", "y", "z")).fresh == ["head.weight", "head.bias"]
+    assert load_weights(model, tmp_path / "m.safetensors", classes=("x", "y", "z")).fresh == [
+        "head.weight",
+        "head.bias",
+    ]
 
 
 def test_unknown_key_is_named(small: nn.Module, tmp_path: Path):
@@ -162,7 +165,10 @@ def test_other_variant_is_told_by_its_number_of_blocks(small: nn.Module, tmp_pat
 
 
 def test_names_of_blocks_follow_the_depths():
-    assert our_name("features.17.norm.bias", layout="official", depths=SMALL_DEPTHS) == "backbone.stages.3.blocks.0.norm.bias"
+    assert (
+        our_name("features.17.norm.bias", layout="official", depths=SMALL_DEPTHS)
+        == "backbone.stages.3.blocks.0.norm.bias"
+    )
     assert our_name("proj_head.0.bias", layout="official", depths=SMALL_DEPTHS) == "head.bias"
     assert our_name("head.fc.bias", layout="timm", depths=SMALL_DEPTHS) == "head.bias"
 

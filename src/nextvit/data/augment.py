@@ -1,10 +1,12 @@
 """What training does to a picture: a random crop of random size and shape, and a flip."""
 
 from dataclasses import dataclass
-
-from torchvision.transforms import v2
+from typing import TYPE_CHECKING
 
 from nextvit.errors import InputError
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,10 @@ class Augment:
             raise InputError(f"augment.flip is a probability, got {self.flip}")
 
 
-def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> v2.Transform:
+def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> "v2.Transform":
     """A transform from a uint8 image (3, H, W) to a random view (3, *image_size), drawn from torch's generator."""
+    from torchvision.transforms import v2  # here, so that reading a recipe loads no torch
+
     return v2.Compose(
         [
             v2.RandomResizedCrop(

@@ -6,6 +6,7 @@ restart, or a resume in the middle change nothing.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -101,8 +102,14 @@ def training_batches(
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,
+        worker_init_fn=leave_interrupts_to_parent,
         pin_memory=pin_memory,
     )
+
+
+def leave_interrupts_to_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; a worker's traceback would bury the message of the training process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,9 @@ def evaluation_batches(
         for start in range(0, len(samples), batch_size):
             chosen = samples[start : start + batch_size]
             results = list(pool.map(read, (sample.path for sample in chosen)))
-            kept = [(sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)]
+            kept = [
+                (sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)
+            ]
             unreadable = [result for result in results if isinstance(result, str)]
             if kept or unreadable:
                 pixels_NHWC = np.stack([pixels for _, pixels in kept]) if kept else np.empty((0, 1, 1, 3), np.uint8)

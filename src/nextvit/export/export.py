@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nextvit.bundle import (
+    INPUT_NAME,
     MANIFEST,
     Arrays,
     Manifest,
@@ -30,7 +31,7 @@ from nextvit.export.program import capture
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import normalise
 from nextvit.preprocess import ImageLike
-from nextvit.runtime.session import BACKENDS, Session, concatenate, open_session
+from nextvit.runtime.session import Session, concatenate, open_session
 
 Predict = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 Exam = Callable[[Predict], dict[str, Any]]
@@ -53,11 +54,14 @@ def export_bundle(
     images: Sequence[ImageLike],
     out: Path,
     exam: Exam | None = None,
+    max_drop: float | None = None,
 ) -> Manifest:
     """Export an unfused model as the bundle `out`, proven on `images` through the bundle's own full path.
 
     Args:
-        exam: scores of a predict function on labelled data, taken before and after; None: outputs are compared alone.
+        exam: the score of a predict function on labelled data (a record with "score"), taken before and after; None:
+            outputs are compared alone.
+        max_drop: most points of that score that the export may cost.
 
     Raises:
         InputError: unknown backend or precision, no images, or `out` is something else than a bundle.
@@ -80,14 +84,17 @@ def export_bundle(
         pixels = [card.input(image) for image in images[:GOLDEN_IMAGES]]
         golden = np.stack(pixels)
         write_golden(folder, images=golden, outputs={"logits": reference_logits(model, card, golden)})
-        parity = compare_on_images(model, card, session, images)
-        failures = parity.failures(precision) + single_image_failures(session, folder, precision)
-        if failures:
-            raise NotProven(f"the {backend} {precision} file differs from PyTorch: {'; '.join(failures)}; not kept")
+        parity = prove(model, card, session, images, precision)
+        golden_parity(session, folder, precision)
         verification: dict[str, Any] = {**asdict(parity), "runtime": session.facts(), "environment": environment()}
         if exam:
-            verification["before"] = exam(lambda inputs: {"logits": reference_logits(model, card, inputs["images"])})
-            verification["after"] = exam(session.run)
+            before = exam(lambda inputs: {"logits": reference_logits(model, card, inputs[INPUT_NAME])})
+            after = exam(session.run)
+            verification |= {"before": before, "after": after}
+            if max_drop is not None and before["score"] - after["score"] > max_drop:
+                raise NotProven(
+                    f"the score fell from {before['score']:.2f} to {after['score']:.2f}, more than --max-drop {max_drop:g}"
+                )
         files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
         manifest = replace(manifest, verification=verification, sha256={file.name: sha256_of(file) for file in files})
         write_manifest(folder, manifest)
@@ -113,29 +120,43 @@ def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np
         return model(normalise(images_NCHW, card.input)).numpy()
 
 
-def compare_on_images(model: Classifier, card: ModelCard, session: Session, images: Sequence[ImageLike]) -> Parity:
-    """Both sides' outputs on the same images, from the file on disk to the logits."""
+def prove(
+    model: Classifier, card: ModelCard, session: Session, images: Sequence[ImageLike], precision: Precision
+) -> Parity:
+    """Compare both sides on the same images, from the file on disk to the logits.
+
+    Raises:
+        NotProven: they differ by more than the precision may.
+    """
     expected: list[NDArray[np.float32]] = []
-    got: list[dict[str, NDArray[Any]]] = []
+    got: list[Arrays] = []
     for start in range(0, len(images), BATCH):
         pixels = np.stack([card.input(image) for image in images[start : start + BATCH]])
         expected.append(reference_logits(model, card, pixels))
-        got.append(session.run({"images": pixels}))
-    return compare(np.concatenate(expected), concatenate(got)["logits"])
+        got.append(session.run({INPUT_NAME: pixels}))
+    parity = compare(np.concatenate(expected), concatenate(got)["logits"])
+    refuse(parity.failures(precision), f"the {precision} file differs from PyTorch on {parity.images} images")
+    return parity
 
 
-def golden_parity(session: Session, folder: Path, *, batch: int) -> Parity:
-    """Run the golden inputs in batches of a size, and compare with the outputs kept beside them."""
+def golden_parity(session: Session, folder: Path, precision: Precision) -> Parity:
+    """Run the golden inputs together and one by one, and compare with the outputs kept beside them.
+
+    Raises:
+        NotProven: they differ by more than the precision may. The batch is dynamic, so one must do as well as many.
+    """
     pixels, expected = read_golden(folder)
-    outputs: list[Arrays] = [
-        session.run({"images": pixels[start : start + batch]}) for start in range(0, len(pixels), batch)
-    ]
-    return compare(expected["logits"], concatenate(outputs)["logits"])
+    singles = concatenate([session.run({INPUT_NAME: pixels[index : index + 1]}) for index in range(len(pixels))])
+    together = session.run({INPUT_NAME: pixels})
+    refuse(compare(expected["logits"], singles["logits"]).failures(precision), "golden examples, one by one")
+    parity = compare(expected["logits"], together["logits"])
+    refuse(parity.failures(precision), "golden examples, in one batch")
+    return parity
 
 
-def single_image_failures(session: Session, folder: Path, precision: Precision) -> list[str]:
-    """Failures of the golden images one by one: the batch is dynamic, so one image must do as well as many."""
-    return [f"one image at a time: {failure}" for failure in golden_parity(session, folder, batch=1).failures(precision)]
+def refuse(failures: list[str], what: str) -> None:
+    if failures:
+        raise NotProven(f"{what}: {'; '.join(failures)}")
 
 
 def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, Session, Parity]:
@@ -147,13 +168,4 @@ def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, 
     """
     manifest = read_bundle(path)
     session = open_session(path, manifest, threads=threads)
-    parity = golden_parity(session, path, batch=GOLDEN_IMAGES)
-    failures = parity.failures(manifest.precision) + single_image_failures(session, path, manifest.precision)
-    if failures:
-        raise NotProven(f"{path}: the golden examples are not met on this machine: {'; '.join(failures)}")
-    return manifest, session, parity
-
-
-def known_backends() -> tuple[str, ...]:
-    """Backends that can be written and run."""
-    return tuple(sorted(WRITERS.keys() & BACKENDS.keys()))
+    return manifest, session, golden_parity(session, path, manifest.precision)

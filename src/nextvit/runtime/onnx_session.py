@@ -26,7 +26,9 @@ class OnnxSession:
         # ONNX Runtime's own exception types share no base class of their own.
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            raise InputError(f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})") from None
+            raise InputError(
+                f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})"
+            ) from None
         self.threads = threads
         self.output_names = [output.name for output in self.session.get_outputs()]
 

@@ -1,10 +1,10 @@
 """A predictor turns images into answers and knows nothing of the backend."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from numpy.typing import NDArray
 import numpy as np
+from numpy.typing import NDArray
 
 from nextvit.bundle import INPUT_NAME, read_bundle
 from nextvit.card import ModelCard

@@ -138,9 +138,7 @@ def update(
     return total
 
 
-def build_batches(
-    dataset: Dataset, recipe: Recipe, device: torch.device
-) -> tuple[DataLoader[Batch], EpochSampler]:
+def build_batches(dataset: Dataset, recipe: Recipe, device: torch.device) -> tuple[DataLoader[Batch], EpochSampler]:
     """The training batches and the sampler that is told the epoch."""
     preprocess, seed = recipe.data.preprocess(), recipe.compute.seed
     samples = dataset.split("train")
@@ -154,14 +152,10 @@ def lr_for(step: int, steps: int, steps_per_epoch: int, recipe: Recipe) -> float
     """The schedule's learning rate at a step."""
     warmup_steps = min(steps - 1, round(recipe.schedule.warmup_epochs * steps_per_epoch))
     peak = recipe.optim.lr
-    return lr_at(
-        step, steps=steps, warmup_steps=warmup_steps, peak=peak, final=peak * recipe.schedule.final_lr_ratio
-    )
+    return lr_at(step, steps=steps, warmup_steps=warmup_steps, peak=peak, final=peak * recipe.schedule.final_lr_ratio)
 
 
-def checked_unreadable(
-    known: tuple[str, ...], new: list[str], dataset: Dataset, recipe: Recipe
-) -> tuple[str, ...]:
+def checked_unreadable(known: tuple[str, ...], new: list[str], dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
     """All unreadable images so far; InputError when they are more than the recipe bears."""
     found = tuple(dict.fromkeys((*known, *new)))
     count = len(dataset.split("train"))

@@ -1,0 +1,120 @@
+"""nextvit bench"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nextvit.bundle import SUFFIX, is_bundle, read_manifest
+from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.errors import InputError, did_you_mean
+from nextvit.runs import BENCHMARK, append_json_line, is_run
+
+if TYPE_CHECKING:
+    from nextvit.benchmark.suite import Entry
+
+
+def bench(
+    *models: Path,
+    runtimes: str = "torch,onnx",
+    batch: str = "1",
+    threads: int | None = None,
+    runs: int = 50,
+    seconds: float = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Latency and throughput of models and bundles, interleaved, with the ratio to the first.
+
+    Example: nextvit bench runs/photos --batch 1,8 --threads 2
+
+    Parameters
+    ----------
+    models: Path
+        Runs (measured in PyTorch, and in every bundle that was exported into them), checkpoint files, and bundles.
+    runtimes: str
+        Which of them to measure, with commas: torch, onnx.
+    batch: str
+        Images at once, with commas.
+    threads: int
+        CPU threads, the same for all. Default: the number of cores.
+    runs: int
+        Timed runs of each, at least.
+    seconds: float
+        Timed seconds of each, at least.
+    """
+    if not models:
+        raise InputError("no model given; pass runs, checkpoint files or bundles")
+    if runs < 1 or seconds < 0 or (threads is not None and threads < 1):
+        raise InputError("--runs and --threads must be at least 1, --seconds not negative")
+    from nextvit.benchmark.suite import benchmark
+
+    batches = parse_batches(batch)
+    entries = collect(models, parse_runtimes(runtimes), threads or os.cpu_count() or 1)
+    progress.print(f"measuring {len(entries)} candidates at batch {batch}, at least {seconds:g} s each", markup=False)
+    records = benchmark(entries, batches=batches, runs=runs, min_seconds=seconds)
+    if is_run(models[0]):
+        from nextvit.report.run_report import write_run_report
+
+        for record in records:
+            append_json_line(models[0] / BENCHMARK, record)
+        write_run_report(models[0])
+    columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed"]
+    rows = [
+        (
+            record["name"],
+            record["runtime"],
+            record["precision"],
+            str(record["threads"]),
+            str(record["batch"]),
+            *(f"{record[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
+            f"{record['images_per_second']:.0f}",
+            f"{record['speedup']:.2f}x",
+        )
+        for record in records
+    ]
+    show(as_json, make_table(columns, rows, numeric=3), document={"verb": "bench", "results": records})
+
+
+def parse_batches(text: str) -> list[int]:
+    """ "1,8" -> [1, 8]"""
+    try:
+        batches = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--batch takes numbers with commas, such as 1,8; got {text!r}") from None
+    if min(batches) < 1:
+        raise InputError(f"--batch must be at least 1, got {text!r}")
+    return batches
+
+
+def parse_runtimes(text: str) -> set[str]:
+    """ "torch,onnx" -> {"torch", "onnx"}"""
+    known = ("torch", "onnx")
+    for name in text.split(","):
+        if name not in known:
+            raise InputError(f"no runtime {name!r}; {did_you_mean(name, known)}")
+    return set(text.split(","))
+
+
+def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list[Entry]":
+    """Load everything that is to be measured."""
+    from nextvit.benchmark.suite import Entry, size_of
+    from nextvit.loading import load
+    from nextvit.runs import best_weights
+
+    entries: list[Entry] = []
+    for model in models:
+        bundles = [model] if is_bundle(model) else sorted((model / "exports").glob(f"*{SUFFIX}"))
+        if not is_bundle(model) and "torch" in runtimes:
+            weights = best_weights(model) if is_run(model) else model
+            name = f"{model.resolve().stem} (PyTorch)"
+            predictor = load(model, threads=threads)
+            entries.append(Entry(name=name, predictor=predictor, precision="fp32", size_bytes=size_of(weights)))
+        for bundle in bundles:
+            manifest = read_manifest(bundle)
+            if manifest.backend in runtimes:
+                predictor = load(bundle, threads=threads)
+                size = size_of(bundle / manifest.model_file)
+                entry = Entry(name=bundle.stem, predictor=predictor, precision=manifest.precision, size_bytes=size)
+                entries.append(entry)
+    if not entries:
+        raise InputError(f"nothing to measure for {', '.join(sorted(runtimes))}; export first, or widen --runtimes")
+    return entries

@@ -1,0 +1,42 @@
+"""nextvit check"""
+
+from pathlib import Path
+
+from nextvit.cli.console import AsJson, make_table, show
+
+
+def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
+    """Read a dataset whole and say what is wrong with it, before any training.
+
+    Example: nextvit check photos
+
+    Exits with 1 if it found errors; warnings alone give 0.
+
+    Parameters
+    ----------
+    dataset: Path
+        Folder with train/<class>/*, or a CSV file with the columns path,label.
+    """
+    from nextvit.data.check import check_dataset
+    from nextvit.data.folder import read_dataset
+
+    data = read_dataset(dataset)
+    findings = check_dataset(data)
+    rows = [
+        (name, *(str(sum(sample.label == label for sample in data.splits[split])) for split in ("train", "val")))
+        for label, name in enumerate(data.classes)
+    ]
+    errors = [finding for finding in findings if finding.severity == "error"]
+    show(
+        as_json,
+        make_table(["class", "train", "val"], rows),
+        *(f"{finding.severity}: {finding.message}" for finding in findings),
+        f"{len(errors)} errors, {len(findings) - len(errors)} warnings",
+        document={
+            "verb": "check",
+            "classes": list(data.classes),
+            "images": {name: len(samples) for name, samples in data.splits.items()},
+            "findings": [vars(finding) for finding in findings],
+        },
+    )
+    return int(bool(errors))

@@ -1,0 +1,35 @@
+"""What people see. With --json stdout belongs to one JSON document, and everything for people goes to stderr."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
+
+progress = Console(stderr=True, highlight=False)
+"""For progress and remarks: always stderr."""
+
+
+def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None:
+    """Print a result: as JSON on stdout, or for people."""
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False))
+        return
+    console = Console(file=sys.stdout, highlight=False)
+    for each in content:
+        console.print(each)
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 1) -> Table:
+    """A plain table; the first `numeric` columns stand to the left, numbers to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < numeric else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,72 @@
+"""nextvit info"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nextvit.bundle import is_bundle, read_bundle
+from nextvit.cli.console import AsJson, make_table, show
+from nextvit.errors import InputError
+from nextvit.runs import METRICS, best_weights, is_run, read_json_lines
+
+
+def info(path: Path, /, *, as_json: AsJson = False) -> None:
+    """What a run, a checkpoint file or a bundle is.
+
+    Example: nextvit info runs/photos
+
+    Parameters
+    ----------
+    path: Path
+        A run, a checkpoint file, or a bundle.
+    """
+    facts = describe(path)
+    rows = [
+        (name, str(value) if not isinstance(value, list) else ", ".join(map(str, value)))
+        for name, value in facts.items()
+    ]
+    show(as_json, make_table(["", ""], rows, numeric=2), document={"verb": "info", **facts})
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Plain facts about a path."""
+    if not path.exists():
+        raise InputError(f"{path}: no such run, checkpoint or bundle")
+    if is_bundle(path):
+        manifest = read_bundle(path)
+        return {
+            "what": "bundle, every file unchanged",
+            "backend": manifest.backend,
+            "precision": manifest.precision,
+            **card_facts(asdict(manifest.card)),
+            "made with": [f"{name} {version}" for name, version in manifest.made_with.items()],
+            "proven on": f"{manifest.verification['images']} images, largest error {manifest.verification['max_error']:.1e}",
+        }
+    from nextvit.models.weights import read_state
+
+    if is_run(path):
+        epochs = read_json_lines(path / METRICS)
+        facts: dict[str, Any] = {"what": "run", "epochs done": len({record["epoch"] for record in epochs})}
+        if not epochs:
+            return facts
+        _, card = read_state(best_weights(path))
+        facts["best top-1"] = f"{max(record['val_top1_score'] for record in epochs):.2f} %"
+    elif path.is_dir():
+        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
+    else:
+        state, card = read_state(path)
+        facts = {"what": "checkpoint", "tensors": len(state)}
+    return {**facts, **(card_facts(asdict(card)) if card else {"description": "none"})}
+
+
+def card_facts(card: dict[str, Any]) -> dict[str, Any]:
+    """The card as rows."""
+    height, width = card["input"]["image_size"]
+    return {
+        "task": card["task"],
+        "variant": card["variant"],
+        "input": f"uint8 RGB, {width}x{height} px",
+        "classes": list(card["classes"]),
+        "started from": card["pretrained"] or "scratch",
+        "weights licence": card["weights_licence"],
+    }

@@ -1,0 +1,86 @@
+"""`nextvit VERB ...`: finds the verb, and turns exceptions into one clear line and an exit code.
+
+0 done; 1 the work was done and the answer is no; 2 the request or the input is wrong; 3 an optional package is missing;
+130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import nextvit
+from nextvit.cli.settings import recipe_settings
+from nextvit.errors import InputError, MissingDependency, NotProven
+
+VERBS = {
+    "quickstart": "The whole way on small real images, offline, in minutes.",
+    "models": "The networks: size, cost, published accuracy and weights.",
+    "check": "Read a dataset whole and say what is wrong with it.",
+    "train": "Train on your own images.",
+    "eval": "Score a run, a checkpoint or a bundle: the same exam for all.",
+    "predict": "Answers for files and folders.",
+    "export": "Write a bundle, prove it equal to the model, report.",
+    "verify": "Prove a bundle again, on this machine.",
+    "bench": "Latency and throughput, side by side.",
+    "info": "What a run, a checkpoint or a bundle is.",
+}
+EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "safetensors": "train",
+    "huggingface_hub": "train",
+    "matplotlib": "train",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
+    "sklearn": "quickstart",
+}
+
+
+def build_app() -> App:
+    """The parser; each verb's module is imported when the verb is called."""
+    app = App(
+        name="nextvit",
+        help="Give it your images and a budget; get a vision model that is proven to meet it.",
+        version=nextvit.__version__,
+        result_action="return_value",
+    )
+    for verb, help_line in VERBS.items():
+        app.command(f"nextvit.cli.{verb}:{'evaluate' if verb == 'eval' else verb}", name=verb, help=help_line)
+    app.config = (recipe_settings,)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, and return its exit code; exceptions pass."""
+    code = build_app()(list(arguments), exit_on_error=False, print_error=False)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except NotProven as error:
+        fail(str(error), 1)
+    except (InputError, CycloptsError) as error:
+        fail(str(error), 2)
+    except MissingDependency as error:
+        fail(str(error), 3)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        fail(str(MissingDependency(package, extra=EXTRA_OF[package])), 3)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def fail(message: str, code: int) -> None:
+    """One line on stderr, then out."""
+    print(f"nextvit: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

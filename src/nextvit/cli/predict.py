@@ -1,0 +1,97 @@
+"""nextvit predict"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.errors import InputError
+from nextvit.preprocess import SUFFIXES, DecodeError, read_image
+from nextvit.results import Classification
+
+LARGEST_PICTURE_PX = 1024
+
+
+def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJson = False) -> int:
+    """Answers for image files and folders.
+
+    Example: nextvit predict runs/photos holiday.jpg more-photos/ --out answers
+
+    Exits with 1 if some files could not be read; the others are answered all the same.
+
+    Parameters
+    ----------
+    model: Path
+        A run, a checkpoint file, or a bundle.
+    paths: Path
+        Image files, and folders, which are searched for images.
+    out: Path
+        Folder for annotated pictures and predictions.jsonl.
+    """
+    from nextvit.loading import load
+
+    files = collect(paths)
+    predictor = load(model)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    records: list[dict[str, Any]] = []
+    for number, file in enumerate(files):
+        try:
+            image = read_image(file)
+            answer = predictor([image])[0]
+        except DecodeError as error:
+            records.append({"path": str(file), "error": str(error)})
+            progress.print(f"could not be read: {error}", markup=False, soft_wrap=True)
+            continue
+        records.append({"path": str(file), **answer.to_dict()})
+        if out:
+            annotate(image, answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
+    if out:
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        (out / "predictions.jsonl").write_text(lines, encoding="utf-8")
+    rows = [
+        (record["path"], record["top"][0]["label"], f"{record['top'][0]['probability']:.1%}")
+        for record in records
+        if "top" in record
+    ]
+    document = {"verb": "predict", "model": str(model), "predictions": records}
+    show(as_json, make_table(["file", "answer", "probability"], rows, numeric=2), document=document)
+    return int(len(rows) < len(records))
+
+
+def collect(paths: tuple[Path, ...]) -> list[Path]:
+    """The image files that are meant, in order."""
+    if not paths:
+        raise InputError("no images given; pass files or folders behind the model")
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+            if not found:
+                raise InputError(f"{path}: a folder without images")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise InputError(f"{path}: no such file or folder")
+    return files
+
+
+def annotate(image: Image.Image, answer: Classification) -> Image.Image:
+    """The picture over a bar with its best answers."""
+    picture = image.copy()
+    picture.thumbnail((LARGEST_PICTURE_PX, LARGEST_PICTURE_PX))
+    width = max(picture.width, 240)
+    font = ImageFont.load_default(max(14, width // 32))
+    line_height = round(font.size * 1.35)
+    guesses = answer.top[:3]
+    sheet = Image.new("RGB", (width, picture.height + line_height * len(guesses) + line_height // 2), "white")
+    sheet.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(sheet)
+    for row, guess in enumerate(guesses):
+        top = picture.height + line_height // 4 + row * line_height
+        draw.rectangle((0, top, round(width * guess.probability), top + line_height - 2), fill="#bfdbfe")
+        draw.text((6, top), f"{guess.label}  {guess.probability:.1%}", fill="#0f172a", font=font)
+    return sheet

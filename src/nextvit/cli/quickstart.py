@@ -1,0 +1,78 @@
+"""nextvit quickstart"""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from nextvit.cli.console import progress
+from nextvit.errors import InputError
+
+
+def quickstart(*, out: Path = Path("runs/quickstart")) -> None:
+    """The whole way on small real images, offline, on a CPU, in minutes.
+
+    Writes scikit-learn's 1,797 handwritten digits as an image folder, then trains, evaluates, exports, verifies and
+    measures with the ordinary verbs, each of which is shown as you would type it.
+
+    Example: nextvit quickstart --out runs/quickstart
+
+    Parameters
+    ----------
+    out: Path
+        Folder for the pictures and the run; a number is added if it exists.
+    """
+    from nextvit.cli.main import run
+
+    folder = unused(out)
+    started = time.perf_counter()
+    pictures = write_digits(folder / "digits")
+    progress.print(f"wrote {pictures} pictures of handwritten digits to {folder / 'digits'}", markup=False)
+    digits, run_folder = str(folder / "digits"), str(folder / "run")
+    bundle = f"{run_folder}/exports/run-onnx-fp32.nextvit"
+    for command in (
+        ["check", digits],
+        ["train", digits, "--out", run_folder, "--recipe", "smoke"],
+        ["eval", run_folder, digits],
+        ["export", run_folder, "--to", "onnx"],
+        ["verify", bundle, "--against", run_folder],
+        ["bench", run_folder, "--batch", "1,8", "--seconds", "2"],
+        ["predict", bundle, f"{digits}/train/7"],
+    ):
+        progress.print(f"\n$ nextvit {shlex.join(command)}", markup=False, style="bold", soft_wrap=True)
+        if code := run(command):
+            sys.exit(code)
+    progress.print(
+        f"\nDone in {time.perf_counter() - started:.0f} s. Look at {run_folder}/report.html\n\n"
+        "Your own images, in folders train/<class>/ (and val/<class>/, if you like):\n\n"
+        "  nextvit check photos\n"
+        "  nextvit train photos --out runs/photos --model nextvit_nano --image-size 96\n"
+        "  nextvit export runs/photos --to onnx\n"
+        "  nextvit bench runs/photos\n",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def unused(out: Path) -> Path:
+    """The folder, or the first of its numbered siblings that does not exist."""
+    candidates = (out if number == 1 else out.with_name(f"{out.name}-{number}") for number in range(1, 1000))
+    for folder in candidates:
+        if not folder.exists():
+            return folder
+    raise InputError(f"{out} and its numbered siblings all exist; remove some, or choose another --out")
+
+
+def write_digits(folder: Path) -> int:
+    """Write scikit-learn's digits, 8x8 scans of handwriting, as 32x32 PNGs in train/<digit>/; returns how many."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for index, (scan, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        path = folder / "train" / str(digit) / f"{index:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = np.asarray(scan * (255 / 16), np.uint8)  # ink counts 0..16
+        Image.fromarray(grey).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+    return len(digits.images)

@@ -1,0 +1,137 @@
+"""nextvit train"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+
+from nextvit.cli.console import AsJson, progress, show
+from nextvit.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from nextvit.train.loop import Tick
+
+Section = TypeVar("Section")
+
+
+def train(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    weights: str | None = None,
+    recipe: str = "finetune",
+    config: Path | None = None,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    batch_size: int | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+    settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
+) -> None:
+    """Train on your own images.
+
+    Example: nextvit train photos --out runs/photos --model nextvit_nano --image-size 96 --epochs 20
+
+    Parameters
+    ----------
+    dataset: Path
+        Folder with train/<class>/* and, if you like, val/<class>/*; or a CSV file with the columns path,label.
+    out: Path
+        Folder of the run: recipe, metrics, checkpoints, report.
+    model: str
+        Name of the network, see `nextvit models`.
+    weights: str
+        Where its weights start: "none", a published tag, or a checkpoint file.
+    recipe: str
+        Settings to start from: finetune or smoke. All of them stand below; flags win over --config, --config over this.
+    config: Path
+        YAML file with sections and fields as below; a run's recipe.yaml will do.
+    epochs: int
+        Passes over the training pictures.
+    image_size: int
+        Side of the network's input in pixels.
+    batch_size: int
+        Images in one step.
+    resume: bool
+        Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
+    """
+    settings = replace(
+        settings,
+        model=with_given(settings.model, name=model, weights=weights),
+        data=with_given(settings.data, image_size=image_size, batch_size=batch_size),
+        schedule=with_given(settings.schedule, epochs=epochs),
+    )
+    from nextvit.report.run_report import write_run_report
+    from nextvit.train import start
+
+    progress_line = ProgressLine()
+    try:
+        evaluation = start.train(
+            dataset, settings, run=out, resume=resume, watch=progress_line.update, say=progress_line.say
+        )
+    except KeyboardInterrupt:
+        progress_line.say(
+            f"stopped; every finished epoch is kept, go on with: nextvit train {dataset} --out {out} --resume"
+        )
+        raise
+    report = write_run_report(out)
+    low, high = evaluation.interval_95
+    show(
+        as_json,
+        f"best checkpoint: top-1 {evaluation.scores['top1_score']:.2f} % "
+        f"on {evaluation.images} images (95 %: {low:.1f} to {high:.1f})",
+        f"report: {report}",
+        document={
+            "verb": "train",
+            "run": str(out),
+            "report": str(report),
+            "scores": evaluation.scores,
+            "interval_95": evaluation.interval_95,
+            "images": evaluation.images,
+        },
+    )
+
+
+def with_given(section: Section, **values: Any) -> Section:
+    """A copy of a section in which the values that are not None are set."""
+    return replace(section, **{name: value for name, value in values.items() if value is not None})  # pyright: ignore
+
+
+class ProgressLine:
+    """One line that lives while an epoch runs, and one that stays when it ends."""
+
+    def __init__(self) -> None:
+        self.shown_at = 0.0
+
+    def update(self, tick: "Tick") -> None:
+        if tick.evaluation:
+            self.say(
+                f"epoch {tick.epoch + 1:>3}/{tick.epochs}  loss {tick.loss:.3f}  "
+                f"top-1 {tick.evaluation.scores['top1_score']:6.2f} %  {tick.images_per_second:5.0f} images/s  "
+                f"waiting {tick.waiting_share:4.0%}  {left(tick.seconds_left)} left"
+            )
+        elif progress.is_terminal and time.perf_counter() - self.shown_at > 0.2:
+            self.shown_at = time.perf_counter()
+            line = (
+                f"epoch {tick.epoch + 1}/{tick.epochs}  step {tick.step}/{tick.steps}  loss {tick.loss:.3f}  "
+                f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  {left(tick.seconds_left)} left"
+            )
+            progress.file.write(f"\r\x1b[2K{line[: progress.width - 1]}")
+            progress.file.flush()
+
+    def say(self, message: str) -> None:
+        """A line that stays."""
+        if progress.is_terminal:
+            progress.file.write("\r\x1b[2K")
+        progress.print(message, markup=False, soft_wrap=True)
+
+
+def left(seconds: float) -> str:
+    """A duration as people say it."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -1,0 +1,1 @@
+"""The HTML pages and figures that runs, exports and benchmarks leave behind."""

@@ -1,0 +1,102 @@
+"""Figures as inline SVG, drawn by matplotlib."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
+    "svg.hashsalt": "nextvit",  # the same figure gives the same bytes
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#e2e8f0",
+    "axes.axisbelow": True,
+}
+MAX_CLASSES = 24
+
+
+def to_svg(figure: Figure) -> str:
+    """The <svg> element alone."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def training_curves(records: Sequence[dict[str, Any]]) -> str:
+    """Loss and top-1 over epochs, side by side."""
+    epochs = [record["epoch"] for record in records]
+    with plt.rc_context(STYLE):
+        figure, (loss, score) = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
+        loss.plot(epochs, [record["train_loss"] for record in records], color=GREY, label="training (augmented)")
+        loss.plot(epochs, [record["val_loss"] for record in records], color=BLUE, label="validation")
+        loss.set(title="Loss", xlabel="epoch")
+        loss.legend(frameon=False)
+        score.plot(epochs, [record["val_top1_score"] for record in records], color=BLUE)
+        best = max(records, key=lambda record: record["val_top1_score"])
+        score.plot(best["epoch"], best["val_top1_score"], "o", color=ORANGE)
+        score.annotate(
+            f"best {best['val_top1_score']:.2f} %",
+            (best["epoch"], best["val_top1_score"]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+            color=ORANGE,
+        )
+        score.set(title="Validation top-1, %", xlabel="epoch")
+        for axes in (loss, score):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return to_svg(figure)
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """The confusion matrix as shares of the true class; of many classes, the ones with most mistakes."""
+    counts = np.array(matrix)
+    if len(classes) > MAX_CLASSES:
+        wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
+        chosen = np.sort(np.argsort(-wrong, kind="stable")[:MAX_CLASSES])
+        counts, classes = counts[np.ix_(chosen, chosen)], [classes[index] for index in chosen]
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 1.6 + 0.34 * len(classes)
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "#0f172a"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+        axes.set_xticks(range(len(classes)), list(classes), rotation=90)
+        axes.set_yticks(range(len(classes)), list(classes))
+        axes.set(xlabel="predicted", ylabel="true")
+    return to_svg(figure)
+
+
+def latency_bars(records: Sequence[dict[str, Any]]) -> str:
+    """p50 as bars with a line up to p90, for each model and batch."""
+    labels = [f"{record['name']}, batch {record['batch']}" for record in records]
+    position = np.arange(len(records))[::-1]
+    p50 = np.array([record["p50_ms"] for record in records])
+    p90 = np.array([record["p90_ms"] for record in records])
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(figsize=(8.4, 0.6 + 0.42 * len(records)), layout="constrained")
+        colours = [GREY if record["backend"] == "torch" else BLUE for record in records]
+        axes.barh(position, p50, xerr=[np.zeros_like(p50), p90 - p50], color=colours, ecolor="#475569", height=0.62)
+        for place, record in zip(position, records, strict=True):
+            text = f"{record['p50_ms']:.2f} ms  ({record['speedup']:.2f}x)"
+            axes.text(record["p90_ms"], place, f"  {text}", va="center")
+        axes.set_yticks(position, labels)
+        axes.set(xlabel="milliseconds, median and 90th percentile", xlim=(0, p90.max() * 1.35))
+    return to_svg(figure)

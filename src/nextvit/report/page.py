@@ -1,0 +1,115 @@
+"""A self-contained HTML page: no script, no network, readable on a phone and on paper."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+CSS = """
+:root { color-scheme: light; --ink: #0f172a; --soft: #64748b; --line: #e2e8f0; --good: #15803d; --bad: #b91c1c; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 920px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p.lead { color: var(--soft); margin: .2rem 0 1.2rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .8rem; }
+.tile { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.35rem; } .tile span { color: var(--soft); font-size: .85rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
+.pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
+.pictures figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
+.good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
+svg { max-width: 100%; height: auto; } pre { background: #f8fafc; border: 1px solid var(--line); border-radius: 8px;
+padding: .8rem; overflow-x: auto; font-size: .82rem; } details summary { cursor: pointer; color: var(--soft); }
+"""
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Text that is HTML already."""
+
+    text: str
+
+
+Cell = str | int | float | Markup
+
+
+def page(title: str, sections: Sequence[Markup]) -> str:
+    """The whole document."""
+    body = "\n".join(section.text for section in sections)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>'
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def escape(text: object) -> str:
+    return html.escape(str(text))
+
+
+def heading(title: str, lead: str) -> Markup:
+    return Markup(f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>')
+
+
+def section(title: str, *content: Markup) -> Markup:
+    return Markup(f"<h2>{escape(title)}</h2>" + "".join(each.text for each in content))
+
+
+def paragraph(text: str, *, tone: str = "") -> Markup:
+    """Text; `tone` is one of the page's classes: good, bad, soft."""
+    return Markup(f'<p class="{tone}">{escape(text)}</p>')
+
+
+def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
+    """Large values with what they mean."""
+    cells = "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in facts
+    )
+    return Markup(f'<div class="tiles">{cells}</div>')
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
+    """Rows of cells; numbers stand to the right."""
+
+    def cell(value: Cell, tag: str, *, number: bool) -> str:
+        text = value.text if isinstance(value, Markup) else escape(value)
+        return f"<{tag}{' class=number' if number else ''}>{text}</{tag}>"
+
+    numeric = [all(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
+    head = "".join(cell(name, "th", number=number) for name, number in zip(columns, numeric, strict=True))
+    body = "".join(
+        "<tr>" + "".join(cell(each, "td", number=number) for each, number in zip(row, numeric, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]]) -> Markup:
+    """A grid of pictures (H, W, 3) with captions."""
+    figures = "".join(
+        f'<figure><img src="{data_uri(pixels)}" alt=""><figcaption>{caption.text}</figcaption></figure>'
+        for pixels, caption in items
+    )
+    return Markup(f'<div class="pictures">{figures}</div>')
+
+
+def data_uri(pixels: NDArray[np.uint8], *, side_px: int = 160) -> str:
+    """A picture as a small JPEG inside the page."""
+    image = Image.fromarray(pixels)
+    if max(image.size) > side_px:
+        image.thumbnail((side_px, side_px))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def folded(summary: str, text: str) -> Markup:
+    """Preformatted text behind a line to click on."""
+    return Markup(f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>")
