@@ -5,7 +5,9 @@ happen inside the network's graph.
 """
 
 import math
+import struct
 import warnings
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +27,37 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_PIXELS = 2**27
 """Refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO", "JPEG2000")
-"""What Pillow may open; formats that call other programs or are rarely meant (EPS, PSD, ...) stay shut."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+"""What Pillow may open (MPO counts as JPEG); formats that call other programs or are rarely meant (EPS, PSD, ...) stay shut."""
+
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, ArithmeticError),
+    *(AttributeError, RuntimeError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow's decoders raise on damaged files: whatever the damage leads them to."""
 
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".jp2", ".j2k"]
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".mpo",
+        ".jp2",
+        ".j2k",
+    ]
 )
 """File names that are taken for images when a folder is read."""
 
@@ -95,7 +123,11 @@ def read_image(image: ImageLike) -> Image.Image:
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
         return to_rgb(upright(image))
-    path = Path(image)
+    return read_file(Path(image))
+
+
+def read_file(path: Path) -> Image.Image:
+    """`read_image` for a path."""
     try:
         with warnings.catch_warnings():
             # Pillow warns about odd metadata and large pictures; the pixels are what we judge.
@@ -103,35 +135,35 @@ def read_image(image: ImageLike) -> Image.Image:
             with Image.open(path, formats=FORMATS) as opened:
                 width, height = opened.size
                 if width * height > MAX_PIXELS:
-                    raise DecodeError(f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels")
+                    raise Image.DecompressionBombError(f"{width}x{height}")
                 opened.load()
                 return to_rgb(upright(opened))
-    except DecodeError:
-        raise
-    except FileNotFoundError:
-        raise DecodeError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DecodeError(f"{path}: is a folder, not an image") from None
-    except UnidentifiedImageError:
-        raise DecodeError(f"{path}: not an image in a known format ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError:
-        raise DecodeError(f"{path}: more than {MAX_PIXELS:,} pixels") from None
-    # Pillow's decoders raise whatever the damage leads them to.
-    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, MemoryError) as error:
-        raise DecodeError(f"{path}: damaged ({first_line(error)})") from None
-    except (ArithmeticError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise DecodeError(f"{path}: damaged ({first_line(error)})") from None
+    except UNREADABLE as error:
+        raise DecodeError(f"{path}: {reason(error)}") from None
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def reason(error: BaseException) -> str:
+    """Why an image cannot be read, in a few words."""
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case IsADirectoryError():
+            return "is a folder, not an image"
+        case PermissionError():
+            return "may not be read (permission denied)"
+        case UnidentifiedImageError():
+            return f"not an image in a known format ({', '.join(FORMATS)})"
+        case Image.DecompressionBombError():
+            return f"more than {MAX_PIXELS:,} pixels ({error})"
+        case _:
+            return f"damaged ({str(error).partition(chr(10))[0] or type(error).__name__})"
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; broken EXIF blocks count as none."""
     try:
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError):
+    except UNREADABLE:
         return image
 
 

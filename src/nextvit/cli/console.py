@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document on stdout.")]
 
 progress = Console(stderr=True, highlight=False)
 """For progress and remarks: always stderr."""

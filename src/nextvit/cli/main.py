@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 import nextvit
 from nextvit.cli.settings import recipe_settings
@@ -44,10 +44,13 @@ def build_app() -> App:
         name="nextvit",
         help="Give it your images and a budget; get a vision model that is proven to meet it.",
         version=nextvit.__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=()),
         result_action="return_value",
     )
-    for verb, help_line in VERBS.items():
-        app.command(f"nextvit.cli.{verb}:{'evaluate' if verb == 'eval' else verb}", name=verb, help=help_line)
+    for order, (verb, help_line) in enumerate(VERBS.items()):
+        function = "evaluate" if verb == "eval" else verb
+        app.command(f"nextvit.cli.{verb}:{function}", name=verb, help=help_line, sort_key=order)
     app.config = (recipe_settings,)
     return app
 

@@ -37,7 +37,7 @@ def quickstart(*, out: Path = Path("runs/quickstart")) -> None:
         ["export", run_folder, "--to", "onnx"],
         ["verify", bundle, "--against", run_folder],
         ["bench", run_folder, "--batch", "1,8", "--seconds", "2"],
-        ["predict", bundle, f"{digits}/train/7"],
+        ["predict", bundle, f"{digits}/train/7/0007.png"],
     ):
         progress.print(f"\n$ nextvit {shlex.join(command)}", markup=False, style="bold", soft_wrap=True)
         if code := run(command):

@@ -28,7 +28,7 @@ def train(
     epochs: int | None = None,
     image_size: int | None = None,
     batch_size: int | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: bool = False,
     as_json: AsJson = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
 ) -> None:

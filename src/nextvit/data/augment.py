@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Augment:
     """Random crop and flip."""
 
-    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_scale: tuple[float, float] = (0.35, 1.0)
     """Least and most share of the picture's area in a crop."""
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     """Least and most width / height of a crop, before it is scaled to the input's size."""

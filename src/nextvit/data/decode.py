@@ -66,6 +66,8 @@ def read_jpeg_header(content: bytes) -> JpegHeader | None:
         if marker[0] in WITHOUT_LENGTH:
             continue
         length = int.from_bytes(stream.read(2), "big")
+        if length < 2:  # cut off or damaged; going on would read the same bytes for ever
+            return None
         if marker[0] in START_OF_FRAME:
             frame = stream.read(6)
             if len(frame) < 6:

@@ -7,7 +7,6 @@ Letters behind tensor names: N batch, C channels, H W height and width, T tokens
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
@@ -94,7 +93,7 @@ class EMHSA(nn.Module):
         x_NCT = x_NCHW.flatten(2)
         x_NTC = x_NCT.transpose(1, 2)
         pooled_NTC = self.norm(self.pool(x_NCT)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(
+        mixed = nn.functional.scaled_dot_product_attention(
             self.split_heads(self.q(x_NTC)), self.split_heads(self.k(pooled_NTC)), self.split_heads(self.v(pooled_NTC))
         )
         mixed_NTC = mixed.transpose(1, 2).flatten(2)

@@ -1,19 +1,14 @@
 """The default for a user's own folder of images."""
 
-from nextvit.data.augment import Augment
-from nextvit.train.recipe import Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.recipe import Recipe
 
 
 def finetune() -> Recipe:
     """A few hundred to a few thousand images, from published weights or from scratch.
 
     nextvit train DATA --out runs/mine --weights bd_ssld_6m_in1k
+
+    Measured from scratch, on two CPU cores: nextvit_nano at 64 px on 1,628 photographs of ten hand signs passes 90 %
+    top-1 within a minute and reaches 98 to 99 % in 30 epochs, about 3 minutes (docs/log.md).
     """
-    return Recipe(
-        model=Model(name="nextvit_small"),
-        data=Data(image_size=224, batch_size=32),
-        augment=Augment(crop_scale=(0.35, 1.0)),
-        optim=Optim(lr=1e-3, weight_decay=0.05),
-        schedule=Schedule(epochs=30, warmup_epochs=2.0),
-        ema=Ema(decay=0.99),
-    )
+    return Recipe()

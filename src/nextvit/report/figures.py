@@ -52,9 +52,9 @@ def training_curves(records: Sequence[dict[str, Any]]) -> str:
         score.annotate(
             f"best {best['val_top1_score']:.2f} %",
             (best["epoch"], best["val_top1_score"]),
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="center",
+            xytext=(0.97, 0.06),
+            textcoords="axes fraction",
+            ha="right",
             color=ORANGE,
         )
         score.set(title="Validation top-1, %", xlabel="epoch")

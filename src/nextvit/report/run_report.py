@@ -43,6 +43,7 @@ def write_run_report(run: Path) -> Path:
     if evaluation:
         details = evaluation["details"]
         sections += [
+            section("One image of each class", answered(details["examples"])),
             section("Mistakes, the most confident first", mistakes(details["mistakes"])),
             section("Confusion", Markup(figures.confusion(details["confusion"], details["classes"]))),
             section("Classes", class_table(details)),
@@ -89,8 +90,8 @@ def summary(
 ) -> Markup:
     """The few numbers that matter most."""
     shown = [
-        (f"{facts.get('parameters', 0) / 1e6:.2f} M", "parameters"),
-        (f"{facts.get('macs', 0) / 1e9:.3g} G", "multiply-adds per image"),
+        (millions(facts.get("parameters", 0)), "parameters"),
+        (millions(facts.get("macs", 0)), "multiply-adds per image"),
     ]
     if evaluation:
         low, high = evaluation["interval_95"]
@@ -102,6 +103,11 @@ def summary(
     single = [record for record in timings if record["batch"] == 1 and record["backend"] != "torch"]
     shown += [(f"{each['p50_ms']:.2f} ms", f"{each['backend']}, batch 1, {each['threads']} threads") for each in single]
     return tiles(shown)
+
+
+def millions(count: int) -> str:
+    """A count as people say it: 11.5 M, 5.79 G."""
+    return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
 
 
 def training_note(epochs: list[dict[str, Any]], evaluation: dict[str, Any]) -> Markup:
@@ -116,17 +122,24 @@ def training_note(epochs: list[dict[str, Any]], evaluation: dict[str, Any]) -> M
 
 
 def mistakes(listed: list[dict[str, Any]]) -> Markup:
-    """The pictures that the model got wrong, as far as they can still be read."""
+    """The pictures that the model got wrong."""
     if not listed:
         return paragraph("None on the validation images.", tone="good")
+    return answered(listed)
+
+
+def answered(listed: list[dict[str, Any]]) -> Markup:
+    """Pictures with the answer and, where it is wrong, the truth; a picture that is gone since is left out."""
     shown: list[tuple[Any, Markup]] = []
-    for mistake in listed:
+    for answer in listed:
+        right = answer["guess"] == answer["label"]
+        truth = "" if right else f"truth: {escape(answer['label'])}<br>"
         caption = Markup(
-            f'<span class="bad">{escape(mistake["guess"])}</span> {mistake["probability"]:.0%}<br>'
-            f'truth: {escape(mistake["label"])}<br><span class="soft">{escape(Path(mistake["path"]).name)}</span>'
+            f'<span class="{"good" if right else "bad"}">{escape(answer["guess"])}</span> {answer["probability"]:.0%}'
+            f'<br>{truth}<span class="soft">{escape(Path(answer["path"]).name)}</span>'
         )
         try:
-            shown.append((THUMBNAIL(mistake["path"]), caption))
+            shown.append((THUMBNAIL(answer["path"]), caption))
         except DecodeError:
             continue
     return pictures(shown)

@@ -23,8 +23,7 @@ class OnnxSession:
             options.inter_op_num_threads = 1
         try:
             self.session = onnxruntime.InferenceSession(model_file, options, providers=[PROVIDER])
-        # ONNX Runtime's own exception types share no base class of their own.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime's exceptions share no base class of their own)
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})"

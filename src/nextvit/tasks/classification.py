@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from nextvit.postprocess import softmax
 from nextvit.tasks.task import Evaluation, Predict
 
 WORST_SHOWN = 24
+EXAMPLES_SHOWN = 12
 
 
 class ClassificationTask:
@@ -39,7 +39,9 @@ class ClassificationTask:
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         logits = model(normalise(images, self.card.input))
-        return {"cross_entropy": F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)}
+        return {
+            "cross_entropy": nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        }
 
     def evaluate(self, predict: Predict, *, split: str = "val") -> Evaluation:
         samples, logits, unreadable = self.answers(predict, self.dataset.split(split))
@@ -58,6 +60,7 @@ class ClassificationTask:
                 "class_scores": class_scores(confusion),
                 "confusion": confusion.tolist(),
                 "mistakes": self.worst_mistakes(samples, logits),
+                "examples": self.examples(samples, logits),
             },
             unreadable=unreadable,
         )
@@ -78,22 +81,29 @@ class ClassificationTask:
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
         """The most confident wrong answers, for people to look at."""
+        labels = np.array([sample.label for sample in samples])
+        wrong = [int(index) for index in np.argsort(-softmax(logits).max(axis=1), kind="stable")]
+        wrong = [index for index in wrong if logits[index].argmax() != labels[index]]
+        return [self.shown(samples[index], logits[index]) for index in wrong[:WORST_SHOWN]]
+
+    def examples(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
+        """The first image of each class, right or wrong."""
+        first = {sample.label: index for index, sample in reversed(list(enumerate(samples)))}
+        return [self.shown(samples[first[label]], logits[first[label]]) for label in sorted(first)[:EXAMPLES_SHOWN]]
+
+    def shown(self, sample: Sample, logits: NDArray[np.floating[Any]]) -> dict[str, Any]:
+        """One image with truth and answer, as plain values."""
         probabilities = softmax(logits)
-        guesses, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-        wrong = [index for index in np.argsort(-sure, kind="stable") if guesses[index] != samples[index].label]
-        return [
-            {
-                "path": str(samples[index].path),
-                "label": self.card.classes[samples[index].label],
-                "guess": self.card.classes[guesses[index]],
-                "probability": float(sure[index]),
-            }
-            for index in wrong[:WORST_SHOWN]
-        ]
+        return {
+            "path": str(sample.path),
+            "label": self.card.classes[sample.label],
+            "guess": self.card.classes[int(probabilities.argmax())],
+            "probability": float(probabilities.max()),
+        }
 
 
 def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
-    return float(F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
+    return float(nn.functional.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
 
 
 def describe(classes: tuple[str, ...]) -> str:

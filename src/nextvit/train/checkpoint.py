@@ -25,7 +25,8 @@ class Progress:
     """Epochs that are done."""
     step: int = 0
     """Steps that are done."""
-    best_score: float | None = None
+    best: tuple[float, float] | None = None
+    """Main score and negative loss of the best epoch; the loss decides between equal scores."""
     unreadable: tuple[str, ...] = ()
     """Messages of training images that could not be read so far."""
 
@@ -39,7 +40,7 @@ def save_last(
         save_model(folder / EMA_WEIGHTS, ema.model, card)
         state: dict[str, Any] = {
             "optimizer": optimizer.state_dict(),
-            "progress": {**vars(progress), "unreadable": list(progress.unreadable)},
+            "progress": vars(progress),
             "ema_updates": ema.updates,
             "rng_cpu": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all(),
@@ -77,5 +78,4 @@ def resume(run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimiz
         progress = Progress(**state["progress"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: does not fit this recipe ({str(error).partition(chr(10))[0]})") from None
-    progress.unreadable = tuple(progress.unreadable)
     return progress

@@ -107,10 +107,10 @@ def fit(
         # Once an epoch: evaluate the averaged weights in deployment form, note the result, save.
         evaluation = task.evaluate(TorchSession(Deployed(ema.model, task.card.input)).run, split="val")
         progress.epoch = epoch + 1
-        score = evaluation.scores[evaluation.main_score]
-        is_best = progress.best_score is None or score > progress.best_score
-        progress.best_score = score if is_best else progress.best_score
+        standing = (evaluation.scores[evaluation.main_score], -evaluation.scores["loss"])
+        is_best = progress.best is None or standing > progress.best
         if is_best:
+            progress.best = standing
             save_best(run, ema.model, task.card)
         save_last(run, model, ema, optimizer, progress, task.card)
         append_json_line(run / METRICS, epoch_record(tick, lr, evaluation, is_best))

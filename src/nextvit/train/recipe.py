@@ -111,7 +111,7 @@ class Schedule:
 class Ema:
     """An exponential moving average of the weights; it is what is evaluated and exported."""
 
-    decay: float = 0.999
+    decay: float = 0.99
     """Share kept of the old average at each step; it rises to this value; 0: no averaging."""
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run."""
+    """One training run. The defaults are those of `nextvit.recipes.finetune`."""
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)

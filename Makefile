@@ -1,0 +1,62 @@
+# Two commands need nothing but Python 3.10 or newer, make and git:
+#
+#   make quickstart   from small real images to a trained, exported, proven and measured model, with a report
+#   make test         the default tests
+#
+# Each builds what it needs of .venv, once, with the versions of constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL = $(BIN)/uv pip install --quiet --constraints constraints.txt
+WHAT ?= tests
+
+.PHONY: help quickstart test check format constraints clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+quickstart: .venv/.quickstart
+	$(BIN)/nextvit quickstart
+
+test: .venv/.development .venv-runtime/.ready
+	$(BIN)/python -m pytest $(WHAT)
+	.venv-runtime/bin/python -m pytest tests/runtime
+
+check: .venv/.development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(MAKE) test
+
+format: .venv/.development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Resolve all dependencies anew: names and versions for every Python that we support.
+constraints: .venv/.development
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 \
+		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
+
+clean:
+	rm -rf .venv .venv-runtime
+
+.venv/.uv: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed, $(PYTHON) is `$(PYTHON) --version`; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+.venv/.quickstart: .venv/.uv pyproject.toml
+	@echo "installing (torch is large: the first time takes minutes)"
+	$(INSTALL) --python $(BIN)/python --editable '.[quickstart]'
+	@touch $@
+
+.venv/.development: .venv/.quickstart
+	$(INSTALL) --python $(BIN)/python --group dev --editable '.[all]'
+	@touch $@
+
+# What a server needs, and no torch: the tests of nextvit.runtime run here too.
+.venv-runtime/.ready: .venv/.uv pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-runtime
+	$(INSTALL) --python .venv-runtime/bin/python --editable . onnxruntime onnx pytest
+	@touch $@
