@@ -104,6 +104,7 @@ def training_batches(
         persistent_workers=workers > 0,
         worker_init_fn=leave_interrupts_to_parent,
         pin_memory=pin_memory,
+        generator=torch.Generator(),  # its own, so that starting a pass draws nothing from the global one
     )
 
 

@@ -193,9 +193,12 @@ def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
 
 
 def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
-    """Write weights and card as one safetensors file."""
+    """Write weights and card as one safetensors file; OSError where the disk refuses."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, path, metadata={CARD_KEY: json.dumps(card_to_dict(card))})
+    try:
+        save_file(state, path, metadata={CARD_KEY: json.dumps(card_to_dict(card))})
+    except SafetensorError as error:  # of a full disk, among others
+        raise OSError(str(error)) from None
 
 
 def load_model(path: Path) -> tuple[Classifier, ModelCard]:

@@ -45,7 +45,10 @@ def save_last(
             "rng_cpu": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all(),
         }
-        torch.save(state, folder / STATE)
+        try:
+            torch.save(state, folder / STATE)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error).partition("\n")[0]) from None
         write_checksums(folder)
 
 

@@ -1,0 +1,98 @@
+"""The exam and the loss."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nextvit.card import ModelCard, card_from_dict, card_to_dict
+from nextvit.data.folder import read_dataset
+from nextvit.errors import InputError
+from nextvit.models.config import VARIANTS, config_to_dict
+from nextvit.models.deployed import Deployed, normalise
+from nextvit.preprocess import Preprocess
+from nextvit.tasks.classification import ClassificationTask
+
+
+def card(**changes: object) -> ModelCard:
+    facts = {
+        "task": "classification",
+        "classes": ("blue", "green", "red"),
+        "input": Preprocess(image_size=(32, 32)),
+        "variant": "nextvit_nano",
+        "architecture": config_to_dict(VARIANTS["nextvit_nano"]),
+    }
+    return ModelCard(**{**facts, **changes})
+
+
+def brightest_channel(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A predict function that knows the colours: mean blue, green and red of each picture."""
+    means = inputs["images"].mean(axis=(1, 2))
+    return {"logits": means[:, ::-1].astype(np.float32)}
+
+
+def test_the_exam_takes_any_predict_function(shared_colours: Path):
+    evaluation = ClassificationTask(read_dataset(shared_colours), card()).evaluate(brightest_channel, split="val")
+    assert evaluation.scores["top1_score"] == 100.0
+    assert evaluation.images == 12
+    assert evaluation.details["confusion"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert evaluation.details["mistakes"] == []
+    assert [each["label"] for each in evaluation.details["examples"]] == ["blue", "green", "red"]
+
+
+def test_mistakes_come_most_confident_first(shared_colours: Path):
+    task = ClassificationTask(read_dataset(shared_colours), card())
+    evaluation = task.evaluate(lambda inputs: {"logits": np.tile([0.0, 9.0, 0.0], (len(inputs["images"]), 1))}, split="val")
+    assert evaluation.scores["top1_score"] == pytest.approx(100 / 3)
+    assert len(evaluation.details["mistakes"]) == 8
+    assert {each["guess"] for each in evaluation.details["mistakes"]} == {"green"}
+
+
+def test_unreadable_images_are_named_and_not_judged(colours: Path):
+    (colours / "val" / "red" / "0.png").write_bytes(b"")
+    evaluation = ClassificationTask(read_dataset(colours), card()).evaluate(brightest_channel, split="val")
+    assert evaluation.images == 11
+    assert len(evaluation.unreadable) == 1
+
+
+def test_other_classes_than_the_models_are_refused(shared_colours: Path):
+    with pytest.raises(InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"):
+        ClassificationTask(read_dataset(shared_colours), card(classes=("cat", "dog")))
+
+
+def test_loss_equals_a_plain_computation(shared_colours: Path):
+    task = ClassificationTask(read_dataset(shared_colours), card(), label_smoothing=0.1)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.tensor([0, 2, 1, 1])
+    weights = torch.randn(3, 3)
+
+    def model(images_NCHW: torch.Tensor) -> torch.Tensor:
+        return images_NCHW.mean(dim=(2, 3)) @ weights
+
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    logits = ((images.double() / 255).mean(dim=(2, 3)) - mean) / std @ weights.double()
+    log_probabilities = logits - logits.exp().sum(dim=1, keepdim=True).log()
+    target = torch.full((4, 3), 0.1 / 3).scatter(1, labels[:, None], 0.9 + 0.1 / 3)
+    expected = -(target * log_probabilities).sum(dim=1).mean()
+    assert task.losses(model, images, labels)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_deployment_form_takes_raw_pixels_to_the_same_logits(shared_colours: Path):
+    torch.manual_seed(0)
+    task = ClassificationTask(read_dataset(shared_colours), card())
+    model = task.build().eval()
+    pixels_NHWC = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = model(normalise(pixels_NHWC.permute(0, 3, 1, 2), task.card.input))
+        got = Deployed(model, task.card.input)(pixels_NHWC)
+    assert (got - expected).abs().max() <= 1e-4 * expected.std()
+
+
+def test_card_survives_json_and_names_what_is_wrong():
+    values = card_to_dict(card())
+    assert card_from_dict(values) == card()
+    with pytest.raises(InputError, match="lacks 'classes'"):
+        card_from_dict({name: value for name, value in values.items() if name != "classes"})
+    with pytest.raises(InputError, match="did you mean 'variant'"):
+        card_from_dict({**values, "varient": 1})

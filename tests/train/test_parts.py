@@ -1,0 +1,107 @@
+"""Schedule, optimizer, averaged weights, recipes."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from nextvit.errors import InputError
+from nextvit.models.create import create_model
+from nextvit.recipes import RECIPES, recipe_named
+from nextvit.train.ema import Ema
+from nextvit.train.loop import autocast, pick_device
+from nextvit.train.optim import build_optimizer
+from nextvit.train.recipe import Compute, Data, Optim, Recipe, Schedule, recipe_to_dict
+from nextvit.train.schedule import lr_at
+
+
+def test_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
+    rates = [lr_at(step, steps=100, warmup_steps=10, peak=1.0, final=0.01) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert max(rates) == rates[10] == 1.0
+    assert rates[10 + 89 // 2] == pytest.approx(0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * 44 / 89)))
+    assert rates[-1] == pytest.approx(0.01)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_one_dimensional_parameters_do_not_decay():
+    model = create_model("nextvit_nano", num_classes=3)
+    decayed, spared = build_optimizer(model, Optim(weight_decay=0.1)).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert all(parameter.ndim <= 1 for parameter in spared["params"])
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+
+
+def test_average_follows_the_weights_and_the_statistics():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema = Ema(model, decay=0.5)
+    expected = {name: tensor.clone().double() for name, tensor in model.state_dict().items()}
+    for update in range(20):
+        with torch.no_grad():
+            for tensor in (*model.parameters(), model[1].running_mean):
+                tensor.add_(torch.randn_like(tensor))
+        ema.update(model)
+        decay = min(0.5, (1 + update) / (10 + update))
+        for name, tensor in model.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor
+    for name in ("0.weight", "0.bias", "1.running_mean"):
+        assert torch.allclose(ema.model.state_dict()[name].double(), expected[name], atol=1e-6), name
+    assert not any(parameter.requires_grad for parameter in ema.model.parameters())
+
+
+def test_without_averaging_the_copy_is_the_model():
+    model = nn.Linear(2, 2)
+    ema = Ema(model, decay=0.0)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+    ema.update(model)
+    assert torch.equal(ema.model.weight, model.weight)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_and_is_plain_yaml(name: str):
+    import yaml
+
+    recipe = recipe_named(name)
+    assert yaml.safe_load(yaml.safe_dump(recipe_to_dict(recipe))) == recipe_to_dict(recipe)
+    assert RECIPES[name].__doc__ is not None and "nextvit train" in RECIPES[name].__doc__
+
+
+def test_unknown_recipe_gets_a_suggestion():
+    with pytest.raises(InputError, match="did you mean 'finetune'"):
+        recipe_named("fintune")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Data(image_size=16), "at least 32 px"),
+        (lambda: Data(batch_size=0), "data.batch_size must be at least 1, got 0"),
+        (lambda: Data(max_unreadable=2), "data.max_unreadable is a share"),
+        (lambda: Optim(lr=-1), "optim.lr must be positive, got -1"),
+        (lambda: Optim(accumulate=0), "optim.accumulate"),
+        (lambda: Schedule(epochs=0), "schedule.epochs must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(build, message: str):
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def test_devices_that_are_not_there_are_named():
+    assert pick_device("cpu").type == "cpu"
+    for name in ("cuda:99", "toaster"):
+        with pytest.raises(InputError, match=f"device '{name}' is not available here"):
+            pick_device(name)
+
+
+def test_bf16_is_used_where_it_is_asked_for():
+    recipe = replace(Recipe(), compute=Compute(precision="bf16"))
+    with autocast(torch.device("cpu"), recipe):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+    with autocast(torch.device("cpu"), Recipe()):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32

@@ -1,0 +1,209 @@
+"""A whole training: it learns, it can be killed, it goes on as if nothing had happened."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nextvit.errors import InputError
+from nextvit.models.weights import read_safetensors
+from nextvit.runs import read_json_lines
+from nextvit.train.loop import Tick
+from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.start import train
+from tests.conftest import draw_dataset
+
+RECIPE = Recipe(
+    model=Model(name="nextvit_nano"),
+    data=Data(image_size=32, batch_size=8, workers=0),
+    augment=Augment(crop_scale=(0.6, 1.0)),
+    optim=Optim(lr=2e-3),
+    schedule=Schedule(epochs=6, warmup_epochs=0.5),
+    ema=Ema(decay=0.8),
+)
+
+
+def silent(message: str) -> None: ...
+
+
+def run(dataset: Path, out: Path, recipe: Recipe = RECIPE, *, resume: bool = False, stop_after: int | None = None):
+    """Train, or stop as Ctrl-C does after some steps; returns the losses by step."""
+    losses: dict[int, float] = {}
+
+    def watch(tick: Tick) -> None:
+        losses[tick.step] = tick.loss
+        if tick.step == stop_after and not tick.evaluation:
+            raise KeyboardInterrupt
+
+    try:
+        train(dataset, recipe, run=out, resume=resume, watch=watch, say=silent)
+    except KeyboardInterrupt:
+        assert stop_after
+    return losses
+
+
+def weights(run: Path, name: str = "last/model") -> dict[str, torch.Tensor]:
+    return read_safetensors(run / "checkpoints" / f"{name}.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough pictures of three colours to learn them: nine steps an epoch."""
+    return draw_dataset(tmp_path_factory.mktemp("pictures"), train=24)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, float]]:
+    """One uninterrupted run of six epochs."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return out, run(pictures, out)
+
+
+def test_it_learns_the_colours(finished: tuple[Path, dict[int, float]]):
+    out, losses = finished
+    records = read_json_lines(out / "metrics.jsonl")
+    assert [record["epoch"] for record in records] == list(range(1, 7))
+    assert losses[54] < losses[9]
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert evaluation["scores"]["top1_score"] >= 90
+    assert evaluation["images"] == 12
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
+    out, _ = finished
+    assert {entry.name for entry in out.iterdir()} == {
+        "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "checkpoints",
+    }  # fmt: skip
+    assert {entry.name for entry in (out / "checkpoints").iterdir()} == {"last", "best"}
+    assert (out / "checkpoints" / "best" / "sha256.json").is_file()
+
+
+def test_same_seed_gives_the_same_weights(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
+    run(pictures, tmp_path / "again")
+    expected, got = weights(finished[0]), weights(tmp_path / "again")
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_resumed_run_gives_the_same_losses_and_weights_as_an_uninterrupted_one(
+    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
+):
+    out, expected = finished
+    run(pictures, tmp_path / "run", stop_after=14)  # in the middle of epoch 2 of 6
+    losses = run(pictures, tmp_path / "run", resume=True)
+    assert losses == {step: expected[step] for step in range(10, 55)}
+    for name in ("last/model", "last/ema", "best/model"):
+        again, whole = weights(tmp_path / "run", name), weights(out, name)
+        assert all(torch.equal(again[key], whole[key]) for key in whole)
+
+
+def test_accumulated_parts_give_nearly_the_same_gradient(pictures: Path, tmp_path: Path):
+    """Batch norms see the parts alone, so the losses differ a little, but the scale must be the same."""
+    recipe = replace(RECIPE, schedule=Schedule(epochs=1), optim=Optim(lr=1e-4, accumulate=2))
+    parts = run(pictures, tmp_path / "parts", recipe)
+    whole = run(pictures, tmp_path / "whole", replace(recipe, optim=Optim(lr=1e-4)))
+    assert parts[9] == pytest.approx(whole[9], rel=0.15)
+
+
+def test_bf16_trains(pictures: Path, tmp_path: Path):
+    recipe = replace(RECIPE, schedule=Schedule(epochs=1), compute=Compute(precision="bf16"))
+    losses = run(pictures, tmp_path / "run", recipe)
+    assert all(loss < 3 for loss in losses.values())
+
+
+def test_killed_at_any_moment_it_goes_on(pictures: Path, tmp_path: Path):
+    """SIGKILL three times, then let it finish: nothing asks for repair and every epoch is there."""
+    code = f"""
+from pathlib import Path
+from tests.train.test_training import RECIPE, run
+from nextvit.runs import is_run
+out = Path({str(tmp_path / "run")!r})
+run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
+"""
+    for seconds in (0.2, 0.9, 0.5):
+        process = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / "recipe.yaml").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert {record["epoch"] for record in read_json_lines(tmp_path / "run" / "metrics.jsonl")} == set(range(1, 7))
+
+
+@pytest.mark.parametrize("limit", [lambda largest: 1_000_000, lambda largest: largest - 1000])
+def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures: Path, tmp_path: Path, limit):
+    """With the first limit the weights cannot be written, with the second the optimizer's larger state cannot."""
+    out = tmp_path / "run"
+    run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=1)))
+    before = weights(out)
+    largest = max(path.stat().st_size for path in (out / "checkpoints" / "last").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit(largest), hard))  # real writes fail, as on a full disk
+    try:
+        with pytest.raises(InputError, match="could not write .*; what was there before is untouched"):
+            run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=2)), resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(out).items())
+    assert not list((out / "checkpoints").glob("*.tmp*"))
+    run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=2)), resume=True)
+    assert read_json_lines(out / "metrics.jsonl")[-1]["epoch"] == 2
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=1)))
+    path = out / "checkpoints" / "last" / "state.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"state\.pt: damaged or changed"):
+        run(pictures, out, resume=True)
+
+
+def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path):
+    (colours / "train" / "red" / "0.png").write_bytes(b"no image")
+    bearing = replace(RECIPE, data=replace(RECIPE.data, max_unreadable=0.1), schedule=Schedule(epochs=1))
+    run(colours, tmp_path / "bears", bearing)
+    [message] = json.loads((tmp_path / "bears" / "evaluation.json").read_text())["unreadable_training"]
+    assert "0.png" in message
+    with pytest.raises(InputError, match=r"1 of 24 training images cannot be read, more than .* 0.02 .*0\.png"):
+        run(colours, tmp_path / "refuses", RECIPE)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="the loss became .*; lower --optim.lr"):
+        run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
+
+
+def test_an_output_folder_is_never_overwritten(
+    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match="already holds a run; go on with --resume"):
+        run(pictures, finished[0])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match="exists and is not an empty folder"):
+        run(pictures, tmp_path / "photos")
+    with pytest.raises(InputError, match="no run to resume"):
+        run(pictures, tmp_path / "nowhere", resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_training_goes_on_from_another_runs_weights(
+    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
+):
+    best = finished[0] / "checkpoints" / "best" / "model.safetensors"
+    recipe = replace(RECIPE, model=Model(name="nextvit_nano", weights=str(best)), schedule=Schedule(epochs=1))
+    said: list[str] = []
+    train(pictures, recipe, run=tmp_path / "run", watch=lambda tick: None, say=said.append)
+    assert "tensors loaded from nextvit layout" in said[0]
+    assert read_json_lines(tmp_path / "run" / "metrics.jsonl")[0]["val_top1_score"] >= 90
