@@ -1,0 +1,85 @@
+"""What a bundle says of itself, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextvit.bundle import file_stem, is_bundle, read_bundle, read_golden, read_manifest, write_manifest
+from nextvit.errors import InputError
+from nextvit.runtime.predictor import load_bundle
+from nextvit.runtime.session import open_session
+
+
+def test_manifest_survives_the_disk(bundle: Path):
+    manifest = read_bundle(bundle)
+    write_manifest(bundle, manifest)
+    assert read_bundle(bundle) == manifest
+    assert manifest.card.input.image_size == (32, 48)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_one_changed_byte_is_refused_by_name(bundle: Path, name: str):
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: damaged or changed"):
+        load_bundle(bundle)
+
+
+def test_a_missing_file_is_named(bundle: Path):
+    (bundle / "model.onnx").unlink()
+    with pytest.raises(InputError, match=r"incomplete, model\.onnx is missing"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "bundle format 99, this version reads 1; update nextvit"),
+        ({"becked": "onnx"}, "unknown field 'becked'; did you mean 'backend'"),
+        ({"card": {}}, "lacks 'task'"),
+        ({"card": 3}, "damaged"),
+    ],
+)
+def test_a_manifest_that_cannot_be_understood_is_refused(bundle: Path, change: dict[str, object], message: str):
+    values = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**values, **change}))
+    with pytest.raises(InputError, match=message):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"'])
+def test_a_damaged_manifest_is_refused(bundle: Path, text: str):
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json: damaged") as caught:
+        read_manifest(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_backend_is_named(bundle: Path):
+    manifest = replace(read_bundle(bundle), backend="onxn")
+    with pytest.raises(InputError, match="unknown backend 'onxn'; did you mean 'onnx'"):
+        open_session(bundle, manifest)
+
+
+def test_golden_examples_come_back(bundle: Path):
+    pixels, outputs = read_golden(bundle)
+    assert pixels.shape == (3, 32, 48, 3) and pixels.dtype == np.uint8
+    assert outputs["logits"].shape == (3, 3)
+    (bundle / "golden.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(InputError, match=r"golden\.npz: damaged"):
+        read_golden(bundle)
+
+
+def test_what_is_no_bundle_is_told(tmp_path: Path):
+    assert not is_bundle(tmp_path)
+    with pytest.raises(InputError, match="not a bundle, it has no manifest"):
+        read_bundle(tmp_path)
+
+
+def test_file_names_are_made_safe():
+    assert file_stem("my run: 3/4") == "my-run-3-4"
+    assert file_stem("...") == "model"

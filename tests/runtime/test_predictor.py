@@ -1,0 +1,85 @@
+"""Serving a bundle."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nextvit
+from nextvit.errors import InputError
+from nextvit.preprocess import DecodeError
+from nextvit.runtime.predictor import Predictor, load_bundle
+from tests.runtime.conftest import CLASSES
+
+
+class FixedSession:
+    """A session that always gives the same answer, and remembers what it was asked."""
+
+    def __init__(self, *logits: float) -> None:
+        self.logits = logits
+        self.batches: list[int] = []
+
+    def run(self, inputs):
+        self.batches.append(len(inputs["images"]))
+        return {"logits": np.tile(np.float32(self.logits), (len(inputs["images"]), 1))}
+
+    def facts(self):
+        return {}
+
+
+def test_paths_pictures_and_arrays_are_answered_alike(bundle: Path, tmp_path: Path):
+    picture = Image.new("RGB", (80, 60), (10, 200, 30))
+    picture.save(tmp_path / "green.png")
+    answers = nextvit.load(bundle)([tmp_path / "green.png", str(tmp_path / "green.png"), picture, np.array(picture)])
+    assert [answer.label for answer in answers] == ["green"] * 4
+    assert len({answer.probability for answer in answers}) == 1
+    assert [guess.label for guess in answers[0].top] == ["green", "blue", "red"]
+
+
+def test_batches_are_cut_and_put_together(bundle: Path):
+    session = FixedSession(0.0, 1.0, 2.0)
+    predictor = Predictor(session, load_bundle(bundle).card)
+    assert len(predictor([np.zeros((40, 40, 3), np.uint8)] * 7, batch_size=3)) == 7
+    assert session.batches == [3, 3, 1]
+
+
+def test_no_images_give_no_answers(bundle: Path):
+    assert load_bundle(bundle)([]) == []
+
+
+def test_an_unreadable_image_is_named(bundle: Path, tmp_path: Path):
+    with pytest.raises(DecodeError, match="nothing.jpg: no such file"):
+        load_bundle(bundle)([tmp_path / "nothing.jpg"])
+
+
+def test_answer_as_json_values(bundle: Path):
+    [answer] = load_bundle(bundle)([np.full((32, 48, 3), (255, 0, 0), np.uint8)])
+    values = answer.to_dict()
+    assert values["top"][0]["label"] == CLASSES[0]
+    assert values["top"][0]["probability"] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_session_says_what_it_runs_on(bundle: Path):
+    facts = load_bundle(bundle, threads=1).session.facts()
+    assert (facts["backend"], facts["threads"], facts["provider"]) == ("onnx", 1, "CPUExecutionProvider")
+
+
+def test_a_file_that_onnx_runtime_cannot_read_is_named(tmp_path: Path):
+    from nextvit.runtime.onnx_session import OnnxSession
+
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime .* cannot load it") as caught:
+        OnnxSession(tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: Path):
+    code = (
+        f"import sys, numpy, nextvit; nextvit.load({str(bundle)!r})([numpy.zeros((9, 9, 3), numpy.uint8)]);"
+        "print(sorted({'torch', 'torchvision', 'onnx', 'rich', 'cyclopts', 'yaml', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
