@@ -80,7 +80,12 @@ def test_answers_equal_an_independent_computation_in_torch(exported: Path, image
 @pytest.mark.parametrize("size", [(33, 47), (225, 96)])
 def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], images: list[Path], tmp_path: Path):
     manifest = export_bundle(
-        calibrated_model(), card_for(*size), backend="onnx", precision="fp32", images=images, out=tmp_path / "odd.nextvit"
+        calibrated_model(),
+        card_for(*size),
+        backend="onnx",
+        precision="fp32",
+        images=images,
+        out=tmp_path / "odd.nextvit",
     )
     assert manifest.verification["max_error"] <= 1e-4
 
@@ -122,7 +127,12 @@ def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path:
     monkeypatch.setattr(exporting, "capture", off_by_a_little)
     with pytest.raises(NotProven, match="differs from PyTorch on 12 images: largest error"):
         export_bundle(
-            calibrated_model(), card_for(64, 64), backend="onnx", precision="fp32", images=images, out=tmp_path / "wrong.nextvit"
+            calibrated_model(),
+            card_for(64, 64),
+            backend="onnx",
+            precision="fp32",
+            images=images,
+            out=tmp_path / "wrong.nextvit",
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -178,6 +188,8 @@ def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: P
     pixels, outputs = read_golden(copied)
     write_golden(copied, images=pixels, outputs={"logits": outputs["logits"] * 1.01})
     manifest = read_bundle(exported)
-    write_manifest(copied, replace(manifest, sha256={**manifest.sha256, "golden.npz": sha256_of(copied / "golden.npz")}))
+    write_manifest(
+        copied, replace(manifest, sha256={**manifest.sha256, "golden.npz": sha256_of(copied / "golden.npz")})
+    )
     with pytest.raises(NotProven, match="golden examples"):
         verify_bundle(copied)

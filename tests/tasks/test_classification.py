@@ -43,7 +43,9 @@ def test_the_exam_takes_any_predict_function(shared_colours: Path):
 
 def test_mistakes_come_most_confident_first(shared_colours: Path):
     task = ClassificationTask(read_dataset(shared_colours), card())
-    evaluation = task.evaluate(lambda inputs: {"logits": np.tile([0.0, 9.0, 0.0], (len(inputs["images"]), 1))}, split="val")
+    evaluation = task.evaluate(
+        lambda inputs: {"logits": np.tile([0.0, 9.0, 0.0], (len(inputs["images"]), 1))}, split="val"
+    )
     assert evaluation.scores["top1_score"] == pytest.approx(100 / 3)
     assert len(evaluation.details["mistakes"]) == 8
     assert {each["guess"] for each in evaluation.details["mistakes"]} == {"green"}
@@ -57,7 +59,9 @@ def test_unreadable_images_are_named_and_not_judged(colours: Path):
 
 
 def test_other_classes_than_the_models_are_refused(shared_colours: Path):
-    with pytest.raises(InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"):
+    with pytest.raises(
+        InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"
+    ):
         ClassificationTask(read_dataset(shared_colours), card(classes=("cat", "dog")))
 
 

@@ -184,9 +184,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
 
 
-def test_an_output_folder_is_never_overwritten(
-    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
-):
+def test_an_output_folder_is_never_overwritten(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
     with pytest.raises(InputError, match="already holds a run; go on with --resume"):
         run(pictures, finished[0])
     (tmp_path / "photos").mkdir()

@@ -13,17 +13,17 @@ import nextvit
 from nextvit.cli.settings import recipe_settings
 from nextvit.errors import InputError, MissingDependency, NotProven
 
-VERBS = {
-    "quickstart": "The whole way on small real images, offline, in minutes.",
-    "models": "The networks: size, cost, published accuracy and weights.",
-    "check": "Read a dataset whole and say what is wrong with it.",
-    "train": "Train on your own images.",
-    "eval": "Score a run, a checkpoint or a bundle: the same exam for all.",
-    "predict": "Answers for files and folders.",
-    "export": "Write a bundle, prove it equal to the model, report.",
-    "verify": "Prove a bundle again, on this machine.",
-    "bench": "Latency and throughput, side by side.",
-    "info": "What a run, a checkpoint or a bundle is.",
+VERBS = {  # in the order of a model's life
+    "quickstart": "nextvit.cli.quickstart:quickstart",
+    "models": "nextvit.cli.models:models",
+    "check": "nextvit.cli.check:check",
+    "train": "nextvit.cli.train:train",
+    "eval": "nextvit.cli.eval:evaluate",
+    "predict": "nextvit.cli.predict:predict",
+    "export": "nextvit.cli.export:export",
+    "verify": "nextvit.cli.verify:verify",
+    "bench": "nextvit.cli.bench:bench",
+    "info": "nextvit.cli.info:info",
 }
 EXTRA_OF = {
     "torch": "train",
@@ -47,17 +47,21 @@ def build_app() -> App:
         help_format="plaintext",
         default_parameter=Parameter(negative=()),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
-    for order, (verb, help_line) in enumerate(VERBS.items()):
-        function = "evaluate" if verb == "eval" else verb
-        app.command(f"nextvit.cli.{verb}:{function}", name=verb, help=help_line, sort_key=order)
+    for order, (verb, target) in enumerate(VERBS.items()):
+        app.command(target, name=verb, sort_key=order)
     app.config = (recipe_settings,)
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, and return its exit code; exceptions pass."""
-    code = build_app()(list(arguments), exit_on_error=False, print_error=False)
+    app = build_app()
+    if not arguments or arguments[0] in ("--help", "-h"):
+        for verb in VERBS:
+            app[verb]  # the list of verbs shows each one's first line, so all their modules are imported
+    code = app(list(arguments), exit_on_error=False, print_error=False)
     return code if isinstance(code, int) else 0
 
 

@@ -31,7 +31,9 @@ MAX_CLASSES = 24
 def to_svg(figure: Figure) -> str:
     """The <svg> element alone."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer, format="svg", bbox_inches="tight", metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
+    )
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -1,0 +1,5 @@
+"""`python -m nextvit`"""
+
+from nextvit.cli.main import main
+
+main()

@@ -1,0 +1,215 @@
+"""Every verb, as a user types it: what it prints, and with which code it ends."""
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nextvit.cli import main as command_line
+from nextvit.runs import read_json_lines
+from tests.conftest import draw_dataset
+
+
+@dataclass
+class Done:
+    """What a call left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict:
+        """Stdout, which must be one JSON document."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """`nextvit ...` in this process."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["nextvit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+FAST = ("--model", "nextvit_nano", "--image-size", 32, "--batch-size", 8, "--data.workers", 0, "--optim.lr", 2e-3)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_dataset(tmp_path_factory.mktemp("cli") / "colours", train=24)
+
+
+@pytest.fixture(scope="module")
+def run_folder(pictures: Path) -> Path:
+    """A run of five epochs with an exported bundle."""
+    out = pictures.parent / "run"
+    command_line.run(["train", str(pictures), "--out", str(out), *map(str, FAST), "--epochs", "5"])
+    command_line.run(["export", str(out)])
+    return out
+
+
+@pytest.fixture(scope="module")
+def bundle(run_folder: Path) -> Path:
+    return run_folder / "exports" / "run-onnx-fp32.nextvit"
+
+
+def test_train_ends_with_the_score_and_the_report(pictures: Path, tmp_path: Path, call):
+    done = call("train", pictures, "--out", tmp_path / "run", *FAST, "--epochs", 1, "--json")
+    assert done.code == 0
+    assert done.document["verb"] == "train"
+    assert done.document["images"] == 12
+    assert Path(done.document["report"]).is_file()
+    assert re.search(r"epoch +1/1 +loss .* images/s +waiting .* left", done.err)
+
+
+def test_report_is_one_self_contained_page(run_folder: Path):
+    page = (run_folder / "report.html").read_text()
+    for part in ("Training", "One image of each class", "Confusion", "Classes", "Export: onnx fp32", "recipe.yaml"):
+        assert part in page
+    assert page.count("<svg") >= 2
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"|<!DOCTYPE[^>]*>', "", page)
+
+
+def test_settings_come_from_flags_then_the_file_then_the_recipe(pictures: Path, tmp_path: Path, call):
+    import yaml
+
+    (tmp_path / "mine.yaml").write_text("optim: {lr: 0.003, weight_decay: 0.2}\nschedule: {epochs: 1}\n")
+    done = call(
+        "train", pictures, "--out", tmp_path / "run", *FAST, "--config", tmp_path / "mine.yaml", "--recipe", "smoke"
+    )
+    assert done.code == 0
+    recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert (recipe["optim"]["lr"], recipe["optim"]["weight_decay"]) == (2e-3, 0.2)
+    assert recipe["schedule"]["epochs"] == 1
+    assert recipe["augment"]["flip"] == 0.0  # of the recipe smoke
+    assert recipe["dataset"] == str(pictures.resolve())
+
+
+def test_resume_takes_the_runs_own_recipe_and_new_flags(pictures: Path, tmp_path: Path, call):
+    out = tmp_path / "run"
+    assert call("train", pictures, "--out", out, *FAST, "--epochs", 1).code == 0
+    assert call("train", pictures, "--out", out, "--resume", "--epochs", 2).code == 0
+    assert [record["epoch"] for record in read_json_lines(out / "metrics.jsonl")] == [1, 2]
+
+
+def test_a_runs_recipe_repeats_it(run_folder: Path, pictures: Path, tmp_path: Path, call):
+    done = call("train", pictures, "--out", tmp_path / "again", "--config", run_folder / "recipe.yaml", "--epochs", 1)
+    assert done.code == 0
+    first, again = (read_json_lines(folder / "metrics.jsonl")[0] for folder in (run_folder, tmp_path / "again"))
+    assert first["step"] == again["step"]
+
+
+def test_eval_gives_the_same_exam_to_run_checkpoint_and_bundle(run_folder: Path, bundle: Path, pictures: Path, call):
+    checkpoint = run_folder / "checkpoints" / "best" / "model.safetensors"
+    scores = [call("eval", model, pictures, "--json").document["scores"] for model in (run_folder, checkpoint, bundle)]
+    assert scores[0]["top1_score"] >= 90
+    assert scores[0] == scores[1]
+    assert scores[2] == pytest.approx(scores[0], abs=1e-4)
+    assert "top1" in call("eval", run_folder, pictures, "--split", "train").out
+
+
+def test_predict_writes_pictures_and_lines(bundle: Path, pictures: Path, tmp_path: Path, call):
+    done = call("predict", bundle, pictures / "val" / "red", "--out", tmp_path / "answers", "--json")
+    assert done.code == 0
+    assert [each["top"][0]["label"] for each in done.document["predictions"]] == ["red"] * 4
+    assert read_json_lines(tmp_path / "answers" / "predictions.jsonl") == done.document["predictions"]
+    assert len(list((tmp_path / "answers").glob("*.jpg"))) == 4
+
+
+def test_predict_answers_what_it_can_and_ends_with_1_for_the_rest(bundle: Path, pictures: Path, tmp_path: Path, call):
+    shutil.copy(pictures / "val" / "red" / "0.png", tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"")
+    done = call("predict", bundle, tmp_path / "bad.png", tmp_path / "good.png")
+    assert done.code == 1
+    assert "could not be read" in done.err and "bad.png" in done.err
+    assert "good.png" in done.out and "red" in done.out
+
+
+def test_export_reports_the_proof(run_folder: Path, tmp_path: Path, call):
+    done = call("export", run_folder, "--out", tmp_path / "b.nextvit", "--max-drop", 0, "--json")
+    assert done.code == 0
+    proven = done.document["verification"]
+    assert proven["agreement"] == 1.0
+    assert proven["before"]["score"] == proven["after"]["score"]
+
+
+def test_export_takes_any_folder_of_images_for_the_proof(run_folder: Path, pictures: Path, tmp_path: Path, call):
+    checkpoint = run_folder / "checkpoints" / "best" / "model.safetensors"
+    done = call("export", checkpoint, "--data", pictures / "val" / "red", "--out", tmp_path / "b.nextvit", "--json")
+    assert done.document["verification"]["images"] == 4
+
+
+def test_verify_again_against_the_run_and_the_data(bundle: Path, run_folder: Path, pictures: Path, call):
+    done = call("verify", bundle, "--against", run_folder, "--data", pictures, "--json")
+    assert done.code == 0
+    assert done.document["golden"]["images"] == 4
+    assert done.document["against"]["agreement"] == 1.0
+    assert done.document["exam"]["score"] >= 90
+    assert "golden examples met" in call("verify", bundle).out
+
+
+def test_verify_against_another_run_says_no(bundle: Path, pictures: Path, tmp_path: Path, call):
+    call("train", pictures, "--out", tmp_path / "other", *FAST, "--epochs", 1, "--compute.seed", 5)
+    done = call("verify", bundle, "--against", tmp_path / "other")
+    assert done.code == 1
+    assert "differs from PyTorch" in done.err
+
+
+def test_bench_compares_pytorch_with_the_bundle(run_folder: Path, call):
+    done = call("bench", run_folder, "--batch", "1,2", "--runs", 3, "--seconds", 0, "--threads", 1, "--json")
+    assert [(each["backend"], each["batch"]) for each in done.document["results"]] == [
+        ("torch", 1), ("onnx", 1), ("torch", 2), ("onnx", 2),
+    ]  # fmt: skip
+    assert done.document["results"][0]["speedup"] == 1.0
+    assert all(each["threads"] == 1 for each in done.document["results"])
+    assert "Latency" in (run_folder / "report.html").read_text()
+
+
+def test_models_lists_variants_and_weights(call):
+    document = call("models", "--json").document
+    assert document["models"]["nextvit_small"]["parameters"] == 31_763_368
+    assert len(document["weights"]) == 12
+    assert "31.76 M" in call("models").out
+
+
+def test_info_knows_runs_checkpoints_and_bundles(run_folder: Path, bundle: Path, call):
+    assert call("info", run_folder, "--json").document["epochs done"] == 5
+    assert (
+        call("info", run_folder / "checkpoints" / "best" / "model.safetensors", "--json").document["what"]
+        == "checkpoint"
+    )
+    assert call("info", bundle, "--json").document["classes"] == ["blue", "green", "red"]
+
+
+def test_check_ends_with_0_or_1(pictures: Path, tmp_path: Path, call):
+    assert call("check", pictures).code == 0
+    shutil.copytree(pictures, tmp_path / "bad")
+    (tmp_path / "bad" / "train" / "red" / "0.png").write_bytes(b"")
+    done = call("check", tmp_path / "bad", "--json")
+    assert done.code == 1
+    assert [each["severity"] for each in done.document["findings"]] == ["error"]
+
+
+@pytest.mark.parametrize("verb", command_line.VERBS)
+def test_every_help_has_an_example(verb: str, call):
+    done = call(verb, "--help")
+    assert done.code == 0
+    assert f"Example: nextvit {verb}" in done.out
+
+
+def test_version(call):
+    import nextvit
+
+    assert call("--version").out.strip() == nextvit.__version__
