@@ -1,6 +1,5 @@
 """Files that are whole or not there."""
 
-import os
 import resource
 import signal
 import subprocess
@@ -59,9 +58,9 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(InputError, match="could not write .*File too large; what was there before is untouched"):
-            with durable_folder(tmp_path / "result") as folder:
-                (folder / "a").write_bytes(bytes(100_000))
+        message = r"could not write .*File too large; what was there before is untouched"
+        with pytest.raises(InputError, match=message), durable_folder(tmp_path / "result") as folder:
+            (folder / "a").write_bytes(bytes(100_000))
         with pytest.raises(InputError, match="could not write"):
             write_durably(tmp_path / "text", "x" * 100_000)
     finally:
@@ -102,7 +101,7 @@ def test_checksums_name_the_file_that_changed(tmp_path: Path):
     (tmp_path / "b").write_text("3")
     with pytest.raises(InputError, match="b: damaged or changed"):
         check_checksums(tmp_path)
-    os.remove(tmp_path / "b")
+    (tmp_path / "b").unlink()
     with pytest.raises(InputError, match="b is missing"):
         check_checksums(tmp_path)
     (tmp_path / "sha256.json").write_text("{")

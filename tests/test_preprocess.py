@@ -12,6 +12,7 @@ from PIL import Image
 from nextvit import preprocess
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError, Preprocess, read_image
+from nextvit.records import from_plain, to_plain
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -138,9 +139,9 @@ def test_image_size_below_32_is_refused():
 
 def test_settings_survive_json_and_unknown_ones_are_named():
     spec = Preprocess(image_size=(64, 96), resize="squash")
-    assert Preprocess.from_dict(spec.to_dict()) == spec
+    assert from_plain(Preprocess, to_plain(spec), what="input") == spec
     with pytest.raises(InputError, match="did you mean 'resize'"):
-        Preprocess.from_dict({**spec.to_dict(), "resise": "crop"})
+        from_plain(Preprocess, {**to_plain(spec), "resise": "crop"}, what="input")
 
 
 def test_every_odd_file_is_read_or_refused_by_name(real_data):

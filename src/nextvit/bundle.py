@@ -3,16 +3,17 @@
 import json
 import re
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.card import ModelCard, card_from_dict
+from nextvit.card import ModelCard, card_from_plain
 from nextvit.durable import compare_checksums, settle
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError
+from nextvit.records import from_plain, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Arrays = dict[str, NDArray[Any]]
@@ -36,15 +37,15 @@ class Manifest:
     """What each output of the graph means, by name. The input is "images": uint8, NHWC, RGB, at the card's size."""
     made_with: dict[str, str]
     """Versions of what wrote the file, and when."""
-    verification: dict[str, Any] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict[str, Any])
     """What comparing with PyTorch on real images gave."""
-    sha256: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict[str, str])
     """Checksum of every other file of the bundle."""
     format: int = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    text = json.dumps(to_plain(manifest), indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -63,26 +64,25 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest alone, without a look at the other files."""
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path}: not a bundle, it has no {MANIFEST}")
+    what = str(path / MANIFEST)
     try:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if values.get("format") != FORMAT:
+    except ValueError as error:
+        raise InputError(f"{what}: damaged ({error})") from None
+    if isinstance(values, dict):
+        given = cast(dict[str, Any], values)
+        if given.get("format") != FORMAT:
             raise InputError(
-                f"{path}: bundle format {values.get('format')}, this version reads {FORMAT}; update nextvit"
+                f"{path}: bundle format {given.get('format')}, this version reads {FORMAT}; update nextvit"
             )
-        known = {each.name for each in fields(Manifest)}
-        for name in values:
-            if name not in known:
-                raise InputError(f"{path / MANIFEST}: unknown field {name!r}; {did_you_mean(name, known)}")
-        return Manifest(**{**values, "card": card_from_dict(values["card"])})
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path / MANIFEST}: damaged ({error})") from None
+        values = {**given, "card": card_from_plain(given.get("card"), what=what)}
+    return from_plain(Manifest, values, what=what)
 
 
 def write_golden(folder: Path, *, images: NDArray[np.uint8], outputs: Arrays) -> None:
     """Keep a few inputs (N, H, W, 3) with the outputs that PyTorch gives for them."""
-    np.savez_compressed(folder / GOLDEN, images=images, **{f"output_{name}": value for name, value in outputs.items()})
+    arrays: Arrays = {"images": images, **{f"output_{name}": value for name, value in outputs.items()}}
+    cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
 
 
 def read_golden(path: Path) -> tuple[NDArray[np.uint8], Arrays]:

@@ -1,10 +1,10 @@
 """What a model is, beside its weights: task, classes, input, architecture, origin. Written into every file we make."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
-from nextvit.errors import InputError, did_you_mean
 from nextvit.preprocess import Preprocess
+from nextvit.records import from_plain
 
 TaskName = Literal["classification"]
 
@@ -27,21 +27,9 @@ class ModelCard:
     """Licence of the weights, as far as it is known."""
 
 
-def card_to_dict(card: ModelCard) -> dict[str, Any]:
-    """Plain JSON values."""
-    return asdict(card)
-
-
-def card_from_dict(values: dict[str, Any]) -> ModelCard:
-    """The inverse of `card_to_dict`; raises InputError naming the first field that is unknown or missing."""
-    known = {field.name for field in fields(ModelCard)}
-    for name in values:
-        if name not in known:
-            raise InputError(f"unknown field {name!r} in the model's description; {did_you_mean(name, known)}")
-    for name in ("task", "classes", "input", "variant", "architecture"):
-        if name not in values:
-            raise InputError(f"the model's description lacks {name!r}")
-    given = dict(values)
-    given["classes"] = tuple(given["classes"])
-    given["input"] = Preprocess.from_dict(given["input"])
-    return ModelCard(**given)
+def card_from_plain(values: Any, *, what: str) -> ModelCard:
+    """The inverse of `nextvit.records.to_plain`; InputError names what is wrong, and `what` it is wrong with."""
+    if isinstance(values, dict) and "input" in values:
+        given = cast(dict[str, Any], values)
+        values = {**given, "input": from_plain(Preprocess, given["input"], what=what)}
+    return from_plain(ModelCard, values, what=what)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CHECKSUMS = "sha256.json"
 
 
 @contextmanager
-def durable_folder(path: Path) -> Iterator[Path]:
+def durable_folder(path: Path) -> Generator[Path]:
     """Give a temporary folder to fill; when the block ends well it becomes `path`, else it vanishes.
 
     A folder that stood at `path` is replaced. Between the two renames a kill leaves it under `path` + ".old", where

@@ -18,12 +18,9 @@ def softmax(logits: Floats) -> Floats:
 
 def to_classifications(logits: Floats, *, classes: tuple[str, ...], top: int = 5) -> list[Classification]:
     """One answer for each row of (N, classes); equal probabilities keep the order of the classes."""
-    return [
-        Classification(
-            top=tuple(
-                Guess(label=classes[index], probability=float(row[index]))
-                for index in np.argsort(-row, kind="stable")[:top]
-            )
-        )
-        for row in softmax(logits)
-    ]
+    answers: list[Classification] = []
+    for row in softmax(logits):
+        best: list[int] = np.argsort(-row, kind="stable")[:top].tolist()
+        guesses = tuple(Guess(label=classes[index], probability=float(row[index])) for index in best)
+        answers.append(Classification(top=guesses))
+    return answers

@@ -8,7 +8,7 @@ import math
 import struct
 import warnings
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError
 
 Pixels = NDArray[np.uint8]
 ImageLike = str | Path | Image.Image | Pixels
@@ -90,18 +90,6 @@ class Preprocess:
         if not 0.5 <= self.crop_ratio <= 1:
             raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """From JSON values, as `to_dict` gives them."""
-        known = {field.name for field in fields(cls)}
-        for name in values:
-            if name not in known:
-                raise InputError(f"unknown input setting {name!r}; {did_you_mean(name, known)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def __call__(self, image: ImageLike) -> Pixels:
         """Read (where it is a path), resize and crop: (height, width, 3), RGB."""
         return fit(read_image(image), self)
@@ -132,7 +120,8 @@ def read_file(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns about odd metadata and large pictures; the pixels are what we judge.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as opened:
+            opened: Image.Image = Image.open(path, formats=FORMATS)
+            with opened:
                 width, height = opened.size
                 if width * height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{width}x{height}")
@@ -188,7 +177,8 @@ def grey_to_8_bit(values: NDArray[Any]) -> Pixels:
     if np.issubdtype(values.dtype, np.floating):
         values = np.nan_to_num(values)
         white = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
-    return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
+    scaled: NDArray[np.float64] = np.rint(values * (255.0 / white))
+    return np.minimum(255, np.maximum(0, scaled)).astype(np.uint8)
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:

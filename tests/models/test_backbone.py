@@ -12,10 +12,11 @@ from torch import nn
 from nextvit.errors import InputError
 from nextvit.models.backbone import EMHSA, NextViT
 from nextvit.models.classification import Classifier
-from nextvit.models.config import SMALL, VARIANTS, config_from_dict, config_to_dict
+from nextvit.models.config import SMALL, VARIANTS, NextViTConfig
 from nextvit.models.cost import cost
 from nextvit.models.create import create_model
 from nextvit.models.weights import our_name
+from nextvit.records import from_plain, to_plain
 from tests.models.calibrated import SIZES, calibrate, image
 
 
@@ -183,12 +184,12 @@ def test_channels_last_gives_the_same_answer():
 
 def test_config_survives_json():
     for config in VARIANTS.values():
-        assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+        assert from_plain(NextViTConfig, json.loads(json.dumps(to_plain(config))), what="config") == config
 
 
 def test_an_unknown_architecture_setting_is_named():
     with pytest.raises(InputError, match="did you mean 'head_dim'"):
-        config_from_dict({**config_to_dict(SMALL), "head_dims": 16})
+        from_plain(NextViTConfig, {**to_plain(SMALL), "head_dims": 16}, what="config")
 
 
 def test_an_impossible_architecture_is_refused():

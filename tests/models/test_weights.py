@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
-from nextvit.models.config import VARIANTS, config_to_dict
+from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.published import PUBLISHED
 from nextvit.models.weights import load_model, load_weights, our_name, read_state, save_model
 from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from tests.models.calibrated import calibrate, image
 
 SMALL_DEPTHS = VARIANTS["nextvit_small"].depths
@@ -27,7 +28,7 @@ NANO_CARD = ModelCard(
     classes=("a", "b", "c"),
     input=Preprocess(image_size=(64, 64)),
     variant="nextvit_nano",
-    architecture=config_to_dict(VARIANTS["nextvit_nano"]),
+    architecture=to_plain(VARIANTS["nextvit_nano"]),
 )
 
 

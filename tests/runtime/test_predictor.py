@@ -51,7 +51,7 @@ def test_no_images_give_no_answers(bundle: Path):
 
 
 def test_an_unreadable_image_is_named(bundle: Path, tmp_path: Path):
-    with pytest.raises(DecodeError, match="nothing.jpg: no such file"):
+    with pytest.raises(DecodeError, match=r"nothing\.jpg: no such file"):
         load_bundle(bundle)([tmp_path / "nothing.jpg"])
 
 
@@ -74,6 +74,16 @@ def test_a_file_that_onnx_runtime_cannot_read_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime .* cannot load it") as caught:
         OnnxSession(tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_verify_needs_no_torch(bundle: Path):
+    code = (
+        f"import sys, nextvit.cli.main as m; m.run(['verify', {str(bundle)!r}]);"
+        "print(sorted({'torch', 'torchvision', 'onnx', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "golden examples met" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: Path):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.card import ModelCard, card_from_dict, card_to_dict
+from nextvit.card import ModelCard, card_from_plain
 from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError
-from nextvit.models.config import VARIANTS, config_to_dict
+from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import Deployed, normalise
 from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from nextvit.tasks.classification import ClassificationTask
 
 
@@ -21,7 +22,7 @@ def card(**changes: object) -> ModelCard:
         "classes": ("blue", "green", "red"),
         "input": Preprocess(image_size=(32, 32)),
         "variant": "nextvit_nano",
-        "architecture": config_to_dict(VARIANTS["nextvit_nano"]),
+        "architecture": to_plain(VARIANTS["nextvit_nano"]),
     }
     return ModelCard(**{**facts, **changes})
 
@@ -94,9 +95,9 @@ def test_deployment_form_takes_raw_pixels_to_the_same_logits(shared_colours: Pat
 
 
 def test_card_survives_json_and_names_what_is_wrong():
-    values = card_to_dict(card())
-    assert card_from_dict(values) == card()
+    values = to_plain(card())
+    assert card_from_plain(values, what="card") == card()
     with pytest.raises(InputError, match="lacks 'classes'"):
-        card_from_dict({name: value for name, value in values.items() if name != "classes"})
+        card_from_plain({name: value for name, value in values.items() if name != "classes"}, what="card")
     with pytest.raises(InputError, match="did you mean 'variant'"):
-        card_from_dict({**values, "varient": 1})
+        card_from_plain({**values, "varient": 1}, what="card")

@@ -10,10 +10,11 @@ from torch import nn
 from nextvit.errors import InputError
 from nextvit.models.create import create_model
 from nextvit.recipes import RECIPES, recipe_named
+from nextvit.records import to_plain
 from nextvit.train.ema import Ema
 from nextvit.train.loop import autocast, pick_device
 from nextvit.train.optim import build_optimizer
-from nextvit.train.recipe import Compute, Data, Optim, Recipe, Schedule, recipe_to_dict
+from nextvit.train.recipe import Compute, Data, Optim, Recipe, Schedule
 from nextvit.train.schedule import lr_at
 
 
@@ -67,7 +68,7 @@ def test_every_recipe_builds_and_is_plain_yaml(name: str):
     import yaml
 
     recipe = recipe_named(name)
-    assert yaml.safe_load(yaml.safe_dump(recipe_to_dict(recipe))) == recipe_to_dict(recipe)
+    assert yaml.safe_load(yaml.safe_dump(to_plain(recipe))) == to_plain(recipe)
     assert RECIPES[name].__doc__ is not None and "nextvit train" in RECIPES[name].__doc__
 
 

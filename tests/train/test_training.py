@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit(largest), hard))  # real writes fail, as on a full disk
     try:
-        with pytest.raises(InputError, match="could not write .*; what was there before is untouched"):
+        with pytest.raises(InputError, match=r"could not write .*; what was there before is untouched"):
             run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=2)), resume=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -180,7 +180,7 @@ def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
-    with pytest.raises(InputError, match="the loss became .*; lower --optim.lr"):
+    with pytest.raises(InputError, match=r"the loss became .*; lower --optim.lr"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
 
 

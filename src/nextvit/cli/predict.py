@@ -84,8 +84,9 @@ def annotate(image: Image.Image, answer: Classification) -> Image.Image:
     picture = image.copy()
     picture.thumbnail((LARGEST_PICTURE_PX, LARGEST_PICTURE_PX))
     width = max(picture.width, 240)
-    font = ImageFont.load_default(max(14, width // 32))
-    line_height = round(font.size * 1.35)
+    size = max(14, width // 32)
+    font = ImageFont.load_default(size)
+    line_height = round(size * 1.35)
     guesses = answer.top[:3]
     sheet = Image.new("RGB", (width, picture.height + line_height * len(guesses) + line_height // 2), "white")
     sheet.paste(picture, ((width - picture.width) // 2, 0))

@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from nextvit.cli.console import progress
 from nextvit.errors import InputError
@@ -69,7 +70,7 @@ def write_digits(folder: Path) -> int:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     for index, (scan, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         path = folder / "train" / str(digit) / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

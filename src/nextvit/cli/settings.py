@@ -7,6 +7,7 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from nextvit.errors import InputError
+from nextvit.records import to_plain
 
 
 def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -22,10 +23,9 @@ def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         layers.append((str(resumed), read_yaml(resumed)))
     else:
         from nextvit.recipes import recipe_named
-        from nextvit.train.recipe import recipe_to_dict
 
         name = given(arguments, "--recipe") or "finetune"
-        layers.append((f"recipe {name}", recipe_to_dict(recipe_named(name))))
+        layers.append((f"recipe {name}", to_plain(recipe_named(name))))
     for source, values in layers:
         Dict(values, source=source, use_commands_as_keys=False)(app, commands, arguments)
 

@@ -27,7 +27,7 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
     """
     if not is_bundle(bundle):
         raise InputError(f"{bundle}: not a bundle, it has no manifest.json")
-    from nextvit.export.export import verify_bundle
+    from nextvit.export.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle)
     document: dict[str, Any] = {"verb": "verify", "bundle": str(bundle), "golden": asdict(golden)}

@@ -50,11 +50,11 @@ def read_dataset(root: str | Path) -> Dataset:
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file")
     named = read_csv(root) if root.is_file() else read_tree(root)
-    classes = tuple(sorted({label for _, label in named["train"]}))
+    classes: tuple[str, ...] = tuple(sorted({label for _, label in named["train"]}))
     for label in sorted({label for _, label in named.get("val", [])} - set(classes)):
         raise InputError(f"{root}: class {label!r} is in val but not in train; {did_you_mean(label, classes)}")
     if len(classes) < 2:
-        raise InputError(f"{root}: train has the single class {classes[0]!r}; a classifier needs at least two")
+        raise InputError(f"{root}: train has the single class {', '.join(classes)!r}; a classifier needs at least two")
     index = {name: position for position, name in enumerate(classes)}
     splits = {name: [Sample(path, index[label]) for path, label in listed] for name, listed in named.items()}
     if "val" not in splits:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ def training_batches(
     dataset: TrainingSet, sampler: EpochSampler, *, workers: int, pin_memory: bool = False
 ) -> DataLoader[Batch]:
     """A loader that gives the batches of `sampler.epoch` on each pass, from processes that stay alive between them."""
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
@@ -106,6 +107,7 @@ def training_batches(
         pin_memory=pin_memory,
         generator=torch.Generator(),  # its own, so that starting a pass draws nothing from the global one
     )
+    return loader
 
 
 def leave_interrupts_to_parent(worker: int) -> None:

@@ -17,8 +17,6 @@ from nextvit.bundle import (
     Manifest,
     Precision,
     is_bundle,
-    read_bundle,
-    read_golden,
     write_golden,
     write_manifest,
 )
@@ -26,6 +24,7 @@ from nextvit.card import ModelCard
 from nextvit.durable import durable_folder, sha256_of
 from nextvit.environment import environment, versions
 from nextvit.errors import InputError, NotProven, did_you_mean
+from nextvit.export.golden import golden_parity, refuse
 from nextvit.export.parity import Parity, compare
 from nextvit.export.program import capture
 from nextvit.models.classification import Classifier
@@ -137,35 +136,3 @@ def prove(
     parity = compare(np.concatenate(expected), concatenate(got)["logits"])
     refuse(parity.failures(precision), f"the {precision} file differs from PyTorch on {parity.images} images")
     return parity
-
-
-def golden_parity(session: Session, folder: Path, precision: Precision) -> Parity:
-    """Run the golden inputs together and one by one, and compare with the outputs kept beside them.
-
-    Raises:
-        NotProven: they differ by more than the precision may. The batch is dynamic, so one must do as well as many.
-    """
-    pixels, expected = read_golden(folder)
-    singles = concatenate([session.run({INPUT_NAME: pixels[index : index + 1]}) for index in range(len(pixels))])
-    together = session.run({INPUT_NAME: pixels})
-    refuse(compare(expected["logits"], singles["logits"]).failures(precision), "golden examples, one by one")
-    parity = compare(expected["logits"], together["logits"])
-    refuse(parity.failures(precision), "golden examples, in one batch")
-    return parity
-
-
-def refuse(failures: list[str], what: str) -> None:
-    if failures:
-        raise NotProven(f"{what}: {'; '.join(failures)}")
-
-
-def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, Session, Parity]:
-    """Check every file of a bundle, run its golden examples on this machine, and compare.
-
-    Raises:
-        InputError: a file is missing or changed.
-        NotProven: this machine's answers differ by more than the precision may.
-    """
-    manifest = read_bundle(path)
-    session = open_session(path, manifest, threads=threads)
-    return manifest, session, golden_parity(session, path, manifest.precision)

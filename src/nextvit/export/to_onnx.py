@@ -9,8 +9,9 @@ import torch
 from torch.export import ExportedProgram
 
 from nextvit.bundle import INPUT_NAME
-from nextvit.card import ModelCard, card_to_dict
+from nextvit.card import ModelCard
 from nextvit.errors import MissingDependency
+from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
@@ -33,6 +34,6 @@ def export(program: ExportedProgram, card: ModelCard, folder: Path) -> str:
             program, input_names=[INPUT_NAME], output_names=["logits"], opset_version=OPSET, verbose=False
         )
     assert exported is not None
-    exported.model.metadata_props["nextvit_card"] = json.dumps(card_to_dict(card), ensure_ascii=False)
+    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(card), ensure_ascii=False)
     exported.save(folder / MODEL_FILE, external_data=False)
     return MODEL_FILE

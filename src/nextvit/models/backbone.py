@@ -23,7 +23,7 @@ class ConvBNReLU(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.act = nn.ReLU()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class MHCA(nn.Module):
     def __init__(self, channels: int, *, head_dim: int) -> None:
         super().__init__()
         self.group_conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels // head_dim, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
         self.act = nn.ReLU()
         self.projection = nn.Conv2d(channels, channels, 1, bias=False)
 
@@ -129,7 +129,7 @@ class NCB(nn.Module):
         super().__init__()
         self.patch_embed = PatchEmbed(in_channels, out_channels, stride=stride)
         self.mhca = MHCA(out_channels, head_dim=head_dim)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.mlp = Mlp(out_channels, expansion=expansion)
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
@@ -162,13 +162,13 @@ class NTB(nn.Module):
         super().__init__()
         out_channels = mhsa_channels + mhca_channels
         self.patch_embed = PatchEmbed(in_channels, mhsa_channels, stride=stride)
-        self.norm1 = nn.BatchNorm2d(mhsa_channels)
+        self.norm1: nn.Module = nn.BatchNorm2d(mhsa_channels)
         self.e_mhsa = EMHSA(mhsa_channels, head_dim=head_dim, reduction=reduction)
         self.mhsa_drop_path = StochasticDepth(drop_path * mix_ratio, mode="row")
         self.projection = PatchEmbed(mhsa_channels, mhca_channels)
         self.mhca = MHCA(mhca_channels, head_dim=head_dim)
         self.mhca_drop_path = StochasticDepth(drop_path * (1 - mix_ratio), mode="row")
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2: nn.Module = nn.BatchNorm2d(out_channels)
         self.mlp = Mlp(out_channels, expansion=expansion)
         self.mlp_drop_path = StochasticDepth(drop_path, mode="row")
 
@@ -229,6 +229,7 @@ class NextViT(nn.Module):
     def set_activation_checkpointing(self, *, enabled: bool) -> None:
         """Trade time for memory: keep only the blocks' inputs for the backward pass."""
         for stage in self.stages:
+            assert isinstance(stage, Stage)
             stage.checkpoint_activations = enabled
 
     def get_extra_state(self) -> Tensor:

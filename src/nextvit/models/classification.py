@@ -13,7 +13,7 @@ class Classifier(nn.Module):
     def __init__(self, config: NextViTConfig, *, num_classes: int) -> None:
         super().__init__()
         self.backbone = NextViT(config)
-        self.norm = nn.BatchNorm2d(config.feature_widths[-1])
+        self.norm: nn.Module = nn.BatchNorm2d(config.feature_widths[-1])
         self.head = nn.Linear(config.feature_widths[-1], num_classes)
         init_weights(self.head)
 

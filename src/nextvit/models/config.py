@@ -4,10 +4,9 @@ The Next Hybrid Strategy, which block stands where, is the `blocks` string of ea
 "C" is a Next Convolution Block, "T" a Next Transformer Block.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +78,6 @@ def make_divisible(value: float, divisor: int) -> int:
     """The multiple of `divisor` nearest to `value`, at least `divisor`, and never below 0.9 of `value`."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def config_to_dict(config: NextViTConfig) -> dict[str, Any]:
-    """Plain JSON values (lists for tuples), for checkpoints and manifests."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-
-
-def config_from_dict(values: dict[str, Any]) -> NextViTConfig:
-    """The inverse of `config_to_dict`; unknown names are an error, so that no knob is dropped in silence."""
-    known = {field.name for field in fields(NextViTConfig)}
-    for name in values:
-        if name not in known:
-            raise InputError(f"unknown architecture setting {name!r}; {did_you_mean(name, known)}")
-    return NextViTConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 # The published variants differ only in how often stage 3 repeats (N x C + 1 x T), and in drop path.

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from nextvit.models.classification import Classifier
 from nextvit.models.fuse import fuse
 from nextvit.preprocess import Preprocess
 
@@ -26,13 +25,13 @@ class Deployed(nn.Module):
     It fuses the model itself, so that nothing unfused can be exported.
     """
 
-    def __init__(self, model: Classifier, spec: Preprocess) -> None:
+    def __init__(self, model: nn.Module, spec: Preprocess) -> None:
         super().__init__()
         self.model = fuse(model)
         scale, shift = scale_and_shift(spec)
         device = next(model.parameters()).device
-        self.register_buffer("scale", scale[:, None, None].to(device))
-        self.register_buffer("shift", shift[:, None, None].to(device))
+        self.scale = nn.Buffer(scale[:, None, None].to(device))
+        self.shift = nn.Buffer(shift[:, None, None].to(device))
         self.eval()
 
     def forward(self, images_NHWC: Tensor) -> Tensor:

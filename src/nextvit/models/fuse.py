@@ -15,7 +15,7 @@ from nextvit.models.backbone import EMHSA, MHCA, NCB, NTB, ConvBNReLU, NextViT, 
 from nextvit.models.classification import Classifier
 
 Model = TypeVar("Model", bound=nn.Module)
-Linear = nn.Conv2d | nn.Linear  # a 1x1 convolution is a linear layer on channels
+Linear = TypeVar("Linear", nn.Conv2d, nn.Linear)  # a 1x1 convolution is a linear layer on channels
 
 
 def fuse(model: Model) -> Model:
@@ -29,7 +29,9 @@ def fuse(model: Model) -> Model:
         return fused
     for module in fused.modules():
         match module:
-            case ConvBNReLU() | PatchEmbed() if isinstance(module.norm, nn.BatchNorm2d):
+            case PatchEmbed() if isinstance(module.conv, nn.Identity):
+                pass
+            case ConvBNReLU() | PatchEmbed():
                 module.conv = fold_behind(module.conv, module.norm)
                 module.norm = nn.Identity()
             case MHCA():
@@ -55,7 +57,7 @@ def fuse(model: Model) -> Model:
     return fused.requires_grad_(False)
 
 
-def fold_attention(norm: nn.BatchNorm2d, attention: EMHSA) -> None:
+def fold_attention(norm: nn.Module, attention: EMHSA) -> None:
     """Fold the norm before E-MHSA into q, and it and the norm behind the pooling into k and v."""
     # The pooling is a plain average, so the first norm passes through it to meet the second.
     for_keys: list[nn.Module] = [attention.norm, norm] if isinstance(attention.norm, nn.BatchNorm1d) else [norm]
@@ -68,40 +70,32 @@ def fold_attention(norm: nn.BatchNorm2d, attention: EMHSA) -> None:
 
 def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """The norm as scale * x + shift, in float64 so that folding itself adds no error."""
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
+    scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
+    return scale, state["bias"] - state["running_mean"] * scale
 
 
-def fold_behind(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+def fold_behind(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     """A convolution equal to `norm(conv(x))`."""
+    assert isinstance(conv, nn.Conv2d) and conv.bias is None
     scale, shift = scale_and_shift(norm)
-    folded = copy_with_bias(conv)
-    bias = conv.bias.double() if conv.bias is not None else torch.zeros_like(shift)
-    set_weights(folded, weight=conv.weight.double() * scale[:, None, None, None], bias=bias * scale + shift)
-    return folded
+    return with_weights(conv, weight=conv.weight.double() * scale[:, None, None, None], bias=shift)
 
 
 def fold_before(norm: nn.Module, linear: Linear) -> Linear:
     """A linear layer or 1x1 convolution equal to `linear(norm(x))`."""
+    assert linear.bias is not None
     scale, shift = scale_and_shift(norm)
-    folded = copy_with_bias(linear)
     weight = linear.weight.double()
     matrix = weight.flatten(1)
     assert matrix.shape[1] == len(scale), "only a 1x1 convolution can take up the norm before it"
-    set_weights(folded, weight=(matrix * scale).view_as(weight), bias=linear.bias.double() + matrix @ shift)
-    return folded
+    return with_weights(linear, weight=(matrix * scale).view_as(weight), bias=linear.bias.double() + matrix @ shift)
 
 
-def copy_with_bias(layer: Linear) -> Linear:
-    """A copy of the layer that has a bias."""
+def with_weights(layer: Linear, *, weight: Tensor, bias: Tensor) -> Linear:
+    """A copy of the layer with these float64 weights, in the layer's own precision."""
     copied = copy.deepcopy(layer)
-    if copied.bias is None:
-        copied.bias = nn.Parameter(torch.zeros_like(layer.weight[:, 0].flatten(1)[:, 0]))
+    copied.weight = nn.Parameter(weight.detach().to(layer.weight.dtype))
+    copied.bias = nn.Parameter(bias.detach().to(layer.weight.dtype))
     return copied
-
-
-def set_weights(layer: Linear, *, weight: Tensor, bias: Tensor) -> None:
-    """Store float64 results in the layer's own precision."""
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)

@@ -19,11 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard, card_from_dict, card_to_dict
+from nextvit.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
-from nextvit.models.config import config_from_dict
+from nextvit.models.config import NextViTConfig
+from nextvit.records import from_plain, to_plain
 
 State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
@@ -189,14 +190,14 @@ def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
     except SafetensorError as error:
         raise InputError(f"{path}: damaged safetensors file ({error})") from None
-    return state, card_from_dict(json.loads(metadata[CARD_KEY])) if CARD_KEY in metadata else None
+    return state, card_from_plain(json.loads(metadata[CARD_KEY]), what=str(path)) if CARD_KEY in metadata else None
 
 
 def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
     """Write weights and card as one safetensors file; OSError where the disk refuses."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
-        save_file(state, path, metadata={CARD_KEY: json.dumps(card_to_dict(card))})
+        save_file(state, path, metadata={CARD_KEY: json.dumps(to_plain(card))})
     except SafetensorError as error:  # of a full disk, among others
         raise OSError(str(error)) from None
 
@@ -206,6 +207,6 @@ def load_model(path: Path) -> tuple[Classifier, ModelCard]:
     _, card = read_state(path)
     if card is None:
         raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
-    model = Classifier(config_from_dict(card.architecture), num_classes=len(card.classes))
+    model = Classifier(from_plain(NextViTConfig, card.architecture, what=str(path)), num_classes=len(card.classes))
     load_weights(model, path)
     return model.eval(), card

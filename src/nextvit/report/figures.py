@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
     "svg.hashsalt": "nextvit",  # the same figure gives the same bytes
     "font.family": "sans-serif",
@@ -71,7 +71,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     if len(classes) > MAX_CLASSES:
         wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
         chosen = np.sort(np.argsort(-wrong, kind="stable")[:MAX_CLASSES])
-        counts, classes = counts[np.ix_(chosen, chosen)], [classes[index] for index in chosen]
+        counts, classes = counts[np.ix_(chosen, chosen)], [classes[int(index)] for index in chosen]
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     side = 1.6 + 0.34 * len(classes)
     with plt.rc_context({**STYLE, "axes.grid": False}):

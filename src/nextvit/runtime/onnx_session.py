@@ -1,7 +1,7 @@
 """ONNX Runtime."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
@@ -16,20 +16,20 @@ class OnnxSession:
     """One ONNX model on the CPU."""
 
     def __init__(self, model_file: Path, *, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
+        options: Any = cast(Any, onnxruntime).SessionOptions()
         options.log_severity_level = 3  # errors; they also come as exceptions
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
         try:
-            self.session = onnxruntime.InferenceSession(model_file, options, providers=[PROVIDER])
+            self.session: Any = onnxruntime.InferenceSession(model_file, options, providers=[PROVIDER])
         except Exception as error:  # noqa: BLE001 (ONNX Runtime's exceptions share no base class of their own)
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})"
             ) from None
         self.threads = threads
-        self.output_names = [output.name for output in self.session.get_outputs()]
+        self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         outputs = self.session.run(self.output_names, dict(inputs))

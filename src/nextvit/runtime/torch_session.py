@@ -18,7 +18,7 @@ class TorchSession:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
-            logits = self.model(torch.from_numpy(inputs[INPUT_NAME]).to(self.device))
+            logits = self.model(torch.as_tensor(inputs[INPUT_NAME]).to(self.device))
         return {"logits": logits.float().cpu().numpy()}
 
     def facts(self) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from nextvit.data.loader import evaluation_batches
 from nextvit.errors import InputError
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.models.classification import Classifier
-from nextvit.models.config import config_from_dict
+from nextvit.models.config import NextViTConfig
 from nextvit.models.deployed import normalise
 from nextvit.postprocess import softmax
+from nextvit.records import from_plain
 from nextvit.tasks.task import Evaluation, Predict
 
 WORST_SHOWN = 24
@@ -35,7 +36,10 @@ class ClassificationTask:
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
     def build(self) -> nn.Module:
-        return Classifier(config_from_dict(self.card.architecture), num_classes=len(self.card.classes))
+        return Classifier(
+            from_plain(NextViTConfig, self.card.architecture, what=self.card.variant),
+            num_classes=len(self.card.classes),
+        )
 
     def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         logits = model(normalise(images, self.card.input))

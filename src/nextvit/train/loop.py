@@ -33,6 +33,7 @@ class Tick:
     epochs: int
     step: int
     steps: int
+    lr: float
     loss: float
     images_per_second: float
     waiting_share: float
@@ -67,6 +68,7 @@ def fit(
     for epoch in range(progress.epoch, recipe.schedule.epochs):
         sampler.epoch = epoch
         model.train()
+        tick: Tick | None = None
         epoch_started, waited, seen, loss_sum = time.perf_counter(), 0.0, 0, torch.zeros((), device=device)
         asked = time.perf_counter()
         for batch in batches:
@@ -91,6 +93,7 @@ def fit(
                 epochs=recipe.schedule.epochs,
                 step=progress.step,
                 steps=steps,
+                lr=lr,
                 loss=float(loss_sum) / max(1, seen),
                 images_per_second=seen / (now - epoch_started),
                 waiting_share=waited / (now - epoch_started),
@@ -104,6 +107,8 @@ def fit(
             watch(tick)
             asked = time.perf_counter()
 
+        assert tick, "an epoch has at least one batch"
+
         # Once an epoch: evaluate the averaged weights in deployment form, note the result, save.
         evaluation = task.evaluate(TorchSession(Deployed(ema.model, task.card.input)).run, split="val")
         progress.epoch = epoch + 1
@@ -113,7 +118,7 @@ def fit(
             progress.best = standing
             save_best(run, ema.model, task.card)
         save_last(run, model, ema, optimizer, progress, task.card)
-        append_json_line(run / METRICS, epoch_record(tick, lr, evaluation, is_best))
+        append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
         watch(Tick(**{**vars(tick), "evaluation": evaluation}))
     return progress
 
@@ -187,12 +192,12 @@ def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def epoch_record(tick: Tick, lr: float, evaluation: Evaluation, is_best: bool) -> dict[str, Any]:
+def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str, Any]:
     """One line of metrics.jsonl."""
     return {
         "epoch": tick.epoch + 1,
         "step": tick.step,
-        "lr": lr,
+        "lr": tick.lr,
         "train_loss": round(tick.loss, 6),
         **{f"val_{name}": round(value, 6) for name, value in evaluation.scores.items()},
         "images_per_second": round(tick.images_per_second, 1),

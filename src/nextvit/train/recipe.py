@@ -1,7 +1,7 @@
 """A recipe: everything that a training run is told. Each field is reachable as --section.field and from a YAML file."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from nextvit.data.augment import Augment
 from nextvit.errors import InputError
@@ -142,11 +142,3 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)
     compute: Compute = field(default_factory=Compute)
-
-
-def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Plain YAML values (lists for tuples)."""
-    return {
-        section: {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-        for section, fields in asdict(recipe).items()
-    }

@@ -14,18 +14,18 @@ from nextvit.durable import write_durably
 from nextvit.environment import environment
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
-from nextvit.models.config import config_from_dict, config_to_dict
 from nextvit.models.cost import cost
 from nextvit.models.create import create_model, find_weights
 from nextvit.models.deployed import Deployed
 from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.weights import load_model, load_weights
+from nextvit.records import to_plain
 from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.task import Evaluation
 from nextvit.train.loop import Watch, fit
-from nextvit.train.recipe import Recipe, recipe_to_dict
+from nextvit.train.recipe import Recipe
 
 Say = Callable[[str], None]
 
@@ -53,9 +53,9 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     say(f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes")
 
     run.mkdir(parents=True, exist_ok=True)
-    settings = {"dataset": str(dataset_path.resolve()), **recipe_to_dict(recipe)}
+    settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
     write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    write_durably(run / ENVIRONMENT, json.dumps(run_facts(dataset, card), indent=2, ensure_ascii=False))
+    write_durably(run / ENVIRONMENT, json.dumps(run_facts(dataset, model, card), indent=2, ensure_ascii=False))
     progress = fit(task, dataset, model, recipe, run=run, resuming=resume, watch=watch)
 
     best, _ = load_model(best_weights(run))
@@ -92,17 +92,16 @@ def build(dataset: Dataset, recipe: Recipe, *, load: bool) -> tuple[Classifier, 
         classes=dataset.classes,
         input=recipe.data.preprocess(),
         variant=settings.name,
-        architecture=config_to_dict(model.backbone.config),
+        architecture=to_plain(model.backbone.config),
         pretrained=None if from_scratch else settings.weights,
         **({"weights_licence": f"started from weights under {LICENCE}"} if settings.weights in TAGS else {}),
     )
     return model, card, report
 
 
-def run_facts(dataset: Dataset, card: ModelCard) -> dict[str, object]:
+def run_facts(dataset: Dataset, model: Classifier, card: ModelCard) -> dict[str, object]:
     """The machine, and what is trained on what."""
-    architecture = config_from_dict(card.architecture)
-    model_cost = cost(architecture, num_classes=len(card.classes), image_size=card.input.image_size)
+    model_cost = cost(model.backbone.config, num_classes=len(card.classes), image_size=card.input.image_size)
     return {
         **environment(),
         "dataset": str(dataset.root),
