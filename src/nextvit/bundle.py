@@ -76,7 +76,13 @@ def read_manifest(path: Path) -> Manifest:
                 f"{path}: bundle format {given.get('format')}, this version reads {FORMAT}; update nextvit"
             )
         values = {**given, "card": card_from_plain(given.get("card"), what=what)}
-    return from_plain(Manifest, values, what=what)
+    manifest = from_plain(Manifest, values, what=what)
+    for name in (manifest.model_file, *manifest.sha256):
+        if Path(name).name != name:
+            raise InputError(f"{what}: file names must stay inside the bundle, got {name!r}")
+    if not {manifest.model_file, GOLDEN} <= manifest.sha256.keys():
+        raise InputError(f"{what}: has no checksum for {manifest.model_file} or {GOLDEN}")
+    return manifest
 
 
 def write_golden(folder: Path, *, images: NDArray[np.uint8], outputs: Arrays) -> None:

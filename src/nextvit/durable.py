@@ -23,9 +23,9 @@ def durable_folder(path: Path) -> Generator[Path]:
     Raises:
         InputError: the disk is full or not writable. What stood at `path` is untouched.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed process left
         temporary.mkdir(parents=True)
         yield temporary
         for file in temporary.rglob("*"):
@@ -55,7 +55,7 @@ def settle(path: Path) -> Path:
 
 def write_durably(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
         flush(temporary)

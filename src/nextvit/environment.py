@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from datetime import datetime, timezone
 from importlib import metadata
@@ -21,8 +22,14 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(),
-        "command": " ".join(["nextvit", *sys.argv[1:]]) if Path(sys.argv[0]).stem == "nextvit" else None,
+        "command": shlex.join(["nextvit", *sys.argv[1:]]) if called_as_nextvit() else None,
     }
+
+
+def called_as_nextvit() -> bool:
+    """Whether this process is our command line, by its script or by `python -m nextvit`."""
+    program = Path(sys.argv[0])
+    return program.stem == "nextvit" or program.parts[-2:] == ("nextvit", "__main__.py")
 
 
 def versions() -> dict[str, str]:

@@ -42,6 +42,8 @@ def test_a_missing_file_is_named(bundle: Path):
         ({"becked": "onnx"}, "unknown field 'becked'; did you mean 'backend'"),
         ({"card": {}}, "lacks 'task'"),
         ({"card": 3}, "damaged"),
+        ({"model_file": "../model.onnx"}, "must stay inside the bundle, got '../model.onnx'"),
+        ({"sha256": {"golden.npz": ""}}, "has no checksum for model.onnx"),
     ],
 )
 def test_a_manifest_that_cannot_be_understood_is_refused(bundle: Path, change: dict[str, object], message: str):

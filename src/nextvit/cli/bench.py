@@ -57,12 +57,10 @@ def bench(
         for record in records:
             append_json_line(models[0] / BENCHMARK, record)
         write_run_report(models[0])
-    columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed"]
+    columns = ["model", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed"]
     rows = [
         (
             record["name"],
-            record["runtime"],
-            record["precision"],
             str(record["threads"]),
             str(record["batch"]),
             *(f"{record[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
@@ -71,7 +69,8 @@ def bench(
         )
         for record in records
     ]
-    show(as_json, make_table(columns, rows, numeric=3), document={"verb": "bench", "results": records})
+    runtimes_used = dict.fromkeys(f"{each['name']}: {each['runtime']}, {each['precision']}" for each in records)
+    show(as_json, make_table(columns, rows), *runtimes_used, document={"verb": "bench", "results": records})
 
 
 def parse_batches(text: str) -> list[int]:

@@ -25,11 +25,12 @@ def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None
         console.print(each)
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 1) -> Table:
-    """A plain table; the first `numeric` columns stand to the left, numbers to the right."""
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
+    """A plain table; the first `left` columns stand to the left, numbers to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < numeric else "right", overflow="fold")
+        is_text = index < left
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
     for row in rows:
         table.add_row(*row)
     return table

@@ -25,7 +25,7 @@ def info(path: Path, /, *, as_json: AsJson = False) -> None:
         (name, str(value) if not isinstance(value, list) else ", ".join(map(str, value)))
         for name, value in facts.items()
     ]
-    show(as_json, make_table(["", ""], rows, numeric=2), document={"verb": "info", **facts})
+    show(as_json, make_table(["", ""], rows, left=2), document={"verb": "info", **facts})
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output left, as `head` does
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
 
 
 def fail(message: str, code: int) -> None:

@@ -21,7 +21,7 @@ def models(*, as_json: AsJson = False) -> None:
         as_json,
         make_table(["model", "parameters", "MACs at 224 px"], rows),
         "",
-        make_table(["weights for", "tag", "trained at", "ImageNet-1k top-1, as published"], weights, numeric=2),
+        make_table(["weights for", "tag", "trained at", "ImageNet-1k top-1, as published"], weights, left=2),
         f"licence of the published weights: {LICENCE}",
         document={
             "verb": "models",

@@ -57,7 +57,7 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
         if "top" in record
     ]
     document = {"verb": "predict", "model": str(model), "predictions": records}
-    show(as_json, make_table(["file", "answer", "probability"], rows, numeric=2), document=document)
+    show(as_json, make_table(["file", "answer", "probability"], rows, left=2), document=document)
     return int(len(rows) < len(records))
 
 

@@ -1,16 +1,19 @@
 """nextvit quickstart"""
 
+import json
 import shlex
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from nextvit.cli.console import progress
+from nextvit.cli.console import AsJson, progress, show
 from nextvit.errors import InputError
+from nextvit.runs import EVALUATION
 
 
-def quickstart(*, out: Path = Path("runs/quickstart")) -> None:
+def quickstart(*, out: Path = Path("runs/quickstart"), as_json: AsJson = False) -> None:
     """The whole way on small real images, offline, on a CPU, in minutes.
 
     Writes scikit-learn's 1,797 handwritten digits as an image folder, then trains, evaluates, exports, verifies and
@@ -41,7 +44,9 @@ def quickstart(*, out: Path = Path("runs/quickstart")) -> None:
         ["predict", bundle, f"{digits}/train/7/0007.png"],
     ):
         progress.print(f"\n$ nextvit {shlex.join(command)}", markup=False, style="bold", soft_wrap=True)
-        if code := run(command):
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):
+            code = run(command)
+        if code:
             sys.exit(code)
     progress.print(
         f"\nDone in {time.perf_counter() - started:.0f} s. Look at {run_folder}/report.html\n\n"
@@ -53,6 +58,10 @@ def quickstart(*, out: Path = Path("runs/quickstart")) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if as_json:
+        scores = json.loads((Path(run_folder) / EVALUATION).read_text(encoding="utf-8"))["scores"]
+        document = {"verb": "quickstart", "run": run_folder, "bundle": bundle, "scores": scores}
+        show(as_json, document=document)
 
 
 def unused(out: Path) -> Path:

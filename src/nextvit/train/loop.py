@@ -117,8 +117,8 @@ def fit(
         if is_best:
             progress.best = standing
             save_best(run, ema.model, task.card)
-        save_last(run, model, ema, optimizer, progress, task.card)
         append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
+        save_last(run, model, ema, optimizer, progress, task.card)
         watch(Tick(**{**vars(tick), "evaluation": evaluation}))
     return progress
 
