@@ -238,7 +238,7 @@ def test_published_tag_without_a_network_says_which_file_to_fetch(tmp_path: Path
 def test_tag_of_another_variant_is_refused_before_any_download():
     with pytest.raises(InputError, match="no published weights 'bd_in1k' for nextvit_nano"):
         create_model("nextvit_nano", weights="bd_in1k")
-    with pytest.raises(InputError, match="neither a file nor a published tag"):
+    with pytest.raises(InputError, match="no file, no run and no published tag"):
         create_model("nextvit_small", weights="imagenet")
 
 

@@ -199,8 +199,7 @@ def test_an_output_folder_is_never_overwritten(finished: tuple[Path, dict[int, f
 def test_training_goes_on_from_another_runs_weights(
     finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
 ):
-    best = finished[0] / "checkpoints" / "best" / "model.safetensors"
-    recipe = replace(RECIPE, model=Model(name="nextvit_nano", weights=str(best)), schedule=Schedule(epochs=1))
+    recipe = replace(RECIPE, model=Model(name="nextvit_nano", weights=str(finished[0])), schedule=Schedule(epochs=1))
     said: list[str] = []
     train(pictures, recipe, run=tmp_path / "run", watch=lambda tick: None, say=said.append)
     assert "tensors loaded from nextvit layout" in said[0]

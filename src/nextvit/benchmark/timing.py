@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 WARMUP_RUNS = 10
 MIN_RUNS = 50
+MOST_REPEATS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +34,26 @@ def measure_interleaved(
     min_seconds: float = 5.0,
     warmup: int = WARMUP_RUNS,
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each run of each candidate: (rounds,) by name, at least `runs` and until `min_seconds` passed for each.
+    """Seconds of every timed run of each candidate: at least `runs` of them, and `min_seconds` in sum.
 
-    In every round each candidate runs twice, and the second run counts: the first one bears what the candidate before
-    left behind (spinning threads, cold caches).
+    Candidates take turns in rounds. A turn is one run that does not count, which bears what the candidate before left
+    behind (spinning threads, cold caches), then as many timed runs as make all turns about equally long.
     """
-    for run in candidates.values():
-        for _ in range(warmup):
-            run()
+    typical: dict[str, float] = {}
+    for name, run in candidates.items():
+        typical[name] = float(np.median([timed(run) for _ in range(max(1, warmup))]))
+    longest = max(typical.values())
+    repeats = {name: max(1, min(MOST_REPEATS, round(longest / each))) for name, each in typical.items()}
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     while any(len(each) < runs or sum(each) < min_seconds for each in seconds.values()):
         for name, run in candidates.items():
             run()
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name] += [timed(run) for _ in range(repeats[name])]
     return {name: np.array(each) for name, each in seconds.items()}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one run."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started

@@ -104,7 +104,7 @@ def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list
         bundles = [model] if is_bundle(model) else sorted((model / "exports").glob(f"*{SUFFIX}"))
         if not is_bundle(model) and "torch" in runtimes:
             weights = best_weights(model) if is_run(model) else model
-            name = f"{model.resolve().stem} (PyTorch)"
+            name = f"{model.resolve().name} (PyTorch)"
             predictor = load(model, threads=threads)
             entries.append(Entry(name=name, predictor=predictor, precision="fp32", size_bytes=size_of(weights)))
         for bundle in bundles:

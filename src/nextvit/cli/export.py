@@ -73,9 +73,8 @@ def export(
 
 def default_bundle(model: Path, backend: str, precision: str) -> Path:
     """Inside the run, or beside the checkpoint file."""
-    name = file_stem(model.resolve().stem)
-    folder = model / "exports" if model.is_dir() else model.parent
-    return folder / f"{name}-{backend}-{precision}{SUFFIX}"
+    folder, name = (model / "exports", model.resolve().name) if model.is_dir() else (model.parent, model.stem)
+    return folder / f"{file_stem(name)}-{backend}-{precision}{SUFFIX}"
 
 
 def proof_images(model: Path, data: Path | None, card: "ModelCard") -> "tuple[list[Path], Exam | None]":

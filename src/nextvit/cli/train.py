@@ -45,7 +45,7 @@ def train(
     model: str
         Name of the network, see `nextvit models`.
     weights: str
-        Where its weights start: "none", a published tag, or a checkpoint file.
+        Where its weights start: "none", a published tag, a checkpoint file, or a run.
     recipe: str
         Settings to start from: finetune or smoke. All of them stand below; flags win over --config, --config over this.
     config: Path

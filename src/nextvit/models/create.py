@@ -11,6 +11,7 @@ from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS, NextViTConfig
 from nextvit.models.published import TAGS, download
 from nextvit.models.weights import load_weights
+from nextvit.runs import best_weights, is_run
 
 
 def create_model(
@@ -26,7 +27,7 @@ def create_model(
 
     Args:
         name: one of `nextvit.models.config.VARIANTS`, as in timm.
-        weights: None, a published tag such as "bd_ssld_6m_in1k" (downloaded on first use), or a checkpoint file.
+        weights: None, a published tag such as "bd_ssld_6m_in1k" (downloaded on first use), a checkpoint file, or a run.
         num_classes: outputs of the head; differing from the checkpoint's, the head starts fresh.
         in_chans: channels of the input image.
         drop_path: stochastic depth of the last block; None: the variant's own.
@@ -49,9 +50,10 @@ def variant(name: str) -> NextViTConfig:
 
 
 def find_weights(name: str, weights: str | Path) -> Path:
-    """The file that a published tag or a path names."""
+    """The file that a published tag or a path names; of a run, its best checkpoint."""
     if str(weights) in TAGS:
         return download(name, str(weights))
-    if not Path(weights).is_file():
-        raise InputError(f"no weights {str(weights)!r}: neither a file nor a published tag ({', '.join(TAGS)})")
-    return Path(weights)
+    path = best_weights(Path(weights)) if is_run(Path(weights)) else Path(weights)
+    if not path.is_file():
+        raise InputError(f"no weights {str(weights)!r}: no file, no run and no published tag ({', '.join(TAGS)})")
+    return path

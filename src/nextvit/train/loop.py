@@ -20,6 +20,7 @@ from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import Progress, resume, save_best, save_last
 from nextvit.train.ema import Ema
+from nextvit.train.interrupt import Stop
 from nextvit.train.optim import build_optimizer, set_lr
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import lr_at
@@ -46,7 +47,15 @@ Watch = Callable[[Tick], None]
 
 
 def fit(
-    task: Task, dataset: Dataset, model: nn.Module, recipe: Recipe, *, run: Path, resuming: bool, watch: Watch
+    task: Task,
+    dataset: Dataset,
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    run: Path,
+    resuming: bool,
+    watch: Watch,
+    stop: Stop,
 ) -> Progress:
     """Train `model` on the dataset's `train` split, keeping the checkpoints "last" and "best" in `run`.
 
@@ -54,6 +63,7 @@ def fit(
         Where it ended.
 
     Raises:
+        KeyboardInterrupt: `stop` was requested; every finished epoch is kept.
         InputError: too many unreadable images, a loss that is no number, a full disk, a damaged checkpoint.
     """
     device = pick_device(recipe.compute.device)
@@ -105,6 +115,8 @@ def fit(
                     "the checkpoint of the epoch before is intact"
                 )
             watch(tick)
+            if stop.requested:
+                raise KeyboardInterrupt
             asked = time.perf_counter()
 
         assert tick, "an epoch has at least one batch"

@@ -20,7 +20,7 @@ class Model:
     name: str = "nextvit_small"
     """Variant, see `nextvit models`."""
     weights: str = "none"
-    """"none" (from scratch), a published tag such as "bd_ssld_6m_in1k", or a checkpoint file."""
+    """"none" (from scratch), a published tag such as "bd_ssld_6m_in1k", a checkpoint file, or a run."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the variant's own."""
     activation_checkpointing: bool = False

@@ -24,6 +24,7 @@ from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.task import Evaluation
+from nextvit.train.interrupt import stop_on_interrupt
 from nextvit.train.loop import Watch, fit
 from nextvit.train.recipe import Recipe
 
@@ -56,14 +57,18 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
     write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     write_durably(run / ENVIRONMENT, json.dumps(run_facts(dataset, model, card), indent=2, ensure_ascii=False))
-    progress = fit(task, dataset, model, recipe, run=run, resuming=resume, watch=watch)
+    with stop_on_interrupt() as stop:
+        progress = fit(task, dataset, model, recipe, run=run, resuming=resume, watch=watch, stop=stop)
 
     best, _ = load_model(best_weights(run))
     evaluation = task.evaluate(TorchSession(Deployed(best, card.input)).run, split="val")
     record = {**asdict(evaluation), "unreadable_training": list(progress.unreadable)}
     write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
-    for message in (*progress.unreadable, *evaluation.unreadable):
+    unreadable = (*progress.unreadable, *evaluation.unreadable)
+    for message in unreadable:
         say(f"could not be read: {message}")
+    if unreadable:
+        say(f"{len(unreadable)} images could not be read, and were left out")
     return evaluation
 
 

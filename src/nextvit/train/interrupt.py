@@ -1,0 +1,37 @@
+"""Stopping a training between two steps."""
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stop:
+    """Whether somebody asked to stop."""
+
+    requested = False
+
+
+@contextmanager
+def stop_on_interrupt() -> Generator[Stop]:
+    """Ctrl-C sets a flag, for the loop to see after its step; a second Ctrl-C interrupts at once.
+
+    A KeyboardInterrupt that is raised anywhere can be lost in a callback of C code, where Python can only print and
+    forget it. Outside the main thread, which alone receives signals, nothing changes.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.requested = True
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, request)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
