@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import nextvit
-from nextvit.bundle import read_bundle
+from nextvit.bundle import Manifest, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError, NotProven
 from nextvit.export import export as exporting
@@ -45,6 +46,12 @@ def calibrated_model(variant: str = "nextvit_nano") -> Classifier:
     return model
 
 
+def export_nano(out: Path, images: list[Path], **changes: Any) -> Manifest:
+    """Export the calibrated nano model at 64 px, or with changes to the request."""
+    request = {"backend": "onnx", "precision": "fp32", "images": images, "out": out, **changes}
+    return export_bundle(calibrated_model(), card_for(64, 64), **request)
+
+
 @pytest.fixture(scope="module")
 def images(shared_colours: Path) -> list[Path]:
     return sorted((shared_colours / "val").rglob("*.png"))
@@ -53,7 +60,7 @@ def images(shared_colours: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def exported(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "nano.nextvit"
-    export_bundle(calibrated_model(), card_for(64, 64), backend="onnx", precision="fp32", images=images, out=out)
+    export_nano(out, images)
     return out
 
 
@@ -128,30 +135,14 @@ def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path:
 
     monkeypatch.setattr(exporting, "capture", off_by_a_little)
     with pytest.raises(NotProven, match="differs from PyTorch on 12 images: largest error"):
-        export_bundle(
-            calibrated_model(),
-            card_for(64, 64),
-            backend="onnx",
-            precision="fp32",
-            images=images,
-            out=tmp_path / "wrong.nextvit",
-        )
+        export_nano(tmp_path / "wrong.nextvit", images)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_costs_too_many_points_is_refused(images: list[Path], tmp_path: Path):
     scores = iter([{"score": 90.0}, {"score": 88.5}])
     with pytest.raises(NotProven, match=r"fell from 90.00 to 88.50, more than --max-drop 1"):
-        export_bundle(
-            calibrated_model(),
-            card_for(64, 64),
-            backend="onnx",
-            precision="fp32",
-            images=images,
-            out=tmp_path / "bad.nextvit",
-            exam=lambda predict: next(scores),
-            max_drop=1.0,
-        )
+        export_nano(tmp_path / "bad.nextvit", images, exam=lambda predict: next(scores), max_drop=1.0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +155,6 @@ def test_another_model_does_not_pass_for_the_bundles(exported: Path, images: lis
 
 
 def test_requests_that_cannot_succeed_are_refused_at_once(images: list[Path], tmp_path: Path):
-    model, card = calibrated_model(), card_for(64, 64)
     (tmp_path / "mine").mkdir()
     for changes, message in (
         ({"backend": "onxn"}, "no backend 'onxn'; did you mean 'onnx'"),
@@ -172,9 +162,8 @@ def test_requests_that_cannot_succeed_are_refused_at_once(images: list[Path], tm
         ({"images": []}, "proven on real images, and there are none"),
         ({"out": tmp_path / "mine"}, "exists and is not a bundle"),
     ):
-        request = {"backend": "onnx", "precision": "fp32", "images": images, "out": tmp_path / "new.nextvit", **changes}
         with pytest.raises(InputError, match=message):
-            export_bundle(model, card, **request)
+            export_nano(**{"out": tmp_path / "new.nextvit", "images": images, **changes})
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
 
 

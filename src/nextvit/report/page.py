@@ -20,7 +20,7 @@ p.lead { color: var(--soft); margin: .2rem 0 1.2rem; }
 .tile b { display: block; font-size: 1.35rem; } .tile span { color: var(--soft); font-size: .85rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; }
+th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.number { text-align: right; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
 .pictures figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
