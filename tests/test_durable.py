@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.durable import check_checksums, durable_folder, settle, write_checksums, write_durably
+from nextvit.durable import check_checksums, durable_folder, present, write_checksums, write_durably
 from nextvit.errors import InputError
 
 
@@ -43,10 +43,14 @@ def test_an_error_leaves_what_was_there(tmp_path: Path):
     assert names(tmp_path) == {"result"}
 
 
-def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path):
+def test_what_a_kill_between_the_two_renames_left_is_found(tmp_path: Path):
     (tmp_path / "result.old").mkdir()
     (tmp_path / "result.old" / "a").write_text("old")
-    assert (settle(tmp_path / "result") / "a").read_text() == "old"
+    assert (present(tmp_path / "result") / "a").read_text() == "old"
+    assert names(tmp_path) == {"result.old"}  # reading moves nothing
+    with durable_folder(tmp_path / "result") as folder:
+        (folder / "a").write_text("new")
+    assert (present(tmp_path / "result") / "a").read_text() == "new"
     assert names(tmp_path) == {"result"}
 
 
@@ -88,7 +92,7 @@ for version in range(100000):
         time.sleep(0.05 + 0.013 * attempt)
         process.kill()
         process.wait()
-        folder = settle(tmp_path / "result")
+        folder = present(tmp_path / "result")
         check_checksums(folder)
         assert len({(folder / name).read_text() for name in "abc"}) == 1
 

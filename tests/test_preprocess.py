@@ -42,9 +42,21 @@ def test_squash_scales_each_side_alone():
     assert np.array_equal(ours, np.array(photo(200, 50).resize((96, 64), Image.Resampling.BICUBIC)))
 
 
-@pytest.mark.parametrize("size_wh", [(1, 1), (1, 500), (3000, 2), (31, 32)])
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 500), (3000, 2), (31, 32), (60_000, 9)])
 def test_any_image_becomes_the_input_size(size_wh: tuple[int, int]):
     assert Preprocess(image_size=(64, 96), crop_ratio=0.875)(Image.new("RGB", size_wh)).shape == (64, 96, 3)
+
+
+def test_an_image_that_would_become_huge_is_refused_by_name(tmp_path: Path):
+    Image.new("L", (1, 60_000)).save(tmp_path / "line.png")
+    with pytest.raises(DecodeError, match=r"line\.png: too elongated, 1x60000"):
+        Preprocess(image_size=(224, 224))(tmp_path / "line.png")
+    assert Preprocess(image_size=(224, 224), resize="squash")(tmp_path / "line.png").shape == (224, 224, 3)
+
+
+def test_rgb_with_a_transparent_colour_is_laid_on_white(tmp_path: Path):
+    Image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "clear.png", transparency=(10, 20, 30))
+    assert np.array(read_image(tmp_path / "clear.png")).min() == 255
 
 
 def test_grey_image_is_read_as_three_equal_channels():
@@ -133,7 +145,7 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path: Path):
 
 
 def test_image_size_below_32_is_refused():
-    with pytest.raises(InputError, match="at least 32 px, got 16x16"):
+    with pytest.raises(InputError, match="at least 32 px a side, got 16x16"):
         Preprocess(image_size=(16, 16))
 
 

@@ -1,5 +1,6 @@
 """A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves itself."""
 
+import hashlib
 import json
 import re
 import zipfile
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.card import ModelCard, card_from_plain
-from nextvit.durable import compare_checksums, settle
+from nextvit.durable import compare_checksums
 from nextvit.errors import InputError
 from nextvit.records import from_plain, to_plain
 
@@ -21,6 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 MANIFEST, GOLDEN, SUFFIX = "manifest.json", "golden.npz", ".nextvit"
 FORMAT = 1
 INPUT_NAME = "images"
+OWN_CHECKSUM = "manifest_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,15 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    text = json.dumps(to_plain(manifest), indent=2, ensure_ascii=False)
+    """Write the manifest with a checksum of itself, so that it cannot change unseen either."""
+    values = to_plain(manifest)
+    text = json.dumps({**values, OWN_CHECKSUM: checksum_of(values)}, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def checksum_of(values: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's values in a canonical form."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_bundle(path: Path) -> Manifest:
@@ -55,7 +64,7 @@ def read_bundle(path: Path) -> Manifest:
     Raises:
         InputError: no bundle, a newer format, or a file that is missing or differs from its checksum, by name.
     """
-    manifest = read_manifest(settle(path))
+    manifest = read_manifest(path)
     compare_checksums(path, manifest.sha256)
     return manifest
 
@@ -75,6 +84,9 @@ def read_manifest(path: Path) -> Manifest:
             raise InputError(
                 f"{path}: bundle format {given.get('format')}, this version reads {FORMAT}; update nextvit"
             )
+        expected = given.pop(OWN_CHECKSUM, None)
+        if expected != checksum_of(given):
+            raise InputError(f"{what}: damaged or changed, its SHA-256 is not the recorded one")
         values = {**given, "card": card_from_plain(given.get("card"), what=what)}
     manifest = from_plain(Manifest, values, what=what)
     for name in (manifest.model_file, *manifest.sha256):

@@ -18,7 +18,7 @@ def durable_folder(path: Path) -> Generator[Path]:
     """Give a temporary folder to fill; when the block ends well it becomes `path`, else it vanishes.
 
     A folder that stood at `path` is replaced. Between the two renames a kill leaves it under `path` + ".old", where
-    `settle` finds it.
+    `present` finds it.
 
     Raises:
         InputError: the disk is full or not writable. What stood at `path` is untouched.
@@ -32,8 +32,8 @@ def durable_folder(path: Path) -> Generator[Path]:
             flush(file)
         flush(temporary)
         old = path.with_name(f"{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
         if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         temporary.rename(path)
         flush(path.parent)
@@ -45,12 +45,13 @@ def durable_folder(path: Path) -> Generator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def settle(path: Path) -> Path:
-    """`path`, after undoing the half-done replacement that a kill inside `durable_folder` can leave."""
+def present(path: Path) -> Path:
+    """Where the folder that belongs at `path` is now: there, or where a kill inside `durable_folder` left it.
+
+    Nothing is moved, so that reading never disturbs a process that is writing.
+    """
     old = path.with_name(f"{path.name}.old")
-    if old.exists() and not path.exists():
-        old.rename(path)
-    return path
+    return old if old.exists() and not path.exists() else path
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvit.bundle import is_bundle
-from nextvit.errors import InputError
+from nextvit.durable import present
+from nextvit.errors import InputError, MissingDependency
 from nextvit.runs import best_weights, is_run
 from nextvit.runtime.predictor import Predictor, load_bundle
 
@@ -24,11 +25,10 @@ def load(path: str | Path, *, threads: int | None = None) -> Predictor:
         InputError: nothing there that holds a model, or it is damaged.
         MissingDependency: the runtime it needs is not installed.
     """
-    path = Path(path)
+    path = present(Path(path))
     if is_bundle(path):
         return load_bundle(path, threads=threads)
     model, card = load_trained(path)
-
     import torch
 
     from nextvit.models.deployed import Deployed
@@ -47,6 +47,8 @@ def load_trained(path: Path) -> "tuple[Classifier, ModelCard]":
         raise InputError(f"{path}: no such run, checkpoint or bundle")
     if path.is_dir() and not is_run(path):
         raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
-    from nextvit.models.weights import load_model
-
+    try:
+        from nextvit.models.weights import load_model
+    except ModuleNotFoundError as error:
+        raise MissingDependency(error.name or "torch", extra="train") from None
     return load_model(best_weights(path) if path.is_dir() else path)

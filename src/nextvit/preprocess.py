@@ -62,6 +62,10 @@ SUFFIXES = frozenset(
 """File names that are taken for images when a folder is read."""
 
 
+class TooElongatedError(ValueError):
+    """An image that would become huge when its shorter side is scaled to the input's size."""
+
+
 class DecodeError(InputError):
     """A file that is no image we can read; the message names it and says why."""
 
@@ -84,15 +88,19 @@ class Preprocess:
     def __post_init__(self) -> None:
         if min(self.image_size) < 32:
             raise InputError(
-                f"the image size must be at least 32 px, got {self.image_size[1]}x{self.image_size[0]}; "
-                "smaller images are enlarged to it"
+                f"the network's input must be at least 32 px a side, got {self.image_size[1]}x{self.image_size[0]} "
+                "(pictures that are smaller get enlarged to it)"
             )
         if not 0.5 <= self.crop_ratio <= 1:
             raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
 
     def __call__(self, image: ImageLike) -> Pixels:
         """Read (where it is a path), resize and crop: (height, width, 3), RGB."""
-        return fit(read_image(image), self)
+        try:
+            return fit(read_image(image), self)
+        except TooElongatedError as error:
+            source = image if isinstance(image, str | Path) else "image"
+            raise DecodeError(f"{source}: {error}") from None
 
 
 def read_image(image: ImageLike) -> Image.Image:
@@ -111,6 +119,8 @@ def read_image(image: ImageLike) -> Image.Image:
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
         return to_rgb(upright(image))
+    if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may have no types)
+        raise InputError(f"an image is a path, a Pillow image or a uint8 array, got {type(image).__name__}")
     return read_file(Path(image))
 
 
@@ -158,7 +168,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode as 8-bit RGB."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(grey_to_8_bit(np.asarray(image))).convert("RGB")
@@ -187,6 +197,8 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     if spec.resize == "squash":
         return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
     scaled_height, scaled_width = scaled_size(image.size, spec)
+    if scaled_height * scaled_width > MAX_PIXELS:
+        raise TooElongatedError(f"too elongated, {image.width}x{image.height}; crop it, or use data.resize squash")
     resized = image.resize((scaled_width, scaled_height), Image.Resampling.BICUBIC)
     left, top = round((scaled_width - width) / 2), round((scaled_height - height) / 2)
     return np.array(resized.crop((left, top, left + width, top + height)))

@@ -1,10 +1,11 @@
 """What lies where in a run's folder. Training, export and benchmark leave their results there; the report reads them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from nextvit.durable import settle
+from nextvit.durable import check_checksums, present
 from nextvit.errors import InputError
 
 RECIPE, METRICS, ENVIRONMENT, REPORT = "recipe.yaml", "metrics.jsonl", "environment.json", "report.html"
@@ -18,15 +19,16 @@ def is_run(path: Path) -> bool:
 
 def checkpoint_folder(run: Path, name: str) -> Path:
     """The folder of the checkpoint "last" or "best"."""
-    return settle(run / "checkpoints" / name)
+    return present(run / "checkpoints" / name)
 
 
 def best_weights(run: Path) -> Path:
-    """The weights that a run is known by; InputError before the first checkpoint."""
-    path = checkpoint_folder(run, "best") / WEIGHTS
-    if not path.is_file():
+    """The weights that a run is known by, unchanged since they were written; InputError otherwise."""
+    folder = checkpoint_folder(run, "best")
+    if not folder.is_dir():
         raise InputError(f"{run}: this run has no checkpoint yet; go on with: nextvit train DATA --out {run} --resume")
-    return path
+    check_checksums(folder)
+    return folder / WEIGHTS
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -43,5 +45,11 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    """Add a record; a last line that a kill cut off stays alone, and is left out by `read_json_lines`."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode())

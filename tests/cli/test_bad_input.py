@@ -31,7 +31,7 @@ def refused(done, *words: str) -> None:
         (["train", "photos", "--out", "x", "--optim.lr", "fast"], ["--optim.lr", "fast"]),
         (["train", "photos", "--out", "x", "--optim.lr=-1"], ["optim.lr must be positive, got -1"]),
         (["train", "photos", "--out", "x", "--recipe", "fintune"], ["did you mean 'finetune'"]),
-        (["train", "photos", "--out", "x", "--image-size", "16"], ["at least 32 px, got 16x16"]),
+        (["train", "photos", "--out", "x", "--image-size", "16"], ["at least 32 px a side, got 16x16"]),
         (["train", "photos", "--out", "x", "--config", "no.yaml"], ["no.yaml", "No such file"]),
         (["train", "photos", "--out", "x"], ["photos: no such folder"]),
         (["train", "photos", "--out", "x", "--resume"], ["x: no run to resume"]),

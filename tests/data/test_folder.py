@@ -1,5 +1,6 @@
 """Reading class folders and CSV lists."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,22 @@ def test_other_files_and_hidden_ones_are_left_out(colours: Path):
     assert len(read_dataset(colours).split("train")) == 24
 
 
+def test_a_link_back_is_followed_once(colours: Path):
+    (colours / "train" / "red" / "loop").symlink_to(colours / "train" / "red")
+    assert len(read_dataset(colours).split("train")) == 24
+
+
+def test_a_split_instead_of_the_dataset_is_told(colours: Path):
+    with pytest.raises(InputError, match="is one split of a dataset; pass the folder above it"):
+        read_dataset(colours / "train")
+
+
+def test_a_name_that_is_not_utf8_is_refused(colours: Path):
+    (Path(os.fsdecode(os.fsencode(colours / "train" / "red") + b"/caf\xe9.png"))).write_bytes(b"")
+    with pytest.raises(InputError, match="is not UTF-8; rename it"):
+        read_dataset(colours)
+
+
 def test_csv_lists_are_read_relative_to_the_file(colours: Path):
     lines = ["path,label,split"]
     for path in sorted(colours.rglob("*.png")):
@@ -64,6 +81,9 @@ def leave_nothing_to_hold_out(root: Path) -> None:
         (lambda root: leave_nothing_to_hold_out(root), "too few to hold some out"),
         (lambda root: [shutil.rmtree(root / split) for split in ("train", "val")] + [(root / "images").mkdir()],
          "looks like detection"),
+        (lambda root: (root / "val").rename(root / "valid"), "rename it to 'val'"),
+        (lambda root: [shutil.move(root / "train" / "red", root / "red"), shutil.rmtree(root / "train")],
+         "move the class folders into"),
     ],
 )  # fmt: skip
 def test_bad_folders_get_one_clear_line(colours: Path, change, message: str):
@@ -84,8 +104,8 @@ def test_one_class_is_not_enough(colours: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected the columns path,label"),
-        ("file,class\na,b", "expected the columns path,label and optionally split; got file,class"),
+        ("", "columns path,label and optionally split; got an empty file"),
+        ("file,class\na,b", "columns path,label and optionally split; got file,class"),
         ("path,label\nnowhere.png,red", "line 2: no such file"),
         ("path,label\n,red", "line 2: path or label is empty"),
         ("path,label,split\nimage.png,red,test", "line 2: split must be train or val, got 'test'"),

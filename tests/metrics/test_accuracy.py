@@ -20,6 +20,10 @@ def test_equal_values_give_no_credit_to_a_constant_answer():
     assert top_k_score(np.zeros((4, 4)), np.arange(4), k=1) == 25.0
 
 
+def test_values_that_are_no_numbers_are_wrong():
+    assert top_k_score(np.full((4, 4), np.nan), np.arange(4), k=1) == 0.0
+
+
 def test_confusion_equals_scikit_learns():
     predicted = LOGITS.argmax(axis=1)
     ours = confusion_matrix(predicted, LABELS, num_classes=12)

@@ -115,6 +115,11 @@ def test_any_side_from_32_px_up_gives_maps_that_round_up(size: tuple[int, int]):
     assert [tuple(each.shape[2:]) for each in maps] == expected
 
 
+def test_smaller_images_than_the_network_can_take_are_refused():
+    with pytest.raises(InputError, match="at least 32 px a side, got \\(31, 64\\)"):
+        NextViT(VARIANTS["nextvit_nano"])(torch.zeros(1, 3, 31, 64))
+
+
 def test_attention_pools_runs_of_row_major_tokens_and_drops_the_last_incomplete_run():
     torch.manual_seed(0)
     attention = EMHSA(32, head_dim=32, reduction=4).double().eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextvit.bundle import file_stem, is_bundle, read_bundle, read_golden, read_manifest, write_manifest
+from nextvit.bundle import checksum_of, file_stem, is_bundle, read_bundle, read_golden, read_manifest, write_manifest
 from nextvit.errors import InputError
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.session import open_session
@@ -42,14 +42,28 @@ def test_a_missing_file_is_named(bundle: Path):
         ({"becked": "onnx"}, "unknown field 'becked'; did you mean 'backend'"),
         ({"card": {}}, "lacks 'task'"),
         ({"card": 3}, "damaged"),
+        ({"model_file": 3}, "model_file cannot be '3'"),
+        ({"precision": "fp7"}, "precision cannot be 'fp7'"),
+        ({"sha256": ["model.onnx"]}, "sha256 cannot be"),
+        ({"verification": None}, "verification cannot be 'None'"),
         ({"model_file": "../model.onnx"}, "must stay inside the bundle, got '../model.onnx'"),
         ({"sha256": {"golden.npz": ""}}, "has no checksum for model.onnx"),
     ],
 )
 def test_a_manifest_that_cannot_be_understood_is_refused(bundle: Path, change: dict[str, object], message: str):
-    values = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").write_text(json.dumps({**values, **change}))
+    """Even one whose own checksum is right."""
+    values = {**json.loads((bundle / "manifest.json").read_text()), **change}
+    del values["manifest_sha256"]
+    values["manifest_sha256"] = checksum_of(values)
+    (bundle / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=message):
+        read_manifest(bundle)
+
+
+def test_a_changed_manifest_is_refused_by_name(bundle: Path):
+    text = (bundle / "manifest.json").read_text()
+    (bundle / "manifest.json").write_text(text.replace('"blue"', '"blur"'))
+    with pytest.raises(InputError, match=r"manifest\.json: damaged or changed"):
         read_manifest(bundle)
 
 

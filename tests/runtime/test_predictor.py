@@ -50,6 +50,17 @@ def test_no_images_give_no_answers(bundle: Path):
     assert load_bundle(bundle)([]) == []
 
 
+@pytest.mark.parametrize("single", ["a.jpg", Path("a.jpg"), Image.new("RGB", (9, 9)), np.zeros((9, 9, 3), np.uint8)])
+def test_a_single_image_is_refused(bundle: Path, single: object):
+    with pytest.raises(InputError, match="pass a list of images"):
+        load_bundle(bundle)(single)  # pyright: ignore
+
+
+def test_other_things_than_images_are_refused(bundle: Path):
+    with pytest.raises(InputError, match="a path, a Pillow image or a uint8 array, got NoneType"):
+        load_bundle(bundle)([None])  # pyright: ignore
+
+
 def test_an_unreadable_image_is_named(bundle: Path, tmp_path: Path):
     with pytest.raises(DecodeError, match=r"nothing\.jpg: no such file"):
         load_bundle(bundle)([tmp_path / "nothing.jpg"])

@@ -34,6 +34,7 @@ def benchmark(
     records: list[dict[str, Any]] = []
     machine = environment()
     for batch in batches:
+        assert len({entry.name for entry in entries}) == len(entries), "names tell the entries apart"
         candidates = {entry.name: partial(entry.predictor.session.run, pixels_for(entry, batch)) for entry in entries}
         seconds = measure_interleaved(candidates, runs=runs, min_seconds=min_seconds)
         first = float(np.median(seconds[entries[0].name]))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document on stdout.")]
 
@@ -22,7 +23,7 @@ def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None
         return
     console = Console(file=sys.stdout, highlight=False)
     for each in content:
-        console.print(each)
+        console.print(each, markup=False)
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
@@ -32,5 +33,5 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
         is_text = index < left
         table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # names may look like markup
     return table

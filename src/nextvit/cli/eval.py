@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.environment import environment
 
 
 def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJson = False) -> None:
@@ -41,5 +42,12 @@ def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJs
         as_json,
         make_table(["class", "accuracy"], rows),
         f"{scores}  on {evaluation.images} images (top-1 95 %: {low:.1f} to {high:.1f})",
-        document={"verb": "eval", "model": str(model), "split": split, **asdict(evaluation)},
+        document={
+            "verb": "eval",
+            "model": str(model),
+            "split": split,
+            **asdict(evaluation),
+            "runtime": predictor.session.facts(),
+            "environment": environment(),
+        },
     )

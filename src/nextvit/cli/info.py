@@ -4,8 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import is_bundle, read_bundle
+from nextvit.bundle import Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
+from nextvit.durable import present
 from nextvit.errors import InputError
 from nextvit.runs import METRICS, best_weights, is_run, read_json_lines
 
@@ -30,6 +31,7 @@ def info(path: Path, /, *, as_json: AsJson = False) -> None:
 
 def describe(path: Path) -> dict[str, Any]:
     """Plain facts about a path."""
+    path = present(path)
     if not path.exists():
         raise InputError(f"{path}: no such run, checkpoint or bundle")
     if is_bundle(path):
@@ -40,7 +42,7 @@ def describe(path: Path) -> dict[str, Any]:
             "precision": manifest.precision,
             **card_facts(asdict(manifest.card)),
             "made with": [f"{name} {version}" for name, version in manifest.made_with.items()],
-            "proven on": f"{manifest.verification['images']} images, largest error {manifest.verification['max_error']:.1e}",
+            "proven on": proven_on(manifest),
         }
     from nextvit.models.weights import read_state
 
@@ -57,6 +59,12 @@ def describe(path: Path) -> dict[str, Any]:
         state, card = read_state(path)
         facts = {"what": "checkpoint", "tensors": len(state)}
     return {**facts, **(card_facts(asdict(card)) if card else {"description": "none"})}
+
+
+def proven_on(manifest: Manifest) -> str:
+    """What the verification found, in a line."""
+    proven = manifest.verification
+    return f"{proven['images']} images, largest error {proven['max_error']:.1e}" if proven else "nothing"
 
 
 def card_facts(card: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """nextvit train"""
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from nextvit.cli.console import AsJson, progress, show
+from nextvit.environment import environment
+from nextvit.runs import checkpoint_folder
 from nextvit.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -74,9 +77,9 @@ def train(
             dataset, settings, run=out, resume=resume, watch=progress_line.update, say=progress_line.say
         )
     except KeyboardInterrupt:
-        progress_line.say(
-            f"stopped; every finished epoch is kept, go on with: nextvit train {dataset} --out {out} --resume"
-        )
+        if checkpoint_folder(out, "last").is_dir():
+            again = shlex.join(["nextvit", "train", str(dataset), "--out", str(out), "--resume"])
+            progress_line.say(f"stopped; every finished epoch is kept, go on with: {again}")
         raise
     report = write_run_report(out)
     low, high = evaluation.interval_95
@@ -92,6 +95,7 @@ def train(
             "scores": evaluation.scores,
             "interval_95": evaluation.interval_95,
             "images": evaluation.images,
+            "environment": environment(),
         },
     )
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from nextvit.bundle import is_bundle
 from nextvit.cli.console import AsJson, make_table, show
+from nextvit.durable import present
+from nextvit.environment import environment
 from nextvit.errors import InputError
 
 
@@ -25,12 +27,19 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
     data: Path
         A labelled dataset: scores the bundle on its val split.
     """
+    bundle = present(bundle)
     if not is_bundle(bundle):
         raise InputError(f"{bundle}: not a bundle, it has no manifest.json")
     from nextvit.export.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle)
-    document: dict[str, Any] = {"verb": "verify", "bundle": str(bundle), "golden": asdict(golden)}
+    document: dict[str, Any] = {
+        "verb": "verify",
+        "bundle": str(bundle),
+        "golden": asdict(golden),
+        "runtime": session.facts(),
+        "environment": environment(),
+    }
     rows = [
         ("files unchanged", str(len(manifest.sha256))),
         ("golden examples met", str(golden.images)),
@@ -43,6 +52,8 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         from nextvit.loading import load_trained
 
         network, card = load_trained(against)
+        if (card.input, card.classes) != (manifest.card.input, manifest.card.classes):
+            raise InputError(f"{against} and {bundle} differ in input or classes, so their answers cannot be compared")
         images, _ = proof_images(against, data, card)
         parity = prove(network, card, session, images, manifest.precision)
         document["against"] = asdict(parity)

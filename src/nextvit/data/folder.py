@@ -72,7 +72,7 @@ def read_dataset(root: str | Path) -> Dataset:
 
 def is_held_out(path: Path) -> bool:
     """Whether a file belongs to the tenth that is held out when there is no `val`."""
-    digest = hashlib.sha256(path.name.encode()).digest()
+    digest = hashlib.sha256(os.fsencode(path.name)).digest()
     return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
 
 
@@ -81,7 +81,14 @@ def read_tree(root: Path) -> dict[str, list[tuple[Path, str]]]:
     if not (root / "train").is_dir():
         if (root / "images").is_dir():
             raise InputError(f"{root}: looks like detection or segmentation data; only classification is read so far")
+        if root.name in ("train", "val"):
+            raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
+        if any(list_images(folder) for folder in root.iterdir() if folder.is_dir()):
+            raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
         raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
+    for name in ("valid", "validation", "dev"):
+        if (root / name).is_dir() and not (root / "val").exists():
+            raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
     found: dict[str, list[tuple[Path, str]]] = {}
     for split in ("train", "val"):
         if not (root / split).is_dir():
@@ -100,13 +107,28 @@ def read_tree(root: Path) -> dict[str, list[tuple[Path, str]]]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All files below a folder whose suffix is an image's, sorted; hidden ones are left out."""
-    return sorted(
-        Path(parent) / name
-        for parent, folders, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 (10 times faster)
-    )
+    """All files below a folder whose suffix is an image's, sorted; hidden ones are left out, each folder counts once."""
+    found: list[Path] = []
+    visited: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:  # a link back
+            folders.clear()
+            continue
+        visited.add(real)
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (10 times faster)
+                found.append(Path(parent) / named(name, parent))
+    return sorted(found)
+
+
+def named(name: str, parent: str) -> str:
+    """The name, if it can be written into results; InputError otherwise."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{parent}: the file name {os.fsencode(name)!r} is not UTF-8; rename it") from None
+    return name
 
 
 def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
@@ -118,7 +140,7 @@ def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise InputError(
-                    f"{path}: expected the columns path,label and optionally split; got {','.join(reader.fieldnames or ())}"
+                    f"{path}: expected a first line with the columns path,label and optionally split; got {','.join(reader.fieldnames or ()) or 'an empty file'}"
                 )
             for row in reader:
                 if not row["path"] or not row["label"]:

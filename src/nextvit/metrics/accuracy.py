@@ -14,11 +14,11 @@ def top_k_score(logits: Floats, labels: Integers, *, k: int) -> float:
     """Share in percent of rows (N, classes) whose label is among the k highest.
 
     Of equal values the lower index counts as higher, so that a network that answers the same everywhere gets no credit
-    for it.
+    for it. Values that are no numbers count as wrong.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     index = np.arange(logits.shape[1])
-    above = (logits > own) | ((logits == own) & (index < labels[:, None]))
+    above = ~(logits <= own) | ((logits == own) & (index < labels[:, None]))
     return float(100 * np.mean(above.sum(axis=1) < k)) if len(labels) else 0.0
 
 
@@ -42,4 +42,6 @@ def wilson_interval(score: float, count: int) -> tuple[float, float]:
     z, share = 1.959964, score / 100
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    # At the ends the formula is exact but for rounding.
+    low, high = (0.0 if score <= 0 else centre - half), (1.0 if score >= 100 else centre + half)
+    return 100 * low, 100 * high

@@ -219,6 +219,8 @@ class NextViT(nn.Module):
         self.apply(init_weights)
 
     def forward(self, image_NCHW: Tensor) -> list[Tensor]:
+        if min(image_NCHW.shape[2:]) < MIN_SIDE_PX:
+            raise InputError(f"images must be at least {MIN_SIDE_PX} px a side, got {tuple(image_NCHW.shape[2:])}")
         x_NCHW = self.stem(image_NCHW)
         maps: list[Tensor] = []
         for stage in self.stages:

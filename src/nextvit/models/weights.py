@@ -9,6 +9,7 @@ import argparse
 import json
 import pickle
 import re
+import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,18 @@ State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
 
 CARD_KEY = "nextvit_card"  # in the metadata of our own safetensors files
+DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+"""What unpickling a damaged file raises, beside `pickle.UnpicklingError`."""
 OTHER_TASKS_KEYS = {
     "neck.": "neck of a detection or segmentation model",
     "rpn_head.": "region proposals of a detection model",
@@ -73,6 +86,8 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
             message names the first that does.
     """
     state, card = read_state(Path(path))
+    if any(bool(tensor) for key, tensor in state.items() if key.endswith("_extra_state")):
+        raise InputError(f"{path}: fused (batch norms folded, for deployment); training needs the unfused checkpoint")
     report = LoadReport(source=str(path), layout=layout_of(state, path))
     bare = isinstance(model, NextViT)
     backbone = model if isinstance(model, NextViT) else model.get_submodule("backbone")
@@ -100,7 +115,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
 
     # A detection or segmentation checkpoint may end with the backbone; a head may have been left over above.
     may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
-    for name in expected.keys() - found.keys():
+    for name in (name for name in expected if name not in found):
         if name.endswith("_extra_state"):
             found[name] = torch.tensor(False)  # other layouts have no fused form
         elif not name.startswith(may_lack):
@@ -166,6 +181,8 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
         head = file.read(9)
     if head[8:9] == b"{":
         return read_safetensors(path)
+    if not head.startswith((b"PK", b"\x80")):
+        raise InputError(f"{path}: no checkpoint (neither safetensors nor written by torch.save)")
     try:
         # Official checkpoints carry the training arguments.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
@@ -173,7 +190,7 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: damaged or no checkpoint ({str(error).partition(chr(10))[0]})") from None
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
@@ -190,7 +207,13 @@ def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
     except SafetensorError as error:
         raise InputError(f"{path}: damaged safetensors file ({error})") from None
-    return state, card_from_plain(json.loads(metadata[CARD_KEY]), what=str(path)) if CARD_KEY in metadata else None
+    if CARD_KEY not in metadata:
+        return state, None
+    try:
+        values = json.loads(metadata[CARD_KEY])
+    except ValueError:
+        raise InputError(f"{path}: damaged (its description is not JSON)") from None
+    return state, card_from_plain(values, what=str(path))
 
 
 def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:

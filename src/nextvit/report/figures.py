@@ -1,6 +1,7 @@
 """Figures as inline SVG, drawn by matplotlib."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,10 @@ MAX_CLASSES = 24
 def to_svg(figure: Figure) -> str:
     """The <svg> element alone."""
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", bbox_inches="tight", metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has fonts that this machine lacks
+        nothing = dict.fromkeys(("Date", "Creator", "Type", "Format"))
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=nothing)
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -80,8 +82,9 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "#0f172a"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(len(classes)), list(classes), rotation=90)
-        axes.set_yticks(range(len(classes)), list(classes))
+        # Names are text: a $ in them starts no formula.
+        axes.set_xticks(range(len(classes)), list(classes), rotation=90, parse_math=False)
+        axes.set_yticks(range(len(classes)), list(classes), parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
     return to_svg(figure)
 
@@ -99,6 +102,6 @@ def latency_bars(records: Sequence[dict[str, Any]]) -> str:
         for place, record in zip(position, records, strict=True):
             text = f"{record['p50_ms']:.2f} ms  ({record['speedup']:.2f}x)"
             axes.text(record["p90_ms"], place, f"  {text}", va="center")
-        axes.set_yticks(position, labels)
+        axes.set_yticks(position, labels, parse_math=False)
         axes.set(xlabel="milliseconds, median and 90th percentile", xlim=(0, p90.max() * 1.35))
     return to_svg(figure)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from nextvit.bundle import INPUT_NAME, read_bundle
 from nextvit.card import ModelCard
+from nextvit.errors import InputError
 from nextvit.postprocess import to_classifications
 from nextvit.preprocess import ImageLike
 from nextvit.results import Answer
@@ -25,7 +27,10 @@ class Predictor:
 
         Raises:
             DecodeError: an image cannot be read; the message names it.
+            InputError: `images` is a single image, or holds something else than images.
         """
+        if isinstance(images, str | Path | Image.Image | np.ndarray):
+            raise InputError("pass a list of images, such as [image]")
         answers: list[Answer] = []
         for start in range(0, len(images), batch_size):
             pixels = np.stack([self.card.input(image) for image in images[start : start + batch_size]])

@@ -22,7 +22,7 @@ class Session(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Backend, version, device, precision and threads, as read back from the runtime."""
+        """Backend, version and device as the runtime tells them, and the CPU threads that were asked for."""
         ...
 
 
@@ -53,11 +53,6 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
             raise
         raise MissingDependency(package, extra=extra) from None
     return factory(path / manifest.model_file, threads=threads)
-
-
-def batch_of(inputs: Arrays) -> int:
-    """How many images a set of inputs holds."""
-    return len(next(iter(inputs.values())))
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

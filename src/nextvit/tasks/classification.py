@@ -51,6 +51,8 @@ class ClassificationTask:
         samples, logits, unreadable = self.answers(predict, self.dataset.split(split))
         if not samples:
             raise InputError(f"{self.dataset.root}: no readable image in {split}; first: {unreadable[0]}")
+        if not np.isfinite(logits).all():
+            raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
         labels = np.array([sample.label for sample in samples])
         confusion = confusion_matrix(logits.argmax(axis=1), labels, num_classes=len(self.card.classes))
         scores = {f"top{k}_score": top_k_score(logits, labels, k=k) for k in (1, 5) if k < len(self.card.classes)}
