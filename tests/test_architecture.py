@@ -41,9 +41,17 @@ def imported_layers(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules.append(node.module)
-    return {layer for module in modules if (layer := layer_of(module))}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: relative imports hide the arrows"
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return {layer for module in modules if (layer := layer_of(module)) in MAY_IMPORT.keys() | {"cli"}}
+
+
+def test_the_arrows_are_seen_in_every_form_of_import(tmp_path: Path):
+    forms = ("import nextvit.cli.main", "from nextvit import cli", "from nextvit.cli.main import run")
+    for number, line in enumerate((*forms, "def f():\n from nextvit.cli import main")):
+        (tmp_path / f"{number}.py").write_text(line)
+        assert imported_layers(tmp_path / f"{number}.py") == {"cli"}, line
 
 
 def files_of(layer: str) -> list[Path]:

@@ -65,7 +65,7 @@ def fits(value: Any, hint: Any) -> bool:
         if arguments[-1] is Ellipsis:
             return isinstance(value, tuple) and all(fits(each, arguments[0]) for each in cast("tuple[Any]", value))
         same = isinstance(value, tuple) and len(cast("tuple[Any]", value)) == len(arguments)
-        return same and all(fits(each, kind) for each, kind in zip(value, arguments, strict=True))
+        return same and all(fits(*pair) for pair in zip(cast("tuple[Any]", value), arguments, strict=True))
     if origin is dict:
         named = isinstance(value, dict)
         return named and all(fits(each, arguments[1]) for each in cast(dict[str, Any], value).values())

@@ -7,7 +7,8 @@ import torch
 
 from nextvit.data.augment import Augment
 from nextvit.data.folder import read_dataset
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, evaluation_batches, training_batches
+from nextvit.data.inputs import evaluation_batches
+from nextvit.data.loader import Batch, EpochSampler, TrainingSet, training_batches
 from nextvit.preprocess import Preprocess
 
 

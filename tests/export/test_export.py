@@ -155,16 +155,17 @@ def test_another_model_does_not_pass_for_the_bundles(exported: Path, images: lis
 
 
 def test_requests_that_cannot_succeed_are_refused_at_once(images: list[Path], tmp_path: Path):
-    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine.nextvit").mkdir()
     for changes, message in (
         ({"backend": "onxn"}, "no backend 'onxn'; did you mean 'onnx'"),
         ({"precision": "int8"}, "onnx has no precision 'int8' yet; accepted: fp32"),
         ({"images": []}, "proven on real images, and there are none"),
-        ({"out": tmp_path / "mine"}, "exists and is not a bundle"),
+        ({"out": tmp_path / "mine.nextvit"}, "exists and is not a bundle"),
+        ({"out": tmp_path / "model.onnx"}, "a bundle is a folder whose name ends in .nextvit"),
     ):
         with pytest.raises(InputError, match=message):
             export_nano(**{"out": tmp_path / "new.nextvit", "images": images, **changes})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.nextvit"]
 
 
 def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: Path, tmp_path: Path):

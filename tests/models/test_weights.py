@@ -179,7 +179,7 @@ def test_fused_file_does_not_load_into_an_unfused_model(tmp_path: Path):
 
     fused = fuse(create_model("nextvit_nano", num_classes=3))
     save_model(tmp_path / "fused.safetensors", fused, NANO_CARD)
-    with pytest.raises(InputError, match="fused .* training needs the unfused checkpoint"):
+    with pytest.raises(InputError, match=r"fused .* training needs the unfused checkpoint"):
         load_weights(create_model("nextvit_nano", num_classes=3), tmp_path / "fused.safetensors")
 
 

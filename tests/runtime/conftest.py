@@ -12,7 +12,7 @@ from nextvit.card import ModelCard
 from nextvit.durable import sha256_of
 from nextvit.preprocess import Preprocess
 
-CLASSES = ("red", "green", "blue")
+CLASSES = ("1 red", "2 green", "3 blue")  # sorted, as datasets are
 
 
 def write_colour_bundle(folder: Path) -> Path:

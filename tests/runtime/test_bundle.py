@@ -62,7 +62,7 @@ def test_a_manifest_that_cannot_be_understood_is_refused(bundle: Path, change: d
 
 def test_a_changed_manifest_is_refused_by_name(bundle: Path):
     text = (bundle / "manifest.json").read_text()
-    (bundle / "manifest.json").write_text(text.replace('"blue"', '"blur"'))
+    (bundle / "manifest.json").write_text(text.replace('"3 blue"', '"3 blur"'))
     with pytest.raises(InputError, match=r"manifest\.json: damaged or changed"):
         read_manifest(bundle)
 

@@ -34,9 +34,9 @@ def test_paths_pictures_and_arrays_are_answered_alike(bundle: Path, tmp_path: Pa
     picture = Image.new("RGB", (80, 60), (10, 200, 30))
     picture.save(tmp_path / "green.png")
     answers = nextvit.load(bundle)([tmp_path / "green.png", str(tmp_path / "green.png"), picture, np.array(picture)])
-    assert [answer.label for answer in answers] == ["green"] * 4
+    assert [answer.label for answer in answers] == ["2 green"] * 4
     assert len({answer.probability for answer in answers}) == 1
-    assert [guess.label for guess in answers[0].top] == ["green", "blue", "red"]
+    assert [guess.label for guess in answers[0].top] == ["2 green", "3 blue", "1 red"]
 
 
 def test_batches_are_cut_and_put_together(bundle: Path):
@@ -85,6 +85,21 @@ def test_a_file_that_onnx_runtime_cannot_read_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime .* cannot load it") as caught:
         OnnxSession(tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_the_exam_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
+    for split in ("train", "val"):
+        for index, name in enumerate(CLASSES):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            colour = tuple(255 * (index == channel) for channel in range(3))
+            Image.new("RGB", (40, 40), colour).save(tmp_path / "data" / split / name / "0.png")
+    code = (
+        f"import sys, nextvit.cli.main as m; m.run(['eval', {str(bundle)!r}, {str(tmp_path / 'data')!r}]);"
+        "print(sorted({'torch', 'torchvision', 'onnx', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "top1 100.00 %" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_verify_needs_no_torch(bundle: Path):

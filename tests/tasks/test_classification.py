@@ -13,7 +13,7 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import Deployed, normalise
 from nextvit.preprocess import Preprocess
 from nextvit.records import to_plain
-from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.classification import ClassificationTask, cross_entropy
 
 
 def card(**changes: object) -> ModelCard:
@@ -64,6 +64,19 @@ def test_other_classes_than_the_models_are_refused(shared_colours: Path):
         InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"
     ):
         ClassificationTask(read_dataset(shared_colours), card(classes=("cat", "dog")))
+
+
+def test_the_exams_loss_equals_torchs():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(50, 7, generator=generator) * 20, torch.randint(0, 7, (50,), generator=generator)
+    expected = torch.nn.functional.cross_entropy(logits.double(), labels).item()
+    assert cross_entropy(logits.numpy(), labels.numpy()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_answers_that_are_no_numbers_are_refused(shared_colours: Path):
+    task = ClassificationTask(read_dataset(shared_colours), card())
+    with pytest.raises(InputError, match="the model's answers are no numbers"):
+        task.evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.nan)}, split="val")
 
 
 def test_loss_equals_a_plain_computation(shared_colours: Path):

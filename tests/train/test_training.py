@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import nextvit
+from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError
 from nextvit.models.weights import read_safetensors
 from nextvit.runs import read_json_lines
-from nextvit.train.loop import Tick
+from nextvit.tasks.classification import ClassificationTask
+from nextvit.train.loop import Tick, prepare
 from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
-from nextvit.train.start import train
+from nextvit.train.start import make_card, train
 from tests.conftest import draw_dataset
 
 RECIPE = Recipe(
@@ -117,8 +120,8 @@ def test_bf16_trains(pictures: Path, tmp_path: Path):
     assert all(loss < 3 for loss in losses.values())
 
 
-def test_killed_at_any_moment_it_goes_on(pictures: Path, tmp_path: Path):
-    """SIGKILL three times, then let it finish: nothing asks for repair and every epoch is there."""
+def test_killed_at_any_moment_it_goes_on(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
+    """SIGKILL while it saves, and in the middle of an epoch: nothing asks for repair, and it ends with the same weights."""
     code = f"""
 from pathlib import Path
 from tests.train.test_training import RECIPE, run
@@ -126,16 +129,21 @@ from nextvit.runs import is_run
 out = Path({str(tmp_path / "run")!r})
 run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
 """
-    for seconds in (0.2, 0.9, 0.5):
+    checkpoints, metrics = tmp_path / "run" / "checkpoints", tmp_path / "run" / "metrics.jsonl"
+
+    def epochs() -> int:
+        return max((record["epoch"] for record in read_json_lines(metrics)), default=0)
+
+    for reached in (lambda: (checkpoints / "last.tmp").exists(), lambda: epochs() >= 3):
         process = subprocess.Popen([sys.executable, "-c", code])
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / "recipe.yaml").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(seconds)
+        while not reached() and process.poll() is None:
+            time.sleep(0.001)
         process.kill()
-        process.wait()
+        assert process.wait() != 0  # it was killed, and had not ended by itself
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-    assert {record["epoch"] for record in read_json_lines(tmp_path / "run" / "metrics.jsonl")} == set(range(1, 7))
+    assert {record["epoch"] for record in read_json_lines(metrics)} == set(range(1, 7))
+    again, whole = weights(tmp_path / "run"), weights(finished[0])
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize("limit", [lambda largest: 1_000_000, lambda largest: largest - 1000])
@@ -180,8 +188,73 @@ def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"the loss became .*; lower --optim.lr"):
+    with pytest.raises(InputError, match=r"lower"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
+
+
+def test_a_refused_start_leaves_no_run_behind(pictures: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="device 'toaster' is not available"):
+        run(pictures, tmp_path / "run", replace(RECIPE, compute=Compute(device="toaster")))
+    with pytest.raises(InputError, match=r"the loss became|are no numbers"):
+        run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_resume_changes_nothing(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=1)))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (tmp_path / "other").mkdir()
+    for split in ("train", "val"):
+        for name in ("blue", "green", "red"):
+            target = tmp_path / "other" / split / name.replace("red", "aaa")
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(pictures / split / name)
+    for dataset, recipe, message in (
+        (pictures, replace(RECIPE, model=Model(name="nextvit_tiny")), "cannot be resumed with other variant"),
+        (pictures, replace(RECIPE, data=replace(RECIPE.data, image_size=64)), "cannot be resumed with other input"),
+        (
+            pictures,
+            replace(RECIPE, data=replace(RECIPE.data, batch_size=4)),
+            "was interrupted after 9 steps in 1 epochs",
+        ),
+        (tmp_path / "other", RECIPE, "cannot be resumed with other classes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(dataset, out, recipe, resume=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_resumed_run_takes_new_settings_of_the_optimizer(pictures: Path, tmp_path: Path):
+    task = ClassificationTask(read_dataset(pictures), make_card(read_dataset(pictures), RECIPE))
+    run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
+    changed = replace(RECIPE, optim=Optim(weight_decay=0.9, betas=(0.5, 0.6)))
+    training = prepare(task, task.dataset, task.build(), changed, run=tmp_path / "run", resuming=True)
+    groups = training.optimizer.param_groups
+    assert [(group["weight_decay"], tuple(group["betas"])) for group in groups] == [
+        (0.9, (0.5, 0.6)),
+        (0.0, (0.5, 0.6)),
+    ]
+
+
+def test_a_batch_of_which_one_image_is_left_is_passed_over(colours: Path, tmp_path: Path):
+    """At 32 px the last map is one position, and a batch norm cannot learn from one value."""
+    for path in sorted((colours / "train").rglob("*.png"))[:7]:
+        path.write_bytes(b"")
+    bearing = replace(RECIPE, data=replace(RECIPE.data, batch_size=2, max_unreadable=1.0), schedule=Schedule(epochs=1))
+    run(colours, tmp_path / "run", bearing)
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["unreadable_training"]
+
+
+def test_a_changed_byte_in_the_best_checkpoint_is_refused(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=1)))
+    path = out / "checkpoints" / "best" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors: damaged or changed"):
+        nextvit.load(out)
 
 
 def test_an_output_folder_is_never_overwritten(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
@@ -202,5 +275,5 @@ def test_training_goes_on_from_another_runs_weights(
     recipe = replace(RECIPE, model=Model(name="nextvit_nano", weights=str(finished[0])), schedule=Schedule(epochs=1))
     said: list[str] = []
     train(pictures, recipe, run=tmp_path / "run", watch=lambda tick: None, say=said.append)
-    assert "tensors loaded from nextvit layout" in said[0]
+    assert "tensors loaded from nextvit layout" in said[1]
     assert read_json_lines(tmp_path / "run" / "metrics.jsonl")[0]["val_top1_score"] >= 90

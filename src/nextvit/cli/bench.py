@@ -49,7 +49,8 @@ def bench(
 
     batches = parse_batches(batch)
     entries = collect(models, parse_runtimes(runtimes), threads or os.cpu_count() or 1)
-    progress.print(f"measuring {len(entries)} candidates at batch {batch}, at least {seconds:g} s each", markup=False)
+    names = ", ".join(entry.name for entry in entries)
+    progress.print(f"measuring {names} at batch {batch}, at least {seconds:g} s each", markup=False, soft_wrap=True)
     records = benchmark(entries, batches=batches, runs=runs, min_seconds=seconds)
     if is_run(models[0]):
         from nextvit.report.run_report import write_run_report
@@ -99,21 +100,32 @@ def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list
     from nextvit.loading import load
     from nextvit.runs import best_weights
 
+    torch_paths = [model for model in models if not is_bundle(model)] if "torch" in runtimes else []
+    bundles = dict.fromkeys(bundle for model in models for bundle in bundles_of(model))
+    chosen = [(bundle, manifest) for bundle in bundles if (manifest := read_manifest(bundle)).backend in runtimes]
+    names = short_names([*torch_paths, *(bundle for bundle, _ in chosen)])
     entries: list[Entry] = []
-    for model in models:
-        bundles = [model] if is_bundle(model) else sorted((model / "exports").glob(f"*{SUFFIX}"))
-        if not is_bundle(model) and "torch" in runtimes:
-            weights = best_weights(model) if is_run(model) else model
-            name = f"{model.resolve().name} (PyTorch)"
-            predictor = load(model, threads=threads)
-            entries.append(Entry(name=name, predictor=predictor, precision="fp32", size_bytes=size_of(weights)))
-        for bundle in bundles:
-            manifest = read_manifest(bundle)
-            if manifest.backend in runtimes:
-                predictor = load(bundle, threads=threads)
-                size = size_of(bundle / manifest.model_file)
-                entry = Entry(name=bundle.stem, predictor=predictor, precision=manifest.precision, size_bytes=size)
-                entries.append(entry)
+    for path in dict.fromkeys(torch_paths):
+        size = size_of(best_weights(path) if is_run(path) else path)
+        predictor = load(path, threads=threads)
+        entries.append(Entry(name=f"{names[path]} (PyTorch)", predictor=predictor, precision="fp32", size_bytes=size))
+    for path, manifest in chosen:
+        size = size_of(path / manifest.model_file)
+        predictor = load(path, threads=threads)
+        entries.append(Entry(name=names[path], predictor=predictor, precision=manifest.precision, size_bytes=size))
     if not entries:
         raise InputError(f"nothing to measure for {', '.join(sorted(runtimes))}; export first, or widen --runtimes")
     return entries
+
+
+def bundles_of(model: Path) -> list[Path]:
+    """A bundle itself, or the bundles that were exported into a run."""
+    if is_bundle(model):
+        return [model]
+    return [path for path in sorted((model / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
+
+
+def short_names(paths: list[Path]) -> dict[Path, str]:
+    """The last part of each path, or all of it where two share the last part."""
+    names = {path: path.resolve().name.removesuffix(SUFFIX) for path in paths}
+    return {path: name if list(names.values()).count(name) == 1 else str(path) for path, name in names.items()}

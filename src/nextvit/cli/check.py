@@ -4,6 +4,8 @@ from pathlib import Path
 
 from nextvit.cli.console import AsJson, make_table, show
 
+SHOWN = 20
+
 
 def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
     """Read a dataset whole and say what is wrong with it, before any training.
@@ -30,7 +32,8 @@ def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
     show(
         as_json,
         make_table(["class", "train", "val"], rows),
-        *(f"{finding.severity}: {finding.message}" for finding in findings),
+        *(f"{finding.severity}: {finding.message}" for finding in findings[:SHOWN]),
+        *([f"... and {len(findings) - SHOWN} more; --json lists them all"] if len(findings) > SHOWN else []),
         f"{len(errors)} errors, {len(findings) - len(errors)} warnings",
         document={
             "verb": "check",

@@ -21,14 +21,15 @@ def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None
     if as_json:
         print(json.dumps(document, ensure_ascii=False))
         return
-    console = Console(file=sys.stdout, highlight=False)
+    # Into a file or a pipe nothing is wrapped, so that lines can be searched.
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     for each in content:
         console.print(each, markup=False)
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
     """A plain table; the first `left` columns stand to the left, numbers to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for index, column in enumerate(columns):
         is_text = index < left
         table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)

@@ -44,8 +44,10 @@ def export(
     max_drop: float
         Most points of the score that the export may cost; needs a dataset with labels.
     out: Path
-        The bundle. Default: exports/ in the run's folder.
+        The bundle, a folder NAME.nextvit. Default: in exports/ of the run.
     """
+    if max_drop is not None and max_drop < 0:
+        raise InputError(f"--max-drop must not be negative, got {max_drop:g}")
     from nextvit.export.export import export_bundle
     from nextvit.loading import load_trained
 
@@ -54,9 +56,16 @@ def export(
     if max_drop is not None and exam is None:
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
     out = out or default_bundle(model, to, precision)
-    progress.print(f"exporting to {to} {precision}, then comparing on {len(images)} images", markup=False)
     manifest = export_bundle(
-        network, card, backend=to, precision=precision, images=images, out=out, exam=exam, max_drop=max_drop
+        network,
+        card,
+        backend=to,
+        precision=precision,
+        images=images,
+        out=out,
+        exam=exam,
+        max_drop=max_drop,
+        say=partial(progress.print, markup=False, soft_wrap=True),
     )
     if is_run(model):
         from nextvit.report.run_report import write_run_report
@@ -72,8 +81,8 @@ def export(
 
 
 def default_bundle(model: Path, backend: str, precision: str) -> Path:
-    """Inside the run, or beside the checkpoint file."""
-    folder, name = (model / "exports", model.resolve().name) if model.is_dir() else (model.parent, model.stem)
+    """Inside the run; of a checkpoint file, in the working directory (its own folder may be a run's, and replaced)."""
+    folder, name = (model / "exports", model.resolve().name) if model.is_dir() else (Path(), model.stem)
     return folder / f"{file_stem(name)}-{backend}-{precision}{SUFFIX}"
 
 

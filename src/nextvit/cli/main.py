@@ -4,6 +4,7 @@
 130 interrupted.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -90,6 +91,9 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """One line on stderr, then out."""
-    print(f"nextvit: {' '.join(message.split())}", file=sys.stderr)
+    """One line on stderr, and with --json one document on stdout, then out."""
+    message = " ".join(message.split())
+    print(f"nextvit: {message}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}))
     sys.exit(code)

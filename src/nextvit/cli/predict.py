@@ -7,8 +7,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.data.folder import list_images
 from nextvit.errors import InputError
-from nextvit.preprocess import SUFFIXES, DecodeError, read_image
+from nextvit.preprocess import DecodeError, read_image
 from nextvit.results import Classification
 
 LARGEST_PICTURE_PX = 1024
@@ -19,7 +20,8 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
 
     Example: nextvit predict runs/photos holiday.jpg more-photos/ --out answers
 
-    Exits with 1 if some files could not be read; the others are answered all the same.
+    A path that does not exist is refused at once. Exits with 1 if some files are no readable images; the others are
+    answered all the same.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
     from nextvit.loading import load
 
     files = collect(paths)
+    if out and out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out takes a folder")
     predictor = load(model)
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,7 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+            found = list_images(path)
             if not found:
                 raise InputError(f"{path}: a folder without images")
             files += found

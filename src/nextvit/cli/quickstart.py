@@ -66,6 +66,9 @@ def quickstart(*, out: Path = Path("runs/quickstart"), as_json: AsJson = False) 
 
 def unused(out: Path) -> Path:
     """The folder, or the first of its numbered siblings that does not exist."""
+    out = out.resolve().relative_to(Path.cwd()) if out.resolve().is_relative_to(Path.cwd()) else out.resolve()
+    if not out.name:
+        raise InputError("--out must name a folder of its own, such as runs/quickstart")
     candidates = (out if number == 1 else out.with_name(f"{out.name}-{number}") for number in range(1, 1000))
     for folder in candidates:
         if not folder.exists():

@@ -109,7 +109,7 @@ class ProgressLine:
     """One line that lives while an epoch runs, and one that stays when it ends."""
 
     def __init__(self) -> None:
-        self.shown_at = 0.0
+        self.shown_at = time.perf_counter()
 
     def update(self, tick: "Tick") -> None:
         if tick.evaluation:
@@ -118,14 +118,17 @@ class ProgressLine:
                 f"top-1 {tick.evaluation.scores['top1_score']:6.2f} %  {tick.images_per_second:5.0f} images/s  "
                 f"waiting {tick.waiting_share:4.0%}  {left(tick.seconds_left)} left"
             )
-        elif progress.is_terminal and time.perf_counter() - self.shown_at > 0.2:
+        elif time.perf_counter() - self.shown_at > (0.2 if progress.is_terminal else 30):
             self.shown_at = time.perf_counter()
             line = (
                 f"epoch {tick.epoch + 1}/{tick.epochs}  step {tick.step}/{tick.steps}  loss {tick.loss:.3f}  "
                 f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  {left(tick.seconds_left)} left"
             )
-            progress.file.write(f"\r\x1b[2K{line[: progress.width - 1]}")
-            progress.file.flush()
+            if progress.is_terminal:
+                progress.file.write(f"\r\x1b[2K{line[: progress.width - 1]}")
+                progress.file.flush()
+            else:
+                self.say(line)
 
     def say(self, message: str) -> None:
         """A line that stays."""

@@ -78,25 +78,11 @@ def is_held_out(path: Path) -> bool:
 
 def read_tree(root: Path) -> dict[str, list[tuple[Path, str]]]:
     """Files and class names of each split folder, sorted."""
-    if not (root / "train").is_dir():
-        if (root / "images").is_dir():
-            raise InputError(f"{root}: looks like detection or segmentation data; only classification is read so far")
-        if root.name in ("train", "val"):
-            raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
-        if any(list_images(folder) for folder in root.iterdir() if folder.is_dir()):
-            raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
-        raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
-    for name in ("valid", "validation", "dev"):
-        if (root / name).is_dir() and not (root / "val").exists():
-            raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
+    check_layout(root)
     found: dict[str, list[tuple[Path, str]]] = {}
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            continue
+    for split in (name for name in ("train", "val") if (root / name).is_dir()):
         found[split] = []
-        for folder in sorted(entry for entry in (root / split).iterdir() if entry.is_dir()):
-            if folder.name.startswith("."):
-                continue
+        for folder in class_folders(root / split):
             images = list_images(folder)
             if not images and split == "train":
                 raise InputError(f"{folder}: class without images; add some or remove the folder")
@@ -104,6 +90,27 @@ def read_tree(root: Path) -> dict[str, list[tuple[Path, str]]]:
         if not found[split]:
             raise InputError(f"{root / split}: no images; expected {split}/<class>/*.jpg (or .png, .webp, ...)")
     return found
+
+
+def check_layout(root: Path) -> None:
+    """Raise InputError with the way out for the common wrong layouts."""
+    for name in ("valid", "validation", "dev"):
+        if (root / name).is_dir() and not (root / "val").exists():
+            raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
+    if (root / "train").is_dir():
+        return
+    if (root / "images").is_dir():
+        raise InputError(f"{root}: looks like detection or segmentation data; only classification is read so far")
+    if root.name in ("train", "val"):
+        raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
+    if any(list_images(folder) for folder in class_folders(root)):
+        raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
+    raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; hidden ones are left out."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def list_images(folder: Path) -> list[Path]:

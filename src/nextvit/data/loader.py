@@ -1,28 +1,24 @@
-"""Batches for training and inputs for evaluation, from lists of samples.
+"""Batches for training, from lists of samples.
 
-What a training batch holds depends on seed, epoch and position alone: the shuffling is a function of (seed, epoch) and
+What a batch holds depends on seed, epoch and position alone: the shuffling is a function of (seed, epoch) and
 every picture is augmented with a generator of its own, seeded by (seed, epoch, index). The number of workers, a
-restart, or a resume in the middle change nothing.
+restart, or a resume after any epoch change nothing.
 """
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nextvit.data.augment import Augment, build_augmentation
 from nextvit.data.decode import decode
 from nextvit.data.folder import Sample
-from nextvit.preprocess import DecodeError, Preprocess
+from nextvit.preprocess import DecodeError
 
 Key = tuple[int, int]  # epoch, index of the sample
 
@@ -113,36 +109,4 @@ def training_batches(
 def leave_interrupts_to_parent(worker: int) -> None:
     """Ctrl-C reaches the whole process group; a worker's traceback would bury the message of the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """Network inputs (N, H, W, 3), uint8, with their samples; what could not be read is named instead."""
-
-    pixels_NHWC: NDArray[np.uint8]
-    samples: list[Sample]
-    unreadable: list[str]
-
-
-def evaluation_batches(
-    samples: Sequence[Sample], preprocess: Preprocess, *, batch_size: int = 32, threads: int | None = None
-) -> Iterator[EvaluationBatch]:
-    """Every sample once, in order, through the same preprocessing as serving. Pillow works without Python's lock."""
-
-    def read(path: Path) -> NDArray[np.uint8] | str:
-        try:
-            return preprocess(path)
-        except DecodeError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for start in range(0, len(samples), batch_size):
-            chosen = samples[start : start + batch_size]
-            results = list(pool.map(read, (sample.path for sample in chosen)))
-            kept = [
-                (sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)
-            ]
-            unreadable = [result for result in results if isinstance(result, str)]
-            if kept or unreadable:
-                pixels_NHWC = np.stack([pixels for _, pixels in kept]) if kept else np.empty((0, 1, 1, 3), np.uint8)
-                yield EvaluationBatch(pixels_NHWC, [sample for sample, _ in kept], unreadable)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and not the handler of the training loop

@@ -1,5 +1,6 @@
 """Write, run, compare, and only then keep: nothing is exported that was not proven on real images."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from nextvit.bundle import (
     INPUT_NAME,
     MANIFEST,
+    SUFFIX,
     Arrays,
     Manifest,
     Precision,
@@ -54,6 +56,7 @@ def export_bundle(
     out: Path,
     exam: Exam | None = None,
     max_drop: float | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Export an unfused model as the bundle `out`, proven on `images` through the bundle's own full path.
 
@@ -61,6 +64,7 @@ def export_bundle(
         exam: the score of a predict function on labelled data (a record with "score"), taken before and after; None:
             outputs are compared alone.
         max_drop: most points of that score that the export may cost.
+        say: told what is going on.
 
     Raises:
         InputError: unknown backend or precision, no images, or `out` is something else than a bundle.
@@ -68,7 +72,8 @@ def export_bundle(
         NotProven: the exported file differs from PyTorch by more than its precision may; nothing is left behind.
     """
     check_request(backend, precision, images, out)
-    model = model.cpu().eval()
+    say(f"exporting to {backend} {precision}, then comparing on {len(images)} images")
+    model = copy.deepcopy(model).cpu().eval()
     write = import_module(WRITERS[backend][0]).export
     with durable_folder(out) as folder:
         manifest = Manifest(
@@ -108,6 +113,8 @@ def check_request(backend: str, precision: str, images: Sequence[ImageLike], out
         raise InputError(f"{backend} has no precision {precision!r} yet; accepted: {', '.join(WRITERS[backend][1])}")
     if not images:
         raise InputError("an export is proven on real images, and there are none; pass a dataset or folder with --data")
+    if out.suffix != SUFFIX:
+        raise InputError(f"{out}: a bundle is a folder whose name ends in {SUFFIX}; choose another --out")
     if out.exists() and not is_bundle(out):
         raise InputError(f"{out}: exists and is not a bundle; choose another --out")
 

@@ -113,17 +113,21 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
         else:
             found[name] = tensor
 
-    # A detection or segmentation checkpoint may end with the backbone; a head may have been left over above.
-    may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
-    for name in (name for name in expected if name not in found):
-        if name.endswith("_extra_state"):
-            found[name] = torch.tensor(False)  # other layouts have no fused form
-        elif not name.startswith(may_lack):
-            raise InputError(f"{path}: the checkpoint lacks {name!r}; {other_variant(state, backbone)}")
-    report.fresh = [name for name in expected if name not in found]
-    report.loaded = sum(not name.endswith("_extra_state") for name in found)
+    check_complete(found, expected, f"{path}: the checkpoint lacks {{!r}}; {other_variant(state, backbone)}")
+    tensors = {name for name in expected if not name.endswith("_extra_state")}
+    report.fresh = [name for name in expected if name in tensors - found.keys()]
+    report.loaded = len(tensors & found.keys())
     model.load_state_dict(found, strict=False)
     return report
+
+
+def check_complete(found: State, expected: State, message: str) -> None:
+    """Raise InputError for the first tensor that the checkpoint should have had; only a head's may be missing."""
+    # A detection or segmentation checkpoint may end with the backbone; a head may have been left over before.
+    may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
+    for name in expected:
+        if name not in found and not name.endswith("_extra_state") and not name.startswith(may_lack):
+            raise InputError(message.format(name))
 
 
 def our_name(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:

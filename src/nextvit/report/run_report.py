@@ -99,7 +99,12 @@ def summary(
         shown.insert(0, (f"{score:.2f} %", f"top-1 on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"))
     for manifest in bundles:
         proven = manifest.verification
-        shown.append((f"{proven['max_error']:.0e}", f"largest {manifest.backend} error, on {proven['images']} images"))
+        shown.append(
+            (
+                f"{proven['max_error']:.0e}",
+                f"{manifest.backend}: largest difference / spread, on {proven['images']} images",
+            )
+        )
     single = [record for record in timings if record["batch"] == 1 and record["backend"] != "torch"]
     shown += [(f"{each['p50_ms']:.2f} ms", f"{each['backend']}, batch 1, {each['threads']} threads") for each in single]
     return tiles(shown)

@@ -1,25 +1,23 @@
-"""Image classification: one class for each image."""
+"""Image classification: one class for each image. The exam needs no torch; building and training do."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from nextvit.bundle import INPUT_NAME
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset, Sample
-from nextvit.data.loader import evaluation_batches
+from nextvit.data.inputs import evaluation_batches
 from nextvit.errors import InputError
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
-from nextvit.models.classification import Classifier
-from nextvit.models.config import NextViTConfig
-from nextvit.models.deployed import normalise
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
 from nextvit.tasks.task import Evaluation, Predict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WORST_SHOWN = 24
 EXAMPLES_SHOWN = 12
@@ -35,13 +33,20 @@ class ClassificationTask:
             )
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
+        from nextvit.models.classification import Classifier
+        from nextvit.models.config import NextViTConfig
+
         return Classifier(
             from_plain(NextViTConfig, self.card.architecture, what=self.card.variant),
             num_classes=len(self.card.classes),
         )
 
-    def losses(self, model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
+        from torch import nn
+
+        from nextvit.models.deployed import normalise
+
         logits = model(normalise(images, self.card.input))
         return {
             "cross_entropy": nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
@@ -109,7 +114,10 @@ class ClassificationTask:
 
 
 def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
-    return float(nn.functional.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
+    """Mean negative log-likelihood of the true classes, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_likelihood = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0] - np.log(np.exp(shifted).sum(axis=1))
+    return float(-log_likelihood.mean())
 
 
 def describe(classes: tuple[str, ...]) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from nextvit.card import ModelCard
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Predict = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
@@ -34,11 +36,11 @@ class Task(Protocol):
 
     card: ModelCard
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """A fresh model for this task's data."""
         ...
 
-    def losses(self, model: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
+    def losses(self, model: "nn.Module", images: "Tensor", targets: Any) -> "dict[str, Tensor]":
         """Named losses of a batch of uint8 images (N, 3, H, W) on the model's device; their sum is minimised."""
         ...
 

@@ -59,18 +59,22 @@ def save_best(run: Path, model: nn.Module, card: ModelCard) -> None:
         write_checksums(folder)
 
 
-def resume(run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, card: ModelCard) -> Progress:
     """Fill everything from the checkpoint "last" and say where it stands.
 
     Raises:
-        InputError: there is none, or a part of it is missing or damaged, by name.
+        InputError: a part of it is missing or damaged, by name, or it is of other classes, input or architecture.
     """
     folder = checkpoint_folder(run, "last")
     if not folder.is_dir():
         return Progress()  # killed before the first checkpoint: start again
     check_checksums(folder)
+    state_dict, saved = read_safetensors(folder / WEIGHTS)
+    for name in ("classes", "input", "variant", "architecture"):
+        if saved is None or getattr(saved, name) != getattr(card, name):
+            raise InputError(f"{run}: cannot be resumed with other {name}; start a new run with --weights {run}")
     try:
-        model.load_state_dict(read_safetensors(folder / WEIGHTS)[0])
+        model.load_state_dict(state_dict)
         ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])

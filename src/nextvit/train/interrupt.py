@@ -15,7 +15,7 @@ class Stop:
 
 @contextmanager
 def stop_on_interrupt() -> Generator[Stop]:
-    """Ctrl-C sets a flag, for the loop to see after its step; a second Ctrl-C interrupts at once.
+    """Ctrl-C, or a SIGTERM, sets a flag, for the loop to see after its step; a second one acts at once.
 
     A KeyboardInterrupt that is raised anywhere can be lost in a callback of C code, where Python can only print and
     forget it. Outside the main thread, which alone receives signals, nothing changes.
@@ -24,14 +24,16 @@ def stop_on_interrupt() -> Generator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request(number: int, frame: FrameType | None) -> None:
         stop.requested = True
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous[signal.Signals(number)])
 
-    signal.signal(signal.SIGINT, request)
+    for number in previous:
+        signal.signal(number, request)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

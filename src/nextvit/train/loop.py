@@ -21,7 +21,7 @@ from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import Progress, resume, save_best, save_last
 from nextvit.train.ema import Ema
 from nextvit.train.interrupt import Stop
-from nextvit.train.optim import build_optimizer, set_lr
+from nextvit.train.optim import build_optimizer, set_hyperparameters, set_lr
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import lr_at
 
@@ -46,50 +46,83 @@ class Tick:
 Watch = Callable[[Tick], None]
 
 
-def fit(
-    task: Task,
-    dataset: Dataset,
-    model: nn.Module,
-    recipe: Recipe,
-    *,
-    run: Path,
-    resuming: bool,
-    watch: Watch,
-    stop: Stop,
-) -> Progress:
-    """Train `model` on the dataset's `train` split, keeping the checkpoints "last" and "best" in `run`.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Everything that a training works with, ready for its next step."""
+
+    task: Task
+    dataset: Dataset
+    model: nn.Module
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    batches: DataLoader[Batch]
+    sampler: EpochSampler
+    device: torch.device
+    progress: Progress
+
+
+def prepare(task: Task, dataset: Dataset, model: nn.Module, recipe: Recipe, *, run: Path, resuming: bool) -> Training:
+    """Put everything on the device, and for a resumed run fill it from the checkpoint "last". Writes nothing.
+
+    Raises:
+        InputError: no such device, too few images, a checkpoint that is damaged or of other classes or batches.
+    """
+    device = pick_device(recipe.compute.device)
+    if len(dataset.split("train")) < 2:
+        raise InputError(f"{dataset.root}: one training image is too few")
+    model.to(device)
+    ema = Ema(model, decay=recipe.ema.decay)
+    optimizer = build_optimizer(model, recipe.optim)
+    batches, sampler = build_batches(dataset, recipe, device)
+    progress = resume(run, model, ema, optimizer, task.card) if resuming else Progress()
+    set_hyperparameters(optimizer, recipe.optim)  # the checkpoint brought those of the interrupted run
+    if progress.step != progress.epoch * len(sampler):
+        raise InputError(
+            f"{run}: was interrupted after {progress.step} steps in {progress.epoch} epochs, but an epoch now has "
+            f"{len(sampler)}; resume with the same images and data.batch_size"
+        )
+    return Training(
+        task=task,
+        dataset=dataset,
+        model=model,
+        ema=ema,
+        optimizer=optimizer,
+        batches=batches,
+        sampler=sampler,
+        device=device,
+        progress=progress,
+    )
+
+
+def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, stop: Stop) -> Progress:
+    """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
 
     Returns:
         Where it ended.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; every finished epoch is kept.
-        InputError: too many unreadable images, a loss that is no number, a full disk, a damaged checkpoint.
+        InputError: too many unreadable images, a loss that is no number, a full disk.
     """
-    device = pick_device(recipe.compute.device)
-    model.to(device)
-    ema = Ema(model, decay=recipe.ema.decay)
-    optimizer = build_optimizer(model, recipe.optim)
-    progress = resume(run, model, ema, optimizer) if resuming else Progress()
-    batches, sampler = build_batches(dataset, recipe, device)
-    steps = len(sampler) * recipe.schedule.epochs
+    task, model, ema, progress = training.task, training.model, training.ema, training.progress
+    steps = len(training.sampler) * recipe.schedule.epochs
     started, first_step = time.perf_counter(), progress.step
 
     for epoch in range(progress.epoch, recipe.schedule.epochs):
-        sampler.epoch = epoch
+        training.sampler.epoch = epoch
         model.train()
         tick: Tick | None = None
-        epoch_started, waited, seen, loss_sum = time.perf_counter(), 0.0, 0, torch.zeros((), device=device)
+        epoch_started, waited, seen, loss_sum = time.perf_counter(), 0.0, 0, torch.zeros((), device=training.device)
         asked = time.perf_counter()
-        for batch in batches:
+        for batch in training.batches:
             waited += time.perf_counter() - asked
-            progress.unreadable = checked_unreadable(progress.unreadable, batch.unreadable, dataset, recipe)
+            progress.unreadable = checked_unreadable(progress.unreadable, batch, training.dataset, recipe)
 
-            # One step. A batch of which nothing could be read still counts, so that the schedule holds.
-            lr = lr_for(progress.step, steps, len(sampler), recipe)
-            set_lr(optimizer, lr)
-            if len(batch.images):
-                loss = update(task, model, optimizer, batch, recipe, device)
+            # One step. A batch of which too little could be read still counts, so that the schedule holds.
+            lr = lr_for(progress.step, steps, len(training.sampler), recipe)
+            set_lr(training.optimizer, lr)
+            if len(batch.images) >= 2:
+                loss = update(training, batch, recipe)
                 ema.update(model)
                 loss_sum += loss * len(batch.images)
                 seen += len(batch.images)
@@ -112,7 +145,7 @@ def fit(
             if not torch.isfinite(loss_sum):
                 raise InputError(
                     f"the loss became {tick.loss} in epoch {epoch + 1}; lower --optim.lr, or check the data; "
-                    "the checkpoint of the epoch before is intact"
+                    "what earlier epochs left is intact"
                 )
             watch(tick)
             if stop.requested:
@@ -130,22 +163,21 @@ def fit(
             progress.best = standing
             save_best(run, ema.model, task.card)
         append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
-        save_last(run, model, ema, optimizer, progress, task.card)
+        save_last(run, model, ema, training.optimizer, progress, task.card)
         watch(Tick(**{**vars(tick), "evaluation": evaluation}))
     return progress
 
 
-def update(
-    task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, device: torch.device
-) -> torch.Tensor:
+def update(training: Training, batch: Batch, recipe: Recipe) -> torch.Tensor:
     """One step of the optimizer on one batch, in `accumulate` parts; returns the mean loss of its images."""
+    model, optimizer, device = training.model, training.optimizer, training.device
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=device)
-    part_size = -(-len(batch.images) // recipe.optim.accumulate)
-    for images, labels in zip(batch.images.split(part_size), batch.labels.split(part_size), strict=True):
+    parts = min(recipe.optim.accumulate, len(batch.images) // 2)  # batch norms need two images
+    for images, labels in zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True):
         images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         with autocast(device, recipe):
-            losses = task.losses(model, images, labels)
+            losses = training.task.losses(model, images, labels)
         loss = torch.stack(list(losses.values())).sum() * (len(images) / len(batch.images))
         loss.backward()
         total += loss.detach()
@@ -172,9 +204,9 @@ def lr_for(step: int, steps: int, steps_per_epoch: int, recipe: Recipe) -> float
     return lr_at(step, steps=steps, warmup_steps=warmup_steps, peak=peak, final=peak * recipe.schedule.final_lr_ratio)
 
 
-def checked_unreadable(known: tuple[str, ...], new: list[str], dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
+def checked_unreadable(known: tuple[str, ...], batch: Batch, dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
     """All unreadable images so far; InputError when they are more than the recipe bears."""
-    found = tuple(dict.fromkeys((*known, *new)))
+    found = tuple(dict.fromkeys((*known, *batch.unreadable)))
     count = len(dataset.split("train"))
     if len(found) > recipe.data.max_unreadable * count:
         raise InputError(

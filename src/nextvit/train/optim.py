@@ -16,6 +16,12 @@ def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
+def set_hyperparameters(optimizer: torch.optim.Optimizer, settings: Optim) -> None:
+    """Give both groups the settings of a recipe, whatever a loaded state said; the learning rate is set at each step."""
+    for group, weight_decay in zip(optimizer.param_groups, (settings.weight_decay, 0.0), strict=True):
+        group["weight_decay"], group["betas"] = weight_decay, settings.betas
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr

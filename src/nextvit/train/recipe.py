@@ -126,6 +126,8 @@ class Compute:
     """"auto" (a GPU where there is one), or a torch device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast; "auto" is bf16 on a GPU that has it, else fp32."""
+    threads: int = 0
+    """CPU threads of a step; 0: as many as torch takes. Fewer than the cores where other work shares the machine."""
     seed: int = 0
     """Of weights, shuffling, augmentation and drop path."""
 
@@ -142,3 +144,10 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)
     compute: Compute = field(default_factory=Compute)
+
+    def __post_init__(self) -> None:
+        require(
+            self.data.batch_size >= 2 * self.optim.accumulate,
+            f"batch norms need at least two images at once, got data.batch_size {self.data.batch_size} "
+            f"in optim.accumulate {self.optim.accumulate} parts",
+        )

@@ -1,8 +1,9 @@
 """A training run from its dataset and recipe to its evaluated best checkpoint."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -13,19 +14,19 @@ from nextvit.data.folder import Dataset, read_dataset
 from nextvit.durable import write_durably
 from nextvit.environment import environment
 from nextvit.errors import InputError
-from nextvit.models.classification import Classifier
+from nextvit.models.config import NextViTConfig
 from nextvit.models.cost import cost
-from nextvit.models.create import create_model, find_weights
+from nextvit.models.create import find_weights, variant
 from nextvit.models.deployed import Deployed
 from nextvit.models.published import LICENCE, TAGS
-from nextvit.models.weights import load_model, load_weights
-from nextvit.records import to_plain
-from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, is_run
+from nextvit.models.weights import load_model, load_weights, read_state
+from nextvit.records import from_plain, to_plain
+from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.task import Evaluation
 from nextvit.train.interrupt import stop_on_interrupt
-from nextvit.train.loop import Watch, fit
+from nextvit.train.loop import Watch, fit, prepare
 from nextvit.train.recipe import Recipe
 
 Say = Callable[[str], None]
@@ -44,24 +45,33 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     """
     check_run_folder(run, resume=resume)
     dataset = read_dataset(dataset_path)
-    torch.manual_seed(recipe.compute.seed)
-    # A resumed run has its weights; only their origin is still to be told.
-    model, card, report = build(dataset, recipe, load=not resume)
-    task = ClassificationTask(dataset, card, label_smoothing=recipe.loss.label_smoothing)
-    if report:
-        say(report)
     counts = {name: len(samples) for name, samples in dataset.splits.items()}
     say(f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes")
+    torch.manual_seed(recipe.compute.seed)
+    if recipe.compute.threads:
+        torch.set_num_threads(recipe.compute.threads)
+    task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
+    model = task.build()
+    if recipe.model.weights != "none" and not resume:
+        path = find_weights(recipe.model.name, recipe.model.weights)
+        say(str(load_weights(model, path, classes=dataset.classes)))
+    training = prepare(task, dataset, model, recipe, run=run, resuming=resume)
 
+    # Everything that can be refused was; now the folder becomes a run.
     run.mkdir(parents=True, exist_ok=True)
     settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
     write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    write_durably(run / ENVIRONMENT, json.dumps(run_facts(dataset, model, card), indent=2, ensure_ascii=False))
-    with stop_on_interrupt() as stop:
-        progress = fit(task, dataset, model, recipe, run=run, resuming=resume, watch=watch, stop=stop)
+    if not resume:
+        write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
+    try:
+        with stop_on_interrupt() as stop:
+            progress = fit(training, recipe, run=run, watch=watch, stop=stop)
+    except InputError:
+        remove_if_unborn(run)
+        raise
 
     best, _ = load_model(best_weights(run))
-    evaluation = task.evaluate(TorchSession(Deployed(best, card.input)).run, split="val")
+    evaluation = task.evaluate(TorchSession(Deployed(best, task.card.input)).run, split="val")
     record = {**asdict(evaluation), "unreadable_training": list(progress.unreadable)}
     write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
     unreadable = (*progress.unreadable, *evaluation.unreadable)
@@ -82,31 +92,44 @@ def check_run_folder(run: Path, *, resume: bool) -> None:
         raise InputError(f"{run}: exists and is not an empty folder; choose another --out")
 
 
-def build(dataset: Dataset, recipe: Recipe, *, load: bool) -> tuple[Classifier, ModelCard, str | None]:
-    """The model with its starting weights, its card, and what there is to say about the weights."""
+def remove_if_unborn(run: Path) -> None:
+    """Remove the folder of a run that was refused before its first checkpoint, so that the corrected command can start."""
+    if not checkpoint_folder(run, "last").is_dir() and not checkpoint_folder(run, "best").is_dir():
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def make_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
+    """What the model is going to be."""
     settings = recipe.model
-    model = create_model(settings.name, num_classes=len(dataset.classes), drop_path=settings.drop_path)
-    assert isinstance(model, Classifier)
-    model.backbone.set_activation_checkpointing(enabled=settings.activation_checkpointing)
-    from_scratch = settings.weights == "none"
-    report = None
-    if load and not from_scratch:
-        report = str(load_weights(model, find_weights(settings.name, settings.weights), classes=dataset.classes))
+    architecture = variant(settings.name)
+    if settings.drop_path is not None:
+        architecture = replace(architecture, drop_path=settings.drop_path)
     card = ModelCard(
         task="classification",
         classes=dataset.classes,
         input=recipe.data.preprocess(),
         variant=settings.name,
-        architecture=to_plain(model.backbone.config),
-        pretrained=None if from_scratch else settings.weights,
-        **({"weights_licence": f"started from weights under {LICENCE}"} if settings.weights in TAGS else {}),
+        architecture=to_plain(architecture),
+        pretrained=None if settings.weights == "none" else settings.weights,
     )
-    return model, card, report
+    licence = licence_of(settings.weights)
+    return replace(card, weights_licence=licence) if licence else card
 
 
-def run_facts(dataset: Dataset, model: Classifier, card: ModelCard) -> dict[str, object]:
+def licence_of(weights: str) -> str | None:
+    """The licence of the weights that training starts from, where it is known."""
+    if weights in TAGS:
+        return f"started from weights under {LICENCE}"
+    source = best_weights(Path(weights)) if is_run(Path(weights)) else Path(weights)
+    card = read_state(source)[1] if weights != "none" and source.is_file() else None
+    return card.weights_licence if card else None
+
+
+def run_facts(task: ClassificationTask, dataset: Dataset) -> dict[str, object]:
     """The machine, and what is trained on what."""
-    model_cost = cost(model.backbone.config, num_classes=len(card.classes), image_size=card.input.image_size)
+    card = task.card
+    architecture = from_plain(NextViTConfig, card.architecture, what=card.variant)
+    model_cost = cost(architecture, num_classes=len(card.classes), image_size=card.input.image_size)
     return {
         **environment(),
         "dataset": str(dataset.root),
