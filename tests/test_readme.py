@@ -1,4 +1,4 @@
-"""What README says is run: its commands parse, its Python works, its numbers are the code's."""
+"""What README says is checked: its commands parse, its files exist, its numbers are the code's."""
 
 import re
 import shlex

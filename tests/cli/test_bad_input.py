@@ -81,6 +81,26 @@ def test_a_run_of_other_classes_is_refused_by_eval(call, pictures: Path, run_fol
     refused(call("eval", run_folder, tmp_path / "other"), "knows 3 classes (blue, green, red)", "(blue, green, rouge)")
 
 
+def test_with_json_an_error_is_a_document_too(call, tmp_path: Path):  # noqa: F811
+    done = call("info", tmp_path / "nothing", "--json")
+    assert done.code == 2
+    assert done.document == {"error": f"{tmp_path / 'nothing'}: no such run, checkpoint or bundle", "exit_code": 2}
+
+
+def test_a_picture_is_no_model(call, pictures: Path):  # noqa: F811
+    picture = pictures / "val" / "red" / "0.png"
+    refused(call("info", picture), "0.png: no checkpoint (neither safetensors nor written by torch.save)")
+
+
+def test_verify_against_a_model_of_another_size_is_refused(call, pictures: Path, bundle: Path, tmp_path: Path):  # noqa: F811
+    call("train", pictures, "--out", tmp_path / "other", *FAST[:2], "--image-size", 48, *FAST[4:], "--epochs", 1)
+    refused(call("verify", bundle, "--against", tmp_path / "other"), "differ in input or classes")
+
+
+def test_a_negative_drop_is_refused_before_any_work(call, run_folder: Path):  # noqa: F811
+    refused(call("export", run_folder, "--max-drop=-1"), "--max-drop must not be negative")
+
+
 def test_broken_datasets(call, pictures: Path, tmp_path: Path):  # noqa: F811
     (tmp_path / "empty").mkdir()
     refused(call("train", tmp_path / "empty", "--out", tmp_path / "run"), "has no folder 'train'")

@@ -177,6 +177,25 @@ def test_bench_compares_pytorch_with_the_bundle(run_folder: Path, call):
     assert "Latency" in (run_folder / "report.html").read_text()
 
 
+def test_models_of_the_same_name_are_told_apart(run_folder: Path, tmp_path: Path, call):
+    shutil.copytree(run_folder, tmp_path / "run")
+    done = call("bench", run_folder, tmp_path / "run", "--runtimes", "torch", "--runs", 2, "--seconds", 0, "--json")
+    assert [each["name"] for each in done.document["results"]] == [
+        f"{run_folder} (PyTorch)",
+        f"{tmp_path / 'run'} (PyTorch)",
+    ]
+
+
+def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(tmp_path: Path, call):
+    draw_dataset(tmp_path / "odd", train=8)
+    for split in ("train", "val"):
+        (tmp_path / "odd" / split / "red").rename(tmp_path / "odd" / split / "[b]$10_$20")
+    assert "[b]$10_$20" in call("check", tmp_path / "odd").out
+    done = call("train", tmp_path / "odd", "--out", tmp_path / "run", *FAST, "--epochs", 1)
+    assert done.code == 0
+    assert "[b]$10_$20" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_models_lists_variants_and_weights(call):
     document = call("models", "--json").document
     assert document["models"]["nextvit_small"]["parameters"] == 31_763_368

@@ -45,8 +45,6 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     """
     check_run_folder(run, resume=resume)
     dataset = read_dataset(dataset_path)
-    counts = {name: len(samples) for name, samples in dataset.splits.items()}
-    say(f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes")
     torch.manual_seed(recipe.compute.seed)
     if recipe.compute.threads:
         torch.set_num_threads(recipe.compute.threads)
@@ -56,6 +54,8 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
         path = find_weights(recipe.model.name, recipe.model.weights)
         say(str(load_weights(model, path, classes=dataset.classes)))
     training = prepare(task, dataset, model, recipe, run=run, resuming=resume)
+    counts = {name: len(samples) for name, samples in dataset.splits.items()}
+    say(f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes")
 
     # Everything that can be refused was; now the folder becomes a run.
     run.mkdir(parents=True, exist_ok=True)
