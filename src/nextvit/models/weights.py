@@ -113,7 +113,8 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
         else:
             found[name] = tensor
 
-    check_complete(found, expected, f"{path}: the checkpoint lacks {{!r}}; {other_variant(state, backbone)}")
+    if missing := first_missing(found, expected):
+        raise InputError(f"{path}: the checkpoint lacks {missing!r}; {other_variant(state, backbone)}")
     tensors = {name for name in expected if not name.endswith("_extra_state")}
     report.fresh = [name for name in expected if name in tensors - found.keys()]
     report.loaded = len(tensors & found.keys())
@@ -121,13 +122,12 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     return report
 
 
-def check_complete(found: State, expected: State, message: str) -> None:
-    """Raise InputError for the first tensor that the checkpoint should have had; only a head's may be missing."""
+def first_missing(found: State, expected: State) -> str | None:
+    """The first tensor that the checkpoint should have had, if any; only a head's may be missing."""
     # A detection or segmentation checkpoint may end with the backbone; a head may have been left over before.
     may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
-    for name in expected:
-        if name not in found and not name.endswith("_extra_state") and not name.startswith(may_lack):
-            raise InputError(message.format(name))
+    needed = (name for name in expected if not name.endswith("_extra_state") and not name.startswith(may_lack))
+    return next((name for name in needed if name not in found), None)
 
 
 def our_name(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:

@@ -67,7 +67,8 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
         with stop_on_interrupt() as stop:
             progress = fit(training, recipe, run=run, watch=watch, stop=stop)
     except InputError:
-        remove_if_unborn(run)
+        if not resume:
+            remove_if_unborn(run)
         raise
 
     best, _ = load_model(best_weights(run))
