@@ -51,7 +51,7 @@ def training_curves(records: Sequence[dict[str, Any]]) -> str:
         loss.set(title="Loss", xlabel="epoch")
         loss.legend(frameon=False)
         score.plot(epochs, [record["val_top1_score"] for record in records], color=BLUE)
-        best = max(records, key=lambda record: record["val_top1_score"])
+        best = [record for record in records if record["is_best"]][-1]
         score.plot(best["epoch"], best["val_top1_score"], "o", color=ORANGE)
         score.annotate(
             f"best {best['val_top1_score']:.2f} %",
