@@ -87,29 +87,31 @@ def test_a_file_that_onnx_runtime_cannot_read_is_named(tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
+def output_without_torch(*arguments: object) -> str:
+    """What a verb prints in a process of its own, which must end without having loaded anything heavy."""
+    heavy = {"torch", "torchvision", "onnx", "matplotlib"}
+    code = (
+        f"import sys, nextvit.cli.main as m; m.run({list(map(str, arguments))!r});"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    *lines, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    return "\n".join(lines)
+
+
 def test_the_exam_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
     for split in ("train", "val"):
         for index, name in enumerate(CLASSES):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             colour = tuple(255 * (index == channel) for channel in range(3))
             Image.new("RGB", (40, 40), colour).save(tmp_path / "data" / split / name / "0.png")
-    code = (
-        f"import sys, nextvit.cli.main as m; m.run(['eval', {str(bundle)!r}, {str(tmp_path / 'data')!r}]);"
-        "print(sorted({'torch', 'torchvision', 'onnx', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "top1 100.00 %" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert "top1 100.00 %" in output_without_torch("eval", bundle, tmp_path / "data")
 
 
-def test_verify_needs_no_torch(bundle: Path):
-    code = (
-        f"import sys, nextvit.cli.main as m; m.run(['verify', {str(bundle)!r}]);"
-        "print(sorted({'torch', 'torchvision', 'onnx', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "golden examples met" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+def test_verify_and_bench_need_no_torch(bundle: Path):
+    assert "golden examples met" in output_without_torch("verify", bundle)
+    assert "images/s" in output_without_torch("bench", bundle, "--runs", 2, "--seconds", 0)
 
 
 def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: Path):
