@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nextvit.bundle import SUFFIX, Manifest, is_bundle, read_manifest
+from nextvit.bundle import SUFFIX, Manifest, read_manifest
 from nextvit.durable import write_durably
+from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError, Preprocess
 from nextvit.report import figures
 from nextvit.report.page import (
@@ -31,7 +32,7 @@ def write_run_report(run: Path) -> Path:
     """Write `report.html` from the run's files, and return its path."""
     epochs = list({record["epoch"]: record for record in read_json_lines(run / METRICS)}.values())
     evaluation = read_json(run / EVALUATION)
-    bundles = exported_bundles(run)
+    bundles, damaged = exported_bundles(run)
     timings = latest_benchmark(run)
     facts = read_json(run / ENVIRONMENT)
     sections = [
@@ -49,6 +50,7 @@ def write_run_report(run: Path) -> Path:
             section("Classes", class_table(details)),
         ]
     sections += [section(f"Export: {manifest.backend} {manifest.precision}", proof(manifest)) for manifest in bundles]
+    sections += [section("Export", paragraph(message, tone="bad")) for message in damaged]
     if timings:
         sections.append(section("Latency", Markup(figures.latency_bars(timings)), latency_table(timings)))
     sections.append(
@@ -66,9 +68,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def exported_bundles(run: Path) -> list[Manifest]:
-    """Manifests of the bundles that were exported into the run."""
-    return [read_manifest(path) for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
+def exported_bundles(run: Path) -> tuple[list[Manifest], list[str]]:
+    """Manifests of the proven bundles that were exported into the run, and messages about those that are damaged."""
+    manifests: list[Manifest] = []
+    damaged: list[str] = []
+    for path in sorted((run / "exports").glob(f"*{SUFFIX}")):
+        try:
+            manifest = read_manifest(path)
+        except InputError as error:
+            damaged.append(str(error))
+        else:
+            manifests += [manifest] if manifest.verification else []
+    return manifests, damaged
 
 
 def latest_benchmark(run: Path) -> list[dict[str, Any]]:
