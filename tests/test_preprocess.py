@@ -130,6 +130,7 @@ def test_truncated_image_is_refused(tmp_path: Path):
         read_image(tmp_path / "cut.png")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_pixel_limit_is_checked_before_decoding(tmp_path: Path):
     # A header that claims 60,000 x 60,000 pixels, and nothing behind it.
     buffer = io.BytesIO()
@@ -156,6 +157,7 @@ def test_settings_survive_json_and_unknown_ones_are_named():
         from_plain(Preprocess, {**to_plain(spec), "resise": "crop"}, what="input")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_every_odd_file_is_read_or_refused_by_name(real_data):
     folder = real_data("odd_inputs")
     with (folder / "manifest.csv").open(newline="") as file:

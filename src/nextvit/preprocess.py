@@ -6,7 +6,6 @@ happen inside the network's graph.
 
 import math
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +31,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, ArithmeticError),
-    *(AttributeError, RuntimeError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(AttributeError, RuntimeError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
-"""What Pillow's decoders raise on damaged files: whatever the damage leads them to."""
+"""What Pillow's decoders raise on damaged files: whatever the damage leads them to; warnings where they are errors."""
 
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
+    (
+        *JPEG_SUFFIXES,
         ".png",
         ".apng",
         ".webp",
@@ -54,10 +51,8 @@ SUFFIXES = frozenset(
         ".pgm",
         ".pbm",
         ".pnm",
-        ".mpo",
         ".jp2",
-        ".j2k",
-    ]
+    )
 )
 """File names that are taken for images when a folder is read."""
 
@@ -125,18 +120,16 @@ def read_image(image: ImageLike) -> Image.Image:
 
 
 def read_file(path: Path) -> Image.Image:
-    """`read_image` for a path."""
+    """`read_image` for a path. Pillow's warnings about odd metadata and large pictures are left to the caller:
+    silencing them here would not be safe between threads."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns about odd metadata and large pictures; the pixels are what we judge.
-            warnings.simplefilter("ignore")
-            opened: Image.Image = Image.open(path, formats=FORMATS)
-            with opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"{width}x{height}")
-                opened.load()
-                return to_rgb(upright(opened))
+        opened: Image.Image = Image.open(path, formats=FORMATS)
+        with opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{width}x{height}")
+            opened.load()
+            return to_rgb(upright(opened))
     except UNREADABLE as error:
         raise DecodeError(f"{path}: {reason(error)}") from None
 

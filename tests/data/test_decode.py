@@ -62,6 +62,7 @@ def test_truncated_and_oversized_jpegs_are_refused(tmp_path: Path):
         decode(tmp_path / "huge.jpg")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_training_and_serving_agree_on_every_odd_file(real_data):
     """What one refuses the other refuses, and what both read is the same picture."""
     folder = real_data("odd_inputs")

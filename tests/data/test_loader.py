@@ -1,5 +1,6 @@
 """Batches depend on seed, epoch and position alone."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def test_unreadable_images_are_named_and_left_out(colours: Path):
 def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):
     (colours / "val" / "green" / "1.png").write_bytes(b"no image")
     samples, spec = read_dataset(colours).split("val"), Preprocess(image_size=(32, 48))
+    filters = list(warnings.filters)
     batches = list(evaluation_batches(samples, spec, batch_size=5))
+    assert warnings.filters == filters  # its threads leave the process as it was
     read = [sample for batch in batches for sample in batch.samples]
     assert read == [sample for sample in samples if sample.path.name != "1.png" or sample.path.parent.name != "green"]
     expected = np.stack([spec(sample.path) for sample in read])

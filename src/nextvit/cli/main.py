@@ -6,6 +6,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
@@ -68,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    # Pillow warns about odd metadata; the pixels are what we judge, and what cannot be read is reported by name.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         sys.exit(run(sys.argv[1:]))
     except NotProven as error:

@@ -69,9 +69,9 @@ def fold_attention(norm: nn.Module, attention: EMHSA) -> None:
 
 
 def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """The norm as scale * x + shift, in float64 so that folding itself adds no error."""
+    """The norm as scale * x + shift, in float64, so that folding itself adds no error, and on the CPU, which has it."""
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
+    state = {name: tensor.cpu().double() for name, tensor in norm.state_dict().items()}
     scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
     return scale, state["bias"] - state["running_mean"] * scale
 
@@ -80,22 +80,24 @@ def fold_behind(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     """A convolution equal to `norm(conv(x))`."""
     assert isinstance(conv, nn.Conv2d) and conv.bias is None
     scale, shift = scale_and_shift(norm)
-    return with_weights(conv, weight=conv.weight.double() * scale[:, None, None, None], bias=shift)
+    return with_weights(conv, weight=conv.weight.cpu().double() * scale[:, None, None, None], bias=shift)
 
 
 def fold_before(norm: nn.Module, linear: Linear) -> Linear:
     """A linear layer or 1x1 convolution equal to `linear(norm(x))`."""
     assert linear.bias is not None
     scale, shift = scale_and_shift(norm)
-    weight = linear.weight.double()
+    weight = linear.weight.cpu().double()
     matrix = weight.flatten(1)
     assert matrix.shape[1] == len(scale), "only a 1x1 convolution can take up the norm before it"
-    return with_weights(linear, weight=(matrix * scale).view_as(weight), bias=linear.bias.double() + matrix @ shift)
+    return with_weights(
+        linear, weight=(matrix * scale).view_as(weight), bias=linear.bias.cpu().double() + matrix @ shift
+    )
 
 
 def with_weights(layer: Linear, *, weight: Tensor, bias: Tensor) -> Linear:
-    """A copy of the layer with these float64 weights, in the layer's own precision."""
+    """A copy of the layer with these float64 weights, in the layer's own precision and on its device."""
     copied = copy.deepcopy(layer)
-    copied.weight = nn.Parameter(weight.detach().to(layer.weight.dtype))
-    copied.bias = nn.Parameter(bias.detach().to(layer.weight.dtype))
+    copied.weight = nn.Parameter(weight.detach().to(layer.weight))
+    copied.bias = nn.Parameter(bias.detach().to(layer.weight))
     return copied
