@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,6 +19,8 @@ from nextvit.records import from_plain, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Arrays = dict[str, NDArray[Any]]
+Predict = Callable[[Arrays], Arrays]
+"""Named arrays to named arrays: a `Session.run`, whatever runs inside."""
 
 MANIFEST, GOLDEN, SUFFIX = "manifest.json", "golden.npz", ".nextvit"
 FORMAT = 1

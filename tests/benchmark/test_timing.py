@@ -3,31 +3,46 @@
 import time
 
 import numpy as np
+import pytest
 
+from nextvit.benchmark import timing
 from nextvit.benchmark.timing import Latency, measure_interleaved
 
 
-def test_candidates_take_turns_and_the_first_run_of_a_turn_does_not_count():
-    calls: list[str] = []
+class Clock:
+    """A clock that only the candidates move, and the order in which they did."""
 
-    def candidate(name: str):
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[str] = []
+
+    def candidate(self, name: str, *, seconds: float):
         def run() -> None:
-            calls.append(name)
-            time.sleep(0.01)
+            self.calls.append(name)
+            self.now += seconds
 
         return run
 
-    seconds = measure_interleaved({"a": candidate("a"), "b": candidate("b")}, runs=5, min_seconds=0.0, warmup=2)
-    assert "".join(calls) == "aabb" + "aabb" * 5
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def test_candidates_take_turns_and_the_first_run_of_a_turn_does_not_count(clock: Clock):
+    candidates = {name: clock.candidate(name, seconds=0.01) for name in "ab"}
+    seconds = measure_interleaved(candidates, runs=5, min_seconds=0.0, warmup=2)
+    assert "".join(clock.calls) == "aabb" + "aabb" * 5
     assert {name: len(each) for name, each in seconds.items()} == {"a": 5, "b": 5}
 
 
-def test_a_fast_candidate_gets_as_much_time_as_a_slow_one():
-    seconds = measure_interleaved(
-        {"slow": lambda: time.sleep(0.03), "fast": lambda: time.sleep(0.003)}, runs=3, min_seconds=0.0
-    )
-    assert len(seconds["slow"]) == 3
-    assert len(seconds["fast"]) > len(seconds["slow"])
+def test_a_fast_candidate_gets_as_much_time_as_a_slow_one(clock: Clock):
+    candidates = {name: clock.candidate(name, seconds=length) for name, length in (("slow", 0.03), ("fast", 0.003))}
+    seconds = measure_interleaved(candidates, runs=3, min_seconds=0.0)
+    assert {name: len(each) for name, each in seconds.items()} == {"slow": 3, "fast": 30}
+    assert seconds["fast"] == pytest.approx(0.003)
 
 
 def test_it_goes_on_until_the_time_is_full():

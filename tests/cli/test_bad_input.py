@@ -97,6 +97,13 @@ def test_verify_against_a_model_of_another_size_is_refused(call, pictures: Path,
     refused(call("verify", bundle, "--against", tmp_path / "other"), "differ in input or classes")
 
 
+@pytest.mark.parametrize("text", ["optim: [1", "text", "optim: {lr: 1}", "dataset: [1]"])
+def test_a_damaged_recipe_of_a_run(call, run_folder: Path, tmp_path: Path, text: str):  # noqa: F811
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").write_text(text)
+    refused(call("export", tmp_path / "run"), "recipe.yaml: ")
+
+
 def test_a_negative_drop_is_refused_before_any_work(call, run_folder: Path):  # noqa: F811
     refused(call("export", run_folder, "--max-drop=-1"), "--max-drop must not be negative")
 

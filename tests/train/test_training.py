@@ -188,14 +188,14 @@ def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"lower"):
+    with pytest.raises(InputError, match=r"the loss became .*; lower --optim\.lr"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
 
 
 def test_a_refused_start_leaves_no_run_behind(pictures: Path, tmp_path: Path):
     with pytest.raises(InputError, match="device 'toaster' is not available"):
         run(pictures, tmp_path / "run", replace(RECIPE, compute=Compute(device="toaster")))
-    with pytest.raises(InputError, match=r"the loss became|are no numbers"):
+    with pytest.raises(InputError, match="the loss became"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
     assert not (tmp_path / "run").exists()
 

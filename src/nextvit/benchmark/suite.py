@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,3 @@ def pixels_for(entry: Entry, batch: int) -> dict[str, Any]:
     height, width = entry.predictor.card.input.image_size
     generator = np.random.default_rng(0)
     return {INPUT_NAME: generator.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)}
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a model file."""
-    return path.stat().st_size

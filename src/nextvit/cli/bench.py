@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nextvit.bundle import SUFFIX, is_bundle, read_manifest
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError, did_you_mean
-from nextvit.runs import BENCHMARK, append_json_line, is_run
+from nextvit.runs import BENCHMARK, append_json_line, best_weights, is_run
 
 if TYPE_CHECKING:
     from nextvit.benchmark.suite import Entry
@@ -96,9 +96,8 @@ def parse_runtimes(text: str) -> set[str]:
 
 def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list[Entry]":
     """Load everything that is to be measured."""
-    from nextvit.benchmark.suite import Entry, size_of
+    from nextvit.benchmark.suite import Entry
     from nextvit.loading import load
-    from nextvit.runs import best_weights
 
     torch_paths = [model for model in models if not is_bundle(model)] if "torch" in runtimes else []
     bundles = dict.fromkeys(bundle for model in models for bundle in bundles_of(model))
@@ -106,11 +105,11 @@ def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list
     names = short_names([*torch_paths, *(bundle for bundle, _ in chosen)])
     entries: list[Entry] = []
     for path in dict.fromkeys(torch_paths):
-        size = size_of(best_weights(path) if is_run(path) else path)
+        size = (best_weights(path) if is_run(path) else path).stat().st_size
         predictor = load(path, threads=threads)
         entries.append(Entry(name=f"{names[path]} (PyTorch)", predictor=predictor, precision="fp32", size_bytes=size))
     for path, manifest in chosen:
-        size = size_of(path / manifest.model_file)
+        size = (path / manifest.model_file).stat().st_size
         predictor = load(path, threads=threads)
         entries.append(Entry(name=names[path], predictor=predictor, precision=manifest.precision, size_bytes=size))
     if not entries:

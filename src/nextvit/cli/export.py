@@ -4,14 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.bundle import SUFFIX, Precision, file_stem
+from nextvit.bundle import SUFFIX, Precision, Predict, file_stem
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 from nextvit.runs import is_run
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
-    from nextvit.export.export import Exam, Predict
+    from nextvit.export.export import Exam
 
 
 def export(
@@ -88,19 +88,19 @@ def default_bundle(model: Path, backend: str, precision: str) -> Path:
 
 def proof_images(model: Path, data: Path | None, card: "ModelCard") -> "tuple[list[Path], Exam | None]":
     """The readable images of the proof, and the exam on them if they have labels."""
-    from nextvit.cli.settings import read_dataset_path
+    from nextvit.cli.settings import dataset_of
     from nextvit.data.folder import list_images, read_dataset
     from nextvit.tasks.classification import ClassificationTask
 
     if data is None:
-        data = read_dataset_path(model)
+        data = dataset_of(model)
     if data.is_dir() and not (data / "train").is_dir():
         return readable(list_images(data)), None
     task = ClassificationTask(read_dataset(data), card)
     return readable([sample.path for sample in task.dataset.split("val")]), partial(score, task)
 
 
-def score(task: Any, predict: "Predict") -> dict[str, Any]:
+def score(task: Any, predict: Predict) -> dict[str, Any]:
     """The main score of a predict function with its interval."""
     evaluation = task.evaluate(predict, split="val")
     return {

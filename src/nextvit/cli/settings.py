@@ -8,6 +8,9 @@ from cyclopts.config import Dict
 
 from nextvit.errors import InputError
 from nextvit.records import to_plain
+from nextvit.runs import RECIPE, is_run
+
+DATASET = "dataset"
 
 
 def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -16,11 +19,11 @@ def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         return
     layers: list[tuple[str, dict[str, Any]]] = []
     if config := given(arguments, "--config"):
-        layers.append((config, read_yaml(Path(config))))
+        layers.append((config, sections_of(Path(config))))
     out = given(arguments, "--out")
-    resumed = Path(out or "") / "recipe.yaml"
+    resumed = Path(out or "") / RECIPE
     if given(arguments, "--resume") is not None and resumed.is_file():
-        layers.append((str(resumed), read_yaml(resumed)))
+        layers.append((str(resumed), sections_of(resumed)))
     else:
         from nextvit.recipes import recipe_named
 
@@ -36,8 +39,25 @@ def given(arguments: ArgumentCollection, flag: str) -> str | None:
     return values[0] if values else None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The sections of a recipe file; where a run's dataset lay is not one of them. None stands for "not set"."""
+def sections_of(path: Path) -> dict[str, Any]:
+    """The sections of a recipe file; where a run's dataset lay is not one of them."""
+    return {name: fields for name, fields in read_recipe(path).items() if name != DATASET}
+
+
+def dataset_of(run: Path) -> Path:
+    """Where the dataset of a run lies, as its recipe.yaml says; InputError where that is not known or no longer so."""
+    if not is_run(run):
+        raise InputError(f"{run}: knows no dataset; pass real images with --data")
+    path = read_recipe(run / RECIPE).get(DATASET)
+    if not isinstance(path, str):
+        raise InputError(f"{run / RECIPE}: does not say where its dataset is; pass real images with --data")
+    if not Path(path).exists():
+        raise InputError(f"{run}: its dataset is no longer at {path}; pass real images with --data")
+    return Path(path)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe file as it is: sections with fields, and in a run's own the path of its dataset."""
     import yaml
 
     try:
@@ -48,17 +68,4 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected sections such as 'optim:' with fields, got {type(values).__name__}")
-    values.pop("dataset", None)
     return values
-
-
-def read_dataset_path(model: Path) -> Path:
-    """Where the dataset of a run lies, as its recipe.yaml says."""
-    import yaml
-
-    if not (model / "recipe.yaml").is_file():
-        raise InputError(f"{model}: knows no dataset; pass real images with --data")
-    path = Path(yaml.safe_load((model / "recipe.yaml").read_text(encoding="utf-8"))["dataset"])
-    if not path.exists():
-        raise InputError(f"{model}: its dataset is no longer at {path}; pass real images with --data")
-    return path

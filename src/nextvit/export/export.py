@@ -18,6 +18,7 @@ from nextvit.bundle import (
     Arrays,
     Manifest,
     Precision,
+    Predict,
     is_bundle,
     write_golden,
     write_manifest,
@@ -34,7 +35,6 @@ from nextvit.models.deployed import normalise
 from nextvit.preprocess import ImageLike
 from nextvit.runtime.session import Session, concatenate, open_session
 
-Predict = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 Exam = Callable[[Predict], dict[str, Any]]
 
 WRITERS: dict[str, tuple[str, tuple[Precision, ...]]] = {

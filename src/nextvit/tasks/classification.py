@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME
+from nextvit.bundle import INPUT_NAME, Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset, Sample
 from nextvit.data.inputs import evaluation_batches
@@ -14,7 +14,7 @@ from nextvit.errors import InputError
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
-from nextvit.tasks.task import Evaluation, Predict
+from nextvit.tasks.task import Evaluation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,18 +1,13 @@
 """What a task is: three things. Build the model, compute named losses for a batch, evaluate a predict function."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
-
+from nextvit.bundle import Predict
 from nextvit.card import ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Predict = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-"""Named arrays to named arrays: a `Session.run`, whatever runs inside."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ class Stop:
 def stop_on_interrupt() -> Generator[Stop]:
     """Ctrl-C, or a SIGTERM, sets a flag, for the loop to see after its step; a second one acts at once.
 
-    A KeyboardInterrupt that is raised anywhere can be lost in a callback of C code, where Python can only print and
-    forget it. Outside the main thread, which alone receives signals, nothing changes.
+    A KeyboardInterrupt strikes anywhere, in the middle of a save too, and where Python cannot pass an exception on (in
+    a finaliser, say) it is lost. Outside the main thread, which alone receives signals, nothing changes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
