@@ -4,6 +4,7 @@ Decoding and resizing are Pillow's. What leaves is uint8, height x width x RGB; 
 happen inside the network's graph.
 """
 
+import io
 import math
 import struct
 import zlib
@@ -18,7 +19,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nextvit.errors import InputError
 
 Pixels = NDArray[np.uint8]
-ImageLike = str | Path | Image.Image | Pixels
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -55,6 +55,17 @@ SUFFIXES = frozenset(
     )
 )
 """File names that are taken for images when a folder is read."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of an image file, and the name that it goes by in messages."""
+
+    content: bytes
+    name: str | Path
+
+
+ImageLike = str | Path | Encoded | Image.Image | Pixels
 
 
 class TooElongatedError(ValueError):
@@ -94,12 +105,12 @@ class Preprocess:
         try:
             return fit(read_image(image), self)
         except TooElongatedError as error:
-            source = image if isinstance(image, str | Path) else "image"
+            source = image.name if isinstance(image, Encoded) else image if isinstance(image, str | Path) else "image"
             raise DecodeError(f"{source}: {error}") from None
 
 
 def read_image(image: ImageLike) -> Image.Image:
-    """An upright 8-bit RGB image from a path, a Pillow image, or a uint8 array of (height, width, 3).
+    """An upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array of (height, width, 3).
 
     EXIF orientation is applied; grey becomes three equal channels; transparency is laid on white; 16-bit values are
     scaled, not clipped; of several frames the first counts.
@@ -114,16 +125,18 @@ def read_image(image: ImageLike) -> Image.Image:
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
         return to_rgb(upright(image))
+    if isinstance(image, Encoded):
+        return read_file(io.BytesIO(image.content), name=image.name)
     if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may have no types)
         raise InputError(f"an image is a path, a Pillow image or a uint8 array, got {type(image).__name__}")
-    return read_file(Path(image))
+    return read_file(Path(image), name=image)
 
 
-def read_file(path: Path) -> Image.Image:
-    """`read_image` for a path. Pillow's warnings about odd metadata and large pictures are left to the caller:
+def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:
+    """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large pictures are left to the caller:
     silencing them here would not be safe between threads."""
     try:
-        opened: Image.Image = Image.open(path, formats=FORMATS)
+        opened: Image.Image = Image.open(file, formats=FORMATS)
         with opened:
             width, height = opened.size
             if width * height > MAX_PIXELS:
@@ -131,7 +144,7 @@ def read_file(path: Path) -> Image.Image:
             opened.load()
             return to_rgb(upright(opened))
     except UNREADABLE as error:
-        raise DecodeError(f"{path}: {reason(error)}") from None
+        raise DecodeError(f"{name}: {reason(error)}") from None
 
 
 def reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nextvit.data.decode import JpegHeader, decode, read_jpeg_header
@@ -11,8 +12,12 @@ from nextvit.preprocess import DecodeError, read_image
 from tests.test_preprocess import photo
 
 
+def decode_file(path: Path) -> torch.Tensor:
+    return decode(path.read_bytes(), name=path)
+
+
 def difference(path: Path) -> int:
-    ours = decode(path).permute(1, 2, 0).numpy().astype(int)
+    ours = decode_file(path).permute(1, 2, 0).numpy().astype(int)
     return int(np.abs(ours - np.array(read_image(path)).astype(int)).max())
 
 
@@ -30,7 +35,7 @@ def test_grey_turned_and_cmyk_jpegs_are_read_as_pillow_does(tmp_path: Path):
     photo(60, 40).convert("CMYK").save(tmp_path / "cmyk.jpg")
     for path in tmp_path.iterdir():
         assert difference(path) <= 2, path
-    assert decode(tmp_path / "turned.jpg").shape == (3, 60, 40)
+    assert decode_file(tmp_path / "turned.jpg").shape == (3, 60, 40)
 
 
 def test_a_jpeg_with_another_suffix_and_a_png_called_jpg_are_told_by_content(tmp_path: Path):
@@ -54,12 +59,12 @@ def test_truncated_and_oversized_jpegs_are_refused(tmp_path: Path):
     content = bytearray((tmp_path / "a.jpg").read_bytes())
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(DecodeError, match="damaged"):
-        decode(tmp_path / "cut.jpg")
+        decode_file(tmp_path / "cut.jpg")
     frame = content.index(b"\xff\xc0")
     content[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
     (tmp_path / "huge.jpg").write_bytes(content)
     with pytest.raises(DecodeError, match="60000x60000 is more than"):
-        decode(tmp_path / "huge.jpg")
+        decode_file(tmp_path / "huge.jpg")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
@@ -69,7 +74,7 @@ def test_training_and_serving_agree_on_every_odd_file(real_data):
     compared = 0
     for path in sorted(folder.rglob("*.*")):
         outcomes = []
-        for read in (lambda path: decode(path).permute(1, 2, 0).numpy(), lambda path: np.array(read_image(path))):
+        for read in (lambda path: decode_file(path).permute(1, 2, 0).numpy(), lambda path: np.array(read_image(path))):
             try:
                 outcomes.append(read(path))
             except DecodeError:

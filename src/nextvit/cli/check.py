@@ -24,10 +24,8 @@ def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
 
     data = read_dataset(dataset)
     findings = check_dataset(data)
-    rows = [
-        (name, *(str(sum(sample.label == label for sample in data.splits[split])) for split in ("train", "val")))
-        for label, name in enumerate(data.classes)
-    ]
+    counts = [data.splits[split].counts(len(data.classes)) for split in ("train", "val")]
+    rows = [(name, str(train), str(val)) for name, train, val in zip(data.classes, *counts, strict=True)]
     errors = [finding for finding in findings if finding.severity == "error"]
     show(
         as_json,

@@ -5,11 +5,11 @@ import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from nextvit.data.folder import Dataset, Sample
-from nextvit.preprocess import DecodeError, read_image
+from nextvit.data.folder import Dataset
+from nextvit.data.samples import Sample
+from nextvit.preprocess import DecodeError, Encoded, read_image
 
 FEW_IMAGES = 10
 TINY_PX = 32
@@ -53,14 +53,11 @@ def look_at(listed: tuple[str, Sample]) -> Picture:
     """Read one file whole."""
     split, sample = listed
     try:
-        size_wh = read_image(sample.path).size
+        content = sample.read()
+        size_wh = read_image(Encoded(content, sample.path)).size
     except DecodeError as error:
         return Picture(sample, split, "", None, str(error))
-    return Picture(sample, split, content_digest(sample.path), size_wh, None)
-
-
-def content_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return Picture(sample, split, hashlib.sha256(content).hexdigest(), size_wh, None)
 
 
 def check_copies(pictures: list[Picture], classes: tuple[str, ...]) -> list[Finding]:

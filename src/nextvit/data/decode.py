@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from nextvit.preprocess import MAX_PIXELS, DecodeError, read_image
+from nextvit.preprocess import MAX_PIXELS, DecodeError, Encoded, read_image
 
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -30,28 +30,24 @@ class JpegHeader:
     precision_bits: int
 
 
-def decode(path: Path) -> Tensor:
-    """Read an image file as uint8 (3, H, W), RGB, upright.
+def decode(content: bytes, *, name: Path) -> Tensor:
+    """The content of an image file as uint8 (3, H, W), RGB, upright; `name` stands in messages.
 
     Raises:
         DecodeError: as `nextvit.preprocess.read_image`.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DecodeError(f"{path}: {error.strerror}") from None
     header = read_jpeg_header(content)
     # decode_jpeg has no pixel limit, and its handling of CMYK differs from Pillow's: both are decided here.
     if header and header.components in (1, 3) and header.precision_bits == 8:
         if header.width * header.height > MAX_PIXELS:
-            raise DecodeError(f"{path}: {header.width}x{header.height} is more than {MAX_PIXELS:,} pixels")
+            raise DecodeError(f"{name}: {header.width}x{header.height} is more than {MAX_PIXELS:,} pixels")
         if content.rstrip(b"\0").endswith(b"\xff\xd9"):  # decode_jpeg fills what is cut off with grey; Pillow refuses
             try:
                 encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
                 return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True))
             except RuntimeError:
                 pass  # Pillow decides, and words the message
-    return torch.from_numpy(np.array(read_image(path))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(read_image(Encoded(content, name)))).permute(2, 0, 1)
 
 
 def read_jpeg_header(content: bytes) -> JpegHeader | None:

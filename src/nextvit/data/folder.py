@@ -3,22 +3,14 @@
 import csv
 import hashlib
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextvit.data.samples import Samples
 from nextvit.errors import InputError, did_you_mean
 from nextvit.preprocess import SUFFIXES
 
 HELD_OUT_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture and the index of its class."""
-
-    path: Path
-    label: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +20,10 @@ class Dataset:
     root: Path
     classes: tuple[str, ...]
     """Sorted names; the index is the label."""
-    splits: dict[str, list[Sample]]
+    splits: dict[str, Samples]
     """"train" and "val"."""
 
-    def split(self, name: str) -> list[Sample]:
+    def split(self, name: str) -> Samples:
         """The samples of a split; InputError where it does not exist."""
         if name not in self.splits:
             raise InputError(f"{self.root} has no split {name!r}; {did_you_mean(name, self.splits)}")
@@ -56,16 +48,15 @@ def read_dataset(root: str | Path) -> Dataset:
     if len(classes) < 2:
         raise InputError(f"{root}: train has the single class {', '.join(classes)!r}; a classifier needs at least two")
     index = {name: position for position, name in enumerate(classes)}
-    splits = {name: [Sample(path, index[label]) for path, label in listed] for name, listed in named.items()}
-    if "val" not in splits:
-        held_out = [sample for sample in splits["train"] if is_held_out(sample.path)]
+    if "val" not in named:
+        held_out = [(path, label) for path, label in named["train"] if is_held_out(path)]
         if not held_out:
-            raise InputError(f"{root}: {len(splits['train'])} images are too few to hold some out; add val/<class>/*")
-        splits["val"] = held_out
-        splits["train"] = [sample for sample in splits["train"] if not is_held_out(sample.path)]
-    left = Counter(sample.label for sample in splits["train"])
-    for position, name in enumerate(classes):
-        if not left[position]:
+            raise InputError(f"{root}: {len(named['train'])} images are too few to hold some out; add val/<class>/*")
+        named["val"] = held_out
+        named["train"] = [(path, label) for path, label in named["train"] if not is_held_out(path)]
+    splits = {name: Samples((path, (index[label],)) for path, label in listed) for name, listed in named.items()}
+    for name, left in zip(classes, splits["train"].counts(len(classes)), strict=True):
+        if not left:
             raise InputError(f"{root}: every image of class {name!r} was held out for val; add more, or a val folder")
     return Dataset(root=root, classes=classes, splits=splits)
 

@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.folder import Sample
-from nextvit.preprocess import DecodeError, Preprocess
+from nextvit.data.samples import Sample
+from nextvit.preprocess import DecodeError, Encoded, Preprocess
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,16 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Every sample once, in order, through the same preprocessing as serving. Pillow works without Python's lock."""
 
-    def read(path: Path) -> NDArray[np.uint8] | str:
+    def read(sample: Sample) -> NDArray[np.uint8] | str:
         try:
-            return preprocess(path)
+            return preprocess(Encoded(sample.read(), sample.path))
         except DecodeError as error:
             return str(error)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for start in range(0, len(samples), batch_size):
             chosen = samples[start : start + batch_size]
-            results = list(pool.map(read, (sample.path for sample in chosen)))
+            results = list(pool.map(read, chosen))
             kept = [
                 (sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)
             ]

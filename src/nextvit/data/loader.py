@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nextvit.data.augment import Augment, build_augmentation
 from nextvit.data.decode import decode
-from nextvit.data.folder import Sample
+from nextvit.data.samples import Sample
 from nextvit.preprocess import DecodeError
 
 Key = tuple[int, int]  # epoch, index of the sample
@@ -50,7 +50,7 @@ class TrainingSet(Dataset[tuple[Tensor, int] | str]):
         epoch, index = key
         sample = self.samples[index]
         try:
-            image_CHW = decode(sample.path)
+            image_CHW = decode(sample.read(), name=sample.path)
         except DecodeError as error:
             return str(error)
         with torch.random.fork_rng(devices=[]):

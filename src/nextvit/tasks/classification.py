@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import INPUT_NAME, Predict
 from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset, Sample
+from nextvit.data.folder import Dataset
 from nextvit.data.inputs import evaluation_batches
+from nextvit.data.samples import Sample
 from nextvit.errors import InputError
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.postprocess import softmax

@@ -1,0 +1,33 @@
+"""Packed lists of samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextvit.data.samples import Sample, Samples
+from nextvit.preprocess import DecodeError
+
+ITEMS = [(Path("a/\u00e9.png"), (1,)), (Path("b.png"), (0,)), (Path("c/d.png"), (2,))]
+
+
+def test_packed_samples_come_back_as_they_were():
+    samples = Samples(ITEMS)
+    assert list(samples) == [Sample(path, labels) for path, labels in ITEMS]
+    assert len(samples) == 3 and samples[-1] == samples[2] and samples[1:] == list(samples)[1:]
+    assert samples[0].label == 1
+    with pytest.raises(IndexError):
+        samples[3]
+
+
+def test_labels_are_counted_and_become_rows():
+    assert Samples(ITEMS).counts(4).tolist() == [1, 1, 1, 0]
+    assert Samples(ITEMS).labels().tolist() == [1, 0, 2]
+    several = Samples([(Path("a"), (0, 2)), (Path("b"), ()), (Path("c"), (1,))])
+    assert several.counts(3).tolist() == [1, 1, 1]
+    assert np.array_equal(several.targets([2, 0, 1], 3), [[0, 1, 0], [1, 0, 1], [0, 0, 0]])
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path):
+    with pytest.raises(DecodeError, match=r"gone\.png: no such file"):
+        Sample(tmp_path / "gone.png", (0,)).read()
