@@ -1,6 +1,7 @@
 """Image classification: one class for each image. The exam needs no torch; building and training do."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from nextvit.bundle import INPUT_NAME, Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
 from nextvit.data.inputs import evaluation_batches
-from nextvit.data.samples import Sample
+from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
-from nextvit.tasks.task import Evaluation
+from nextvit.tasks.task import ALONE, Evaluation, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,18 +44,20 @@ class ClassificationTask:
             num_classes=len(self.card.classes),
         )
 
+    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
+        rows = samples.targets(indices, len(self.card.classes))
+        return (1 - self.label_smoothing) * rows + np.float32(self.label_smoothing / len(self.card.classes))
+
     def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
         from torch import nn
 
         from nextvit.models.deployed import normalise
 
         logits = model(normalise(images, self.card.input))
-        return {
-            "cross_entropy": nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
-        }
+        return {"cross_entropy": nn.functional.cross_entropy(logits.float(), targets)}
 
-    def evaluate(self, predict: Predict, *, split: str = "val") -> Evaluation:
-        samples, logits, unreadable = self.answers(predict, self.dataset.split(split))
+    def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
+        samples, logits, unreadable = self.answers(predict, self.dataset.split(split), share)
         if not samples:
             raise InputError(f"{self.dataset.root}: no readable image in {split}; first: {unreadable[0]}")
         if not np.isfinite(logits).all():
@@ -78,18 +81,24 @@ class ClassificationTask:
         )
 
     def answers(
-        self, predict: Predict, samples: Sequence[Sample]
+        self, predict: Predict, samples: Sequence[Sample], share: Share
     ) -> tuple[list[Sample], NDArray[np.floating[Any]], list[str]]:
-        """The samples that could be read, their logits (N, classes), and messages about the others."""
+        """The samples that could be read, their logits (N, classes), and messages about the others.
+
+        Of several processes each asks for its share of the images, and all get all answers.
+        """
+        start, end = (len(samples) * index // share.count for index in (share.index, share.index + 1))
         read: list[Sample] = []
         logits = [np.empty((0, len(self.card.classes)), np.float32)]
         unreadable: list[str] = []
-        for batch in evaluation_batches(samples, self.card.input):
+        for batch in evaluation_batches(samples[start:end], self.card.input):
             unreadable += batch.unreadable
             if batch.samples:
                 read += batch.samples
                 logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
-        return read, np.concatenate(logits), unreadable
+        parts = share.gather((read, np.concatenate(logits), unreadable))
+        all_read, all_logits, all_unreadable = zip(*parts, strict=True)
+        return list(chain(*all_read)), np.concatenate(all_logits), list(chain(*all_unreadable))
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
         """The most confident wrong answers, for people to look at."""
