@@ -51,7 +51,7 @@ def train(
     weights: str
         Where its weights start: "none", a published tag, a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune or smoke. All of them stand below; flags win over --config, --config over this.
+        Settings to start from: finetune, smoke, imagenet, imagenet_published or imagenet_384. All of them stand below; flags win over --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
