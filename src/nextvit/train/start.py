@@ -25,6 +25,7 @@ from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoi
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.task import Evaluation
+from nextvit.train.heatmaps import write_heatmaps
 from nextvit.train.interrupt import stop_on_interrupt
 from nextvit.train.loop import Watch, fit, prepare
 from nextvit.train.recipe import Recipe
@@ -75,6 +76,7 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     evaluation = task.evaluate(TorchSession(Deployed(best, task.card.input)).run, split="val")
     record = {**asdict(evaluation), "unreadable_training": list(progress.unreadable)}
     write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
+    write_heatmaps(run, best, task.card, evaluation)
     unreadable = (*progress.unreadable, *evaluation.unreadable)
     for message in unreadable:
         say(f"could not be read: {message}")
