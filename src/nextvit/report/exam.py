@@ -96,7 +96,7 @@ def calibration(details: Details) -> Markup | None:
     tendency = "more sure than right" if excess > 0 else "less sure than right"
     text = (
         f"Expected calibration error {ece:.1%} over {len(counts)} bins (Guo et al., 2017). "
-        f"On the mean the model is {tendency} by {abs(excess):.1%}; on the diagonal it would be right as often as it says."
+        f"On average the model is {tendency} by {abs(excess):.1%}; on the diagonal it would be right as often as it says."
     )
     return section("Calibration", Markup(figures.reliability(counts, sure, right)), paragraph(text, tone="soft"))
 
@@ -121,7 +121,7 @@ def class_table(details: Details) -> Markup | None:
                 taken_for(details, label),
             )
         )
-    columns = ["class", "training images", "images", "accuracy (95 %)", "precision", "most often taken for"]
+    columns = ["class", "training images", "evaluated", "accuracy (95 %)", "precision", "most often taken for"]
     left_out = len(order) - len(rows)
     note = paragraph(f"{left_out} better classes are left out.", tone="soft") if left_out else Markup("")
     return section("Classes", table(columns, rows), note)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+BLUE, LIGHT_BLUE, ORANGE, GREY = "#2563eb", "#93c5fd", "#ea580c", "#94a3b8"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
     "svg.hashsalt": "nextvit",  # the same figure gives the same bytes
@@ -62,6 +62,7 @@ class Panel:
     title: str
     lines: Sequence[Line]
     mark: tuple[int, float, str] | None = None
+    from_zero: bool = False
 
 
 def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
@@ -82,6 +83,8 @@ def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
             if len(panel.lines) > 1 and not shared_legend:
                 axes.legend(frameon=False)
             axes.set(title=panel.title, xlabel="epoch")
+            if panel.from_zero:
+                axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if shared_legend:
             names = [line.label for line in panels[0].lines]
@@ -106,7 +109,7 @@ def training_curves(records: Sequence[dict[str, Any]], *, score: str, name: str)
             Panel("Loss", losses),
             Panel(f"Validation {name}, %", [line(f"val_{score}")], (best["epoch"], top, f"best {top:.2f} %")),
             Panel("Learning rate, at the epoch's end", [line("lr")]),
-            Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)]),
+            Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)], from_zero=True),
         ]
     )
 
@@ -118,10 +121,10 @@ def reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArra
     held = counts > 0
     with plt.rc_context(STYLE):
         figure, (shares, numbers) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-        shares.bar(centres, accuracy, width, color=BLUE, label="accuracy")
+        shares.bar(centres, accuracy, width, color=LIGHT_BLUE, label="accuracy")
         low, gap = np.minimum(accuracy, confidence), np.abs(accuracy - confidence)
         shares.bar(
-            centres[held], gap[held], width, bottom=low[held], color=ORANGE, alpha=0.45, label="gap to confidence"
+            *(centres[held], gap[held], width, low[held]), fill=False, edgecolor=ORANGE, hatch="////", label="gap"
         )
         shares.plot([0, 1], [0, 1], "--", color=GREY)
         shares.set(title="Right as often as sure?", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))

@@ -39,13 +39,14 @@ def explained(kept: Arrays, index: int) -> tuple[NDArray[np.uint8], Markup]:
     """One answer's pictures side by side, with a caption."""
     pixels, guess, label = (kept[name][index] for name in ("pixels", "guesses", "labels"))
     right = guess == label
-    maps = [kept["for_guess"][index], *([] if right else [kept["for_label"][index]])]
-    gap = np.full((len(pixels), GAP_PX, 3), 255, np.uint8)
-    row = [pixels, *(part for each in maps for part in (gap, overlaid(pixels, each)))]
+    blank = np.full_like(pixels, 255)
+    gap = blank[:, :GAP_PX]
+    for_guess = overlaid(pixels, kept["for_guess"][index])
+    for_label = blank if right else overlaid(pixels, kept["for_label"][index])
     truth = "" if right else f" &nbsp; truth: {escape(label)}"
     tone = "good" if right else "bad"
     caption = f'<span class="{tone}">{escape(guess)}</span> {kept["probabilities"][index]:.0%}{truth}'
-    return np.concatenate(row, axis=1), Markup(caption)
+    return np.concatenate([pixels, gap, for_guess, gap, for_label], axis=1), Markup(caption)
 
 
 def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
