@@ -1,5 +1,8 @@
 """Watchers: named on the command line, told every tick."""
 
+import ast
+import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -75,6 +78,20 @@ def test_tensorboard_that_is_not_installed_is_asked_for(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not there
     with pytest.raises(MissingDependency, match=r"pip install 'nextvit\[tensorboard\]'"):
         load_watch("nextvit.train.tensorboard:watch", tmp_path / "run", Recipe())
+
+
+def test_the_examples_for_wandb_and_mlflow_are_factories_and_import_what_exists():
+    page = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(from pathlib.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        tree = ast.parse(example)
+        [factory] = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        assert (factory.name, [argument.arg for argument in factory.args.args]) == ("watch", ["run", "recipe"])
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("nextvit"):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
 
 
 @pytest.mark.backend

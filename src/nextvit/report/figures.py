@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 BLUE, LIGHT_BLUE, ORANGE, GREY = "#2563eb", "#93c5fd", "#ea580c", "#94a3b8"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
-    "svg.hashsalt": "nextvit",  # the same figure gives the same bytes
+    "svg.hashsalt": "nextvit",  # ids are made from what they name, not at random
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
