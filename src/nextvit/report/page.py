@@ -21,6 +21,7 @@ p.lead { color: var(--soft); margin: .2rem 0 1.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.number { text-align: right; }
+.scroll { overflow-x: auto; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
 .pictures.wide { grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); } td img { height: 48px; border-radius: 4px; }
@@ -77,7 +78,7 @@ def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
-    """Rows of cells; numbers stand to the right."""
+    """Rows of cells; numbers stand to the right. A table wider than the page scrolls by itself."""
 
     def cell(value: Cell, tag: str, *, number: bool) -> str:
         text = value.text if isinstance(value, Markup) else escape(value)
@@ -89,7 +90,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
         "<tr>" + "".join(cell(each, "td", number=number) for each, number in zip(row, numeric, strict=True)) + "</tr>"
         for row in rows
     )
-    return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def picture(pixels: NDArray[np.uint8], *, side_px: int) -> Markup:

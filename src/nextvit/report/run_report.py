@@ -12,7 +12,7 @@ from nextvit.errors import InputError
 from nextvit.preprocess import read_image
 from nextvit.report import exam, figures
 from nextvit.report.contents import Contents, millions, read_contents, spoken
-from nextvit.report.heatmaps import evidence
+from nextvit.report.evidence import evidence
 from nextvit.report.page import Markup, folded, heading, page, paragraph, picture, section, table, tiles
 from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nextvit.report.heatmaps import evidence, overlaid
+from nextvit.report.evidence import evidence, overlaid
 
 
 def test_where_nothing_speaks_for_the_class_the_picture_shows_in_grey():
