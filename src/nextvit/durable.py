@@ -73,11 +73,11 @@ def present(path: Path) -> Path:
     return old if old.exists() and not path.exists() else path
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; text becomes UTF-8."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         flush(temporary)
         temporary.replace(path)
     except OSError as error:

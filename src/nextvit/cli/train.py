@@ -33,6 +33,7 @@ def train(
     batch_size: int | Literal["auto"] | None = None,
     teacher: str | None = None,
     resume: bool = False,
+    watch: tuple[str, ...] = (),
     as_json: AsJson = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
 ) -> None:
@@ -64,6 +65,8 @@ def train(
         A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
+    watch: tuple[str, ...]
+        Who else is told of every step, as module:factory; may be repeated. See docs/watching.md.
     """
     settings = replace(
         settings,
@@ -74,11 +77,13 @@ def train(
     )
     from nextvit.report.run_report import write_run_report
     from nextvit.train import start
+    from nextvit.train.watchers import load_watch, together
 
     progress_line = ProgressLine()
+    watches = [progress_line.update, *(load_watch(name, out, settings) for name in watch)]
     try:
         evaluation = start.train(
-            dataset, settings, run=out, resume=resume, watch=progress_line.update, say=progress_line.say
+            dataset, settings, run=out, resume=resume, watch=together(watches), say=progress_line.say
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():
