@@ -6,15 +6,15 @@ background for copies.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 SIDE = 12
 """Height and width of the thumbnails."""
 
-MAX_BITS = 9
+MAX_BITS = 7
 MIN_CORRELATION = 0.992
 """Chosen by looking at pictures. Of copies made of photographs (JPEG quality 50; half the size; lighter or more contrast by
 a fifth), 95 to 100 % differ in at most 9 of 128 bits and correlate with at least 0.992, also of hands on one white wall.
@@ -23,29 +23,28 @@ Among 7 million pairs of different garments on one red cloth some differ in a si
 MIN_CONTRAST = 4.0
 """Standard deviation of 8-bit grey. Below it a thumbnail is noise."""
 
-BANDS = np.array_split(np.random.default_rng(0).permutation(128), 5)
-"""The bits of a hash in five groups. With at most 9 bits different, one group has at most one of them (pigeonhole). The
+BANDS = np.array_split(np.random.default_rng(0).permutation(128), 4)
+"""The bits of a hash in four groups. With at most 7 bits different, one group has at most one of them (pigeonhole). The
 bits are shuffled: neighbours agree so often that groups of them would single out little."""
 
 BLOCK = 1 << 18
 """Candidates compared at once."""
 
 
-def difference_hash(grey_HW: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
-    """128 bits, as (2,), of a grey picture of 72x72: is an area lighter than its left, or its upper, neighbour?"""
-    rows, columns = area_means(grey_HW, 8, 9), area_means(grey_HW, 9, 8)
+def difference_hash(grey: Image.Image) -> NDArray[np.uint64]:
+    """128 bits, as (2,), of a picture of mode F: is an area lighter than its left, or its upper, neighbour?"""
+    rows, columns = area_means(grey, width=9, height=8), area_means(grey, width=8, height=9)
     bits = np.concatenate([(rows[:, 1:] > rows[:, :-1]).ravel(), (columns[1:] > columns[:-1]).ravel()])
     return np.packbits(bits).view(np.uint64)
 
 
-def thumbnail(grey_HW: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """(SIDE, SIDE) of a grey picture of 72x72."""
-    return np.rint(area_means(grey_HW, SIDE, SIDE)).astype(np.uint8)
+def thumbnail(grey: Image.Image) -> NDArray[np.uint8]:
+    """(SIDE, SIDE) of a picture of mode F."""
+    return np.rint(area_means(grey, width=SIDE, height=SIDE)).astype(np.uint8)
 
 
-def area_means(grey_HW: NDArray[np.floating[Any]], rows: int, columns: int) -> NDArray[np.floating[Any]]:
-    height, width = grey_HW.shape
-    return grey_HW.reshape(rows, height // rows, columns, width // columns).mean((1, 3))
+def area_means(grey: Image.Image, *, width: int, height: int) -> NDArray[np.float32]:
+    return np.asarray(grey.resize((width, height), Image.Resampling.BOX))
 
 
 def similar_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -96,10 +95,10 @@ def runs(start: NDArray[np.int64], end: NDArray[np.int64]) -> Iterator[tuple[NDA
 def different_bits(hashes: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """The Hamming distance of each pair."""
     different = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
-    return ONES[different.view(np.uint8)].sum(axis=1)
+    return ONES[different.view(np.uint16)].sum(axis=1)
 
 
-ONES = np.array([value.bit_count() for value in range(256)], np.int64)
+ONES = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
 def alike(pairs: NDArray[np.int64], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:

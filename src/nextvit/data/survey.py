@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
 
 from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample
@@ -127,15 +127,15 @@ def look_at(sample: Sample) -> tuple[Any, ...] | str:
     if FORMAT_OF.get(sample.path.suffix.lower(), file_format) != file_format:
         traits |= Trait.WRONG_SUFFIX
     # 72 is a multiple of 8, 9 and 12, the sides of what is made of it. Boxes are the fastest way there.
-    small_HWC = np.asarray(picture.resize((72, 72), Image.Resampling.BOX, reducing_gap=2.0), np.int16)
-    red, green, blue = small_HWC[..., 0], small_HWC[..., 1], small_HWC[..., 2]
-    if max(np.abs(red - green).max(), np.abs(green - blue).max()) <= FAINT:
+    small = picture.resize((72, 72), Image.Resampling.BOX, reducing_gap=2.0)
+    red, green, blue = small.split()
+    if max(np.asarray(ImageChops.difference(green, other)).max() for other in (red, blue)) <= FAINT:
         traits |= Trait.GREY
-    if np.ptp(small_HWC, axis=(0, 1)).max() <= FAINT:
+    if max(np.ptp(np.asarray(band)) for band in (red, green, blue)) <= FAINT:
         traits |= Trait.ONE_COLOUR
-    grey_HW = (red * 299.0 + green * 587.0 + blue * 114.0) / 1000
+    grey = small.convert("L").convert("F")
     digest = np.frombuffer(hashlib.sha256(content).digest()[:16], np.uint64)
-    return digest, difference_hash(grey_HW), thumbnail(grey_HW), picture.size, FORMATS.index(file_format), traits
+    return digest, difference_hash(grey), thumbnail(grey), picture.size, FORMATS.index(file_format), traits
 
 
 def header_traits(content: bytes) -> tuple[str, Trait]:
