@@ -44,6 +44,7 @@ def refused(done, *words: str) -> None:
         (["bench", "nothing", "--runtimes", "onxn"], ["did you mean 'onnx'"]),
         (["info", "nothing"], ["nothing: no such run"]),
         (["check", "nothing"], ["no such folder"]),
+        (["check", "photos", "--report", "no/check.html"], ["no/check.html: there is no folder no"]),
     ],
 )
 def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], call, tmp_path: Path, monkeypatch):  # noqa: F811

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.progress import Progress
 
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.errors import InputError
 
 if TYPE_CHECKING:
     from nextvit.data.findings import Finding
@@ -39,6 +40,8 @@ def check(
     from nextvit.data.folder import read_with_faults
     from nextvit.data.survey import survey_pictures
 
+    if report and not report.parent.is_dir():
+        raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
     data, faults = read_with_faults(dataset)
     with Progress(console=progress, transient=True) as bar:
         task = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
@@ -56,7 +59,8 @@ def check(
         make_table(["class", *data.splits], class_rows(data)),
         *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
         "",
-        f"{len(survey.rows)} pictures: " + ", ".join(f"{count} {severity}s" for severity, count in counts.items()),
+        f"{len(survey.rows)} pictures: "
+        + ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items()),
         *([f"the pictures of each finding: {report}"] if report else []),
         document={
             "verb": "check",
