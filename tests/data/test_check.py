@@ -159,6 +159,8 @@ def test_bad_rows_of_a_list_are_all_listed(scenes: Path):
         rows.writerow(["path", "label", "split"])
         rows.writerows([f"{split}/{name}/0.png", name, split] for split in ("train", "val") for name in ("cat", "dog"))
         rows.writerows([["gone.png", "cat", "train"], ["train/cat/1.png", "cat", "test"], ["", "cat", ""]])
+    (scenes / "train" / "cat" / "0.png").write_bytes(b"")
+    assert findings(scenes / "list.csv")["unreadable"][0].startswith("train/cat/0.png: ")
     lines = [message.partition("list.csv, ")[2] for message in findings(scenes / "list.csv")["bad_row"]]
     assert lines == [
         f"line 6: no such file: {scenes / 'gone.png'}",

@@ -94,6 +94,7 @@ class Survey:
     def name(self, position: int) -> str:
         """The file's path as seen from the dataset."""
         path, root = self.sample(position).path, self.dataset.root
+        root = root.parent if root.is_file() else root  # a list stands beside what it names
         return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
