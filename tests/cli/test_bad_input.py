@@ -47,6 +47,7 @@ def refused(done, *words: str) -> None:
         (["report"], ["no run given"]),
         (["report", "nothing"], ["nothing: not a run"]),
         (["report", *map(str, range(9))], ["at most 8 runs", "got 9"]),
+        (["check", "photos", "--report", "no/check.html"], ["no/check.html: there is no folder no"]),
     ],
 )
 def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], call, tmp_path: Path, monkeypatch):  # noqa: F811

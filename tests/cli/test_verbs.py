@@ -218,7 +218,39 @@ def test_check_ends_with_0_or_1(pictures: Path, tmp_path: Path, call):
     (tmp_path / "bad" / "train" / "red" / "0.png").write_bytes(b"")
     done = call("check", tmp_path / "bad", "--json")
     assert done.code == 1
-    assert [each["severity"] for each in done.document["findings"]] == ["error"]
+    [finding] = done.document["findings"]
+    assert (finding["severity"], finding["kind"]) == ("error", "unreadable")
+    assert finding["files"] == [str(tmp_path / "bad" / "train" / "red" / "0.png")]
+    assert done.document["classes"]["red"] == {"train": 24, "val": 4}
+
+
+def test_check_lists_faults_of_the_structure_beside_the_others(pictures: Path, tmp_path: Path, call):
+    shutil.copytree(pictures, tmp_path / "bad")
+    (tmp_path / "bad" / "train" / "yellow").mkdir()
+    (tmp_path / "bad" / "train" / "red" / "0.png").write_bytes(b"")
+    done = call("check", tmp_path / "bad")
+    assert done.code == 1
+    assert "yellow: class without images" in done.out and "train/red/0.png" in done.out
+    assert "2 errors, 0 warnings, 0 notes" in done.out
+
+
+def test_check_shows_a_few_findings_of_a_kind_and_the_document_all(pictures: Path, tmp_path: Path, call):
+    shutil.copytree(pictures, tmp_path / "bad")
+    for index in range(9):
+        (tmp_path / "bad" / "train" / "red" / f"{index}.png").write_bytes(b"")
+    done = call("check", tmp_path / "bad")
+    assert done.out.count("unreadable") == 3 and "... and 6 more" in done.out
+    assert call("check", tmp_path / "bad", "--json").document["errors"] == 9
+
+
+def test_check_writes_nothing_but_the_page_it_was_asked_for(pictures: Path, tmp_path: Path, call):
+    shutil.copytree(pictures, tmp_path / "photos")
+    before = sorted(tmp_path.rglob("*"))
+    assert call("check", tmp_path / "photos").code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    done = call("check", tmp_path / "photos", "--report", tmp_path / "check.html")
+    assert f"the pictures of each finding: {tmp_path / 'check.html'}" in done.out
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "check.html"])
 
 
 @pytest.mark.parametrize("verb", command_line.VERBS)

@@ -1,43 +1,105 @@
 """nextvit check"""
 
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from nextvit.cli.console import AsJson, make_table, show
+from cyclopts import Parameter
+from rich.progress import Progress
 
-SHOWN = 20
+from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.errors import InputError
+
+if TYPE_CHECKING:
+    from nextvit.data.findings import Finding
+    from nextvit.data.folder import Dataset
+
+SHOWN_OF_A_KIND = 3
+SHOWN_CLASSES = 40
 
 
-def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
+def check(
+    dataset: Path, /, *, report: Annotated[Path | None, Parameter(name="--report")] = None, as_json: AsJson = False
+) -> int:
     """Read a dataset whole and say what is wrong with it, before any training.
 
-    Example: nextvit check photos
+    Example: nextvit check photos --report check.html
 
-    Exits with 1 if it found errors; warnings alone give 0.
+    Finds unreadable files, copies and near copies within and between classes and splits, small and uneven classes,
+    and odd pictures. Exits with 1 if it found errors; warnings alone give 0.
 
     Parameters
     ----------
     dataset: Path
         Folder with train/<class>/*, or a CSV file with the columns path,label.
+    report: Path
+        Write a page that shows the pictures of each finding.
     """
-    from nextvit.data.check import check_dataset
-    from nextvit.data.folder import read_dataset
+    from nextvit.data.check import check_survey
+    from nextvit.data.findings import in_order
+    from nextvit.data.folder import read_with_faults
+    from nextvit.data.survey import survey_pictures
 
-    data = read_dataset(dataset)
-    findings = check_dataset(data)
-    counts = [data.splits[split].counts(len(data.classes)) for split in ("train", "val")]
-    rows = [(name, str(train), str(val)) for name, train, val in zip(data.classes, *counts, strict=True)]
-    errors = [finding for finding in findings if finding.severity == "error"]
+    if report and not report.parent.is_dir():
+        raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
+    data, faults = read_with_faults(dataset)
+    with Progress(console=progress, transient=True) as bar:
+        task = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
+        survey = survey_pictures(data, watch=lambda done: bar.update(task, completed=done))
+    findings = in_order([*faults, *check_survey(survey)])
+    if report:
+        from nextvit.report.check_report import write_check_report
+
+        write_check_report(report, survey, findings)
+    severities = [finding.severity for finding in findings]
+    counts = {severity: severities.count(severity) for severity in ("error", "warning", "note")}
+    rows = [row for _, same in groupby(findings, key=lambda each: each.kind) for row in finding_rows(list(same))]
     show(
         as_json,
-        make_table(["class", "train", "val"], rows),
-        *(f"{finding.severity}: {finding.message}" for finding in findings[:SHOWN]),
-        *([f"... and {len(findings) - SHOWN} more; --json lists them all"] if len(findings) > SHOWN else []),
-        f"{len(errors)} errors, {len(findings) - len(errors)} warnings",
+        make_table(["class", *data.splits], class_rows(data)),
+        *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
+        "",
+        f"{len(survey.rows)} pictures: "
+        + ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items()),
+        *([f"the pictures of each finding: {report}"] if report else []),
         document={
             "verb": "check",
-            "classes": list(data.classes),
+            "classes": {name: dict(zip(data.splits, row, strict=True)) for name, row in class_counts(data).items()},
             "images": {name: len(samples) for name, samples in data.splits.items()},
-            "findings": [vars(finding) for finding in findings],
+            **{f"{severity}s": count for severity, count in counts.items()},
+            "report": str(report) if report else None,
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "kind": finding.kind,
+                    "message": finding.message,
+                    "files": [str(survey.sample(position).path) for position in finding.pictures],
+                }
+                for finding in findings
+            ],
         },
     )
-    return int(bool(errors))
+    return int(counts["error"] > 0)
+
+
+def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
+    """The first findings of one kind, and how many more there are."""
+    rows = [(finding.severity, finding.kind, finding.message) for finding in same[:SHOWN_OF_A_KIND]]
+    more = len(same) - SHOWN_OF_A_KIND
+    return [*rows, ("", "", f"... and {more} more")] if more > 0 else rows
+
+
+def class_counts(data: "Dataset") -> dict[str, list[int]]:
+    """The number of pictures of each class in each split."""
+    counts = [samples.counts(len(data.classes)).tolist() for samples in data.splits.values()]
+    return {name: list(row) for name, *row in zip(data.classes, *counts, strict=True)}
+
+
+def class_rows(data: "Dataset") -> list[tuple[str, ...]]:
+    """A table of classes; of very many, the largest and the smallest."""
+    rows = [(name, *map(str, row)) for name, row in class_counts(data).items()]
+    if len(rows) <= SHOWN_CLASSES:
+        return rows
+    rows.sort(key=lambda row: -int(row[1]))
+    between = (f"... {len(rows) - SHOWN_CLASSES} classes between ...", *[""] * len(data.splits))
+    return [*rows[: SHOWN_CLASSES // 2], between, *rows[-SHOWN_CLASSES // 2 :]]

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextvit.data.findings import Finding
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError, did_you_mean
 from nextvit.preprocess import SUFFIXES
@@ -38,27 +39,52 @@ def read_dataset(root: str | Path) -> Dataset:
     Raises:
         InputError: nothing there, no images, an empty class, or a class in `val` that `train` lacks.
     """
+    dataset, faults = read_with_faults(root)
+    if faults:
+        raise InputError(faults[0].message)
+    return dataset
+
+
+def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
+    """What can be read of a dataset, and everything for which `read_dataset` would refuse it.
+
+    Raises:
+        InputError: this is no dataset at all.
+    """
     root = Path(root)
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file")
-    named = read_csv(root) if root.is_file() else read_tree(root)
-    classes: tuple[str, ...] = tuple(sorted({label for _, label in named["train"]}))
-    for label in sorted({label for _, label in named.get("val", [])} - set(classes)):
-        raise InputError(f"{root}: class {label!r} is in val but not in train; {did_you_mean(label, classes)}")
-    if len(classes) < 2:
-        raise InputError(f"{root}: train has the single class {', '.join(classes)!r}; a classifier needs at least two")
-    index = {name: position for position, name in enumerate(classes)}
+    faults: list[Finding] = []
+    named = read_csv(root, faults) if root.is_file() else read_tree(root, faults)
+    learnt = sorted({label for _, label in named["train"]})
+    unknown = sorted({label for _, label in named.get("val", [])} - set(learnt))
+    for label in unknown:
+        message = f"{root}: class {label!r} is in val but not in train; {did_you_mean(label, learnt)}"
+        faults.append(Finding("class_only_in_val", message))
+    if len(learnt) < 2:
+        message = f"{root}: train has the single class {', '.join(learnt)!r}; a classifier needs at least two"
+        faults.append(Finding("single_class", message))
     if "val" not in named:
-        held_out = [(path, label) for path, label in named["train"] if is_held_out(path)]
-        if not held_out:
-            raise InputError(f"{root}: {len(named['train'])} images are too few to hold some out; add val/<class>/*")
-        named["val"] = held_out
-        named["train"] = [(path, label) for path, label in named["train"] if not is_held_out(path)]
+        hold_out(named, root, faults)
+    classes = tuple(sorted([*learnt, *unknown]))
+    index = {name: position for position, name in enumerate(classes)}
     splits = {name: Samples((path, (index[label],)) for path, label in listed) for name, listed in named.items()}
-    for name, left in zip(classes, splits["train"].counts(len(classes)), strict=True):
-        if not left:
-            raise InputError(f"{root}: every image of class {name!r} was held out for val; add more, or a val folder")
-    return Dataset(root=root, classes=classes, splits=splits)
+    return Dataset(root=root, classes=classes, splits=splits), faults
+
+
+def hold_out(named: dict[str, list[tuple[Path, str]]], root: Path, faults: list[Finding]) -> None:
+    """Move a tenth of `train` to `val`."""
+    train: list[tuple[Path, str]] = []
+    val: list[tuple[Path, str]] = []
+    for path, label in named["train"]:
+        (val if is_held_out(path) else train).append((path, label))
+    if not val:
+        message = f"{root}: {len(train)} images are too few to hold some out; add val/<class>/*"
+        faults.append(Finding("nothing_to_validate", message))
+    for label in sorted({label for _, label in val} - {label for _, label in train}):
+        message = f"{root}: every image of class {label!r} was held out for val; add more, or a val folder"
+        faults.append(Finding("class_only_in_val", message))
+    named["train"], named["val"] = train, val
 
 
 def is_held_out(path: Path) -> bool:
@@ -67,19 +93,23 @@ def is_held_out(path: Path) -> bool:
     return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
 
 
-def read_tree(root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Files and class names of each split folder, sorted."""
+def read_tree(root: Path, faults: list[Finding]) -> dict[str, list[tuple[Path, str]]]:
+    """Files and class names of each split folder, sorted; what is wrong with them is added to `faults`."""
     check_layout(root)
     found: dict[str, list[tuple[Path, str]]] = {}
     for split in (name for name in ("train", "val") if (root / name).is_dir()):
         found[split] = []
         for folder in class_folders(root / split):
-            images = list_images(folder)
+            images = list_images(folder, faults)
             if not images and split == "train":
-                raise InputError(f"{folder}: class without images; add some or remove the folder")
+                message = f"{folder}: class without images; add some or remove the folder"
+                faults.append(Finding("empty_class", message))
             found[split] += [(path, folder.name) for path in images]
         if not found[split]:
-            raise InputError(f"{root / split}: no images; expected {split}/<class>/*.jpg (or .png, .webp, ...)")
+            message = f"{root / split}: no images; expected {split}/<class>/*.jpg (or .png, .webp, ...)"
+            faults.append(Finding("empty_split", message))
+    if not found["train"]:
+        raise InputError(faults[0].message)
     return found
 
 
@@ -104,8 +134,12 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All files below a folder whose suffix is an image's, sorted; hidden ones are left out, each folder counts once."""
+def list_images(folder: Path, faults: list[Finding] | None = None) -> list[Path]:
+    """All files below a folder whose suffix is an image's, sorted; hidden ones are left out, each folder counts once.
+
+    Raises:
+        InputError: a name is not UTF-8, so that it cannot be written into results; with `faults` it is added to them.
+    """
     found: list[Path] = []
     visited: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -116,21 +150,27 @@ def list_images(folder: Path) -> list[Path]:
         visited.add(real)
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (10 times faster)
-                found.append(Path(parent) / named(name, parent))
+                if is_utf8(name):
+                    found.append(Path(parent) / name)
+                    continue
+                message = f"{parent}: the file name {os.fsencode(name)!r} is not UTF-8; rename it"
+                if faults is None:
+                    raise InputError(message)
+                faults.append(Finding("bad_name", message))
     return sorted(found)
 
 
-def named(name: str, parent: str) -> str:
-    """The name, if it can be written into results; InputError otherwise."""
+def is_utf8(name: str) -> bool:
+    """Whether a file's name can be written into results."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{parent}: the file name {os.fsencode(name)!r} is not UTF-8; rename it") from None
-    return name
+        return False
+    return True
 
 
-def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Rows of `path,label` and, if present, `split`; paths are relative to the file."""
+def read_csv(path: Path, faults: list[Finding]) -> dict[str, list[tuple[Path, str]]]:
+    """Rows of `path,label` and, if present, `split`; paths are relative to the file; bad rows are added to `faults`."""
     found: dict[str, list[tuple[Path, str]]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -141,17 +181,20 @@ def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
                     f"{path}: expected a first line with the columns path,label and optionally split; got {','.join(reader.fieldnames or ()) or 'an empty file'}"
                 )
             for row in reader:
-                if not row["path"] or not row["label"]:
-                    raise InputError(f"{path}, line {reader.line_num}: path or label is empty")
                 split = row.get("split") or "train"
-                if split not in ("train", "val"):
-                    raise InputError(f"{path}, line {reader.line_num}: split must be train or val, got {split!r}")
-                image = path.parent / row["path"]
-                if not image.is_file():
-                    raise InputError(f"{path}, line {reader.line_num}: no such file: {image}")
-                found.setdefault(split, []).append((image, row["label"]))
+                image = path.parent / (row["path"] or "")
+                if not row["path"] or not row["label"]:
+                    problem = "path or label is empty"
+                elif split not in ("train", "val"):
+                    problem = f"split must be train or val, got {split!r}"
+                elif not image.is_file():
+                    problem = f"no such file: {image}"
+                else:
+                    found.setdefault(split, []).append((image, row["label"]))
+                    continue
+                faults.append(Finding("bad_row", f"{path}, line {reader.line_num}: {problem}"))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
     if "train" not in found:
-        raise InputError(f"{path}: no rows for the split train")
+        raise InputError(faults[0].message if faults else f"{path}: no rows for the split train")
     return found

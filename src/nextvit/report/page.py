@@ -29,6 +29,12 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.
 .good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
 svg { max-width: 100%; height: auto; } pre { background: #f8fafc; border: 1px solid var(--line); border-radius: 8px;
 padding: .8rem; overflow-x: auto; font-size: .82rem; } details summary { cursor: pointer; color: var(--soft); }
+.warn { color: #b45309; } a { color: #2563eb; text-decoration: none; } a:hover { text-decoration: underline; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: .8rem; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; break-inside: avoid; }
+.card.wide { grid-column: 1 / -1; } .card p { margin: 0 0 .5rem; font-size: .82rem; overflow-wrap: anywhere; }
+.bar { min-width: 12rem; height: .8rem; margin-top: .35rem; } .bar i { display: block; height: 100%; background: #2563eb;
+border-radius: 2px; }
 """
 
 
@@ -91,6 +97,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
         for row in rows
     )
     return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def bar(share: float) -> Markup:
+    """A bar that fills a share of its cell."""
+    return Markup(f'<div class="bar"><i style="width:{share:.1%}"></i></div>')
+
+
+def cards(items: Sequence[tuple[bool, Sequence[Markup]]]) -> Markup:
+    """Boxes beside each other; a wide one (True) takes a row alone."""
+    boxes = "".join(
+        f'<div class="card{" wide" if wide else ""}">{"".join(each.text for each in content)}</div>'
+        for wide, content in items
+    )
+    return Markup(f'<div class="cards">{boxes}</div>')
 
 
 def picture(pixels: NDArray[np.uint8], *, side_px: int) -> Markup:

@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from nextvit.card import ModelCard
+from nextvit.data.check import check_dataset
+from nextvit.data.findings import refuse_errors
 from nextvit.data.folder import Dataset, read_dataset
 from nextvit.durable import write_durably
 from nextvit.environment import environment
@@ -87,6 +89,9 @@ def train_together(
     task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
     model = task.build()
     assert isinstance(model, Classifier)
+    if world.is_first and not resuming and not recipe.data.allow_errors:
+        say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors true leaves it out)")
+        refuse_errors(check_dataset(dataset), dataset=dataset_path)
     checkpoint = newest_intact(run, warn=say) if resuming else None
     if recipe.model.weights != "none" and not checkpoint:
         path = find_weights(recipe.model.name, recipe.model.weights)

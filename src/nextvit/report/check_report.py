@@ -1,0 +1,131 @@
+"""The page of `nextvit check`: how a dataset is made up, and the pictures of each finding."""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from nextvit.data.check import grey_shares
+from nextvit.data.findings import KINDS, Finding
+from nextvit.data.survey import Survey, Trait
+from nextvit.durable import write_durably
+from nextvit.preprocess import FORMATS, DecodeError, Encoded, read_image
+from nextvit.report.page import Markup, bar, cards, escape, heading, page, paragraph, pictures, section, table, tiles
+
+THUMBNAIL_PX = 160
+FINDINGS_SHOWN = 8
+PICTURES_SHOWN = 12
+SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+TONES = {"error": "bad", "warning": "warn", "note": "soft"}
+
+
+def write_check_report(path: Path, survey: Survey, findings: list[Finding]) -> None:
+    """Write the page."""
+    dataset = survey.dataset
+    splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
+    sections = [
+        heading(
+            f"Check of {dataset.root.name}", f"{len(survey.rows)} pictures, {splits}; {len(dataset.classes)} classes"
+        ),
+        summary(survey, findings),
+        overview(findings),
+        section("Classes", class_table(survey)),
+        section("Sizes", size_table(survey), paragraph(size_note(survey), tone="soft")),
+        *(kind_section(survey, kind, list(same)) for kind, same in groupby(findings, key=lambda each: each.kind)),
+    ]
+    write_durably(path, page(f"nextvit check: {dataset.root.name}", sections))
+
+
+def summary(survey: Survey, findings: list[Finding]) -> Markup:
+    """The few numbers that matter most."""
+    severities = [finding.severity for finding in findings]
+    readable = max(1, len(survey.readable()))
+    return tiles(
+        [
+            (str(severities.count("error")), "errors"),
+            (str(severities.count("warning")), "warnings"),
+            (str(len(survey.unreadable)), "files cannot be read"),
+            (f"{len(survey.having(Trait.GREY)) / readable:.0%}", "of the pictures are grey"),
+        ]
+    )
+
+
+def overview(findings: list[Finding]) -> Markup:
+    """All kinds of findings with their counts, each a link to its section."""
+    if not findings:
+        return section("Findings", paragraph("None: this dataset is fit for training.", tone="good"))
+    rows: list[tuple[Markup, Markup, int]] = []
+    for kind, same in groupby(findings, key=lambda each: each.kind):
+        about = KINDS[kind]
+        severity = Markup(f'<span class="{TONES[about.severity]}">{about.severity}</span>')
+        rows.append((severity, Markup(f'<a href="#{kind}">{escape(about.title)}</a>'), len(list(same))))
+    return section("Findings", table(["", "what", "count"], rows))
+
+
+def class_table(survey: Survey) -> Markup:
+    """How many pictures each class has, and how many of them are grey."""
+    dataset = survey.dataset
+    counts = {name: samples.counts(len(dataset.classes)) for name, samples in dataset.splits.items()}
+    largest = max(1, counts["train"].max())
+    rows = [
+        (name, *(int(each[label]) for each in counts.values()), bar(counts["train"][label] / largest), f"{share:.0%}")
+        for label, (name, share) in enumerate(zip(dataset.classes, grey_shares(survey), strict=True))
+    ]
+    return table(["class", *counts, "training pictures", "grey"], rows)
+
+
+def size_table(survey: Survey) -> Markup:
+    """How many pictures have a shorter side within each range."""
+    shorter = survey.rows["size_wh"][survey.readable()].min(axis=1)
+    counts = [int(((shorter >= low) & (shorter < high)).sum()) for low, high in zip(SIZES_PX, (*SIZES_PX[1:], 1 << 30))]  # noqa: B905
+    rows = [
+        (f"{low} to {high - 1} px" if high else f"{low} px and more", count, bar(count / max(1, *counts)))
+        for low, high, count in zip(SIZES_PX, (*SIZES_PX[1:], 0), counts, strict=True)
+        if count
+    ]
+    return table(["shorter side", "pictures", ""], rows)
+
+
+def size_note(survey: Survey) -> str:
+    """The median size, and the formats."""
+    rows = survey.rows[survey.readable()]
+    if not len(rows):
+        return "No picture could be read."
+    width, height = np.median(rows["size_wh"], axis=0)
+    formats, counts = np.unique(rows["format"], return_counts=True)
+    shown = ", ".join(f"{count} {FORMATS[which]}" for which, count in zip(formats, counts, strict=True))
+    return f"In the median {width:.0f} px wide and {height:.0f} px high. Formats: {shown}."
+
+
+def kind_section(survey: Survey, kind: str, findings: list[Finding]) -> Markup:
+    """The first findings of one kind, with their pictures."""
+    about = KINDS[kind]
+    lead = Markup(f'<p><b class="{TONES[about.severity]}">{about.severity}</b>: {escape(about.advice)}</p>')
+    content = [lead, cards([card(survey, finding) for finding in findings[:FINDINGS_SHOWN]])]
+    if (more := len(findings) - FINDINGS_SHOWN) > 0:
+        content.append(paragraph(f"... and {more} more of this kind; nextvit check --json lists them all", tone="soft"))
+    return Markup(f'<a id="{kind}"></a>' + section(about.title, *content).text)
+
+
+def card(survey: Survey, finding: Finding) -> tuple[bool, list[Markup]]:
+    """One finding with its first pictures, and whether it needs a row of its own."""
+    content = [paragraph(finding.message), shown(survey, finding.pictures[:PICTURES_SHOWN])]
+    if (more := len(finding.pictures) - PICTURES_SHOWN) > 0:
+        content.append(paragraph(f"... and {more} more pictures", tone="soft"))
+    return len(finding.pictures) != 2, content
+
+
+def shown(survey: Survey, positions: tuple[int, ...]) -> Markup:
+    """Pictures with split, class and file name; those that cannot be read are left out."""
+    items: list[tuple[np.ndarray, Markup]] = []
+    for position in positions:
+        split, sample = survey.place(position)
+        try:
+            image = read_image(Encoded(sample.read(), sample.path))
+        except DecodeError:
+            continue
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        labels = ", ".join(survey.dataset.classes[label] for label in sample.labels)
+        caption = f'{escape(split)}: {escape(labels)}<br><span class="soft">{escape(sample.path.name)}</span>'
+        items.append((np.asarray(image), Markup(caption)))
+    return pictures(items) if items else Markup("")
