@@ -71,9 +71,9 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, self.count))
-        order = torch.randperm(self.count, generator=generator).tolist()
+        order = torch.randperm(self.count, generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [(self.epoch, index) for index in order[start : start + self.batch_size]]
+            yield [(self.epoch, index) for index in order[start : start + self.batch_size].tolist()]
 
 
 def mixed_seed(*parts: int) -> int:
