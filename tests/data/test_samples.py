@@ -39,3 +39,15 @@ def test_chosen_and_relabelled_samples_keep_their_order():
     assert samples.relabelled(np.array([5, 6, 7], np.int32)).labels().tolist() == [6, 5, 7]
     assert list(samples.names()) == [str(path) for path, _ in ITEMS]
     assert len(samples.select(np.zeros(3, bool))) == 0
+
+
+def test_packing_keeps_no_object_for_a_sample():
+    import tracemalloc
+
+    tracemalloc.start()
+    samples = Samples.pack((f"train/class{number % 7}/{number:08d}.jpg", (number % 7,)) for number in range(20_000))
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    name, numbers = len("train/class0/00000000.jpg"), 8 + 4 + 8  # end of name, label, end of labels
+    assert kept < len(samples) * (name + numbers) * 1.1
+    assert peak < kept * 3

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -83,14 +83,14 @@ def check_copies(pictures: list[Picture], classes: tuple[str, ...]) -> list[Find
 
 def check_balance(dataset: Dataset) -> list[Finding]:
     """Classes with few images, or none to validate on."""
-    counts = {split: Counter(sample.label for sample in samples) for split, samples in dataset.splits.items()}
+    counts = {split: samples.counts(len(dataset.classes)) for split, samples in dataset.splits.items()}
     findings: list[Finding] = []
     for label, name in enumerate(dataset.classes):
         if counts["train"][label] < FEW_IMAGES:
             findings.append(Finding("warning", f"class {name!r} has only {counts['train'][label]} training images"))
         if not counts["val"][label]:
             findings.append(Finding("warning", f"class {name!r} has no validation images"))
-    most, least = max(counts["train"].values()), min(counts["train"].values())
+    most, least = counts["train"].max(), counts["train"].min()
     if most > 10 * least:
         findings.append(
             Finding("warning", f"classes are uneven: {most} training images in the largest, {least} in the smallest")

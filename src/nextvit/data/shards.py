@@ -72,9 +72,8 @@ def write_shards(
     done: dict[str, Split] = {}
     with durable_folder(out) as folder:
         for name, samples in splits.items():
-            order = np.arange(len(samples))
-            if name == "train":
-                np.random.default_rng(0).shuffle(order)
+            # RandomState, unlike default_rng, promises the same order with every version of NumPy.
+            order = np.random.RandomState(0).permutation(len(samples)) if name == "train" else np.arange(len(samples))
             places, shards = empty_places(len(samples)), dict[str, int]()
             while len(order):
                 path = folder / f"{name}-{len(shards):06d}.tar"
@@ -83,8 +82,8 @@ def write_shards(
                 shards[path.name] = path.stat().st_size
                 order = order[count:]
                 written(path.name, count)
-            index = write_index(index_path(folder, name), samples, places)
-            done[name] = Split(images=len(samples), index_sha256=index, shards=shards)
+            index_sha256 = write_index(index_path(folder, name), samples, places)
+            done[name] = Split(images=len(samples), index_sha256=index_sha256, shards=shards)
         plain = to_plain(Contents(classes=classes, splits={name: to_plain(split) for name, split in done.items()}))
         (folder / CONTENTS).write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
     return done
@@ -113,7 +112,8 @@ def write_shard(
 def member_name(index: int, path: Path) -> str:
     """A name that is unique, tells where the sample came from, and has one dot: readers cut it at the first."""
     suffix = path.suffix.lower()
-    return f"{index:08d}-{path.stem.replace('.', '_')}{suffix if suffix in SUFFIXES else '.img'}"
+    stem = path.stem.replace(".", "_")
+    return f"{index:08d}-{stem}{suffix if suffix in SUFFIXES else '.img'}"
 
 
 def label_member(image: str, sample: Sample, *, one_label: bool) -> tuple[str, bytes]:
