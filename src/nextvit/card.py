@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from nextvit.preprocess import Preprocess
 from nextvit.records import from_plain
 
-TaskName = Literal["classification"]
+TaskName = Literal["classification", "multilabel"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nextvit.errors import InputError
+from nextvit.members import archive_of, read_member
 
 Pixels = NDArray[np.uint8]
 
@@ -112,7 +113,7 @@ class Preprocess:
 def read_image(image: ImageLike) -> Image.Image:
     """An upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array of (height, width, 3).
 
-    EXIF orientation is applied; grey becomes three equal channels; transparency is laid on white; 16-bit values are
+    A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparency is laid on white; 16-bit values are
     scaled, not clipped; of several frames the first counts.
 
     Raises:
@@ -136,6 +137,8 @@ def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:
     """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large pictures are left to the caller:
     silencing them here would not be safe between threads."""
     try:
+        if isinstance(file, Path) and (archive := archive_of(file)):
+            file = io.BytesIO(read_member(file, archive=archive))
         opened: Image.Image = Image.open(file, formats=FORMATS)
         with opened:
             width, height = opened.size

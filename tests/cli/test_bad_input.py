@@ -35,6 +35,8 @@ def refused(done, *words: str) -> None:
         (["train", "photos", "--out", "x", "--config", "no.yaml"], ["no.yaml", "No such file"]),
         (["train", "photos", "--out", "x"], ["photos: no such folder"]),
         (["train", "photos", "--out", "x", "--resume"], ["x: no run to resume"]),
+        (["shard", "photos", "--out", "x"], ["photos: no such folder"]),
+        (["shard", "photos", "--out", "x", "--shard-size", "0"], ["--shard-size must be at least 1 MiB, got 0"]),
         (["eval", "nothing", "photos"], ["no such folder"]),
         (["predict", "nothing", "image.jpg"], ["image.jpg: no such file or folder"]),
         (["export", "nothing"], ["nothing: no such run, checkpoint or bundle"]),

@@ -253,6 +253,29 @@ def test_check_writes_nothing_but_the_page_it_was_asked_for(pictures: Path, tmp_
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "check.html"])
 
 
+def test_shards_take_the_datasets_place(run_folder: Path, pictures: Path, tmp_path: Path, call):
+    shards = tmp_path / "shards"
+    document = call("shard", pictures, "--out", shards, "--json").document
+    assert document["splits"]["train"] == {
+        "images": 72, "shards": 1, "bytes": (shards / "train-000000.tar").stat().st_size,
+    }  # fmt: skip
+    assert call("check", shards).code == 0
+    by_tree, by_shards = (call("eval", run_folder, data, "--json").document for data in (pictures, shards))
+    assert by_tree["scores"] == by_shards["scores"]
+    shown = by_shards["details"]["examples"][0]
+    [answer] = call("predict", run_folder, shown["path"], "--json").document["predictions"]
+    assert answer["top"][0]["probability"] == pytest.approx(shown["probability"], abs=1e-5)
+
+
+def test_a_run_on_shards_is_the_run_on_the_files_and_its_report_shows_pictures(run_folder: Path, tmp_path: Path, call):
+    shards, run = tmp_path / "shards", tmp_path / "run"
+    assert call("shard", run_folder.parent / "colours", "--out", shards).code == 0
+    assert call("train", shards, "--out", run, *FAST, "--epochs", 1).code == 0
+    by_files, by_shards = (read_json_lines(folder / "metrics.jsonl")[0] for folder in (run_folder, run))
+    assert by_shards["step"] == by_files["step"]
+    assert (run / "report.html").read_text().count("data:image") >= 3
+
+
 @pytest.mark.parametrize("verb", command_line.VERBS)
 def test_every_help_has_an_example(verb: str, call):
     done = call(verb, "--help")

@@ -174,10 +174,14 @@ def test_pictures_of_several_classes_are_compared_by_all_of_them(scenes: Path):
     again = shutil.copy(paths[0], scenes / "again.png")
     labelled = [(path, (0, 1)) for path in paths]
     same = Dataset(
-        root=scenes, classes=("a", "b"), splits={"train": Samples([*labelled, (again, (0, 1))]), "val": Samples([])}
+        root=scenes,
+        classes=("a", "b"),
+        splits={"train": Samples.pack([*labelled, (again, (0, 1))]), "val": Samples.pack([])},
     )
     other = Dataset(
-        root=scenes, classes=("a", "b"), splits={"train": Samples([*labelled, (again, (1,))]), "val": Samples([])}
+        root=scenes,
+        classes=("a", "b"),
+        splits={"train": Samples.pack([*labelled, (again, (1,))]), "val": Samples.pack([])},
     )
     assert [finding.kind for finding in check_dataset(same)] == ["duplicate"]
     assert [finding.kind for finding in check_dataset(other)] == ["duplicate_across_classes"]
@@ -226,7 +230,9 @@ def test_odd_files_are_named_or_read_and_none_stops_the_check(real_data):
     root = real_data("odd_inputs")
     paths = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in (".md", ".csv")]
     dataset = Dataset(
-        root=root, classes=("a", "b"), splits={"train": Samples((path, (0,)) for path in paths), "val": Samples([])}
+        root=root,
+        classes=("a", "b"),
+        splits={"train": Samples.pack((path, (0,)) for path in paths), "val": Samples.pack([])},
     )
     survey = survey_pictures(dataset)
     for position, path in enumerate(paths):

@@ -15,7 +15,7 @@ from nextvit.train.settle import described, settled
 
 
 def dataset(*counts: int) -> Dataset:
-    samples = Samples(
+    samples = Samples.pack(
         (Path(f"{label}/{number}.png"), (label,)) for label, count in enumerate(counts) for number in range(count)
     )
     return Dataset(

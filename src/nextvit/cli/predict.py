@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.data.folder import list_images
 from nextvit.errors import InputError
+from nextvit.members import archive_of
 from nextvit.preprocess import DecodeError, read_image
 from nextvit.results import Classification
 
@@ -76,7 +77,7 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
             if not found:
                 raise InputError(f"{path}: a folder without images")
             files += found
-        elif path.is_file():
+        elif path.is_file() or archive_of(path):
             files.append(path)
         else:
             raise InputError(f"{path}: no such file or folder")

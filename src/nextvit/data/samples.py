@@ -5,14 +5,16 @@ slowly copies the memory that it shares with its parent. Arrays stay shared.
 """
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.members import Member
 from nextvit.preprocess import DecodeError, reason
 
 
@@ -22,6 +24,8 @@ class Sample:
 
     path: Path
     labels: tuple[int, ...]
+    member: Member | None = None
+    """Where its bytes lie, if that is inside a tar file."""
 
     @property
     def label(self) -> int:
@@ -33,34 +37,70 @@ class Sample:
         """The bytes of its file.
 
         Raises:
-            DecodeError: the file cannot be read.
+            DecodeError: the file cannot be read, or is not what the index of its tar file recorded.
         """
         try:
-            return self.path.read_bytes()
+            return self.member.read() if self.member else self.path.read_bytes()
         except OSError as error:
             raise DecodeError(f"{self.path}: {reason(error)}") from None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of different lengths in one array: row i is `values[ends[i] : ends[i + 1]]`."""
+
+    values: NDArray[Any]
+    ends: NDArray[np.int64]
+    """(N + 1,), from 0."""
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        return self.values[self.ends[index] : self.ends[index + 1]]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Rows":
+        """The rows where `chosen`, (N,), is true."""
+        lengths = np.diff(self.ends)
+        return Rows(self.values[np.repeat(chosen, lengths)], np.append(0, np.cumsum(lengths[chosen])))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where in which tar file the bytes of each sample lie: arrays of N rows."""
+
+    archives: tuple[Path, ...]
+    archive: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    sha256: NDArray[np.uint8]
+    """(N, 32)"""
+
+    def __getitem__(self, index: int) -> Member:
+        archive = self.archives[self.archive[index]]
+        return Member(archive, int(self.offset[index]), int(self.size[index]), self.sha256[index].tobytes())
 
 
 class Samples(Sequence[Sample]):
     """An immutable list of samples."""
 
-    def __init__(self, items: Iterable[tuple[Path, tuple[int, ...]]]) -> None:
+    def __init__(self, names: Rows, labels: Rows, places: Places | None = None) -> None:
+        """Take packed parts: the bytes of the paths, class indices, and where the bytes lie if in tar files.
+
+        With `places`, a path is relative to its tar file.
+        """
+        self.packed_names, self.packed_labels, self._places = names, labels, places
+
+    @classmethod
+    def pack(cls, items: Iterable[tuple[str | Path, tuple[int, ...]]]) -> "Samples":
         """Pack paths with the indices of their classes."""
-        names, name_ends = bytearray(), [0]
-        labels: list[int] = []
-        label_ends = [0]
-        for path, classes in items:
-            names += os.fsencode(path)
-            name_ends.append(len(names))
-            labels += classes
-            label_ends.append(len(labels))
-        self._names = bytes(names)
-        self._name_ends = np.array(name_ends, np.int64)
-        self._labels = np.array(labels, np.int32)
-        self._label_ends = np.array(label_ends, np.int64)
+        packer = Packer()
+        for path, labels in items:
+            packer.add(path, labels)
+        return packer.samples()
 
     def __len__(self) -> int:
-        return len(self._name_ends) - 1
+        return len(self.packed_names)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -72,25 +112,65 @@ class Samples(Sequence[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        name = self._names[self._name_ends[index] : self._name_ends[index + 1]]
-        labels = self._labels[self._label_ends[index] : self._label_ends[index + 1]]
-        return Sample(Path(os.fsdecode(name)), tuple(labels.tolist()))
+        labels = tuple(self.packed_labels[index].tolist())
+        member = self._places[index] if self._places else None
+        return Sample(Path(member.archive if member else "", self._name(index)), labels, member)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
+    def _name(self, index: int) -> str:
+        return os.fsdecode(self.packed_names[index].tobytes())
+
+    def names(self) -> Iterator[str]:
+        """The paths as text, which is faster than making a `Sample` of each; within its tar file, where there is one."""
+        return (self._name(index) for index in range(len(self)))
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Samples":
+        """The samples in files where `chosen`, (N,), is true."""
+        assert self._places is None, "samples in tar files come in splits"
+        return Samples(self.packed_names.select(chosen), self.packed_labels.select(chosen))
+
+    def relabelled(self, new: NDArray[np.int32]) -> "Samples":
+        """The same with class `new[c]` instead of c."""
+        labels = Rows(new[self.packed_labels.values], self.packed_labels.ends)
+        return Samples(self.packed_names, labels, self._places)
+
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """How many samples each class has: (num_classes,)."""
-        return np.bincount(self._labels, minlength=num_classes).astype(np.int64)
+        return np.bincount(self.packed_labels.values, minlength=num_classes).astype(np.int64)
+
+    def have_one_label(self) -> bool:
+        """Whether each sample has exactly one class."""
+        return bool((np.diff(self.packed_labels.ends) == 1).all())
 
     def labels(self) -> NDArray[np.int32]:
         """The class of each sample: (N,). Only for data with one class each."""
-        assert len(self._labels) == len(self), "a sample has several labels or none"
-        return self._labels
+        assert self.have_one_label(), "a sample has several labels or none"
+        return self.packed_labels.values
 
     def targets(self, indices: Sequence[int], num_classes: int) -> NDArray[np.float32]:
         """One row of zeros and ones for each index: (len(indices), num_classes)."""
         rows = np.zeros((len(indices), num_classes), np.float32)
         for row, index in zip(rows, indices, strict=True):
-            row[self._labels[self._label_ends[index] : self._label_ends[index + 1]]] = 1
+            row[self.packed_labels[index]] = 1
         return rows
+
+
+class Packer:
+    """Packs paths and labels one by one, as they are found."""
+
+    def __init__(self) -> None:
+        self._names, self._name_ends = bytearray(), array("q", [0])
+        self._labels, self._label_ends = array("i"), array("q", [0])
+
+    def add(self, path: str | Path, labels: tuple[int, ...]) -> None:
+        self._names += os.fsencode(path)
+        self._name_ends.append(len(self._names))
+        self._labels.extend(labels)
+        self._label_ends.append(len(self._labels))
+
+    def samples(self) -> Samples:
+        """What was added so far."""
+        names = Rows(np.array(self._names, np.uint8), np.array(self._name_ends, np.int64))
+        return Samples(names, Rows(np.array(self._labels, np.int32), np.array(self._label_ends, np.int64)))

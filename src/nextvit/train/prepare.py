@@ -83,7 +83,7 @@ def drawn_from(dataset: Dataset, recipe: Recipe) -> Samples:
     further = list_images(folder) if folder.is_dir() else []
     if not further:
         raise InputError(f"distill.unlabelled {folder}: no folder with images")
-    return Samples(chain(((each.path, each.labels) for each in labelled), ((path, ()) for path in further)))
+    return Samples.pack(chain(((each.path, each.labels) for each in labelled), ((path, ()) for path in further)))
 
 
 def build_batches(

@@ -1,0 +1,147 @@
+"""Memory of the training loader with a million images in its index, after each of several epochs.
+
+    python benchmarks/memory.py [--objects | --spawn]
+
+The index has a million rows, all different in name; their bytes are those of 1,000 drawn JPEGs in one shard, so that the
+pictures take a few MB of the disk and not 100 GB. An epoch shuffles the million and stops after a fixed number of
+batches. Beside the resident memory stands the private one, which no other process shares: of a forked worker it shows
+what it copied of its parent. With --objects the same samples are a list of Python objects instead, for comparison. With
+--spawn the workers are started anew, as on macOS and Windows, and not forked. One JSON line is appended to
+benchmarks/results/memory.jsonl. Needs Linux (/proc).
+"""
+
+import json
+import multiprocessing
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nextvit.data.augment import Augment
+from nextvit.data.folder import read_dataset
+from nextvit.data.loader import EpochSampler, TrainingSet, training_batches
+from nextvit.data.samples import Sample
+from nextvit.data.shards import CONTENTS, index_path, write_shards
+from nextvit.durable import sha256_of
+from nextvit.environment import environment
+
+RESULTS = Path(__file__).parent / "results" / "memory.jsonl"
+IMAGES, DRAWN, CLASSES = 1_000_000, 1_000, 10
+WORKERS, BATCH_SIZE, BATCHES_AN_EPOCH, EPOCHS = 2, 64, 200, 6
+
+
+def draw(root: Path) -> None:
+    """Class folders of noisy JPEGs of 64 x 64 pixels."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", DRAWN), ("val", CLASSES)):
+        for number in range(count):
+            folder = root / split / f"class{number % CLASSES}"
+            folder.mkdir(parents=True, exist_ok=True)
+            coarse = Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8))
+            coarse.resize((64, 64)).save(folder / f"{number:04d}.jpg", quality=90)
+
+
+def repeat_rows(shards: Path) -> None:
+    """Make the index of train a million rows long, each with a name of its own, by repeating its rows."""
+    path, times = index_path(shards, "train"), IMAGES // DRAWN
+    with np.load(path) as index:
+        rows = dict(index)
+    names = "".join(f"{number:08d}-photo.jpg" for number in range(IMAGES)).encode()
+    lengths = np.tile(np.diff(rows["label_ends"]), times)
+    repeated = {name: np.concatenate([rows[name]] * times) for name in ("labels", "shard", "offset", "size", "sha256")}
+    np.savez(
+        path,
+        names=np.frombuffer(names, np.uint8),
+        name_ends=np.arange(IMAGES + 1) * (len(names) // IMAGES),
+        label_ends=np.append(0, np.cumsum(lengths)),
+        **repeated,
+    )
+    contents = json.loads((shards / CONTENTS).read_text())
+    contents["splits"]["train"] |= {"images": IMAGES, "index_sha256": sha256_of(path)}
+    (shards / CONTENTS).write_text(json.dumps(contents))
+
+
+def make_shards(shards: Path) -> None:
+    """A million rows over one shard of drawn pictures."""
+    tree = shards.with_name("tree")
+    draw(tree)
+    data = read_dataset(tree)
+    write_shards(
+        data.splits, data.classes, shards, task=data.task, shard_bytes=2**28, written=lambda name, images: None
+    )
+    repeat_rows(shards)
+
+
+def memory_mib(process: int) -> dict[str, float]:
+    """Resident and private memory of a process."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    private = kib["Private_Clean"] + kib["Private_Dirty"]
+    return {"resident": round(kib["Rss"] / 1024, 1), "private": round(private / 1024, 1)}
+
+
+def epochs_of(samples: Sequence[Sample]) -> list[dict[str, object]]:
+    """Run the loader, and note the memory of this process and of its workers after each epoch."""
+    sampler = EpochSampler(len(samples), batch_size=BATCH_SIZE, seed=0)
+    training_set = TrainingSet(samples, Augment(), image_size=(32, 32), seed=0)
+    loader = training_batches(training_set, sampler, workers=WORKERS)
+    measured: list[dict[str, object]] = []
+    for epoch in range(EPOCHS):
+        sampler.epoch = epoch
+        started = time.perf_counter()
+        images = sum(len(batch.labels) for batch in islice(loader, BATCHES_AN_EPOCH))
+        workers = sorted(process.pid for process in multiprocessing.active_children() if process.pid)
+        measured.append(
+            {
+                "epoch": epoch + 1,
+                "images": images,
+                "seconds": round(time.perf_counter() - started, 1),
+                "parent_mib": memory_mib(os.getpid()),
+                "workers_mib": [memory_mib(worker) for worker in workers],
+            }
+        )
+        print(json.dumps(measured[-1]), file=sys.stderr)
+    return measured
+
+
+def main(*, objects: bool) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        shards = Path(temporary, "shards")
+        # In a process of its own, so that what it took is not counted here.
+        preparation = multiprocessing.get_context("spawn").Process(target=make_shards, args=(shards,))
+        preparation.start()
+        preparation.join()
+        before = memory_mib(os.getpid())
+        started = time.perf_counter()
+        samples = read_dataset(shards).split("train")
+        record = {
+            "command": shlex.join(["python", "benchmarks/memory.py", *sys.argv[1:]]),
+            "samples": "a list of Python objects" if objects else "packed arrays",
+            "images": len(samples),
+            "different_images": DRAWN,
+            "batch_size": BATCH_SIZE,
+            "batches_an_epoch": BATCHES_AN_EPOCH,
+            "start_method": multiprocessing.get_start_method(),
+            "read_seconds": round(time.perf_counter() - started, 2),
+            "before_mib": before,
+            "index_read_mib": memory_mib(os.getpid()),
+            "epochs": epochs_of(list(samples) if objects else samples),
+            "environment": environment(),
+        }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    if "--spawn" in sys.argv[1:]:
+        multiprocessing.set_start_method("spawn")
+    main(objects="--objects" in sys.argv[1:])

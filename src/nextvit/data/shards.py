@@ -1,0 +1,227 @@
+"""Tar shards in the WebDataset layout, with an index of where each member lies: any sample is read by itself.
+
+DIR/shards.json          classes, splits, the sizes of the shards, the SHA-256 of the indices
+DIR/train.index.npz      one row for each sample: name, classes, shard, offset, size, SHA-256
+DIR/train-000000.tar     00000017-cat.jpg, the file's bytes unchanged; 00000017-cat.cls, the index of its class
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.card import TaskName
+from nextvit.data.samples import Packer, Places, Rows, Sample, Samples
+from nextvit.durable import durable_folder, sha256_of
+from nextvit.errors import InputError
+from nextvit.preprocess import SUFFIXES
+from nextvit.records import from_plain, to_plain
+
+CONTENTS = "shards.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """What `shards.json` says of a split."""
+
+    images: int
+    index_sha256: str
+    shards: dict[str, int]
+    """Names of the tar files, in order, and their sizes in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What `shards.json` holds."""
+
+    version: int = VERSION
+    task: TaskName = "classification"
+    classes: tuple[str, ...]
+    splits: dict[str, Any]
+
+
+def write_shards(
+    splits: dict[str, Samples],
+    classes: tuple[str, ...],
+    out: Path,
+    *,
+    task: TaskName,
+    shard_bytes: int,
+    written: Callable[[str, int], object],
+) -> dict[str, Split]:
+    """Copy samples into a new folder of shards, whole or not at all.
+
+    The index keeps the order of the samples. In the files themselves, training samples lie in a mixed order, which is
+    always the same, for readers that can only take them as they come.
+
+    Args:
+        shard_bytes: a shard that has reached this size is closed.
+        written: told the name and number of images of each shard.
+
+    Raises:
+        InputError: `out` holds something, a file cannot be read, or the disk is full.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists and is not an empty folder; choose another --out")
+    one_label = task == "classification"
+    done: dict[str, Split] = {}
+    with durable_folder(out) as folder:
+        for name, samples in splits.items():
+            # RandomState, unlike default_rng, promises the same order with every version of NumPy.
+            order = np.random.RandomState(0).permutation(len(samples)) if name == "train" else np.arange(len(samples))
+            places, shards = empty_places(len(samples)), dict[str, int]()
+            while len(order):
+                path = folder / f"{name}-{len(shards):06d}.tar"
+                count = write_shard(path, samples, order, shard_bytes=shard_bytes, one_label=one_label, places=places)
+                places.archive[order[:count]] = len(shards)
+                shards[path.name] = path.stat().st_size
+                order = order[count:]
+                written(path.name, count)
+            index_sha256 = write_index(index_path(folder, name), samples, places)
+            done[name] = Split(images=len(samples), index_sha256=index_sha256, shards=shards)
+        plain = to_plain(
+            Contents(task=task, classes=classes, splits={name: to_plain(split) for name, split in done.items()})
+        )
+        (folder / CONTENTS).write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
+    return done
+
+
+def write_shard(
+    path: Path, samples: Samples, order: NDArray[np.int64], *, shard_bytes: int, one_label: bool, places: Places
+) -> int:
+    """Write samples in the given order until the shard is full; how many were written. Their rows of `places` are filled."""
+    count = 0
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as shard:
+        for index in map(int, order):
+            sample = samples[index]
+            content = sample.read()
+            image = member_name(index, sample.path)
+            places.offset[index] = append(shard, file, image, content)
+            places.size[index] = len(content)
+            places.sha256[index] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+            append(shard, file, *label_member(image, sample, one_label=one_label))
+            count += 1
+            if file.tell() >= shard_bytes:
+                break
+    return count
+
+
+def member_name(index: int, path: Path) -> str:
+    """A name that is unique, tells where the sample came from, and has one dot: readers cut it at the first."""
+    suffix = path.suffix.lower()
+    stem = path.stem.replace(".", "_")
+    return f"{index:08d}-{stem}{suffix if suffix in SUFFIXES else '.img'}"
+
+
+def label_member(image: str, sample: Sample, *, one_label: bool) -> tuple[str, bytes]:
+    """Name and content of the file that says which class or classes the image has."""
+    key = image.partition(".")[0]
+    if one_label:
+        return f"{key}.cls", str(sample.label).encode()
+    return f"{key}.json", json.dumps(sample.labels).encode()
+
+
+def append(shard: tarfile.TarFile, file: io.BufferedWriter, name: str, content: bytes) -> int:
+    """Add a member without owner or time; where in the file its content begins."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    shard.addfile(member, io.BytesIO(content))
+    padded = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return file.tell() - padded
+
+
+def empty_places(count: int) -> Places:
+    """Rows to fill."""
+    offset, size = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    return Places((), np.zeros(count, np.int32), offset, size, np.zeros((count, 32), np.uint8))
+
+
+def index_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.index.npz"
+
+
+def write_index(path: Path, samples: Samples, places: Places) -> str:
+    """Write where each sample lies; the SHA-256 of the file."""
+    names = Packer()
+    for index, name in enumerate(samples.names()):
+        names.add(member_name(index, Path(name)), ())
+    packed = names.samples().packed_names
+    np.savez(
+        path,
+        names=packed.values,
+        name_ends=packed.ends,
+        labels=samples.packed_labels.values,
+        label_ends=samples.packed_labels.ends,
+        shard=places.archive,
+        offset=places.offset,
+        size=places.size,
+        sha256=places.sha256,
+    )
+    return sha256_of(path)
+
+
+def read_shards(root: Path) -> tuple[tuple[str, ...], dict[str, Samples], TaskName]:
+    """Classes, splits and task of a folder that `write_shards` made. No image is read; sizes and indices are compared.
+
+    Raises:
+        InputError: a file is missing, cut off or changed.
+    """
+    contents = read_contents(root / CONTENTS)
+    splits: dict[str, Samples] = {}
+    for name in ("train", "val"):
+        if name not in contents.splits:
+            raise InputError(f"{root / CONTENTS}: lacks the split {name!r}")
+        split = from_plain(Split, contents.splits[name], what=f"{root / CONTENTS}, {name}")
+        check_sizes(root, split.shards.items())
+        splits[name] = read_index(index_path(root, name), split)
+        if len(splits[name].counts(0)) > len(contents.classes):
+            raise InputError(f"{root / CONTENTS}: changed, it has fewer classes than the index of {name}")
+    return contents.classes, splits, contents.task
+
+
+def read_contents(path: Path) -> Contents:
+    """`shards.json`."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path}: damaged (no JSON)") from None
+    contents = from_plain(Contents, plain, what=str(path))
+    if contents.version != VERSION:
+        raise InputError(f"{path}: has version {contents.version}; this nextvit reads {VERSION}, make the shards again")
+    return contents
+
+
+def check_sizes(root: Path, shards: Iterable[tuple[str, int]]) -> None:
+    """Raise InputError naming the first tar file that is missing or has another size."""
+    for name, size in shards:
+        path = root / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing, {root / CONTENTS} lists it; copy it again")
+        if path.stat().st_size != size:
+            raise InputError(f"{path}: cut off or changed, it has {path.stat().st_size} bytes instead of {size}")
+
+
+def read_index(path: Path, split: Split) -> Samples:
+    """The samples of a split."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing; copy it again")
+    if sha256_of(path) != split.index_sha256:
+        raise InputError(f"{path}: damaged or changed, its SHA-256 is not the recorded one; copy it again")
+    with np.load(path, allow_pickle=False) as index:
+        places = Places(
+            tuple(path.parent / name for name in split.shards),
+            index["shard"],
+            index["offset"],
+            index["size"],
+            index["sha256"],
+        )
+        names, labels = Rows(index["names"], index["name_ends"]), Rows(index["labels"], index["label_ends"])
+    return Samples(names, labels, places)

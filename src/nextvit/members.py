@@ -1,0 +1,56 @@
+"""Files inside tar archives, under paths like `shards/train-000000.tar/00000017-cat.jpg`. Nothing is ever unpacked."""
+
+import hashlib
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where in an archive the bytes of a file lie, and their SHA-256."""
+
+    archive: Path
+    offset: int
+    size: int
+    sha256: bytes
+
+    def read(self) -> bytes:
+        """The bytes, compared with their checksum.
+
+        Raises:
+            OSError: the archive is missing, cut off or changed; the message is for a reader who knows the file's name.
+        """
+        # Opened for each read: that takes microseconds, needs no limit on open files, and leaves nothing to share
+        # between threads and processes.
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            raise OSError(f"{self.archive.name} is cut off")
+        if hashlib.sha256(content).digest() != self.sha256:
+            raise OSError("its checksum is not the recorded one")
+        return content
+
+
+def archive_of(path: Path) -> Path | None:
+    """The tar file that a path leads into; None for the path of a file in a folder."""
+    return next((parent for parent in path.parents if parent.suffix == ".tar" and parent.is_file()), None)
+
+
+def read_member(path: Path, *, archive: Path) -> bytes:
+    """The bytes of a file whose path leads into a tar file, which is searched for it.
+
+    Raises:
+        OSError: no such member, or the archive cannot be read.
+    """
+    name = path.relative_to(archive).as_posix()
+    try:
+        with tarfile.open(archive, "r:") as members:
+            for member in members:
+                content = members.extractfile(member) if member.name == name else None
+                if content:
+                    return content.read()
+    except tarfile.TarError as error:
+        raise OSError(str(error)) from None
+    raise FileNotFoundError(name)
