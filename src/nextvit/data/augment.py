@@ -1,4 +1,4 @@
-"""What training does to a picture: a random crop of random size and shape, and a flip."""
+"""What training does to a picture, as settings; `nextvit.data.view` does it. Reading them loads no torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random crop and flip."""
+    """Random crop, flip, and RandAugment."""
 
     crop_scale: tuple[float, float] = (0.35, 1.0)
     """Least and most share of the picture's area in a crop."""
@@ -19,6 +19,12 @@ class Augment:
     """Least and most width / height of a crop, before it is scaled to the input's size."""
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning, as in writing."""
+    rand_augment: float = 0.0
+    """Mean strength of RandAugment's operations on colour and geometry, 0..10; 0: none, 9: as in the paper."""
+    rand_augment_std: float = 0.5
+    """Standard deviation of the strength from one operation to the next."""
+    rand_augment_ops: int = 2
+    """Operations that are drawn for each picture; each is done with a probability of one half."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
@@ -27,6 +33,12 @@ class Augment:
             raise InputError(f"augment.crop_aspect must rise above 0, got {self.crop_aspect}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"augment.flip is a probability, got {self.flip}")
+        if not 0 <= self.rand_augment <= 10:
+            raise InputError(f"augment.rand_augment must be between 0 and 10, got {self.rand_augment}")
+        if self.rand_augment_std < 0:
+            raise InputError(f"augment.rand_augment_std must not be negative, got {self.rand_augment_std}")
+        if self.rand_augment_ops < 1:
+            raise InputError(f"augment.rand_augment_ops must be at least 1, got {self.rand_augment_ops}")
 
 
 def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> "v2.Transform":
