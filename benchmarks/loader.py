@@ -2,9 +2,9 @@
 
     python benchmarks/loader.py FOLDER [--rounds 15]
 
-FOLDER holds photographs (JPEG, any depth). The largest are cropped to 4:3, scaled to 500x375 and saved at quality 90;
-the record names their mean size in bytes. A few are also enlarged to 4000x3000, as phones make them: such a picture is
-smoother than a phone's and so quicker to decode, for all alike.
+FOLDER holds photographs (JPEG, any depth). The first by name that are at least 500x375 are cropped to 4:3, scaled to
+500x375 and saved at quality 90; the record names their mean size in bytes. A few are also enlarged to 4000x3000, as
+phones make them: such a picture is smoother than a phone's and so quicker to decode, for all alike.
 
 All pipelines do the paper's augmentation at 224 px: a crop of 8 to 100 % of the area, a flip, rand-m9-mstd0.5-inc1.
 "timm" is timm's own transform and collation as its training script has them, with the prefetcher: uint8 batches, the
@@ -52,14 +52,16 @@ Pipeline = Callable[[list[bytes]], Tensor]
 
 
 def encoded(folder: Path, *, size_wh: tuple[int, int], count: int) -> list[bytes]:
-    """The largest photographs of a folder as JPEGs of one size."""
-    paths = sorted(folder.rglob("*.jp*g"), key=lambda path: (-path.stat().st_size, path))[:count]
+    """The first photographs of a folder that are at least 500x375, as JPEGs of one size."""
     contents: list[bytes] = []
-    for path in paths:
-        file = io.BytesIO()
-        image = Image.open(path).convert("RGB")
-        ImageOps.fit(image, size_wh, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
-        contents.append(file.getvalue())
+    for path in sorted(folder.rglob("*.jp*g")):
+        image = Image.open(path)
+        if len(contents) < count and image.width >= 500 and image.height >= 375:
+            file = io.BytesIO()
+            ImageOps.fit(image.convert("RGB"), size_wh, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+            contents.append(file.getvalue())
+    if len(contents) < count:
+        sys.exit(f"{folder} holds {len(contents)} JPEGs of at least 500x375, {count} are needed")
     return contents
 
 
