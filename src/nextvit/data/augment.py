@@ -1,12 +1,8 @@
 """What training does to a picture, as settings; `nextvit.data.view` does it. Reading them loads no torch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from nextvit.errors import InputError
-
-if TYPE_CHECKING:
-    from torchvision.transforms import v2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +35,3 @@ class Augment:
             raise InputError(f"augment.rand_augment_std must not be negative, got {self.rand_augment_std}")
         if self.rand_augment_ops < 1:
             raise InputError(f"augment.rand_augment_ops must be at least 1, got {self.rand_augment_ops}")
-
-
-def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> "v2.Transform":
-    """A transform from a uint8 image (3, H, W) to a random view (3, *image_size), drawn from torch's generator."""
-    from torchvision.transforms import v2  # here, so that reading a recipe loads no torch
-
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(
-                list(image_size),
-                scale=settings.crop_scale,
-                ratio=settings.crop_aspect,
-                interpolation=v2.InterpolationMode.BICUBIC,
-                antialias=True,
-            ),
-            v2.RandomHorizontalFlip(settings.flip),
-        ]
-    )

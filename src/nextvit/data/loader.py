@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nextvit.data.augment import Augment, build_augmentation
-from nextvit.data.decode import decode
+from nextvit.data.augment import Augment
 from nextvit.data.samples import Sample
-from nextvit.preprocess import DecodeError
+from nextvit.data.view import build_view
+from nextvit.preprocess import DecodeError, Pixels
 
 Key = tuple[int, int]  # epoch, index of the sample
 
@@ -36,26 +36,24 @@ class Batch:
         return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
 
 
-class TrainingSet(Dataset[tuple[Tensor, int] | str]):
-    """Augmented views: (uint8 image (3, H, W), label), or the message of an image that cannot be read."""
+class TrainingSet(Dataset[tuple[Pixels, int] | str]):
+    """Augmented views: (pixels (H, W, 3), label), or the message of an image that cannot be read."""
 
     def __init__(self, samples: Sequence[Sample], augment: Augment, *, image_size: tuple[int, int], seed: int) -> None:
         self.samples, self.seed = samples, seed
-        self.augmentation = build_augmentation(augment, image_size=image_size)
+        self.view = build_view(augment, image_size=image_size)
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int] | str:
+    def __getitem__(self, key: Key) -> tuple[Pixels, int] | str:
         epoch, index = key
         sample = self.samples[index]
         try:
-            image_CHW = decode(sample.read(), name=sample.path)
+            rng = np.random.default_rng((self.seed, epoch, index))
+            return self.view(sample.read(), name=sample.path, rng=rng), sample.label
         except DecodeError as error:
             return str(error)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(self.seed, epoch, index))
-            return self.augmentation(image_CHW), sample.label
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -81,12 +79,13 @@ def mixed_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def collate(items: list[tuple[Tensor, int] | str]) -> Batch:
-    """A batch of the images that could be read; empty tensors if none could."""
+def collate(items: list[tuple[Pixels, int] | str]) -> Batch:
+    """A batch of the images that could be read, channels last in memory; empty tensors if none could."""
     read = [item for item in items if not isinstance(item, str)]
-    images = torch.stack([image for image, _ in read]) if read else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    images_NHWC = np.stack([pixels for pixels, _ in read]) if read else np.empty((0, 1, 1, 3), np.uint8)
     labels = torch.tensor([label for _, label in read], dtype=torch.int64)
-    return Batch(images, labels, [item for item in items if isinstance(item, str)])
+    unreadable = [item for item in items if isinstance(item, str)]
+    return Batch(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), labels, unreadable)
 
 
 def training_batches(
