@@ -44,7 +44,8 @@ def test_each_operation_gives_timms_pixels(name: str, magnitude: float, sign: in
     hparams = {"img_mean": FILL, "interpolation": Image.Resampling.BICUBIC}
     image = photo(151, 97)
     expected = np.array(auto_augment.AugmentOp(TIMM_NAMES[name], prob=1.0, magnitude=magnitude, hparams=hparams)(image))
-    ours = np.array(OPERATIONS[name](image, sign * (magnitude / 10)))
+    ours = OPERATIONS[name](np.array(image), sign * (magnitude / 10))
+    assert ours.dtype == np.uint8
     difference = np.abs(ours.astype(int) - expected.astype(int))
     if name in MOVED_ALONG_AN_AXIS:
         assert difference.max() <= 1
@@ -54,7 +55,7 @@ def test_each_operation_gives_timms_pixels(name: str, magnitude: float, sign: in
 
 
 def test_the_strongest_posterizing_keeps_one_bit():
-    assert set(np.unique(OPERATIONS["posterize"](photo(64, 64), 1.0))) == {0, 128}
+    assert set(np.unique(OPERATIONS["posterize"](np.array(photo(64, 64)), 1.0))) == {0, 128}
 
 
 def test_operations_are_drawn_equally_often_half_are_done_and_strengths_spread():

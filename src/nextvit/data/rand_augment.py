@@ -1,7 +1,7 @@
 """RandAugment (arXiv:1909.13719) as timm has it under the name rand-m9-mstd0.5-inc1: the paper's recipe uses it.
 
-The operations get stronger as the magnitude rises ("inc"). All are Pillow's own but shears and translations, which
-took most of the time.
+The operations get stronger as the magnitude rises ("inc"). What is a line of numpy is written out, shears and
+translations are ours because they took most of the time, and all else is Pillow's.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,8 @@ FILL = (round(255 * IMAGENET_MEAN[0]), round(255 * IMAGENET_MEAN[1]), round(255 
 PROBABILITY = 0.5
 """Of each drawn operation to be done."""
 
+Operation = Callable[[Pixels, float], Pixels]
+
 
 @dataclass(frozen=True)
 class RandAugment:
@@ -33,13 +35,9 @@ class RandAugment:
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         """Pixels (H, W, 3) after the operations that `rng` draws."""
-        drawn = self.draw(rng)
-        if not drawn:
-            return pixels
-        image = Image.fromarray(pixels)
-        for name, amount in drawn:
-            image = OPERATIONS[name](image, amount)
-        return np.array(image)
+        for name, amount in self.draw(rng):
+            pixels = OPERATIONS[name](pixels, amount)
+        return pixels
 
     def draw(self, rng: np.random.Generator) -> list[tuple[str, float]]:
         """Names of operations with their amounts: strength / 10, negative half of the time."""
@@ -52,22 +50,27 @@ class RandAugment:
         return drawn
 
 
+def with_pillow(operation: Callable[[Image.Image, float], Image.Image]) -> Operation:
+    return lambda pixels, amount: np.array(operation(Image.fromarray(pixels), amount))
+
+
 def rotate(image: Image.Image, amount: float) -> Image.Image:
     return image.rotate(amount * 30.0, resample=Image.Resampling.BICUBIC, fillcolor=FILL)
 
 
-def posterize(image: Image.Image, amount: float) -> Image.Image:
+def posterize(pixels: Pixels, amount: float) -> Pixels:
     # timm goes down to 0 bits, a black picture; newer Pillows refuse that.
-    return ImageOps.posterize(image, max(1, 4 - int(abs(amount) * 4)))
+    bits = max(1, 4 - int(abs(amount) * 4))
+    return pixels & np.uint8(256 - 2 ** (8 - bits))
 
 
-def solarize(image: Image.Image, amount: float) -> Image.Image:
-    return ImageOps.solarize(image, 256 - int(abs(amount) * 256))
+def solarize(pixels: Pixels, amount: float) -> Pixels:
+    bright = pixels >= 256 - int(abs(amount) * 256)
+    return pixels ^ (bright * np.uint8(255))  # inverted where bright
 
 
-def solarize_add(image: Image.Image, amount: float) -> Image.Image:
-    added = int(abs(amount) * 110)
-    return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
+def solarize_add(pixels: Pixels, amount: float) -> Pixels:
+    return pixels + (pixels < 128) * np.uint8(abs(amount) * 110)
 
 
 def factor(amount: float) -> float:
@@ -75,39 +78,41 @@ def factor(amount: float) -> float:
     return max(0.1, 1.0 + amount * 0.9)
 
 
-def shear_x(image: Image.Image, amount: float) -> Image.Image:
-    shifts = amount * 0.3 * np.arange(0.5, image.height, dtype=np.float64)
-    return Image.fromarray(shift_rows(np.asarray(image), shifts, fill=FILL))
+def shear_x(pixels: Pixels, amount: float) -> Pixels:
+    return shift_rows(pixels, amount * 0.3 * np.arange(0.5, pixels.shape[0], dtype=np.float64), fill=FILL)
 
 
-def translate_x(image: Image.Image, amount: float) -> Image.Image:
-    shifts = np.full(image.height, amount * 0.45 * image.width)
-    return Image.fromarray(shift_rows(np.asarray(image), shifts, fill=FILL))
+def translate_x(pixels: Pixels, amount: float) -> Pixels:
+    return shift_rows(pixels, np.full(pixels.shape[0], amount * 0.45 * pixels.shape[1]), fill=FILL)
 
 
-def along_y(operation: Callable[[Image.Image, float], Image.Image]) -> Callable[[Image.Image, float], Image.Image]:
+def along_y(operation: Operation) -> Operation:
     """The operation with x and y exchanged."""
-    exchange = Image.Transpose.TRANSPOSE
-    return lambda image, amount: operation(image.transpose(exchange), amount).transpose(exchange)
+    return lambda pixels, amount: exchanged(operation(exchanged(pixels), amount))
 
 
-OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
-    "auto_contrast": lambda image, _: ImageOps.autocontrast(image),
-    "equalize": lambda image, _: ImageOps.equalize(image),
-    "invert": lambda image, _: ImageOps.invert(image),
-    "rotate": rotate,
+def exchanged(pixels: Pixels) -> Pixels:
+    """Rows as columns; Pillow copies pixels in this order faster than numpy."""
+    return np.array(Image.fromarray(pixels).transpose(Image.Transpose.TRANSPOSE))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "auto_contrast": with_pillow(lambda image, _: ImageOps.autocontrast(image)),
+    "equalize": with_pillow(lambda image, _: ImageOps.equalize(image)),
+    "invert": lambda pixels, _: 255 - pixels,
+    "rotate": with_pillow(rotate),
     "posterize": posterize,
     "solarize": solarize,
     "solarize_add": solarize_add,
-    "color": lambda image, amount: ImageEnhance.Color(image).enhance(factor(amount)),
-    "contrast": lambda image, amount: ImageEnhance.Contrast(image).enhance(factor(amount)),
-    "brightness": lambda image, amount: ImageEnhance.Brightness(image).enhance(factor(amount)),
-    "sharpness": lambda image, amount: ImageEnhance.Sharpness(image).enhance(factor(amount)),
+    "color": with_pillow(lambda image, amount: ImageEnhance.Color(image).enhance(factor(amount))),
+    "contrast": with_pillow(lambda image, amount: ImageEnhance.Contrast(image).enhance(factor(amount))),
+    "brightness": with_pillow(lambda image, amount: ImageEnhance.Brightness(image).enhance(factor(amount))),
+    "sharpness": with_pillow(lambda image, amount: ImageEnhance.Sharpness(image).enhance(factor(amount))),
     "shear_x": shear_x,
     "shear_y": along_y(shear_x),
     "translate_x": translate_x,
     "translate_y": along_y(translate_x),
 }
-"""What each does to an RGB image, given an amount in -1..1; its sign counts where there are two directions."""
+"""What each does to RGB pixels (H, W, 3), given an amount in -1..1; its sign counts where there are two directions."""
 
 NAMES = tuple(OPERATIONS)
