@@ -1,6 +1,6 @@
 """Shifting the rows of a picture by fractions of pixels: what shears and translations are made of.
 
-Pillow's general transform reads 16 pixels for each of a picture's; along rows 4 are enough. Six times as fast, with the
+Pillow's general transform reads 16 pixels for each of a picture's; along rows 4 are enough. Some five times as fast, with the
 same pixels to within one level, where Pillow's doubles and the floats here fall on two sides of a whole number.
 """
 
