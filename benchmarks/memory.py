@@ -30,6 +30,7 @@ from nextvit.data.folder import read_dataset
 from nextvit.data.loader import EpochSampler, TrainingSet, training_batches
 from nextvit.data.samples import Sample
 from nextvit.data.shards import CONTENTS, index_path, write_shards
+from nextvit.data.view import build_view
 from nextvit.durable import sha256_of
 from nextvit.environment import environment
 
@@ -91,13 +92,13 @@ def memory_mib(process: int) -> dict[str, float]:
 def epochs_of(samples: Sequence[Sample]) -> list[dict[str, object]]:
     """Run the loader, and note the memory of this process and of its workers after each epoch."""
     sampler = EpochSampler(len(samples), batch_size=BATCH_SIZE, seed=0)
-    training_set = TrainingSet(samples, Augment(), image_size=(32, 32), seed=0)
+    training_set = TrainingSet(samples, build_view(Augment(), image_size=(32, 32)), seed=0)
     loader = training_batches(training_set, sampler, workers=WORKERS)
     measured: list[dict[str, object]] = []
     for epoch in range(EPOCHS):
         sampler.epoch = epoch
         started = time.perf_counter()
-        images = sum(len(batch.labels) for batch in islice(loader, BATCHES_AN_EPOCH))
+        images = sum(len(batch.indices) for batch in islice(loader, BATCHES_AN_EPOCH))
         workers = sorted(process.pid for process in multiprocessing.active_children() if process.pid)
         measured.append(
             {

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.data.augment import Augment, build_view
+from nextvit.data.augment import Augment
 from nextvit.data.folder import read_dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
+from nextvit.data.view import build_view
 from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
 

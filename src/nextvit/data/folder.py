@@ -73,10 +73,11 @@ def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
         task, found = "classification", read_tree(root, faults)
     names, splits = packed(found)
     if not len(splits["train"]):
-        raise InputError(faults[0].message if faults else f"{root}: no images in the split train")
-    held_out = "val" not in splits
+        raise InputError(faults[0].message if faults else f"{root}: no rows for the split train")
+    held_out = "val" not in splits and not (root / "val").is_dir()
     if held_out:
         splits = hold_out(splits["train"])
+    splits.setdefault("val", Packer().samples())
     faults += faults_of_splits(root, names, splits, task, held_out=held_out)
     classes = tuple(sorted(names))
     new_labels = np.array([classes.index(name) for name in names], np.int32)
@@ -115,7 +116,7 @@ def faults_of_splits(
         empty = "val" if in_train.any() else "train"
         message = f"{root}: no image in {empty} has a label, so there is nothing to learn or to score; add some"
         faults.append(Finding("nothing_to_validate" if empty == "val" else "single_class", message))
-    if not len(splits["val"]):
+    if held_out and not len(splits["val"]):
         message = f"{root}: {len(splits['train'])} images are too few to hold some out; add val/<class>/*"
         faults.append(Finding("nothing_to_validate", message))
     return faults
@@ -161,6 +162,8 @@ def check_layout(root: Path) -> None:
         return
     if (root / "images").is_dir():
         raise InputError(f"{root}: looks like detection or segmentation data; only classification is read so far")
+    if any(root.glob("*.tar")):
+        raise InputError(f"{root}: tar files without {CONTENTS}; only the shards that `nextvit shard` made can be read")
     if root.name in ("train", "val"):
         raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
     if any(list_images(folder) for folder in class_folders(root)):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nextvit.data.augment import View
 from nextvit.data.samples import Sample
+from nextvit.data.view import View
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
 

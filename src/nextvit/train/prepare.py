@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nextvit.data.augment import build_view
 from nextvit.data.folder import Dataset, list_images
 from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
 from nextvit.data.samples import Samples
+from nextvit.data.view import build_view
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
 from nextvit.tasks.task import Task
