@@ -105,8 +105,8 @@ def test_one_class_is_not_enough(colours: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns path,label and optionally split; got an empty file"),
-        ("file,class\na,b", "columns path,label and optionally split; got file,class"),
+        ("", "columns path,label .* and optionally split; got an empty file"),
+        ("file,class\na,b", "columns path,label .* and optionally split; got file,class"),
         ("path,label\nnowhere.png,red", "line 2: no such file"),
         ("path,label\n,red", "line 2: path or label is empty"),
         ("path,label,split\nimage.png,red,test", "line 2: split must be train or val, got 'test'"),

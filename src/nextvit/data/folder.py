@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextvit.card import TaskName
+from nextvit.data.label_list import has_label_lists, read_label_list
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError, did_you_mean
 from nextvit.preprocess import SUFFIXES
@@ -15,13 +17,15 @@ HELD_OUT_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A classification dataset: which file belongs to which class and split."""
+    """A classification dataset: which file belongs to which classes and split."""
 
     root: Path
     classes: tuple[str, ...]
     """Sorted names; the index is the label."""
     splits: dict[str, Samples]
     """"train" and "val"."""
+    task: TaskName = "classification"
+    """"multilabel" where an image may have several classes, or none."""
 
     def split(self, name: str) -> Samples:
         """The samples of a split; InputError where it does not exist."""
@@ -41,6 +45,8 @@ def read_dataset(root: str | Path) -> Dataset:
     root = Path(root)
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file")
+    if root.is_file() and has_label_lists(root):
+        return multi_label_dataset(root)
     named = read_csv(root) if root.is_file() else read_tree(root)
     classes: tuple[str, ...] = tuple(sorted({label for _, label in named["train"]}))
     for label in sorted({label for _, label in named.get("val", [])} - set(classes)):
@@ -138,7 +144,7 @@ def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise InputError(
-                    f"{path}: expected a first line with the columns path,label and optionally split; got {','.join(reader.fieldnames or ()) or 'an empty file'}"
+                    f"{path}: expected a first line with the columns path,label (or path,labels) and optionally split; got {','.join(reader.fieldnames or ()) or 'an empty file'}"
                 )
             for row in reader:
                 if not row["path"] or not row["label"]:
@@ -155,3 +161,30 @@ def read_csv(path: Path) -> dict[str, list[tuple[Path, str]]]:
     if "train" not in found:
         raise InputError(f"{path}: no rows for the split train")
     return found
+
+
+def multi_label_dataset(path: Path) -> Dataset:
+    """The dataset of a CSV file with the column labels; held out and refused as for one class an image."""
+    listed = read_label_list(path)
+    held_out = "val" not in listed
+    if held_out:
+        listed["val"] = [(image, labels) for image, labels in listed["train"] if is_held_out(image)]
+        listed["train"] = [(image, labels) for image, labels in listed["train"] if not is_held_out(image)]
+    classes, in_val = ({label for _, labels in listed[name] for label in labels} for name in ("train", "val"))
+    for label in sorted(in_val - classes):
+        if held_out:
+            raise InputError(
+                f"{path}: every image of class {label!r} was held out for val; add more, or a column split"
+            )
+        raise InputError(f"{path}: class {label!r} is in val but not in train; {did_you_mean(label, classes)}")
+    for name, labelled in (("train", classes), ("val", in_val)):
+        if not labelled:
+            raise InputError(
+                f"{path}: no image in {name} has a label, so there is nothing to learn or to score; add some"
+            )
+    index = {name: position for position, name in enumerate(sorted(classes))}
+    splits = {
+        name: Samples((image, tuple(index[label] for label in labels)) for image, labels in rows)
+        for name, rows in listed.items()
+    }
+    return Dataset(root=path, classes=tuple(index), splits=splits, task="multilabel")
