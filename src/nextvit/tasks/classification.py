@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Predict
+from nextvit.bundle import Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
-from nextvit.data.inputs import evaluation_batches
-from nextvit.data.samples import Sample
-from nextvit.errors import InputError
+from nextvit.data.samples import Sample, Samples
 from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
-from nextvit.tasks.task import Evaluation
+from nextvit.tasks.answers import answers, check_classes
+from nextvit.tasks.task import ALONE, Evaluation, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,10 +27,7 @@ class ClassificationTask:
     """A dataset of class folders, and the exam on it."""
 
     def __init__(self, dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> None:
-        if card.classes != dataset.classes:
-            raise InputError(
-                f"the model knows {describe(card.classes)}, the dataset {dataset.root} has {describe(dataset.classes)}"
-            )
+        check_classes(dataset, card)
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
     def build(self) -> "nn.Module":
@@ -43,22 +39,20 @@ class ClassificationTask:
             num_classes=len(self.card.classes),
         )
 
+    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
+        rows = samples.targets(indices, len(self.card.classes))
+        return (1 - self.label_smoothing) * rows + np.float32(self.label_smoothing / len(self.card.classes))
+
     def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
         from torch import nn
 
         from nextvit.models.deployed import normalise
 
         logits = model(normalise(images, self.card.input))
-        return {
-            "cross_entropy": nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
-        }
+        return {"cross_entropy": nn.functional.cross_entropy(logits.float(), targets)}
 
-    def evaluate(self, predict: Predict, *, split: str = "val") -> Evaluation:
-        samples, logits, unreadable = self.answers(predict, self.dataset.split(split))
-        if not samples:
-            raise InputError(f"{self.dataset.root}: no readable image in {split}; first: {unreadable[0]}")
-        if not np.isfinite(logits).all():
-            raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
+    def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
+        samples, logits, unreadable = answers(predict, self.dataset, self.card, split=split, share=share)
         labels = np.array([sample.label for sample in samples])
         confusion = confusion_matrix(logits.argmax(axis=1), labels, num_classes=len(self.card.classes))
         scores = {f"top{k}_score": top_k_score(logits, labels, k=k) for k in (1, 5) if k < len(self.card.classes)}
@@ -76,20 +70,6 @@ class ClassificationTask:
             },
             unreadable=unreadable,
         )
-
-    def answers(
-        self, predict: Predict, samples: Sequence[Sample]
-    ) -> tuple[list[Sample], NDArray[np.floating[Any]], list[str]]:
-        """The samples that could be read, their logits (N, classes), and messages about the others."""
-        read: list[Sample] = []
-        logits = [np.empty((0, len(self.card.classes)), np.float32)]
-        unreadable: list[str] = []
-        for batch in evaluation_batches(samples, self.card.input):
-            unreadable += batch.unreadable
-            if batch.samples:
-                read += batch.samples
-                logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
-        return read, np.concatenate(logits), unreadable
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
         """The most confident wrong answers, for people to look at."""
@@ -119,9 +99,3 @@ def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_likelihood = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0] - np.log(np.exp(shifted).sum(axis=1))
     return float(-log_likelihood.mean())
-
-
-def describe(classes: tuple[str, ...]) -> str:
-    """A short word for a set of classes."""
-    shown = ", ".join(classes[:4])
-    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 4 else ''})"

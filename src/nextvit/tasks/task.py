@@ -1,10 +1,15 @@
 """What a task is: three things. Build the model, compute named losses for a batch, evaluate a predict function."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nextvit.bundle import Predict
 from nextvit.card import ModelCard
+from nextvit.data.samples import Samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +31,19 @@ class Evaluation:
     """Messages of images that could not be read, and so were not judged."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which part of an exam this process takes, and how the parts come together."""
+
+    index: int = 0
+    count: int = 1
+    gather: Callable[[Any], list[Any]] = lambda value: [value]
+    """The values of all processes, in order, given to each of them."""
+
+
+ALONE = Share()
+
+
 class Task(Protocol):
     """One kind of question with its data."""
 
@@ -35,10 +53,15 @@ class Task(Protocol):
         """A fresh model for this task's data."""
         ...
 
-    def losses(self, model: "nn.Module", images: "Tensor", targets: Any) -> "dict[str, Tensor]":
-        """Named losses of a batch of uint8 images (N, 3, H, W) on the model's device; their sum is minimised."""
+    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
+        """What the model should answer, softened as the recipe says: (len(indices), classes)."""
         ...
 
-    def evaluate(self, predict: Predict, *, split: str) -> Evaluation:
-        """The exam, the same for a checkpoint and for every exported file."""
+    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
+        """Named losses, means over a batch of images (N, 3, H, W), 0..255, and targets (N, classes); their sum is
+        minimised."""
+        ...
+
+    def evaluate(self, predict: Predict, *, split: str, share: Share = ALONE) -> Evaluation:
+        """The exam, the same for a checkpoint and for every exported file; each of several processes takes its share."""
         ...
