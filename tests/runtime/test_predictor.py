@@ -106,7 +106,7 @@ def test_the_exam_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             colour = tuple(255 * (index == channel) for channel in range(3))
             Image.new("RGB", (40, 40), colour).save(tmp_path / "data" / split / name / "0.png")
-    assert "top1 100.00 %" in output_without_torch("eval", bundle, tmp_path / "data")
+    assert "top-1 100.00 %" in output_without_torch("eval", bundle, tmp_path / "data")
 
 
 def test_verify_and_bench_need_no_torch(bundle: Path):

@@ -17,7 +17,7 @@ def check(dataset: Path, /, *, as_json: AsJson = False) -> int:
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/*, or a CSV file with the columns path,label.
+        Folder with train/<class>/*, or a CSV file with the columns path,label (or path,labels).
     """
     from nextvit.data.check import check_dataset
     from nextvit.data.folder import read_dataset

@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nextvit.scores import main_score, spoken
+
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
@@ -42,26 +44,28 @@ def to_svg(figure: Figure) -> str:
 
 
 def training_curves(records: Sequence[dict[str, Any]]) -> str:
-    """Loss and top-1 over epochs, side by side."""
+    """Loss and main score over epochs, side by side."""
     epochs = [record["epoch"] for record in records]
+    name = main_score(records[0])
+    key = f"val_{name}"
     with plt.rc_context(STYLE):
         figure, (loss, score) = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
         loss.plot(epochs, [record["train_loss"] for record in records], color=GREY, label="training (augmented)")
         loss.plot(epochs, [record["val_loss"] for record in records], color=BLUE, label="validation")
         loss.set(title="Loss", xlabel="epoch")
         loss.legend(frameon=False)
-        score.plot(epochs, [record["val_top1_score"] for record in records], color=BLUE)
+        score.plot(epochs, [record[key] for record in records], color=BLUE)
         best = [record for record in records if record["is_best"]][-1]
-        score.plot(best["epoch"], best["val_top1_score"], "o", color=ORANGE)
+        score.plot(best["epoch"], best[key], "o", color=ORANGE)
         score.annotate(
-            f"best {best['val_top1_score']:.2f} %",
-            (best["epoch"], best["val_top1_score"]),
+            f"best {best[key]:.2f} %",
+            (best["epoch"], best[key]),
             xytext=(0.97, 0.06),
             textcoords="axes fraction",
             ha="right",
             color=ORANGE,
         )
-        score.set(title="Validation top-1, %", xlabel="epoch")
+        score.set(title=f"Validation {spoken(name)}, %", xlabel="epoch")
         for axes in (loss, score):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure)

@@ -11,6 +11,7 @@ from nextvit.durable import write_durably
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError, Preprocess
 from nextvit.report import figures
+from nextvit.report.label_table import label_table
 from nextvit.report.page import (
     Markup,
     escape,
@@ -24,6 +25,7 @@ from nextvit.report.page import (
     tiles,
 )
 from nextvit.runs import BENCHMARK, ENVIRONMENT, EVALUATION, METRICS, RECIPE, REPORT, read_json_lines
+from nextvit.scores import main_score, spoken
 
 THUMBNAIL = Preprocess(image_size=(160, 160))
 
@@ -46,9 +48,10 @@ def write_run_report(run: Path) -> Path:
         sections += [
             section("One image of each class", answered(details["examples"])),
             section("Mistakes, the most confident first", mistakes(details["mistakes"])),
-            section("Confusion", Markup(figures.confusion(details["confusion"], details["classes"]))),
-            section("Classes", class_table(details)),
         ]
+        if "confusion" in details:
+            sections.append(section("Confusion", Markup(figures.confusion(details["confusion"], details["classes"]))))
+        sections.append(section("Classes", class_table(details) if "confusion" in details else label_table(details)))
     sections += [section(f"Export: {manifest.backend} {manifest.precision}", proof(manifest)) for manifest in bundles]
     sections += [section("Export", paragraph(message, tone="bad")) for message in damaged]
     if timings:
@@ -106,8 +109,9 @@ def summary(
     ]
     if evaluation:
         low, high = evaluation["interval_95"]
-        score = evaluation["scores"]["top1_score"]
-        shown.insert(0, (f"{score:.2f} %", f"top-1 on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"))
+        name = main_score(evaluation["scores"])
+        meaning = f"{spoken(name)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
+        shown.insert(0, (f"{evaluation['scores'][name]:.2f} %", meaning))
     for manifest in bundles:
         proven = manifest.verification
         shown.append(
@@ -191,7 +195,7 @@ def proof(manifest: Manifest) -> Markup:
         before, after = proven["before"], proven["after"]
         low, high = after["interval_95"]
         shown = f"{before['score']:.2f} % -> {after['score']:.2f} % (95 %: {low:.1f} to {high:.1f})"
-        rows.insert(0, ("top-1, PyTorch -> exported", shown))
+        rows.insert(0, (f"{spoken(before['metric'])}, PyTorch -> exported", shown))
     return table(["", "measured"], rows)
 
 
