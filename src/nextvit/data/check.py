@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -71,9 +71,10 @@ def check_copies(pictures: list[Picture], classes: tuple[str, ...]) -> list[Find
         if len(same) < 2:
             continue
         names = f"{same[0].sample.path} and {same[1].sample.path}"
-        labels = {classes[picture.sample.label] for picture in same}
+        labels = {"|".join(classes[label] for label in sorted(picture.sample.labels)) for picture in same}
         if len(labels) > 1:
-            findings.append(Finding("error", f"the same picture has the classes {', '.join(sorted(labels))}: {names}"))
+            listed = ", ".join(each or "none" for each in sorted(labels))
+            findings.append(Finding("error", f"the same picture has the classes {listed}: {names}"))
         elif len({picture.split for picture in same}) > 1:
             findings.append(Finding("error", f"the same picture is in train and in val: {names}"))
         else:
@@ -83,14 +84,14 @@ def check_copies(pictures: list[Picture], classes: tuple[str, ...]) -> list[Find
 
 def check_balance(dataset: Dataset) -> list[Finding]:
     """Classes with few images, or none to validate on."""
-    counts = {split: Counter(sample.label for sample in samples) for split, samples in dataset.splits.items()}
+    counts = {name: samples.counts(len(dataset.classes)).tolist() for name, samples in dataset.splits.items()}
     findings: list[Finding] = []
     for label, name in enumerate(dataset.classes):
         if counts["train"][label] < FEW_IMAGES:
             findings.append(Finding("warning", f"class {name!r} has only {counts['train'][label]} training images"))
         if not counts["val"][label]:
             findings.append(Finding("warning", f"class {name!r} has no validation images"))
-    most, least = max(counts["train"].values()), min(counts["train"].values())
+    most, least = max(counts["train"]), min(counts["train"])
     if most > 10 * least:
         findings.append(
             Finding("warning", f"classes are uneven: {most} training images in the largest, {least} in the smallest")
