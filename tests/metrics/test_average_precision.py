@@ -25,7 +25,7 @@ def test_each_class_equals_scikit_learns(scores: np.ndarray):
 def test_an_image_that_stands_several_times_equals_its_weight_in_scikit_learn(scores: np.ndarray):
     counts = GENERATOR.integers(0, 4, (5, 300))
     expected = [metrics.average_precision_score(TRUE[:, 2], scores, sample_weight=each) for each in counts]
-    assert average_precision(scores, TRUE[:, 2], counts) == pytest.approx(expected, abs=1e-13)
+    assert average_precision(scores, TRUE[:, 2], counts.T) == pytest.approx(expected, abs=1e-13)
 
 
 def test_a_constant_answer_gets_the_share_of_positives_and_no_credit_for_their_order():
