@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 import nextvit
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
+from nextvit.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import CLASSES
 
@@ -121,3 +123,11 @@ def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: 
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_cards_task_decides_what_an_answer_is(bundle: Path):
+    card = replace(load_bundle(bundle).card, task="multilabel", thresholds=(0.5, 0.9, 0.5))
+    [answer] = Predictor(FixedSession(1.0, 2.0, -1.0), card)([np.zeros((40, 40, 3), np.uint8)])
+    assert isinstance(answer, MultiLabel)
+    assert answer.labels == ("1 red",)
+    assert [guess.label for guess in answer.absent] == ["2 green", "3 blue"]
