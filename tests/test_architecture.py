@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "runtime": set(),
     "tasks": {"models", "data", "metrics"},
-    "train": {"tasks", "data", "models", "runtime"},
+    "train": {"tasks", "data", "models", "runtime", "loading"},
     "recipes": {"train", "tasks", "models", "data"},
     "export": {"models", "runtime"},
     "benchmark": {"runtime", "models"},

@@ -14,11 +14,11 @@ CHECKSUMS = "sha256.json"
 
 
 @contextmanager
-def durable_folder(path: Path) -> Generator[Path]:
+def durable_folder(path: Path, *, keep: Path | None = None) -> Generator[Path]:
     """Give a temporary folder to fill; when the block ends well it becomes `path`, else it vanishes.
 
-    A folder that stood at `path` is replaced. Between the two renames a kill leaves it under `path` + ".old", where
-    `present` finds it.
+    A folder that stood at `path` is replaced, and with `keep` lives on there. Between the two renames a kill leaves it
+    under `keep`, or else under `path` + ".old", where `present` finds it.
 
     Raises:
         InputError: the disk is full or not writable. What stood at `path` is untouched.
@@ -31,18 +31,28 @@ def durable_folder(path: Path) -> Generator[Path]:
         for file in temporary.rglob("*"):
             flush(file)
         flush(temporary)
-        old = path.with_name(f"{path.name}.old")
+        old = keep or path.with_name(f"{path.name}.old")
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         temporary.rename(path)
         flush(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         kept = "; what was there before is untouched" if path.exists() else ""
         raise InputError(f"could not write {path}: {error.strerror or error}{kept}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder, but for what `present` would still find."""
+    for leftover in folder.glob("*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
+    for old in folder.glob("*.old"):
+        if old.with_suffix("").exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def present(path: Path) -> Path:

@@ -9,7 +9,7 @@ from nextvit.durable import check_checksums, present
 from nextvit.errors import InputError
 
 RECIPE, METRICS, ENVIRONMENT, REPORT = "recipe.yaml", "metrics.jsonl", "environment.json", "report.html"
-EVALUATION, BENCHMARK = "evaluation.json", "benchmark.jsonl"
+EVALUATION, BENCHMARK, EVENTS = "evaluation.json", "benchmark.jsonl", "events.jsonl"
 WEIGHTS = "model.safetensors"
 
 

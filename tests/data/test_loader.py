@@ -1,35 +1,36 @@
 """Batches depend on seed, epoch and position alone."""
 
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from nextvit.data.augment import Augment
+from nextvit.data.augment import Augment, build_view
 from nextvit.data.folder import read_dataset
 from nextvit.data.inputs import evaluation_batches
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, training_batches
+from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
+from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
 
 
-def batches_of(root: Path, *, epoch: int, workers: int = 0, seed: int = 0) -> list[Batch]:
+def batches_of(root: Path, *, epoch: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[Batch]:
     samples = read_dataset(root).split("train")
-    dataset = TrainingSet(samples, Augment(), image_size=(32, 32), seed=seed)
+    dataset = TrainingSet(samples, build_view(Augment(), image_size=(32, 32)), seed=seed)
     sampler = EpochSampler(len(samples), batch_size=5, seed=seed)
-    sampler.epoch = epoch
+    sampler.epoch, sampler.start = epoch, start
     return list(training_batches(dataset, sampler, workers=workers))
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
-    return all(
-        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(one, other, strict=True)
-    )
+    return all(torch.equal(a.images, b.images) and a.indices == b.indices for a, b in zip(one, other, strict=True))
 
 
 def test_batches_are_full_uint8_images_of_the_input_size(shared_colours: Path):
     batches = batches_of(shared_colours, epoch=0)
-    assert [len(batch.labels) for batch in batches] == [5, 5, 5, 5]  # 24 images: the last four wait
+    assert [len(batch.indices) for batch in batches] == [5, 5, 5, 5]  # 24 images: the last four wait
     assert batches[0].images.shape == (5, 3, 32, 32)
     assert batches[0].images.dtype == torch.uint8
 
@@ -59,13 +60,45 @@ def test_a_pass_takes_every_image_at_most_once():
     assert len(list(EpochSampler(3, batch_size=32, seed=0))) == 1
 
 
-def test_unreadable_images_are_named_and_left_out(colours: Path):
+def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colours: Path):
+    whole = batches_of(shared_colours, epoch=2)
+    assert same(batches_of(shared_colours, epoch=2, start=3), whole[3:])
+    assert batches_of(shared_colours, epoch=2, start=len(whole)) == []
+
+
+def test_processes_share_each_batch_without_overlap():
+    whole = list(EpochSampler(40, batch_size=9, seed=1))
+    parts = [list(EpochSampler(40, batch_size=9, seed=1, part=(part, 3))) for part in range(3)]
+    assert [list(chain(*shares)) for shares in zip(*parts, strict=True)] == whole
+
+
+def test_unreadable_images_are_named_and_others_stand_in_for_them(colours: Path):
     broken = colours / "train" / "red" / "0.png"
     broken.write_bytes(b"no image")
-    batches = batches_of(colours, epoch=0)
+    batches, again = batches_of(colours, epoch=0), batches_of(colours, epoch=0)
     [message] = [message for batch in batches for message in batch.unreadable]
     assert str(broken) in message
-    assert sum(len(batch.labels) for batch in batches) == 19
+    assert same(batches, again)
+    samples = read_dataset(colours).split("train")
+    used = [samples[index].path for batch in batches for index in batch.indices]
+    assert len(used) == 20 and broken not in used
+
+
+def test_a_folder_of_nothing_but_broken_images_ends_with_a_message(colours: Path):
+    for path in (colours / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="32 images in a row cannot be read"):
+        batches_of(colours, epoch=0)
+
+
+def test_balanced_drawing_gives_classes_by_the_square_root_of_their_size():
+    labels = np.repeat(np.arange(3, dtype=np.int32), (1600, 400, 100))
+    sampler = EpochSampler(2100, batch_size=21, seed=0, weights=balancing_weights(labels, 3))
+    drawn = np.zeros(3)
+    for sampler.epoch in range(30):
+        drawn += np.bincount(labels[[index for batch in sampler for _, index in batch]], minlength=3)
+    expected = np.array([40, 20, 10]) / 70
+    assert np.abs(drawn / drawn.sum() - expected).max() < 0.01
 
 
 def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):

@@ -1,11 +1,13 @@
 """A whole training: it learns, it can be killed, it goes on as if nothing had happened."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,10 @@ from nextvit.errors import InputError
 from nextvit.models.weights import read_safetensors
 from nextvit.runs import read_json_lines
 from nextvit.tasks.classification import ClassificationTask
-from nextvit.train.loop import Tick, prepare
+from nextvit.train.checkpoint import resume
+from nextvit.train.distributed import World
+from nextvit.train.loop import Tick
+from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.start import make_card, train
 from tests.conftest import draw_dataset
@@ -36,19 +41,30 @@ RECIPE = Recipe(
 def silent(message: str) -> None: ...
 
 
-def run(dataset: Path, out: Path, recipe: Recipe = RECIPE, *, resume: bool = False, stop_after: int | None = None):
-    """Train, or stop as Ctrl-C does after some steps; returns the losses by step."""
+def run(
+    dataset: Path,
+    out: Path,
+    recipe: Recipe = RECIPE,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    stop_at: int | None = None,
+    say: Callable[[str], None] = silent,
+):
+    """Train, or fall over after some steps, or stop at one as Ctrl-C does; returns the losses by step."""
     losses: dict[int, float] = {}
 
     def watch(tick: Tick) -> None:
         losses[tick.step] = tick.loss
         if tick.step == stop_after and not tick.evaluation:
             raise KeyboardInterrupt
+        if stop_at is not None and tick.step == stop_at - 1 and not tick.evaluation:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        train(dataset, recipe, run=out, resume=resume, watch=watch, say=silent)
+        train(dataset, recipe, run=out, resume=resume, watch=watch, say=say)
     except KeyboardInterrupt:
-        assert stop_after
+        assert stop_after or stop_at
     return losses
 
 
@@ -84,7 +100,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
     assert {entry.name for entry in out.iterdir()} == {
         "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "checkpoints",
     }  # fmt: skip
-    assert {entry.name for entry in (out / "checkpoints").iterdir()} == {"last", "best"}
+    assert {entry.name for entry in (out / "checkpoints").iterdir()} == {"last", "previous", "best"}
     assert (out / "checkpoints" / "best" / "sha256.json").is_file()
 
 
@@ -98,9 +114,9 @@ def test_resumed_run_gives_the_same_losses_and_weights_as_an_uninterrupted_one(
     finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
 ):
     out, expected = finished
-    run(pictures, tmp_path / "run", stop_after=14)  # in the middle of epoch 2 of 6
-    losses = run(pictures, tmp_path / "run", resume=True)
-    assert losses == {step: expected[step] for step in range(10, 55)}
+    run(pictures, tmp_path / "run", stop_after=14)  # in the middle of epoch 2 of 6, without time to save
+    assert run(pictures, tmp_path / "run", resume=True, stop_at=30) == {step: expected[step] for step in range(10, 31)}
+    assert run(pictures, tmp_path / "run", resume=True) == {step: expected[step] for step in range(31, 55)}
     for name in ("last/model", "last/ema", "best/model"):
         again, whole = weights(tmp_path / "run", name), weights(out, name)
         assert all(torch.equal(again[key], whole[key]) for key in whole)
@@ -168,13 +184,38 @@ def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures:
     assert read_json_lines(out / "metrics.jsonl")[-1]["epoch"] == 2
 
 
-def test_a_truncated_checkpoint_is_refused_by_name(pictures: Path, tmp_path: Path):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
+    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
+):
+    out, said = tmp_path / "run", []
+    run(pictures, out, stop_at=25)
+    path = out / "checkpoints" / "last" / "state.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    losses = run(pictures, out, resume=True, say=said.append)
+    assert min(losses) == 19  # "previous" is of the end of epoch 2
+    assert any(
+        "state.pt: damaged or changed" in line and "going on from the checkpoint before" in line for line in said
+    )
+    again, whole = weights(out), weights(finished[0])
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+def test_a_run_of_which_every_checkpoint_is_damaged_is_refused_by_name(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
     run(pictures, out, replace(RECIPE, schedule=Schedule(epochs=1)))
     path = out / "checkpoints" / "last" / "state.pt"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"state\.pt: damaged or changed"):
+    with pytest.raises(InputError, match=r"no checkpoint is left to resume from: .*state\.pt: damaged or changed"):
         run(pictures, out, resume=True)
+
+
+def test_leftovers_of_killed_writers_are_swept(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    run(pictures, out, stop_at=3)
+    (out / "checkpoints" / "last.tmp").mkdir()
+    (out / "recipe.yaml.tmp").write_text("half")
+    run(pictures, out, resume=True, stop_at=5)
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path):
@@ -188,14 +229,14 @@ def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"the loss became .*; lower --optim\.lr"):
+    with pytest.raises(InputError, match=r"no number in 5 steps in a row, in epoch 1; lower --optim\.lr"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
 
 
 def test_a_refused_start_leaves_no_run_behind(pictures: Path, tmp_path: Path):
     with pytest.raises(InputError, match="device 'toaster' is not available"):
         run(pictures, tmp_path / "run", replace(RECIPE, compute=Compute(device="toaster")))
-    with pytest.raises(InputError, match="the loss became"):
+    with pytest.raises(InputError, match="the loss was no number"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
     assert not (tmp_path / "run").exists()
 
@@ -216,7 +257,7 @@ def test_a_refused_resume_changes_nothing(pictures: Path, tmp_path: Path):
         (
             pictures,
             replace(RECIPE, data=replace(RECIPE.data, batch_size=4)),
-            "was interrupted after 9 steps in 1 epochs",
+            "had 9 steps in an epoch, now there would be 18",
         ),
         (tmp_path / "other", RECIPE, "cannot be resumed with other classes"),
     ):
@@ -226,24 +267,15 @@ def test_a_refused_resume_changes_nothing(pictures: Path, tmp_path: Path):
 
 
 def test_a_resumed_run_takes_new_settings_of_the_optimizer(pictures: Path, tmp_path: Path):
-    task = ClassificationTask(read_dataset(pictures), make_card(read_dataset(pictures), RECIPE))
+    dataset = read_dataset(pictures)
+    task = ClassificationTask(dataset, make_card(dataset, RECIPE))
     run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
     changed = replace(RECIPE, optim=Optim(weight_decay=0.9, betas=(0.5, 0.6)))
-    training = prepare(task, task.dataset, task.build(), changed, run=tmp_path / "run", resuming=True)
-    groups = training.optimizer.param_groups
-    assert [(group["weight_decay"], tuple(group["betas"])) for group in groups] == [
-        (0.9, (0.5, 0.6)),
-        (0.0, (0.5, 0.6)),
-    ]
-
-
-def test_a_batch_of_which_one_image_is_left_is_passed_over(colours: Path, tmp_path: Path):
-    """At 32 px the last map is one position, and a batch norm cannot learn from one value."""
-    for path in sorted((colours / "train").rglob("*.png"))[:7]:
-        path.write_bytes(b"")
-    bearing = replace(RECIPE, data=replace(RECIPE.data, batch_size=2, max_unreadable=1.0), schedule=Schedule(epochs=1))
-    run(colours, tmp_path / "run", bearing)
-    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["unreadable_training"]
+    training = prepare(task, dataset, task.build(), changed, torch.device("cpu"), World())
+    resume(tmp_path / "run" / "checkpoints" / "last", training, changed.optim)
+    assert training.progress.epoch == 1
+    for group in training.optimizer.param_groups:
+        assert (group["weight_decay"], tuple(group["betas"])) == (0.9 if group["decays"] else 0.0, (0.5, 0.6))
 
 
 def test_a_changed_byte_in_the_best_checkpoint_is_refused(pictures: Path, tmp_path: Path):

@@ -4,7 +4,7 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
@@ -28,9 +28,10 @@ def train(
     weights: str | None = None,
     recipe: str = "finetune",
     config: Path | None = None,
-    epochs: int | None = None,
+    epochs: int | Literal["auto"] | None = None,
     image_size: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    teacher: str | None = None,
     resume: bool = False,
     as_json: AsJson = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
@@ -54,11 +55,13 @@ def train(
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
-        Passes over the training pictures.
+        Passes over the training pictures; auto: by the size of the dataset.
     image_size: int
         Side of the network's input in pixels.
     batch_size: int
-        Images in one step.
+        Images in one step; auto: the largest that fits the memory.
+    teacher: str
+        A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
     """
@@ -67,6 +70,7 @@ def train(
         model=with_given(settings.model, name=model, weights=weights),
         data=with_given(settings.data, image_size=image_size, batch_size=batch_size),
         schedule=with_given(settings.schedule, epochs=epochs),
+        distill=with_given(settings.distill, teacher=teacher),
     )
     from nextvit.report.run_report import write_run_report
     from nextvit.train import start
@@ -79,7 +83,7 @@ def train(
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():
             again = shlex.join(["nextvit", "train", str(dataset), "--out", str(out), "--resume"])
-            progress_line.say(f"stopped; every finished epoch is kept, go on with: {again}")
+            progress_line.say(f"stopped and saved, go on with: {again}")
         raise
     report = write_run_report(out)
     low, high = evaluation.interval_95

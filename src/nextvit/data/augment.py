@@ -1,12 +1,13 @@
 """What training does to a picture: a random crop of random size and shape, and a flip."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-
-if TYPE_CHECKING:
-    from torchvision.transforms import v2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,20 @@ class Augment:
             raise InputError(f"augment.flip is a probability, got {self.flip}")
 
 
-def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> "v2.Transform":
-    """A transform from a uint8 image (3, H, W) to a random view (3, *image_size), drawn from torch's generator."""
+class View(Protocol):
+    """From an encoded picture to its augmented view (H, W, 3), decided by `rng` alone."""
+
+    def __call__(self, content: bytes, *, name: Path, rng: np.random.Generator) -> NDArray[np.uint8]: ...
+
+
+def build_view(settings: Augment, *, image_size: tuple[int, int]) -> View:
+    """A random crop, scaled to `image_size`, perhaps flipped; raises DecodeError for what is no picture."""
+    import torch
     from torchvision.transforms import v2  # here, so that reading a recipe loads no torch
 
-    return v2.Compose(
+    from nextvit.data.decode import decode
+
+    augmentation = v2.Compose(
         [
             v2.RandomResizedCrop(
                 list(image_size),
@@ -45,3 +55,11 @@ def build_augmentation(settings: Augment, *, image_size: tuple[int, int]) -> "v2
             v2.RandomHorizontalFlip(settings.flip),
         ]
     )
+
+    def view(content: bytes, *, name: Path, rng: np.random.Generator) -> NDArray[np.uint8]:
+        image_CHW = decode(content, name=name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            return np.ascontiguousarray(augmentation(image_CHW).permute(1, 2, 0).numpy())
+
+    return view

@@ -1,8 +1,8 @@
 """Batches for training, from lists of samples.
 
-What a batch holds depends on seed, epoch and position alone: the shuffling is a function of (seed, epoch) and
-every picture is augmented with a generator of its own, seeded by (seed, epoch, index). The number of workers, a
-restart, or a resume after any epoch change nothing.
+What a batch holds depends on seed, epoch and position alone: the order is a function of (seed, epoch) and every picture
+is augmented with a generator of its own, seeded by (seed, epoch, index). The number of workers, a restart, or a resume
+in the middle of an epoch change nothing.
 """
 
 import signal
@@ -12,68 +12,109 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nextvit.data.augment import Augment, build_augmentation
-from nextvit.data.decode import decode
+from nextvit.data.augment import View
 from nextvit.data.samples import Sample
+from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
 
 Key = tuple[int, int]  # epoch, index of the sample
+ATTEMPTS = 32
 
 
 @dataclass
 class Batch:
-    """Training images (N, 3, H, W), uint8, with their labels (N,); what could not be read is named instead."""
+    """Training images (N, 3, H, W), uint8, channels innermost in memory, and the indices of their samples."""
 
     images: Tensor
-    labels: Tensor
+    indices: list[int]
     unreadable: list[str] = field(default_factory=list)
+    """Messages of pictures that could not be read; others stand in their places."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
+        return Batch(self.images.pin_memory(), self.indices, self.unreadable)
 
 
-class TrainingSet(Dataset[tuple[Tensor, int] | str]):
-    """Augmented views: (uint8 image (3, H, W), label), or the message of an image that cannot be read."""
+class TrainingSet(Dataset[Batch]):
+    """Augmented views of samples, a whole batch at a time."""
 
-    def __init__(self, samples: Sequence[Sample], augment: Augment, *, image_size: tuple[int, int], seed: int) -> None:
-        self.samples, self.seed = samples, seed
-        self.augmentation = build_augmentation(augment, image_size=image_size)
+    def __init__(self, samples: Sequence[Sample], view: View, *, seed: int) -> None:
+        self.samples, self.view, self.seed = samples, view, seed
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int] | str:
-        epoch, index = key
-        sample = self.samples[index]
-        try:
-            image_CHW = decode(sample.read(), name=sample.path)
-        except DecodeError as error:
-            return str(error)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(self.seed, epoch, index))
-            return self.augmentation(image_CHW), sample.label
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """The DataLoader's way to ask for a batch at once."""
+        unreadable: list[str] = []
+        views, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
+        return Batch(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), list(indices), unreadable)
+
+    def one(self, epoch: int, index: int, unreadable: list[str]) -> tuple[NDArray[np.uint8], int]:
+        """The view (H, W, 3) of a sample, or, where it cannot be read, of another drawn by its generator; and whose it is."""
+        rng = np.random.default_rng((self.seed, epoch, index))
+        for _ in range(ATTEMPTS):
+            sample = self.samples[index]
+            try:
+                return self.view(sample.read(), name=sample.path, rng=rng), index
+            except DecodeError as error:
+                unreadable.append(str(error))
+            index = int(rng.integers(len(self.samples)))
+        raise InputError(f"{ATTEMPTS} images in a row cannot be read; the last: {unreadable[-1]}")
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Shuffled batches of (epoch, index); set `epoch` before each pass. The last incomplete batch is left out."""
+    """Shuffled batches of (epoch, index). Set `epoch`, and `start` to pass over the first batches, before each pass.
 
-    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
-        self.count, self.seed = count, seed
+    The last incomplete batch is left out. With `weights` (count,), samples are drawn with replacement in proportion to
+    them; without, each comes at most once.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        batch_size: int,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.count, self.seed, self.weights = count, seed, weights
         self.batch_size = min(batch_size, count)
-        self.epoch = 0
+        self.part = part
+        """Which part of each batch, of how many: a process's own."""
+        self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
         return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
-        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, self.count))
-        order = torch.randperm(self.count, generator=generator).tolist()
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [(self.epoch, index) for index in order[start : start + self.batch_size]]
+        order, (part, parts) = self.order(), self.part
+        for batch in range(self.start, len(self)):
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(self.epoch, int(index)) for index in np.array_split(whole, parts)[part]]
+
+    def order(self) -> NDArray[np.int64]:
+        """The indices of this epoch's samples, one after the other."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if self.weights is None:
+            return rng.permutation(self.count)
+        shares = np.cumsum(self.weights)
+        return np.searchsorted(shares, rng.random(self.count) * shares[-1], side="right")
+
+
+def balancing_weights(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.float64]:
+    """For each sample the weight by which classes are drawn in proportion to the square root of their size.
+
+    Halfway between the data as it is and classes of equal weight, of which the small ones would be learnt by heart
+    (Mahajan et al., arXiv:1805.00932, section 2.2).
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (1 / np.sqrt(np.maximum(1, counts)))[labels]
 
 
 def mixed_seed(*parts: int) -> int:
@@ -81,12 +122,9 @@ def mixed_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def collate(items: list[tuple[Tensor, int] | str]) -> Batch:
-    """A batch of the images that could be read; empty tensors if none could."""
-    read = [item for item in items if not isinstance(item, str)]
-    images = torch.stack([image for image, _ in read]) if read else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    labels = torch.tensor([label for _, label in read], dtype=torch.int64)
-    return Batch(images, labels, [item for item in items if isinstance(item, str)])
+def as_it_is(batch: Batch) -> Batch:
+    """The collation of batches that are made whole."""
+    return batch
 
 
 def training_batches(
@@ -97,7 +135,7 @@ def training_batches(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=as_it_is,  # pyright: ignore[reportArgumentType] (torch thinks of lists of items)
         persistent_workers=workers > 0,
         worker_init_fn=leave_interrupts_to_parent,
         pin_memory=pin_memory,

@@ -39,6 +39,21 @@ PUBLISHED = tuple(
 TAGS = tuple(dict.fromkeys(each.tag for each in PUBLISHED))
 
 
+def best_tag(variant: str) -> str | None:
+    """The published weights with the highest score at 224 px; None for a variant that has none."""
+    known = [each for each in PUBLISHED if each.variant == variant and each.image_size_px == 224]
+    return max(known, key=lambda each: each.top1).tag if known else None
+
+
+def downloaded(variant: str, tag: str) -> bool:
+    """Whether a published checkpoint is in the hub's cache."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ModuleNotFoundError:
+        raise MissingDependency("huggingface-hub", extra="train") from None
+    return isinstance(try_to_load_from_cache(f"timm/{variant}.{tag}", "model.safetensors"), str)
+
+
 def download(variant: str, tag: str) -> Path:
     """Fetch a published checkpoint, or find it in the hub's cache; the only place that uses the network."""
     if not any(each.variant == variant and each.tag == tag for each in PUBLISHED):

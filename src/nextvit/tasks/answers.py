@@ -34,14 +34,17 @@ def answers(
         InputError: no image of the split can be read, or a logit is no number.
     """
     samples = dataset.split(split)
-    chosen = np.array_split(np.arange(len(samples)), share.count)[share.index]
-    own: tuple[list[Sample], list[NDArray[Any]], list[str]] = ([], [], [])
-    for batch in evaluation_batches(samples[chosen[0] : chosen[-1] + 1] if len(chosen) else [], card.input):
-        own[2].extend(batch.unreadable)
+    start, end = (len(samples) * index // share.count for index in (share.index, share.index + 1))
+    read: list[Sample] = []
+    logits: list[NDArray[Any]] = []
+    unreadable: list[str] = []
+    for batch in evaluation_batches(samples[start:end], card.input):
+        unreadable += batch.unreadable
         if batch.samples:
-            own[0].extend(batch.samples)
-            own[1].append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
-    read, logits, unreadable = (list(chain(*parts)) for parts in zip(*share.gather(own), strict=True))
+            read += batch.samples
+            logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
+    parts = share.gather((read, logits, unreadable))
+    read, logits, unreadable = (list(chain(*part)) for part in zip(*parts, strict=True))
     if not read:
         raise InputError(f"{dataset.root}: no readable image in {split}; first: {unreadable[0]}")
     joined = np.concatenate(logits)

@@ -1,20 +1,29 @@
-"""Saving a training so that it can go on as if nothing had happened: whole folders, checksummed, renamed into place."""
+"""Saving a training so that it can go on as if nothing had happened: whole folders, checksummed, renamed into place.
 
+No random state is kept, because there is none to keep: every step seeds its own (`nextvit.train.step`).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from nextvit.card import ModelCard
-from nextvit.durable import check_checksums, durable_folder, write_checksums
+from nextvit.durable import check_checksums, durable_folder, sweep, write_checksums
 from nextvit.errors import InputError
 from nextvit.models.weights import read_safetensors, save_model
-from nextvit.runs import WEIGHTS, checkpoint_folder
-from nextvit.train.ema import Ema
+from nextvit.runs import WEIGHTS
+from nextvit.train.optim import set_hyperparameters
+from nextvit.train.recipe import Optim
+
+if TYPE_CHECKING:
+    from nextvit.train.loop import Training
 
 STATE, EMA_WEIGHTS = "state.pt", "ema.safetensors"
+LAST, PREVIOUS, BEST = "last", "previous", "best"
 
 
 @dataclass
@@ -24,65 +33,109 @@ class Progress:
     epoch: int = 0
     """Epochs that are done."""
     step: int = 0
-    """Steps that are done."""
+    """Steps that are done, in this and all earlier epochs."""
+    steps_per_epoch: int = 0
+    seen: int = 0
+    """Images seen in the epoch under way."""
+    loss_sum: float = 0.0
+    """Their losses."""
+    seconds: float = 0.0
+    """Time spent in the epoch under way."""
+    waited: float = 0.0
+    """Part of it that was spent waiting for data."""
+    skipped: int = 0
+    """Steps in a row that were skipped because the loss was no number."""
     best: tuple[float, float] | None = None
     """Main score and negative loss of the best epoch; the loss decides between equal scores."""
+    epochs_since_best: int = 0
     unreadable: tuple[str, ...] = ()
     """Messages of training images that could not be read so far."""
 
+    def finish_epoch(self, standing: tuple[float, float]) -> bool:
+        """Count an epoch with its main score and negative loss; returns whether it is the best so far."""
+        is_best = self.best is None or standing > self.best
+        self.best = standing if is_best else self.best
+        self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
+        self.epoch += 1
+        self.seen, self.loss_sum, self.seconds, self.waited = 0, 0.0, 0.0, 0.0
+        return is_best
 
-def save_last(
-    run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, progress: Progress, card: ModelCard
-) -> None:
-    """Replace the checkpoint "last" with the whole state of a training."""
-    with durable_folder(run / "checkpoints" / "last") as folder:
-        save_model(folder / WEIGHTS, model, card)
-        save_model(folder / EMA_WEIGHTS, ema.model, card)
+
+def save_last(run: Path, training: "Training") -> None:
+    """Make the whole state of a training the checkpoint "last"; the one before it stays as "previous"."""
+    folder = run / "checkpoints"
+    with durable_folder(folder / LAST, keep=folder / PREVIOUS) as temporary:
+        save_model(temporary / WEIGHTS, training.model, training.task.card)
+        save_model(temporary / EMA_WEIGHTS, training.ema.model, training.task.card)
         state: dict[str, Any] = {
-            "optimizer": optimizer.state_dict(),
-            "progress": vars(progress),
-            "ema_updates": ema.updates,
-            "rng_cpu": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all(),
+            "optimizer": training.optimizer.state_dict(),
+            "scaler": training.scaler.state_dict(),
+            "progress": vars(training.progress),
+            "ema_updates": training.ema.updates,
         }
         try:
-            torch.save(state, folder / STATE)
+            torch.save(state, temporary / STATE)
         except RuntimeError as error:  # what torch makes of a full disk
             raise OSError(str(error).partition("\n")[0]) from None
-        write_checksums(folder)
+        write_checksums(temporary)
 
 
 def save_best(run: Path, model: nn.Module, card: ModelCard) -> None:
     """Replace the checkpoint "best", weights alone."""
-    with durable_folder(run / "checkpoints" / "best") as folder:
+    with durable_folder(run / "checkpoints" / BEST) as folder:
         save_model(folder / WEIGHTS, model, card)
         write_checksums(folder)
 
 
-def resume(run: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, card: ModelCard) -> Progress:
-    """Fill everything from the checkpoint "last" and say where it stands.
+def newest_intact(run: Path, *, warn: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from: "last", or the one before it if that is damaged; None if there is none yet.
 
     Raises:
-        InputError: a part of it is missing or damaged, by name, or it is of other classes, input or architecture.
+        InputError: there are checkpoints, and all are damaged.
     """
-    folder = checkpoint_folder(run, "last")
-    if not folder.is_dir():
-        return Progress()  # killed before the first checkpoint: start again
-    check_checksums(folder)
+    sweep(run)
+    sweep(run / "checkpoints")
+    damage: list[str] = []
+    for folder in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
+        if not folder.is_dir():
+            continue
+        try:
+            check_checksums(folder)
+        except InputError as error:
+            damage.append(str(error))
+            continue
+        for message in damage:
+            warn(f"{message}; going on from the checkpoint before it")
+        return folder
+    if damage:
+        raise InputError(f"no checkpoint is left to resume from: {'; '.join(damage)}")
+    return None
+
+
+def resume(folder: Path, training: "Training", settings: Optim) -> None:
+    """Fill a training from a checkpoint; the optimizer goes on with the given settings.
+
+    Raises:
+        InputError: it is of other classes, input, architecture, batches or settings that change the optimizer's groups.
+    """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
-    for name in ("classes", "input", "variant", "architecture"):
+    card, run = training.task.card, folder.parent.parent
+    for name in ("task", "classes", "input", "variant", "architecture"):
         if saved is None or getattr(saved, name) != getattr(card, name):
             raise InputError(f"{run}: cannot be resumed with other {name}; start a new run with --weights {run}")
     try:
-        model.load_state_dict(state_dict)
-        ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
+        training.model.load_state_dict(state_dict)
+        training.ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        ema.updates = state["ema_updates"]
-        torch.set_rng_state(state["rng_cpu"])
-        if len(state["rng_cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
-        progress = Progress(**state["progress"])
-    except (RuntimeError, KeyError, TypeError) as error:
+        training.optimizer.load_state_dict(state["optimizer"])
+        set_hyperparameters(training.optimizer, settings)  # the checkpoint brought those of the interrupted run
+        training.scaler.load_state_dict(state["scaler"])
+        training.ema.updates = state["ema_updates"]
+        vars(training.progress).update(vars(Progress(**state["progress"])))
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: does not fit this recipe ({str(error).partition(chr(10))[0]})") from None
-    return progress
+    if training.progress.steps_per_epoch != len(training.sampler):
+        raise InputError(
+            f"{run}: had {training.progress.steps_per_epoch} steps in an epoch, now there would be "
+            f"{len(training.sampler)}; resume with the same images and data.batch_size"
+        )

@@ -2,28 +2,38 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from nextvit.data.folder import Dataset
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, training_batches
+from nextvit.data.loader import Batch, EpochSampler
+from nextvit.data.samples import Samples
 from nextvit.errors import InputError
+from nextvit.models.classification import Classifier
 from nextvit.models.deployed import Deployed
-from nextvit.runs import METRICS, append_json_line
+from nextvit.runs import EVENTS, METRICS, append_json_line
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.task import Evaluation, Task
-from nextvit.train.checkpoint import Progress, resume, save_best, save_last
+from nextvit.train.checkpoint import Progress, save_best, save_last
+from nextvit.train.device import Precision
+from nextvit.train.distributed import World
 from nextvit.train.ema import Ema
 from nextvit.train.interrupt import Stop
-from nextvit.train.optim import build_optimizer, set_hyperparameters, set_lr
+from nextvit.train.optim import set_lr, train_mode
 from nextvit.train.recipe import Recipe
-from nextvit.train.schedule import lr_at
+from nextvit.train.schedule import lr_for
+from nextvit.train.step import step
+from nextvit.train.teacher import Teacher
+
+Say = Callable[[str], None]
+MOST_SKIPPED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +46,7 @@ class Tick:
     steps: int
     lr: float
     loss: float
+    """Mean over the epoch so far."""
     images_per_second: float
     waiting_share: float
     """Share of the epoch's time so far that was spent waiting for data."""
@@ -52,188 +63,164 @@ class Training:
 
     task: Task
     dataset: Dataset
-    model: nn.Module
+    samples: Samples
+    """What is drawn from: the dataset's training images, then those without labels."""
+    model: Classifier
+    forward: nn.Module
+    """The model as it is called: compiled, or with its gradients averaged over processes."""
+    frozen: list[nn.Module]
+    statistics: list[Tensor]
+    """The model's buffers."""
     ema: Ema
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    teacher: Teacher | None
     batches: DataLoader[Batch]
     sampler: EpochSampler
     device: torch.device
+    precision: Precision
+    world: World
     progress: Progress
 
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes."""
+        return self.sampler.batch_size
 
-def prepare(task: Task, dataset: Dataset, model: nn.Module, recipe: Recipe, *, run: Path, resuming: bool) -> Training:
-    """Put everything on the device, and for a resumed run fill it from the checkpoint "last". Writes nothing.
+    def targets(self, indices: list[int]) -> NDArray[np.float32]:
+        """Targets (N, classes); with a teacher, a last column says which samples are labelled."""
+        targets = self.task.targets(self.samples, indices)
+        if self.teacher is None:
+            return targets
+        labelled = np.array(indices)[:, None] < len(self.dataset.split("train"))
+        return np.concatenate([targets * labelled, labelled], axis=1, dtype=np.float32)
+
+
+def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
+    """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
 
     Raises:
-        InputError: no such device, too few images, a checkpoint that is damaged or of other classes or batches.
+        KeyboardInterrupt: `stop` was requested; everything up to the last step is kept.
+        InputError: too many unreadable images, losses that are no numbers, a full disk.
     """
-    device = pick_device(recipe.compute.device)
-    if len(dataset.split("train")) < 2:
-        raise InputError(f"{dataset.root}: one training image is too few")
-    model.to(device)
-    ema = Ema(model, decay=recipe.ema.decay)
-    optimizer = build_optimizer(model, recipe.optim)
-    batches, sampler = build_batches(dataset, recipe, device)
-    progress = resume(run, model, ema, optimizer, task.card) if resuming else Progress()
-    set_hyperparameters(optimizer, recipe.optim)  # the checkpoint brought those of the interrupted run
-    if progress.step != progress.epoch * len(sampler):
-        raise InputError(
-            f"{run}: was interrupted after {progress.step} steps in {progress.epoch} epochs, but an epoch now has "
-            f"{len(sampler)}; resume with the same images and data.batch_size"
-        )
-    return Training(
-        task=task,
-        dataset=dataset,
-        model=model,
-        ema=ema,
-        optimizer=optimizer,
-        batches=batches,
-        sampler=sampler,
-        device=device,
-        progress=progress,
+    progress = training.progress
+    clock = Clock(first_step=progress.step)
+    while progress.epoch < recipe.epochs and not out_of_patience(progress, recipe):
+        train_epoch(training, recipe, clock, run=run, watch=watch, say=say, stop=stop)
+        tick = tick_of(training, recipe, clock)
+
+        # Evaluate the averaged weights in deployment form, note the result, save.
+        training.world.share_buffers(training.ema.model)
+        predict = TorchSession(Deployed(training.ema.model, training.task.card.input)).run
+        evaluation = training.task.evaluate(predict, split="val", share=training.world.share)
+        is_best = progress.finish_epoch((evaluation.scores[evaluation.main_score], -evaluation.scores["loss"]))
+        if training.world.is_first:
+            if is_best:
+                save_best(run, training.ema.model, training.task.card)
+            append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
+            save_last(run, training)
+            clock.saved = time.perf_counter()
+        watch(replace(tick, evaluation=evaluation))
+
+
+def train_epoch(
+    training: Training, recipe: Recipe, clock: "Clock", *, run: Path, watch: Watch, say: Say, stop: Stop
+) -> None:
+    """Take the steps that an epoch still lacks."""
+    progress = training.progress
+    training.sampler.epoch = progress.epoch
+    training.sampler.start = progress.step - progress.epoch * len(training.sampler)
+    train_mode(training.model, training.frozen)
+    asked = time.perf_counter()
+    for batch in training.batches:
+        progress.waited += time.perf_counter() - asked
+        note_unreadable(training, batch, recipe)
+
+        set_lr(training.optimizer, lr_for(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
+        outcome = step(training, batch, recipe, stop=stop.requested)
+        progress.step += 1
+        if outcome.skipped:
+            note_skipped(training, batch, run=run, say=say)
+        else:
+            progress.skipped = 0
+            progress.loss_sum += outcome.loss * training.images_per_step
+            progress.seen += training.images_per_step
+        progress.seconds += time.perf_counter() - asked
+
+        watch(tick_of(training, recipe, clock))
+        due = time.perf_counter() - clock.saved >= 60 * recipe.compute.save_minutes
+        if training.world.is_first and (outcome.stop or due):
+            save_last(run, training)
+            clock.saved = time.perf_counter()
+        if outcome.stop:
+            raise KeyboardInterrupt
+        asked = time.perf_counter()
+
+
+@dataclass
+class Clock:
+    """When this process started to train, and when it last saved."""
+
+    first_step: int
+    started: float = field(default_factory=time.perf_counter)
+    saved: float = field(default_factory=time.perf_counter)
+
+
+def tick_of(training: Training, recipe: Recipe, clock: Clock) -> Tick:
+    """Where the epoch under way stands."""
+    progress, steps_per_epoch = training.progress, len(training.sampler)
+    left = steps_per_epoch * recipe.epochs - progress.step
+    rate = (time.perf_counter() - clock.started) / max(1, progress.step - clock.first_step)
+    seconds = max(progress.seconds, 1e-9)
+    return Tick(
+        epoch=progress.epoch,
+        epochs=recipe.epochs,
+        step=progress.step,
+        steps=steps_per_epoch * recipe.epochs,
+        lr=lr_for(progress.step - 1, steps_per_epoch=steps_per_epoch, recipe=recipe),
+        loss=progress.loss_sum / max(1, progress.seen),
+        images_per_second=progress.seen / seconds,
+        waiting_share=progress.waited / seconds,
+        seconds_left=rate * left,
     )
 
 
-def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, stop: Stop) -> Progress:
-    """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
-
-    Returns:
-        Where it ended.
-
-    Raises:
-        KeyboardInterrupt: `stop` was requested; every finished epoch is kept.
-        InputError: too many unreadable images, a loss that is no number, a full disk.
-    """
-    task, model, ema, progress = training.task, training.model, training.ema, training.progress
-    steps = len(training.sampler) * recipe.schedule.epochs
-    started, first_step = time.perf_counter(), progress.step
-
-    for epoch in range(progress.epoch, recipe.schedule.epochs):
-        training.sampler.epoch = epoch
-        model.train()
-        tick: Tick | None = None
-        epoch_started, waited, seen, loss_sum = time.perf_counter(), 0.0, 0, torch.zeros((), device=training.device)
-        asked = time.perf_counter()
-        for batch in training.batches:
-            waited += time.perf_counter() - asked
-            progress.unreadable = checked_unreadable(progress.unreadable, batch, training.dataset, recipe)
-
-            # One step. A batch of which too little could be read still counts, so that the schedule holds.
-            lr = lr_for(progress.step, steps, len(training.sampler), recipe)
-            set_lr(training.optimizer, lr)
-            if len(batch.images) >= 2:
-                loss = update(training, batch, recipe)
-                ema.update(model)
-                loss_sum += loss * len(batch.images)
-                seen += len(batch.images)
-            progress.step += 1
-
-            # Tell the watcher.
-            now = time.perf_counter()
-            rate = (now - started) / (progress.step - first_step)
-            tick = Tick(
-                epoch=epoch,
-                epochs=recipe.schedule.epochs,
-                step=progress.step,
-                steps=steps,
-                lr=lr,
-                loss=float(loss_sum) / max(1, seen),
-                images_per_second=seen / (now - epoch_started),
-                waiting_share=waited / (now - epoch_started),
-                seconds_left=rate * (steps - progress.step),
-            )
-            if not torch.isfinite(loss_sum):
-                raise InputError(
-                    f"the loss became {tick.loss} in epoch {epoch + 1}; lower --optim.lr, or check the data; "
-                    "what earlier epochs left is intact"
-                )
-            watch(tick)
-            if stop.requested:
-                raise KeyboardInterrupt
-            asked = time.perf_counter()
-
-        assert tick, "an epoch has at least one batch"
-
-        # Once an epoch: evaluate the averaged weights in deployment form, note the result, save.
-        evaluation = task.evaluate(TorchSession(Deployed(ema.model, task.card.input)).run, split="val")
-        progress.epoch = epoch + 1
-        standing = (evaluation.scores[evaluation.main_score], -evaluation.scores["loss"])
-        is_best = progress.best is None or standing > progress.best
-        if is_best:
-            progress.best = standing
-            save_best(run, ema.model, task.card)
-        append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
-        save_last(run, model, ema, training.optimizer, progress, task.card)
-        watch(Tick(**{**vars(tick), "evaluation": evaluation}))
-    return progress
+def out_of_patience(progress: Progress, recipe: Recipe) -> bool:
+    """Whether no epoch was better than the best for as long as the recipe bears."""
+    return 0 < recipe.schedule.patience <= progress.epochs_since_best
 
 
-def update(training: Training, batch: Batch, recipe: Recipe) -> torch.Tensor:
-    """One step of the optimizer on one batch, in `accumulate` parts; returns the mean loss of its images."""
-    model, optimizer, device = training.model, training.optimizer, training.device
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=device)
-    parts = min(recipe.optim.accumulate, len(batch.images) // 2)  # batch norms need two images
-    for images, labels in zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True):
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        with autocast(device, recipe):
-            losses = training.task.losses(model, images, labels)
-        loss = torch.stack(list(losses.values())).sum() * (len(images) / len(batch.images))
-        loss.backward()
-        total += loss.detach()
-    if recipe.optim.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.optim.clip_norm)
-    optimizer.step()
-    return total
-
-
-def build_batches(dataset: Dataset, recipe: Recipe, device: torch.device) -> tuple[DataLoader[Batch], EpochSampler]:
-    """The training batches and the sampler that is told the epoch."""
-    preprocess, seed = recipe.data.preprocess(), recipe.compute.seed
-    samples = dataset.split("train")
-    training_set = TrainingSet(samples, recipe.augment, image_size=preprocess.image_size, seed=seed)
-    sampler = EpochSampler(len(samples), batch_size=recipe.data.batch_size, seed=seed)
-    pin = device.type == "cuda"
-    return training_batches(training_set, sampler, workers=recipe.data.workers, pin_memory=pin), sampler
-
-
-def lr_for(step: int, steps: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """The schedule's learning rate at a step."""
-    warmup_steps = min(steps - 1, round(recipe.schedule.warmup_epochs * steps_per_epoch))
-    peak = recipe.optim.lr
-    return lr_at(step, steps=steps, warmup_steps=warmup_steps, peak=peak, final=peak * recipe.schedule.final_lr_ratio)
-
-
-def checked_unreadable(known: tuple[str, ...], batch: Batch, dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
-    """All unreadable images so far; InputError when they are more than the recipe bears."""
-    found = tuple(dict.fromkeys((*known, *batch.unreadable)))
-    count = len(dataset.split("train"))
+def note_unreadable(training: Training, batch: Batch, recipe: Recipe) -> None:
+    """Remember the images that could not be read; InputError when they are more than the recipe bears."""
+    if not batch.unreadable:
+        return
+    found = tuple(dict.fromkeys((*training.progress.unreadable, *batch.unreadable)))
+    training.progress.unreadable = found
+    count = len(training.samples)
     if len(found) > recipe.data.max_unreadable * count:
         raise InputError(
             f"{len(found)} of {count} training images cannot be read, more than data.max_unreadable "
-            f"{recipe.data.max_unreadable:g} allows; first: {found[0]}; list them all with: nextvit check {dataset.root}"
+            f"{recipe.data.max_unreadable:g} allows; first: {found[0]}; "
+            f"list them all with: nextvit check {training.dataset.root}"
         )
-    return found
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that a recipe asks for."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not available here ({str(error).partition(chr(10))[0]})") from None
-    return device
-
-
-def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[Any]:
-    """bf16 where the recipe or the device wants it."""
-    precision = recipe.compute.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> None:
+    """Record a step that was skipped because its loss was no number, with its files; InputError after several in a row."""
+    progress = training.progress
+    progress.skipped += 1
+    files = [str(training.samples[index].path) for index in batch.indices]
+    if training.world.is_first:
+        append_json_line(
+            run / EVENTS,
+            {"event": "skipped step", "epoch": progress.epoch + 1, "step": progress.step, "files": files},
+        )
+        say(f"step {progress.step} was skipped: its loss is no number; its files are listed in {run / EVENTS}")
+    if progress.skipped == MOST_SKIPPED:
+        raise InputError(
+            f"the loss was no number in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower --optim.lr, "
+            f"or look at the files of the last: {', '.join(files[:3])}, ...; what was saved before is intact"
+        )
 
 
 def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str, Any]:

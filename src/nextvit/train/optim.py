@@ -1,27 +1,70 @@
-"""AdamW, sparing one-dimensional parameters from decay."""
+"""AdamW: which parameters decay, and which learn more slowly."""
+
+import re
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from nextvit.models.backbone import NextViT
+from nextvit.models.classification import Classifier
 from nextvit.train.recipe import Optim
 
 
-def build_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
-    """Two groups: matrices and filters, which decay, and norms and biases, which do not (as in the official recipe)."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [each for each in trained if each.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+def build_optimizer(model: Classifier, settings: Optim) -> torch.optim.AdamW:
+    """Matrices and filters decay, norms and biases do not (as in the official recipe); frozen parameters are left out.
+
+    With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
+    """
+    backbone = model.backbone
+    deepest = depth_of("head", backbone)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        depth = depth_of(name, backbone) if settings.layer_decay < 1 else deepest
+        decays = parameter.ndim > 1
+        group = {"params": [], "decays": decays, "lr_scale": settings.layer_decay ** (deepest - depth)}
+        groups.setdefault((depth, decays), group)["params"].append(parameter)
+    optimizer = torch.optim.AdamW(list(groups.values()), lr=settings.lr, fused=True)
+    set_hyperparameters(optimizer, settings)
+    return optimizer
+
+
+def depth_of(name: str, backbone: NextViT) -> int:
+    """How many blocks lie before a parameter: 0 for the stem, and most for the last norm and the head."""
+    if name.startswith("backbone.stem."):
+        return 0
+    if match := re.match(r"backbone\.stages\.(\d+)\.blocks\.(\d+)\.", name):
+        stage, block = int(match[1]), int(match[2])
+        return 1 + sum(backbone.config.depths[:stage]) + block
+    return 1 + sum(backbone.config.depths)
 
 
 def set_hyperparameters(optimizer: torch.optim.Optimizer, settings: Optim) -> None:
-    """Give both groups the settings of a recipe, whatever a loaded state said; the learning rate is set at each step."""
-    for group, weight_decay in zip(optimizer.param_groups, (settings.weight_decay, 0.0), strict=True):
-        group["weight_decay"], group["betas"] = weight_decay, settings.betas
+    """Give every group the settings of a recipe, whatever a loaded state said; the learning rate is set at each step."""
+    for group in optimizer.param_groups:
+        group["weight_decay"] = settings.weight_decay if group["decays"] else 0.0
+        group["betas"] = settings.betas
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_scale"]
+
+
+def freeze(model: Classifier, stages: int) -> list[nn.Module]:
+    """Stop the learning of the stem and the first stages; returns them, for `train_mode` to keep their statistics."""
+    if not stages:
+        return []
+    frozen = [model.backbone.stem, *list(model.backbone.stages)[:stages]]
+    for part in frozen:
+        part.requires_grad_(False)
+    return cast("list[nn.Module]", frozen)
+
+
+def train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
+    """Training mode for all but the frozen parts, whose batch norms go on with the statistics that they have."""
+    model.train()
+    for part in frozen:
+        part.eval()

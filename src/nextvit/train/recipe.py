@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nextvit.data.augment import Augment
+from nextvit.data.mix import Mix
 from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
 
@@ -20,11 +21,17 @@ class Model:
     name: str = "nextvit_small"
     """Variant, see `nextvit models`."""
     weights: str = "none"
-    """"none" (from scratch), a published tag such as "bd_ssld_6m_in1k", a checkpoint file, or a run."""
+    """"none" (from scratch), "published" (the best published ones, if they were downloaded before; from scratch where a
+    variant has none), a published tag such as "bd_ssld_6m_in1k" (downloaded), a checkpoint file, or a run."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the variant's own."""
+    frozen_stages: int = 0
+    """Keep the weights and statistics of the stem and this many stages as they are; 0: train everything."""
     activation_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
+    """Recompute activations in the backward pass: less memory, more time; batch norms see each batch twice."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.frozen_stages <= 4, f"model.frozen_stages is 0 to 4, got {self.frozen_stages}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +44,23 @@ class Data:
     """For evaluation and serving: keep the aspect ratio and cut, or scale each side alone."""
     crop_ratio: float = 1.0
     """For evaluation and serving with "crop": kept share of the shorter side."""
-    batch_size: int = 32
-    """Images in one step of the optimizer, over all accumulated parts."""
+    batch_size: int | Literal["auto"] = 32
+    """Images in one step of the optimizer, over all processes and parts; "auto": the largest that fits the memory."""
     workers: int = 2
-    """Processes that read and augment; 0: none, in the training process itself."""
+    """Processes that read and augment, for each training process; 0: none, in the training process itself."""
+    balance: Literal["auto", "on", "off"] = "auto"
+    """"on": draw a class in proportion to the square root of its size; "auto": where the largest is 10 times the smallest."""
     max_unreadable: float = 0.02
-    """Training stops when more than this share of the pictures cannot be read."""
+    """Training stops when more than this share of the pictures cannot be read; others stand in for them until then."""
+    allow_errors: bool = False
+    """Train although `nextvit check` finds errors."""
 
     def __post_init__(self) -> None:
         self.preprocess()
-        require(self.batch_size >= 1, f"data.batch_size must be at least 1, got {self.batch_size}")
+        require(
+            self.batch_size == "auto" or self.batch_size >= 2,
+            f"data.batch_size must be auto or at least 2 (batch norms need two images at once), got {self.batch_size}",
+        )
         require(self.workers >= 0, f"data.workers must not be negative, got {self.workers}")
         require(0 <= self.max_unreadable <= 1, f"data.max_unreadable is a share of 1, got {self.max_unreadable}")
 
@@ -58,13 +72,32 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What is minimised."""
+    """What is minimised: cross-entropy against soft targets, or its binary form where a picture has several labels."""
 
     label_smoothing: float = 0.1
     """Probability mass taken from the true class and spread over all."""
 
     def __post_init__(self) -> None:
         require(0 <= self.label_smoothing < 1, f"loss.label_smoothing must be in [0, 1), got {self.label_smoothing}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Learning from a teacher's answers on the very views that the student sees (Beyer et al., arXiv:2106.05237)."""
+
+    teacher: str = "none"
+    """"none", a run, a checkpoint file, a bundle, or "timm:NAME" (pretrained, downloaded by timm)."""
+    weight: float = 0.5
+    """Share of the teacher's answer in the target of a labelled picture; the rest is its label's."""
+    unlabelled: str = "none"
+    """A further folder of pictures without labels, whose targets are the teacher's answers alone."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, f"distill.weight is a share of 1, got {self.weight}")
+        require(
+            self.unlabelled == "none" or self.teacher != "none",
+            "distill.unlabelled needs a teacher to label it; pass --teacher",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +112,17 @@ class Optim:
     """Decay of the first and second moment."""
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; 0: no clipping."""
+    layer_decay: float = 1.0
+    """Each block learns at this share of the rate of the block after it: below 1 spares what pretraining taught."""
     accumulate: int = 1
-    """Parts into which a batch is cut, to save memory."""
+    """Parts into which a process cuts its batch, to save memory."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"optim.lr must be positive, got {self.lr}")
         require(self.weight_decay >= 0, f"optim.weight_decay must not be negative, got {self.weight_decay}")
         require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas must be in [0, 1), got {self.betas}")
         require(self.clip_norm >= 0, f"optim.clip_norm must not be negative, got {self.clip_norm}")
+        require(0 < self.layer_decay <= 1, f"optim.layer_decay must be in (0, 1], got {self.layer_decay}")
         require(self.accumulate >= 1, f"optim.accumulate must be at least 1, got {self.accumulate}")
 
 
@@ -94,17 +130,22 @@ class Optim:
 class Schedule:
     """Linear warm-up, then half a cosine."""
 
-    epochs: int = 30
-    """Passes over the training pictures."""
+    epochs: int | Literal["auto"] = 30
+    """Passes over the training pictures; "auto": so many that about 100,000 are seen, but 10 to 100."""
     warmup_epochs: float = 2.0
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
     """Last over peak learning rate."""
+    shape: Literal["cosine", "constant", "published"] = "cosine"
+    """"published": as in the official logs, constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
+    patience: int = 0
+    """Stop after this many epochs without a better one; 0: never."""
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
+        require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")
+        require(self.patience >= 0, f"schedule.patience must not be negative, got {self.patience}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,22 +165,35 @@ class Compute:
 
     device: str = "auto"
     """"auto" (a GPU where there is one), or a torch device."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Autocast; "auto" is bf16 on a GPU that has it, else fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast; "auto" is bf16 where the device has instructions for it, else fp32; fp16 scales the loss."""
+    channels_last: bool = True
+    """Keep maps and filters with the channels innermost, which convolutions like."""
+    compile: bool = False
+    """torch.compile: minutes at the start, faster steps after."""
     threads: int = 0
     """CPU threads of a step; 0: as many as torch takes. Fewer than the cores where other work shares the machine."""
+    save_minutes: float = 10.0
+    """Save the state of the training when this time has passed, besides at the end of every epoch."""
     seed: int = 0
     """Of weights, shuffling, augmentation and drop path."""
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 0, f"compute.threads must not be negative, got {self.threads}")
+        require(self.save_minutes >= 0, f"compute.save_minutes must not be negative, got {self.save_minutes}")
+        require(self.seed >= 0, f"compute.seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run. The defaults are those of `nextvit.recipes.finetune`."""
+    """One training run."""
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
+    mix: Mix = field(default_factory=Mix)
     loss: Loss = field(default_factory=Loss)
+    distill: Distill = field(default_factory=Distill)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)
@@ -147,7 +201,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require(
-            self.data.batch_size >= 2 * self.optim.accumulate,
+            self.data.batch_size == "auto" or self.data.batch_size >= 2 * self.optim.accumulate,
             f"batch norms need at least two images at once, got data.batch_size {self.data.batch_size} "
             f"in optim.accumulate {self.optim.accumulate} parts",
         )
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size, once it is settled (`nextvit.train.settle`)."""
+        assert self.data.batch_size != "auto", "settle the recipe first"
+        return self.data.batch_size
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs, once it is settled."""
+        assert self.schedule.epochs != "auto", "settle the recipe first"
+        return self.schedule.epochs

@@ -2,6 +2,23 @@
 
 import math
 
+from nextvit.train.recipe import Recipe
+
+
+def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
+    """The learning rate of a step, counted from 0."""
+    peak, schedule = recipe.optim.lr, recipe.schedule
+    final = peak * schedule.final_lr_ratio
+    if schedule.shape == "published":
+        return published_lr(
+            step // steps_per_epoch, epochs=recipe.epochs, warmup_epochs=schedule.warmup_epochs, peak=peak, final=final
+        )
+    steps = steps_per_epoch * recipe.epochs
+    warmup_steps = min(steps - 1, round(schedule.warmup_epochs * steps_per_epoch))
+    if schedule.shape == "constant":
+        return peak * min(1.0, (step + 1) / max(1, warmup_steps))
+    return lr_at(step, steps=steps, warmup_steps=warmup_steps, peak=peak, final=final)
+
 
 def lr_at(step: int, *, steps: int, warmup_steps: int, peak: float, final: float) -> float:
     """Linear from peak / warmup_steps to `peak`, then half a cosine that ends at `final` with the last step."""
@@ -9,3 +26,19 @@ def lr_at(step: int, *, steps: int, warmup_steps: int, peak: float, final: float
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+PUBLISHED_WARMUP_LR = 1e-6
+
+
+def published_lr(epoch: int, *, epochs: int, warmup_epochs: float, peak: float, final: float) -> float:
+    """The rate of an epoch, counted from 0, in the logs of the official code.
+
+    Its scheduler is stepped after the epoch with that epoch's own number, so every epoch but the first runs at the rate
+    meant for the one before. The cosine's clock starts with the warm-up, not after it. The published numbers contain
+    both.
+    """
+    clock = max(0, epoch - 1)
+    if clock < warmup_epochs:
+        return PUBLISHED_WARMUP_LR + clock * (peak - PUBLISHED_WARMUP_LR) / warmup_epochs
+    return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * clock / epochs))

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from nextvit.data.folder import Dataset, read_dataset
 from nextvit.durable import write_durably
 from nextvit.environment import environment
 from nextvit.errors import InputError
+from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
 from nextvit.models.cost import cost
 from nextvit.models.create import find_weights, variant
@@ -25,15 +26,23 @@ from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoi
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.task import Evaluation
+from nextvit.train.checkpoint import newest_intact
+from nextvit.train.checkpoint import resume as restore
+from nextvit.train.device import pick_device, ran_out_of_memory
+from nextvit.train.distributed import World, joined, world_from_environment
 from nextvit.train.interrupt import stop_on_interrupt
-from nextvit.train.loop import Watch, fit, prepare
+from nextvit.train.loop import Say, Training, Watch, fit
+from nextvit.train.memory import memory_advice, with_batch_size
+from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Recipe
-
-Say = Callable[[str], None]
+from nextvit.train.settle import described, settled
 
 
 def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False, watch: Watch, say: Say) -> Evaluation:
     """Train, keep everything in the folder `run`, and evaluate its best checkpoint.
+
+    Started by torchrun, all processes train together, and one writes and talks. When torchrun has started them anew,
+    the run is resumed by itself.
 
     Args:
         resume: go on from the checkpoint "last" of an interrupted run.
@@ -43,39 +52,81 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
     Raises:
         InputError: the dataset or the recipe is wrong, or `run` holds something already.
     """
+    world = world_from_environment()
+    resume = resume or (world.restarts > 0 and is_run(run))
     check_run_folder(run, resume=resume)
+    device = pick_device(recipe.compute.device, local_rank=world.local_rank)
+    if not world.is_first:
+        watch, say = silent, silent
+    with joined(world, device):
+        return train_together(dataset_path, recipe, world, device, run=run, resuming=resume, watch=watch, say=say)
+
+
+def silent(message: object) -> None: ...
+
+
+def train_together(
+    dataset_path: Path,
+    recipe: Recipe,
+    world: World,
+    device: torch.device,
+    *,
+    run: Path,
+    resuming: bool,
+    watch: Watch,
+    say: Say,
+) -> Evaluation:
+    """`train` in one of the processes that train together."""
     dataset = read_dataset(dataset_path)
-    torch.manual_seed(recipe.compute.seed)
     if recipe.compute.threads:
         torch.set_num_threads(recipe.compute.threads)
+    recipe = settled(recipe, dataset)
+    torch.manual_seed(recipe.compute.seed)
     task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
     model = task.build()
-    if recipe.model.weights != "none" and not resume:
+    assert isinstance(model, Classifier)
+    checkpoint = newest_intact(run, warn=say) if resuming else None
+    if recipe.model.weights != "none" and not checkpoint:
         path = find_weights(recipe.model.name, recipe.model.weights)
         say(str(load_weights(model, path, classes=dataset.classes)))
-    training = prepare(task, dataset, model, recipe, run=run, resuming=resume)
-    counts = {name: len(samples) for name, samples in dataset.splits.items()}
-    say(f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes")
+    model.to(device)
+    recipe = with_batch_size(task, model, recipe, device, images=len(dataset.split("train")))
+    training = prepare(task, dataset, model, recipe, device, world)
+    if checkpoint:
+        restore(checkpoint, training, recipe.optim)
+    say(described(recipe, dataset))
 
     # Everything that can be refused was; now the folder becomes a run.
-    run.mkdir(parents=True, exist_ok=True)
-    settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
-    write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    if not resume:
-        write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
+    if world.is_first:
+        run.mkdir(parents=True, exist_ok=True)
+        settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
+        write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        if not resuming:
+            write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
     try:
         with stop_on_interrupt() as stop:
-            progress = fit(training, recipe, run=run, watch=watch, stop=stop)
+            fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
     except InputError:
-        if not resume:
+        if not resuming and world.is_first:
             remove_if_unborn(run)
         raise
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise InputError(memory_advice(task, model, recipe, device)) from None
+    return judged(task, training, run=run, say=say)
 
+
+def judged(task: ClassificationTask, training: Training, *, run: Path, say: Say) -> Evaluation:
+    """Evaluate the best checkpoint, and keep the result in the run."""
     best, _ = load_model(best_weights(run))
-    evaluation = task.evaluate(TorchSession(Deployed(best, task.card.input)).run, split="val")
-    record = {**asdict(evaluation), "unreadable_training": list(progress.unreadable)}
-    write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
-    unreadable = (*progress.unreadable, *evaluation.unreadable)
+    predict = TorchSession(Deployed(best.to(training.device), task.card.input)).run
+    evaluation = task.evaluate(predict, split="val", share=training.world.share)
+    unreadable_training = list(dict.fromkeys(chain(*training.world.gather(training.progress.unreadable))))
+    if training.world.is_first:
+        record = {**asdict(evaluation), "unreadable_training": unreadable_training}
+        write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
+    unreadable = (*unreadable_training, *evaluation.unreadable)
     for message in unreadable:
         say(f"could not be read: {message}")
     if unreadable:

@@ -1,0 +1,102 @@
+"""Several processes that train one model, each on its part of every batch: torchrun starts them, torch joins them.
+
+Without torchrun there is one process, and nothing here costs anything.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nextvit.tasks.task import Share
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training, and which of them this one is."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Number of this process on its machine, and of its GPU."""
+    restarts: int = 0
+    """How often torchrun has started all processes again."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes the run and talks to people."""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes, on each of them."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes in the order of their ranks, on each of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    @property
+    def share(self) -> Share:
+        """This process's part of an exam."""
+        return Share(index=self.rank, count=self.size, gather=self.gather)
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the first one's batch-norm statistics."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model as it is called in training: its gradients are averaged over the processes."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def world_from_environment() -> World:
+    """What torchrun says in the environment; one process without it."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    rank, size, local_rank, restarts = (
+        int(os.environ.get(name, default)) for name, default in zip(names, "0100", strict=True)
+    )
+    return World(rank, size, local_rank, restarts)
+
+
+@contextmanager
+def joined(world: World, device: torch.device) -> Generator[None]:
+    """Join the other processes for as long as the block runs: nccl between GPUs, gloo otherwise."""
+    if world.size == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def synchronise(model: nn.Module) -> None:
+    """Let batch norms see the whole batch of all processes; only on GPUs, torch has no such norms for CPUs."""
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def unsynchronised(forward: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
+    """While gradients accumulate, processes need not exchange them before the last part."""
+    if isinstance(forward, DistributedDataParallel) and not last_part:
+        return forward.no_sync()
+    return nullcontext()

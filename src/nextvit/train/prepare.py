@@ -1,0 +1,104 @@
+"""From a task and a recipe to everything that a training works with. Writes nothing."""
+
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from nextvit.data.augment import build_view
+from nextvit.data.folder import Dataset, list_images
+from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
+from nextvit.data.samples import Samples
+from nextvit.errors import InputError
+from nextvit.models.classification import Classifier
+from nextvit.tasks.task import Task
+from nextvit.train.checkpoint import Progress
+from nextvit.train.device import pick_precision
+from nextvit.train.distributed import World, synchronise
+from nextvit.train.ema import Ema
+from nextvit.train.loop import Training
+from nextvit.train.optim import build_optimizer, freeze
+from nextvit.train.recipe import Recipe
+from nextvit.train.teacher import load_teacher
+
+
+def prepare(
+    task: Task, dataset: Dataset, model: Classifier, recipe: Recipe, device: torch.device, world: World
+) -> Training:
+    """Build the training around a model that is on its device.
+
+    Raises:
+        InputError: too few images for the processes and parts, no such teacher, no pictures without labels.
+    """
+    samples = drawn_from(dataset, recipe)
+    images = min(recipe.batch_size, len(samples))
+    if images < 2 * world.size * recipe.optim.accumulate:
+        raise InputError(
+            f"batch norms need two images at once: {world.size} processes with optim.accumulate "
+            f"{recipe.optim.accumulate} need batches of {2 * world.size * recipe.optim.accumulate}, got {images} images"
+        )
+    if recipe.compute.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
+    frozen = freeze(model, recipe.model.frozen_stages)
+    ema = Ema(model, decay=recipe.ema.decay)
+    if world.size > 1 and device.type == "cuda":
+        synchronise(model)
+    precision = pick_precision(recipe, device)
+    batches, sampler = build_batches(samples, dataset, recipe, world, pin_memory=device.type == "cuda")
+    forward = world.wrapped(model, device)
+    return Training(
+        task=task,
+        dataset=dataset,
+        samples=samples,
+        model=model,
+        forward=cast(nn.Module, torch.compile(forward)) if recipe.compute.compile else forward,
+        frozen=frozen,
+        statistics=list(model.buffers()),
+        ema=ema,
+        optimizer=build_optimizer(model, recipe.optim),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        teacher=None if recipe.distill.teacher == "none" else load_teacher(recipe.distill.teacher, task.card, device),
+        batches=batches,
+        sampler=sampler,
+        device=device,
+        precision=precision,
+        world=world,
+        progress=Progress(steps_per_epoch=len(sampler)),
+    )
+
+
+def drawn_from(dataset: Dataset, recipe: Recipe) -> Samples:
+    """The training images, followed by those without labels that a teacher is to label."""
+    labelled = dataset.split("train")
+    if len(labelled) < 2:
+        raise InputError(f"{dataset.root}: one training image is too few")
+    if recipe.distill.unlabelled == "none":
+        return labelled
+    folder = Path(recipe.distill.unlabelled)
+    further = list_images(folder) if folder.is_dir() else []
+    if not further:
+        raise InputError(f"distill.unlabelled {folder}: no folder with images")
+    return Samples(chain(((each.path, each.labels) for each in labelled), ((path, ()) for path in further)))
+
+
+def build_batches(
+    samples: Samples, dataset: Dataset, recipe: Recipe, world: World, *, pin_memory: bool
+) -> tuple[DataLoader[Batch], EpochSampler]:
+    """This process's part of the training batches, and the sampler that is told the epoch."""
+    settings, seed = recipe.data, recipe.compute.seed
+    weights = None
+    if settings.balance == "on":
+        known = balancing_weights(dataset.split("train").labels(), len(dataset.classes))
+        weights = np.ones(len(samples))
+        weights[: len(known)] = known / known.mean()
+    sampler = EpochSampler(
+        len(samples), batch_size=recipe.batch_size, seed=seed, weights=weights, part=(world.rank, world.size)
+    )
+    view = build_view(recipe.augment, image_size=settings.preprocess().image_size)
+    dataset_of_views = TrainingSet(samples, view, seed=seed)
+    return training_batches(dataset_of_views, sampler, workers=settings.workers, pin_memory=pin_memory), sampler

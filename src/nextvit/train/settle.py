@@ -1,0 +1,60 @@
+"""From a recipe that leaves things open ("auto") to one that does not, by looking at the dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nextvit.data.folder import Dataset
+from nextvit.errors import InputError
+from nextvit.models.published import best_tag, downloaded
+from nextvit.train.recipe import Recipe
+
+SEEN_PICTURES, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 10, 100
+UNEVEN = 10
+"""Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
+
+
+def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with epochs, balance and published weights decided; the batch size is left to the device.
+
+    Raises:
+        InputError: the published weights that it asks for were not downloaded yet.
+    """
+    counts = dataset.split("train").counts(len(dataset.classes))
+    epochs, balance = recipe.schedule.epochs, recipe.data.balance
+    if epochs == "auto":
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(SEEN_PICTURES / len(dataset.split("train")))))
+    if balance == "auto":
+        balance = "on" if counts.max() >= UNEVEN * max(1, counts.min()) else "off"
+    return replace(
+        recipe,
+        model=replace(recipe.model, weights=settled_weights(recipe)),
+        schedule=replace(recipe.schedule, epochs=epochs),
+        data=replace(recipe.data, balance=balance),
+    )
+
+
+def settled_weights(recipe: Recipe) -> str:
+    """The tag that "published" stands for; nothing is downloaded unless a tag is asked for by its name."""
+    name, weights = recipe.model.name, recipe.model.weights
+    if weights != "published":
+        return weights
+    tag = best_tag(name)
+    if tag is None:
+        return "none"
+    if not downloaded(name, tag):
+        raise InputError(
+            f"the published weights of {name} are not on this machine yet; add --weights {tag} to download them "
+            "(about 4 bytes a parameter), or --weights none to start from scratch"
+        )
+    return tag
+
+
+def described(recipe: Recipe, dataset: Dataset) -> str:
+    """What was decided, for people."""
+    counts = {name: len(samples) for name, samples in dataset.splits.items()}
+    start = "from scratch" if recipe.model.weights == "none" else f"from {Path(recipe.model.weights).name}"
+    balanced = ", classes balanced" if recipe.data.balance == "on" else ""
+    return (
+        f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes; "
+        f"{recipe.model.name} {start}, {recipe.epochs} epochs in batches of {recipe.batch_size}{balanced}"
+    )
