@@ -17,14 +17,18 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with epochs, balance and published weights decided; the batch size is left to the device.
 
     Raises:
-        InputError: the published weights that it asks for were not downloaded yet.
+        InputError: the published weights that it asks for were not downloaded yet, or its data cannot be balanced.
     """
     counts = dataset.split("train").counts(len(dataset.classes))
     epochs, balance = recipe.schedule.epochs, recipe.data.balance
     if epochs == "auto":
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(SEEN_PICTURES / len(dataset.split("train")))))
     if balance == "auto":
-        balance = "on" if counts.max() >= UNEVEN * max(1, counts.min()) else "off"
+        balance = "on" if dataset.task == "classification" and counts.max() >= UNEVEN * max(1, counts.min()) else "off"
+    if balance == "on" and dataset.task != "classification":
+        raise InputError(
+            f"data.balance needs one class for each image; {dataset.root} has several labels, set it to off"
+        )
     return replace(
         recipe,
         model=replace(recipe.model, weights=settled_weights(recipe)),
