@@ -132,3 +132,19 @@ def test_a_dataset_of_another_task_is_refused(bundle: Path, tmp_path: Path, call
     done = call("eval", bundle, draw_dataset(tmp_path / "colours", train=1, val=1))
     assert done.code == 2
     assert "the model was trained for multilabel" in done.err
+
+
+def test_balancing_is_refused_and_leaves_nothing(shapes: Path, tmp_path: Path, call):  # noqa: F811
+    done = call("train", shapes, "--out", tmp_path / "run", *FAST, "--data.balance", "on")
+    assert done.code == 2
+    assert "data.balance needs one class for each image" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_picture_with_other_labels_is_found(shapes: Path, call):  # noqa: F811
+    lines = shapes.read_text().splitlines()
+    (shapes.parent / "images" / "copy.png").write_bytes((shapes.parent / "images" / "003.png").read_bytes())
+    (shapes.parent / "copied.csv").write_text("\n".join([*lines, "images/copy.png,red square,train"]))
+    done = call("check", shapes.parent / "copied.csv")
+    assert done.code == 1
+    assert "the same picture has the classes blue disc|red square, red square" in done.out
