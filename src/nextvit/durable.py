@@ -33,17 +33,26 @@ def durable_folder(path: Path, *, keep: Path | None = None) -> Generator[Path]:
         flush(temporary)
         old = keep or path.with_name(f"{path.name}.old")
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
+            discard(old)
             path.rename(old)
         temporary.rename(path)
         flush(path.parent)
         if not keep:
-            shutil.rmtree(old, ignore_errors=True)
+            discard(old)
     except OSError as error:
         kept = "; what was there before is untouched" if path.exists() else ""
         raise InputError(f"could not write {path}: {error.strerror or error}{kept}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that a kill on the way leaves it whole, or under a name that `sweep` knows."""
+    if folder.exists():
+        leaving = folder.with_name(f"{folder.name}.leaving.tmp")
+        shutil.rmtree(leaving, ignore_errors=True)
+        folder.rename(leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
@@ -64,11 +73,11 @@ def present(path: Path) -> Path:
     return old if old.exists() and not path.exists() else path
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; text becomes UTF-8."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         flush(temporary)
         temporary.replace(path)
     except OSError as error:

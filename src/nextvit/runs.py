@@ -10,6 +10,7 @@ from nextvit.errors import InputError
 
 RECIPE, METRICS, ENVIRONMENT, REPORT = "recipe.yaml", "metrics.jsonl", "environment.json", "report.html"
 EVALUATION, BENCHMARK, EVENTS = "evaluation.json", "benchmark.jsonl", "events.jsonl"
+AUGMENTED, HEATMAPS = "augmented.png", "heatmaps.npz"
 WEIGHTS = "model.safetensors"
 
 

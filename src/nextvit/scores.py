@@ -5,6 +5,7 @@ from collections.abc import Iterable
 SPOKEN = {
     "top1_score": "top-1",
     "top5_score": "top-5",
+    "mean_class_score": "mean class accuracy",
     "mean_ap_score": "mean AP",
     "micro_f1_score": "micro F1",
 }

@@ -44,6 +44,9 @@ def refused(done, *words: str) -> None:
         (["bench", "nothing", "--runtimes", "onxn"], ["did you mean 'onnx'"]),
         (["info", "nothing"], ["nothing: no such run"]),
         (["check", "nothing"], ["no such folder"]),
+        (["report"], ["no run given"]),
+        (["report", "nothing"], ["nothing: not a run"]),
+        (["report", *map(str, range(9))], ["at most 8 runs", "got 9"]),
     ],
 )
 def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], call, tmp_path: Path, monkeypatch):  # noqa: F811

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
+from nextvit.metrics.accuracy import (
+    class_precisions,
+    class_scores,
+    confused_pairs,
+    confusion_matrix,
+    mean_class_score,
+    top_k_score,
+    wilson_interval,
+)
 
 GENERATOR = np.random.default_rng(0)
 LOGITS, LABELS = GENERATOR.normal(size=(500, 12)), GENERATOR.integers(0, 12, 500)
@@ -30,6 +38,24 @@ def test_confusion_equals_scikit_learns():
     assert np.array_equal(ours, metrics.confusion_matrix(LABELS, predicted, labels=range(12)))
     recalls = metrics.recall_score(LABELS, predicted, average=None)
     assert class_scores(ours) == pytest.approx((100 * recalls).tolist())
+
+
+def test_macro_average_and_precisions_equal_scikit_learns():
+    predicted = LOGITS.argmax(axis=1)
+    ours = confusion_matrix(predicted, LABELS, num_classes=12)
+    assert mean_class_score(ours) == pytest.approx(100 * metrics.balanced_accuracy_score(LABELS, predicted))
+    precisions = metrics.precision_score(LABELS, predicted, average=None)
+    assert class_precisions(ours) == pytest.approx((100 * precisions).tolist())
+
+
+def test_a_class_without_images_does_not_lower_the_macro_average():
+    assert mean_class_score(np.array([[3, 1], [0, 0]])) == 75.0
+
+
+def test_confused_pairs_are_mistakes_alone_and_the_most_frequent_come_first():
+    confusion = np.array([[9, 1, 0], [3, 0, 1], [0, 0, 5]])
+    assert confused_pairs(confusion, limit=9) == [(1, 0, 3, 75.0), (0, 1, 1, 10.0), (1, 2, 1, 25.0)]
+    assert confused_pairs(confusion, limit=1) == [(1, 0, 3, 75.0)]
 
 
 def test_a_class_without_images_has_no_score():

@@ -1,65 +1,70 @@
 """report.html from what lies in a run's folder."""
 
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nextvit.preprocess import DecodeError
+from nextvit.errors import InputError
+from nextvit.report.contents import duration, millions
 from nextvit.report.page import Markup, escape, page, table
-from nextvit.report.run_report import THUMBNAIL, millions, write_run_report
+from nextvit.report.run_report import write_run_report
+from tests.report.conftest import epoch, write_run
 from tests.runtime.conftest import write_colour_bundle
-
-
-def epoch(number: int, score: float, *, is_best: bool = False) -> dict[str, Any]:
-    return {
-        "epoch": number,
-        "train_loss": 1.0 / number,
-        "val_loss": 0.5,
-        "val_top1_score": score,
-        "images_per_second": 100.0 * number,
-        "waiting_share": 0.25,
-        "is_best": is_best,
-    }
-
-
-@pytest.fixture
-def run(tmp_path: Path, shared_colours: Path) -> Path:
-    """The smallest run that has everything of a training."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text("optim: {lr: 0.1}\n")
-    (folder / "metrics.jsonl").write_text(
-        "".join(json.dumps(each) + "\n" for each in (epoch(1, 50.0), epoch(2, 75.0, is_best=True)))
-    )
-    answer = {
-        "path": str(shared_colours / "val" / "red" / "0.png"),
-        "label": "red",
-        "guess": "<blue>",
-        "probability": 0.9,
-    }
-    details = {
-        "classes": ["red", "<blue>"],
-        "class_scores": [50.0, None],
-        "confusion": [[1, 1], [0, 0]],
-        "mistakes": [answer, {**answer, "path": "gone.png"}],
-        "examples": [{**answer, "guess": "red"}],
-    }
-    evaluation = {"scores": {"top1_score": 50.0}, "interval_95": [9.0, 91.0], "images": 2, "details": details}
-    (folder / "evaluation.json").write_text(json.dumps({**evaluation, "unreadable": ["bad.png: damaged"]}))
-    return folder
 
 
 def test_report_shows_score_mistakes_and_what_could_not_be_read(run: Path):
     text = write_run_report(run).read_text()
     assert "50.00 %" in text and "95 %: 9.0 to 91.0" in text
     assert "1 images could not be read, first: bad.png: damaged" in text
-    assert "no images" in text and "optim: {lr: 0.1}" in text
-    assert text.count("data:image/jpeg;base64") == 2  # the picture that is gone is left out
-    with pytest.raises(DecodeError):
-        THUMBNAIL("gone.png")
+    assert "44.00 %" in text and "optim: {lr: 0.1}" in text
+    # An example, a mistake (the other one's picture is gone), a pair's example, a batch, two answers with heatmaps.
+    assert text.count("data:image/jpeg;base64") == 6
+
+
+def test_every_section_stands_on_the_page_of_a_whole_run(run: Path):
+    text = write_run_report(run).read_text()
+    titles = re.findall("<h2>(.*?)</h2>", text)
+    assert titles == [
+        "Training",
+        "A training batch, as the network sees it",
+        "One image of each class",
+        "Mistakes, the most confident first",
+        "What the answers rest on",
+        "Most confused pairs",
+        "Confusion",
+        "Classes",
+        "Calibration",
+        "How to repeat it",
+    ]
+
+
+def test_what_a_run_lacks_is_left_out(tmp_path: Path):
+    run = write_run(tmp_path / "run")
+    titles = re.findall("<h2>(.*?)</h2>", write_run_report(run).read_text())
+    assert titles == ["Training", "How to repeat it"]
+    (run / "metrics.jsonl").unlink()
+    (run / "evaluation.json").write_text(
+        json.dumps(
+            {
+                "scores": {"map_score": 31.0},
+                "main_score": "map_score",
+                "interval_95": [0, 1],
+                "images": 2,
+                "details": {},
+            }
+        )
+    )
+    text = write_run_report(run, out=tmp_path / "other.html").read_text()
+    assert "31.00 %" in text and "map on 2 images" in text
+    assert re.findall("<h2>(.*?)</h2>", text) == ["How to repeat it"]
+
+
+def test_another_folder_than_a_run_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"not a run \(it has no recipe.yaml\)"):
+        write_run_report(tmp_path)
 
 
 def test_names_are_escaped(run: Path):
@@ -91,3 +96,7 @@ def test_page_and_table_are_html():
 
 def test_counts_are_said_as_people_do():
     assert (millions(11_500_000), millions(5_794_000_000), millions(2_180_000)) == ("11.5 M", "5.79 G", "2.18 M")
+
+
+def test_times_are_said_as_people_do():
+    assert [duration(seconds) for seconds in (9.4, 200, 7500)] == ["9 s", "3 min 20 s", "2 h 05 min"]

@@ -1,5 +1,6 @@
 """The exam and the loss."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,26 @@ def test_mistakes_come_most_confident_first(shared_colours: Path):
     assert evaluation.scores["top1_score"] == pytest.approx(100 / 3)
     assert len(evaluation.details["mistakes"]) == 8
     assert {each["guess"] for each in evaluation.details["mistakes"]} == {"green"}
+
+
+def test_details_say_what_the_answers_are_worth_for_each_class(shared_colours: Path):
+    task = ClassificationTask(read_dataset(shared_colours), card())
+    evaluation = task.evaluate(
+        lambda inputs: {"logits": np.tile(np.log([0.2, 0.7, 0.1]), (len(inputs["images"]), 1))}, split="val"
+    )
+    details = evaluation.details
+    assert evaluation.scores["ece"] == pytest.approx(70 - 100 / 3)  # 70 % sure, right in a third
+    assert evaluation.scores["mean_class_score"] == pytest.approx(100 / 3)
+    assert sum(details["calibration"]["counts"]) == 12
+    assert details["class_precisions"] == [None, pytest.approx(100 / 3), None]
+    assert (details["class_images"], details["class_training_images"]) == ([4, 4, 4], [8, 8, 8])
+    assert details["confused_pairs"] == [
+        {"label": "blue", "guess": "green", "count": 4, "share": 100.0},
+        {"label": "red", "guess": "green", "count": 4, "share": 100.0},
+    ]
+    low, high = details["class_intervals"][1]
+    assert low < 100 <= high
+    assert json.loads(json.dumps(details))["classes"] == details["classes"]
 
 
 def test_unreadable_images_are_named_and_not_judged(colours: Path):

@@ -12,9 +12,9 @@ from nextvit.recipes import RECIPES, recipe_named
 from nextvit.records import to_plain
 from nextvit.train.device import autocast, pick_device, pick_precision
 from nextvit.train.ema import Ema
-from nextvit.train.optim import build_optimizer
+from nextvit.train.optim import build_optimizer, set_lr
 from nextvit.train.recipe import Compute, Data, Optim, Recipe, Schedule
-from nextvit.train.schedule import lr_at
+from nextvit.train.schedule import lr_at, lr_for
 
 
 def test_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
@@ -35,6 +35,37 @@ def test_one_dimensional_parameters_do_not_decay():
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert all(parameter.ndim <= 1 for parameter in spared["params"])
     assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+
+
+def test_rates_fall_by_a_factor_a_block_towards_the_stem():
+    model = create_model("nextvit_nano", num_classes=3)
+    optimizer = build_optimizer(model, Optim(layer_decay=0.5))
+    scales = {id(weight): group["lr_scale"] for group in optimizer.param_groups for weight in group["params"]}
+    blocks = sum(model.backbone.config.depths)
+    assert scales[id(model.head.weight)] == scales[id(model.norm.weight)] == 1
+    assert scales[id(model.backbone.stem[0].conv.weight)] == 0.5 ** (blocks + 1)
+    firsts = [next(block.parameters()) for stage in model.backbone.stages for block in stage.blocks]
+    assert [scales[id(first)] for first in firsts] == [0.5 ** (blocks - place) for place in range(blocks)]
+    set_lr(optimizer, 2.0)
+    assert {group["lr"] for group in optimizer.param_groups} == {2 * scale for scale in scales.values()}
+    assert len(scales) == len(list(model.parameters()))
+
+
+OFFICIAL_LOG = {0: 0.000001, 4: 0.000301, 9: 0.000801, 19: 0.001800, 29: 0.001958, 49: 0.001877, 99: 0.001520,
+                149: 0.001026, 199: 0.000526, 249: 0.000154, 279: 0.000036, 299: 0.000010}  # fmt: skip
+
+
+def test_the_published_schedule_is_that_of_the_official_log():
+    """nextvit_small_in1k_224.log of the official repository: epoch -> rate, rounded to six digits."""
+    recipe = recipe_named("imagenet_published")
+    for epoch, rate in OFFICIAL_LOG.items():
+        for step in (0, 624):
+            assert lr_for(epoch * 625 + step, steps_per_epoch=625, recipe=recipe) == pytest.approx(rate, abs=6e-7)
+
+
+def test_the_384_px_recipe_learns_at_a_constant_rate():
+    recipe = recipe_named("imagenet_384")
+    assert {lr_for(step, steps_per_epoch=10, recipe=recipe) for step in (0, 150, 299)} == {1e-5}
 
 
 def test_average_follows_the_weights_and_the_statistics():

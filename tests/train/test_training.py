@@ -98,7 +98,7 @@ def test_it_learns_the_colours(finished: tuple[Path, dict[int, float]]):
 def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
     out, _ = finished
     assert {entry.name for entry in out.iterdir()} == {
-        "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "checkpoints",
+        "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "heatmaps.npz", "augmented.png", "checkpoints",
     }  # fmt: skip
     assert {entry.name for entry in (out / "checkpoints").iterdir()} == {"last", "previous", "best"}
     assert (out / "checkpoints" / "best" / "sha256.json").is_file()

@@ -20,6 +20,7 @@ VERBS = {  # in the order of a model's life
     "models": "nextvit.cli.models:models",
     "check": "nextvit.cli.check:check",
     "train": "nextvit.cli.train:train",
+    "report": "nextvit.cli.report:report",
     "eval": "nextvit.cli.eval:evaluate",
     "predict": "nextvit.cli.predict:predict",
     "export": "nextvit.cli.export:export",

@@ -34,6 +34,7 @@ def train(
     batch_size: int | Literal["auto"] | None = None,
     teacher: str | None = None,
     resume: bool = False,
+    watch: tuple[str, ...] = (),
     as_json: AsJson = False,
     settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
 ) -> None:
@@ -52,7 +53,7 @@ def train(
     weights: str
         Where its weights start: "none", a published tag, a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune or smoke. All of them stand below; flags win over --config, --config over this.
+        Settings to start from: finetune, smoke, imagenet, imagenet_published or imagenet_384. All of them stand below; flags win over --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
@@ -65,6 +66,8 @@ def train(
         A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
+    watch: tuple[str, ...]
+        Who else is told of every step, as module:factory; may be repeated. See docs/watching.md.
     """
     settings = replace(
         settings,
@@ -75,11 +78,13 @@ def train(
     )
     from nextvit.report.run_report import write_run_report
     from nextvit.train import start
+    from nextvit.train.watchers import load_watch, together
 
     progress_line = ProgressLine()
+    watches = [progress_line.update, *(load_watch(name, out, settings) for name in watch)]
     try:
         evaluation = start.train(
-            dataset, settings, run=out, resume=resume, watch=progress_line.update, say=progress_line.say
+            dataset, settings, run=out, resume=resume, watch=together(watches), say=progress_line.say
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():

@@ -21,6 +21,9 @@ class Augment:
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning, as in writing."""
 
+    rand_augment: float = 0.0
+    """RandAugment's magnitude; 0: none."""
+
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise InputError(f"augment.crop_scale must rise within (0, 1], got {self.crop_scale}")

@@ -64,10 +64,10 @@ def pasted(pixels_NCHW: "Tensor", share: float, rng: np.random.Generator) -> "tu
     """A rectangle of the mirrored picture in each one, and the share that is still its own after clipping."""
     height, width = pixels_NCHW.shape[2:]
     side = math.sqrt(1 - share)
-    half_height, half_width = int(height * side) // 2, int(width * side) // 2
+    tall, wide = int(height * side), int(width * side)
     middle_y, middle_x = int(rng.integers(height)), int(rng.integers(width))
-    top, bottom = max(0, middle_y - half_height), min(height, middle_y + half_height)
-    left, right = max(0, middle_x - half_width), min(width, middle_x + half_width)
+    top, bottom = max(0, middle_y - tall // 2), min(height, middle_y + (tall + 1) // 2)
+    left, right = max(0, middle_x - wide // 2), min(width, middle_x + (wide + 1) // 2)
     result = pixels_NCHW.clone()
     result[:, :, top:bottom, left:right] = pixels_NCHW.flip(0)[:, :, top:bottom, left:right]
     return result, 1 - (bottom - top) * (right - left) / (height * width)

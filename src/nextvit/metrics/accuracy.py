@@ -1,4 +1,4 @@
-"""Top-k accuracy and the confusion matrix."""
+"""Top-k accuracy, the confusion matrix and what it says of each class."""
 
 import math
 from typing import Any
@@ -32,6 +32,29 @@ def class_scores(confusion: Integers) -> list[float | None]:
     return [
         float(100 * confusion[label, label] / total) if (total := confusion[label].sum()) else None
         for label in range(len(confusion))
+    ]
+
+
+def class_precisions(confusion: Integers) -> list[float | None]:
+    """Of the answers that name a class, the share in percent that is right; None for a class that is never answered."""
+    return class_scores(confusion.T)
+
+
+def mean_class_score(confusion: Integers) -> float:
+    """The mean accuracy in percent over the classes that have images: each class counts the same (macro average)."""
+    return float(np.mean([score for score in class_scores(confusion) if score is not None]))
+
+
+def confused_pairs(confusion: Integers, *, limit: int) -> list[tuple[int, int, int, float]]:
+    """The most frequent mistakes: true class, predicted class, count, and share in percent of the true class's images."""
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    pairs = [(int(flat // len(wrong)), int(flat % len(wrong))) for flat in order]
+    return [
+        (label, guess, int(wrong[label, guess]), float(100 * wrong[label, guess] / confusion[label].sum()))
+        for label, guess in pairs
+        if wrong[label, guess]
     ]
 
 

@@ -4,10 +4,17 @@ from collections.abc import Callable
 
 from nextvit.errors import InputError, did_you_mean
 from nextvit.recipes.finetune import finetune
+from nextvit.recipes.imagenet import imagenet, imagenet_384, imagenet_published
 from nextvit.recipes.smoke import smoke
 from nextvit.train.recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"finetune": finetune, "smoke": smoke}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune,
+    "smoke": smoke,
+    "imagenet": imagenet,
+    "imagenet_published": imagenet_published,
+    "imagenet_384": imagenet_384,
+}
 
 
 def recipe_named(name: str) -> Recipe:

@@ -1,8 +1,10 @@
 """Figures as inline SVG, drawn by matplotlib."""
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -12,13 +14,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from nextvit.scores import main_score, spoken
-
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+BLUE, LIGHT_BLUE, ORANGE, GREY = "#2563eb", "#93c5fd", "#ea580c", "#94a3b8"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
-    "svg.hashsalt": "nextvit",  # the same figure gives the same bytes
+    "svg.hashsalt": "nextvit",  # ids are made from what they name, not at random
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -29,6 +30,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
 }
 MAX_CLASSES = 24
+FEW_EPOCHS = 12
 
 
 def to_svg(figure: Figure) -> str:
@@ -43,31 +45,93 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def training_curves(records: Sequence[dict[str, Any]]) -> str:
-    """Loss and main score over epochs, side by side."""
-    epochs = [record["epoch"] for record in records]
-    name = main_score(records[0])
-    key = f"val_{name}"
+@dataclass(frozen=True)
+class Line:
+    """Values over epochs."""
+
+    label: str
+    colour: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Lines over epochs under one title; a mark is a point (epoch, value) with a text."""
+
+    title: str
+    lines: Sequence[Line]
+    mark: tuple[int, float, str] | None = None
+    from_zero: bool = False
+
+
+def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
+    """Panels in two columns. With a shared legend every panel has the same lines, and one legend stands above all."""
+    rows = math.ceil(len(panels) / 2)
     with plt.rc_context(STYLE):
-        figure, (loss, score) = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
-        loss.plot(epochs, [record["train_loss"] for record in records], color=GREY, label="training (augmented)")
-        loss.plot(epochs, [record["val_loss"] for record in records], color=BLUE, label="validation")
-        loss.set(title="Loss", xlabel="epoch")
-        loss.legend(frameon=False)
-        score.plot(epochs, [record[key] for record in records], color=BLUE)
-        best = [record for record in records if record["is_best"]][-1]
-        score.plot(best["epoch"], best[key], "o", color=ORANGE)
-        score.annotate(
-            f"best {best[key]:.2f} %",
-            (best["epoch"], best[key]),
-            xytext=(0.97, 0.06),
-            textcoords="axes fraction",
-            ha="right",
-            color=ORANGE,
-        )
-        score.set(title=f"Validation {spoken(name)}, %", xlabel="epoch")
-        for axes in (loss, score):
+        figure, grid = plt.subplots(rows, 2, figsize=(8.4, 0.3 + 2.5 * rows), layout="constrained", squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            for line in panel.lines:
+                marker = "o" if len(line.epochs) <= FEW_EPOCHS else ""
+                axes.plot(line.epochs, line.values, color=line.colour, label=line.label, marker=marker, markersize=3)
+            if panel.mark:
+                epoch, value, text = panel.mark
+                axes.plot(epoch, value, "o", color=ORANGE)
+                axes.annotate(text, (0.97, 0.06), xycoords="axes fraction", ha="right", color=ORANGE)
+            if len(panel.lines) > 1 and not shared_legend:
+                axes.legend(frameon=False)
+            axes.set(title=panel.title, xlabel="epoch")
+            if panel.from_zero:
+                axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if shared_legend:
+            names = [line.label for line in panels[0].lines]
+            legend = figure.legend(grid.flat[0].lines, names, loc="outside upper left", ncols=4, frameon=False)
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # names are text: a $ in them starts no formula
+    return to_svg(figure)
+
+
+def training_curves(records: Sequence[dict[str, Any]], *, score: str, name: str) -> str:
+    """Loss, the main score (its key without "val_", and its name), learning rate and waiting over epochs."""
+    epochs = [record["epoch"] for record in records]
+    best = [record for record in records if record["is_best"]][-1]
+
+    def line(key: str, *, label: str = "", colour: str = BLUE, scale: float = 1) -> Line:
+        return Line(label, colour, epochs, [scale * record[key] for record in records])
+
+    losses = [line("train_loss", label="training (augmented)", colour=GREY), line("val_loss", label="validation")]
+    top = best[f"val_{score}"]
+    return curves(
+        [
+            Panel("Loss", losses),
+            Panel(f"Validation {name}, %", [line(f"val_{score}")], (best["epoch"], top, f"best {top:.2f} %")),
+            Panel("Learning rate, at the epoch's end", [line("lr")]),
+            Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)], from_zero=True),
+        ]
+    )
+
+
+def reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArray[Any]) -> str:
+    """Accuracy over confidence in bins of equal width (bins,), beside how many answers (bins,) each bin holds."""
+    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    width = 0.92 / len(counts)
+    held = counts > 0
+    with plt.rc_context(STYLE):
+        figure, (shares, numbers) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+        shares.bar(centres, accuracy, width, color=LIGHT_BLUE, label="accuracy")
+        low, gap = np.minimum(accuracy, confidence), np.abs(accuracy - confidence)
+        shares.bar(
+            *(centres[held], gap[held], width, low[held]), fill=False, edgecolor=ORANGE, hatch="////", label="gap"
+        )
+        shares.plot([0, 1], [0, 1], "--", color=GREY)
+        shares.set(title="Right as often as sure?", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+        shares.legend(frameon=False, loc="upper left")
+        numbers.bar(centres, counts, width, color=GREY)
+        numbers.set(title="Answers", xlabel="confidence", xlim=(0, 1))
+        numbers.yaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure)
 
 

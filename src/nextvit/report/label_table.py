@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from nextvit.report.page import Markup, table
+from nextvit.report.page import Markup, section, table
 
 
-def label_table(details: dict[str, Any]) -> Markup:
+def label_table(details: dict[str, Any]) -> Markup | None:
     """Average precision, and precision and recall at the threshold, of each class, worst first."""
+    if "class_recalls" not in details:
+        return None
     columns = ("classes", "class_images", "class_scores", "class_precisions", "class_recalls")
     rows = [
         (name, images, percent(score, "no images"), percent(precision, "never answered"), percent(recall, ""))
@@ -14,7 +16,7 @@ def label_table(details: dict[str, Any]) -> Markup:
             zip(*(details[column] for column in columns), strict=True), key=lambda row: row[2] or 0.0
         )
     ]
-    return table(["class", "images", "average precision", "precision", "recall"], rows)
+    return section("Classes", table(["class", "images", "average precision", "precision", "recall"], rows))
 
 
 def percent(share: float | None, otherwise: str) -> str:

@@ -21,8 +21,10 @@ p.lead { color: var(--soft); margin: .2rem 0 1.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.number { text-align: right; }
+.scroll { overflow-x: auto; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
+.pictures.wide { grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); } td img { height: 48px; border-radius: 4px; }
 .pictures figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
 svg { max-width: 100%; height: auto; } pre { background: #f8fafc; border: 1px solid var(--line); border-radius: 8px;
@@ -76,7 +78,7 @@ def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
-    """Rows of cells; numbers stand to the right."""
+    """Rows of cells; numbers stand to the right. A table wider than the page scrolls by itself."""
 
     def cell(value: Cell, tag: str, *, number: bool) -> str:
         text = value.text if isinstance(value, Markup) else escape(value)
@@ -88,20 +90,25 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
         "<tr>" + "".join(cell(each, "td", number=number) for each, number in zip(row, numeric, strict=True)) + "</tr>"
         for row in rows
     )
-    return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]]) -> Markup:
-    """A grid of pictures (H, W, 3) with captions."""
+def picture(pixels: NDArray[np.uint8], *, side_px: int) -> Markup:
+    """One picture (H, W, 3), its longer side at most `side_px`."""
+    return Markup(f'<img src="{data_uri(pixels, side_px=side_px)}" alt="">')
+
+
+def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]], *, wide: bool = False) -> Markup:
+    """A grid of pictures (H, W, 3) with captions; `wide` is for rows of two or three pictures in one."""
     figures = "".join(
-        f'<figure><img src="{data_uri(pixels)}" alt=""><figcaption>{caption.text}</figcaption></figure>'
+        f"<figure>{picture(pixels, side_px=480 if wide else 160).text}<figcaption>{caption.text}</figcaption></figure>"
         for pixels, caption in items
     )
-    return Markup(f'<div class="pictures">{figures}</div>')
+    return Markup(f'<div class="pictures{" wide" if wide else ""}">{figures}</div>')
 
 
-def data_uri(pixels: NDArray[np.uint8], *, side_px: int = 160) -> str:
-    """A picture as a small JPEG inside the page."""
+def data_uri(pixels: NDArray[np.uint8], *, side_px: int) -> str:
+    """A picture as a JPEG inside the page, its longer side at most `side_px`."""
     image = Image.fromarray(pixels)
     if max(image.size) > side_px:
         image.thumbnail((side_px, side_px))

@@ -9,66 +9,47 @@ import numpy as np
 from nextvit.bundle import SUFFIX, Manifest, read_manifest
 from nextvit.durable import write_durably
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError, Preprocess
-from nextvit.report import figures
+from nextvit.preprocess import read_image
+from nextvit.report import exam, figures
+from nextvit.report.contents import Contents, millions, read_contents
+from nextvit.report.evidence import evidence
 from nextvit.report.label_table import label_table
-from nextvit.report.page import (
-    Markup,
-    escape,
-    folded,
-    heading,
-    page,
-    paragraph,
-    pictures,
-    section,
-    table,
-    tiles,
-)
-from nextvit.runs import BENCHMARK, ENVIRONMENT, EVALUATION, METRICS, RECIPE, REPORT, read_json_lines
-from nextvit.scores import main_score, spoken
-
-THUMBNAIL = Preprocess(image_size=(160, 160))
+from nextvit.report.page import Markup, folded, heading, page, paragraph, picture, section, table, tiles
+from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
+from nextvit.scores import spoken
 
 
-def write_run_report(run: Path) -> Path:
-    """Write `report.html` from the run's files, and return its path."""
-    epochs = list({record["epoch"]: record for record in read_json_lines(run / METRICS)}.values())
-    evaluation = read_json(run / EVALUATION)
+def write_run_report(run: Path, *, out: Path | None = None) -> Path:
+    """Write the run's page to `out`, else to its `report.html`, and return the path. InputError where there is no run."""
+    contents = read_contents(run)
     bundles, damaged = exported_bundles(run)
     timings = latest_benchmark(run)
-    facts = read_json(run / ENVIRONMENT)
+    details = contents.evaluation.get("details", {})
     sections = [
-        heading(f"{facts.get('variant', 'Next-ViT')} on {Path(facts.get('dataset', run)).name}", lead(facts)),
-        summary(facts, evaluation, bundles, timings),
-    ]
-    if epochs:
-        sections.append(section("Training", Markup(figures.training_curves(epochs)), training_note(epochs, evaluation)))
-    if evaluation:
-        details = evaluation["details"]
-        sections += [
-            section("One image of each class", answered(details["examples"])),
-            section("Mistakes, the most confident first", mistakes(details["mistakes"])),
-        ]
-        if "confusion" in details:
-            sections.append(section("Confusion", Markup(figures.confusion(details["confusion"], details["classes"]))))
-        sections.append(section("Classes", class_table(details) if "confusion" in details else label_table(details)))
-    sections += [section(f"Export: {manifest.backend} {manifest.precision}", proof(manifest)) for manifest in bundles]
-    sections += [section("Export", paragraph(message, tone="bad")) for message in damaged]
-    if timings:
-        sections.append(section("Latency", Markup(figures.latency_bars(timings)), latency_table(timings)))
-    sections.append(
+        heading(title(contents), lead(contents.facts)),
+        summary(contents, bundles, timings),
+        training(contents),
+        augmented(run),
+        exam.examples(details),
+        exam.mistakes(details),
+        evidence(run),
+        exam.confused_pairs(details),
+        exam.confusion(details),
+        exam.class_table(details),
+        label_table(details),
+        exam.calibration(details),
+        *(section(f"Export: {manifest.backend} {manifest.precision}", proof(manifest)) for manifest in bundles),
+        *(section("Export", paragraph(message, tone="bad")) for message in damaged),
+        latency(timings),
         section(
             "How to repeat it",
-            folded(RECIPE, (run / RECIPE).read_text(encoding="utf-8")),
-            folded(ENVIRONMENT, json.dumps(facts, indent=2)),
-        )
-    )
-    write_durably(run / REPORT, page(f"nextvit: {run.name}", sections))
-    return run / REPORT
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            folded(RECIPE, contents.recipe),
+            folded(ENVIRONMENT, json.dumps(contents.facts, indent=2)),
+        ),
+    ]
+    path = out or run / REPORT
+    write_durably(path, page(f"nextvit: {run.name}", [each for each in sections if each]))
+    return path
 
 
 def exported_bundles(run: Path) -> tuple[list[Manifest], list[str]]:
@@ -91,6 +72,12 @@ def latest_benchmark(run: Path) -> list[dict[str, Any]]:
     return [record for record in records if record["environment"]["time"] == records[-1]["environment"]["time"]]
 
 
+def title(contents: Contents) -> str:
+    """What was trained on what."""
+    dataset = Path(contents.facts.get("dataset", contents.path)).name
+    return f"{contents.facts.get('variant', 'Next-ViT')} on {dataset}"
+
+
 def lead(facts: dict[str, Any]) -> str:
     size = facts.get("image_size", ["?", "?"])
     return (
@@ -99,19 +86,21 @@ def lead(facts: dict[str, Any]) -> str:
     )
 
 
-def summary(
-    facts: dict[str, Any], evaluation: dict[str, Any], bundles: list[Manifest], timings: list[dict[str, Any]]
-) -> Markup:
+def summary(contents: Contents, bundles: list[Manifest], timings: list[dict[str, Any]]) -> Markup:
     """The few numbers that matter most."""
-    shown = [
+    facts, evaluation = contents.facts, contents.evaluation
+    shown: list[tuple[str, str]] = []
+    if evaluation:
+        low, high = evaluation["interval_95"]
+        scores, main = evaluation["scores"], contents.main_score
+        meaning = f"{spoken(main)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
+        shown.append((f"{scores[main]:.2f} %", meaning))
+        if main != "mean_class_score" and "mean_class_score" in scores:
+            shown.append((f"{scores['mean_class_score']:.2f} %", "mean of the classes' accuracies"))
+    shown += [
         (millions(facts.get("parameters", 0)), "parameters"),
         (millions(facts.get("macs", 0)), "multiply-adds per image"),
     ]
-    if evaluation:
-        low, high = evaluation["interval_95"]
-        name = main_score(evaluation["scores"])
-        meaning = f"{spoken(name)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
-        shown.insert(0, (f"{evaluation['scores'][name]:.2f} %", meaning))
     for manifest in bundles:
         proven = manifest.verification
         shown.append(
@@ -125,9 +114,13 @@ def summary(
     return tiles(shown)
 
 
-def millions(count: int) -> str:
-    """A count as people say it: 11.5 M, 5.79 G."""
-    return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
+def training(contents: Contents) -> Markup | None:
+    """The curves, and how fast it went."""
+    epochs, score = contents.epochs, contents.main_score
+    if not epochs:
+        return None
+    drawn = figures.training_curves(epochs, score=score, name=spoken(score))
+    return section("Training", Markup(drawn), training_note(epochs, contents.evaluation))
 
 
 def training_note(epochs: list[dict[str, Any]], evaluation: dict[str, Any]) -> Markup:
@@ -141,43 +134,12 @@ def training_note(epochs: list[dict[str, Any]], evaluation: dict[str, Any]) -> M
     return paragraph(text, tone="bad" if unreadable else "soft")
 
 
-def mistakes(listed: list[dict[str, Any]]) -> Markup:
-    """The pictures that the model got wrong."""
-    if not listed:
-        return paragraph("None on the validation images.", tone="good")
-    return answered(listed)
-
-
-def answered(listed: list[dict[str, Any]]) -> Markup:
-    """Pictures with the answer and, where it is wrong, the truth; a picture that is gone since is left out."""
-    shown: list[tuple[Any, Markup]] = []
-    for answer in listed:
-        right = answer["guess"] == answer["label"]
-        truth = "" if right else f"truth: {escape(answer['label'])}<br>"
-        caption = Markup(
-            f'<span class="{"good" if right else "bad"}">{escape(answer["guess"])}</span> {answer["probability"]:.0%}'
-            f'<br>{truth}<span class="soft">{escape(Path(answer["path"]).name)}</span>'
-        )
-        try:
-            shown.append((THUMBNAIL(answer["path"]), caption))
-        except DecodeError:
-            continue
-    return pictures(shown)
-
-
-def class_table(details: dict[str, Any]) -> Markup:
-    """Accuracy of each class, worst first."""
-    confusion = np.array(details["confusion"])
-    rows: list[tuple[str, int, str, str]] = []
-    order = sorted(range(len(confusion)), key=lambda label: details["class_scores"][label] or 0.0)
-    for label in order:
-        score = details["class_scores"][label]
-        wrong = confusion[label].copy()
-        wrong[label] = 0
-        taken_for = f"{details['classes'][int(wrong.argmax())]} ({wrong.max()}x)" if wrong.any() else ""
-        shown = "no images" if score is None else f"{score:.1f} %"
-        rows.append((details["classes"][label], int(confusion[label].sum()), shown, taken_for))
-    return table(["class", "images", "accuracy", "most often taken for"], rows)
+def augmented(run: Path) -> Markup | None:
+    """What the network saw first: a batch after all augmentation."""
+    if not (run / AUGMENTED).is_file():
+        return None
+    sheet = read_image(run / AUGMENTED)
+    return section("A training batch, as the network sees it", picture(np.asarray(sheet), side_px=max(sheet.size)))
 
 
 def proof(manifest: Manifest) -> Markup:
@@ -199,8 +161,14 @@ def proof(manifest: Manifest) -> Markup:
     return table(["", "measured"], rows)
 
 
+def latency(records: list[dict[str, Any]]) -> Markup | None:
+    """The benchmark, drawn and in numbers."""
+    if not records:
+        return None
+    return section("Latency", Markup(figures.latency_bars(records)), latency_table(records))
+
+
 def latency_table(records: list[dict[str, Any]]) -> Markup:
-    """The benchmark in numbers."""
     columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed"]
     rows = [
         (

@@ -10,7 +10,16 @@ from nextvit.bundle import Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample, Samples
-from nextvit.metrics.accuracy import class_scores, confusion_matrix, top_k_score, wilson_interval
+from nextvit.metrics.accuracy import (
+    class_precisions,
+    class_scores,
+    confused_pairs,
+    confusion_matrix,
+    mean_class_score,
+    top_k_score,
+    wilson_interval,
+)
+from nextvit.metrics.calibration import Reliability, reliability
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
 from nextvit.tasks.answers import answers, check_classes
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 
 WORST_SHOWN = 24
 EXAMPLES_SHOWN = 12
+PAIRS_SHOWN = 12
 
 
 class ClassificationTask:
@@ -54,22 +64,48 @@ class ClassificationTask:
     def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
         samples, logits, unreadable = answers(predict, self.dataset, self.card, split=split, share=share)
         labels = np.array([sample.label for sample in samples])
-        confusion = confusion_matrix(logits.argmax(axis=1), labels, num_classes=len(self.card.classes))
+        guesses = logits.argmax(axis=1)
+        confusion = confusion_matrix(guesses, labels, num_classes=len(self.card.classes))
+        calibration = reliability(softmax(logits).max(axis=1), guesses == labels)
         scores = {f"top{k}_score": top_k_score(logits, labels, k=k) for k in (1, 5) if k < len(self.card.classes)}
         return Evaluation(
-            scores={**scores, "loss": cross_entropy(logits, labels)},
+            scores={
+                **scores,
+                "mean_class_score": mean_class_score(confusion),
+                "ece": 100 * calibration.ece,
+                "loss": cross_entropy(logits, labels),
+            },
             main_score="top1_score",
             interval_95=wilson_interval(scores["top1_score"], len(samples)),
             images=len(samples),
             details={
-                "classes": list(self.card.classes),
-                "class_scores": class_scores(confusion),
+                **self.class_details(confusion),
                 "confusion": confusion.tolist(),
+                "calibration": plain_reliability(calibration),
                 "mistakes": self.worst_mistakes(samples, logits),
                 "examples": self.examples(samples, logits),
             },
             unreadable=unreadable,
         )
+
+    def class_details(self, confusion: NDArray[np.integer[Any]]) -> dict[str, Any]:
+        """What the confusion matrix says of each class and of pairs of classes, as plain values."""
+        classes = list(self.card.classes)
+        scores, counts = class_scores(confusion), confusion.sum(axis=1).tolist()
+        return {
+            "classes": classes,
+            "class_scores": scores,
+            "class_intervals": [
+                wilson_interval(score or 0.0, count) for score, count in zip(scores, counts, strict=True)
+            ],
+            "class_precisions": class_precisions(confusion),
+            "class_images": counts,
+            "class_training_images": self.dataset.split("train").counts(len(classes)).tolist(),
+            "confused_pairs": [
+                {"label": classes[label], "guess": classes[guess], "count": count, "share": share}
+                for label, guess, count, share in confused_pairs(confusion, limit=PAIRS_SHOWN)
+            ],
+        }
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
         """The most confident wrong answers, for people to look at."""
@@ -99,3 +135,8 @@ def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_likelihood = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0] - np.log(np.exp(shifted).sum(axis=1))
     return float(-log_likelihood.mean())
+
+
+def plain_reliability(calibration: Reliability) -> dict[str, list[float]]:
+    """The bins as plain values."""
+    return {name: values.tolist() for name, values in vars(calibration).items()}

@@ -1,6 +1,7 @@
 """Where a training computes, and with which numbers."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,19 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+
+
+@contextmanager
+def out_of_memory_as(advice: Callable[[], str]) -> Generator[None]:
+    """Turn running out of memory into an InputError that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
+    else:
+        return
+    raise InputError(advice())  # here, where nothing refers to the failed step's tensors any more
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:

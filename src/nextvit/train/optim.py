@@ -16,6 +16,7 @@ def build_optimizer(model: Classifier, settings: Optim) -> torch.optim.AdamW:
 
     With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
     """
+    assert settings.layer_decay != "auto", "settle the recipe first"
     backbone = model.backbone
     deepest = depth_of("head", backbone)
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
@@ -26,7 +27,7 @@ def build_optimizer(model: Classifier, settings: Optim) -> torch.optim.AdamW:
         decays = parameter.ndim > 1
         group = {"params": [], "decays": decays, "lr_scale": settings.layer_decay ** (deepest - depth)}
         groups.setdefault((depth, decays), group)["params"].append(parameter)
-    optimizer = torch.optim.AdamW(list(groups.values()), lr=settings.lr, fused=True)
+    optimizer = torch.optim.AdamW(list(groups.values()), fused=True)
     set_hyperparameters(optimizer, settings)
     return optimizer
 

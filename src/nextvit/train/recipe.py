@@ -104,25 +104,27 @@ class Distill:
 class Optim:
     """AdamW; one-dimensional parameters (norms, biases) are not decayed."""
 
-    lr: float = 1e-3
-    """Peak learning rate."""
+    lr: float | Literal["auto"] = 1e-3
+    """Peak learning rate; "auto": 1e-3 from scratch, 2e-4 from weights."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the first and second moment."""
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; 0: no clipping."""
-    layer_decay: float = 1.0
-    """Each block learns at this share of the rate of the block after it: below 1 spares what pretraining taught."""
+    layer_decay: float | Literal["auto"] = 1.0
+    """Each block learns at this share of the rate of the block after it, which spares what pretraining taught; "auto": 1
+    from scratch, 0.8 from weights."""
     accumulate: int = 1
     """Parts into which a process cuts its batch, to save memory."""
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, f"optim.lr must be positive, got {self.lr}")
+        require(self.lr == "auto" or self.lr > 0, f"optim.lr must be positive, got {self.lr}")
         require(self.weight_decay >= 0, f"optim.weight_decay must not be negative, got {self.weight_decay}")
         require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas must be in [0, 1), got {self.betas}")
         require(self.clip_norm >= 0, f"optim.clip_norm must not be negative, got {self.clip_norm}")
-        require(0 < self.layer_decay <= 1, f"optim.layer_decay must be in (0, 1], got {self.layer_decay}")
+        layer_decay_fits = self.layer_decay == "auto" or 0 < self.layer_decay <= 1
+        require(layer_decay_fits, f"optim.layer_decay must be in (0, 1], got {self.layer_decay}")
         require(self.accumulate >= 1, f"optim.accumulate must be at least 1, got {self.accumulate}")
 
 
@@ -206,14 +208,19 @@ class Recipe:
             f"in optim.accumulate {self.optim.accumulate} parts",
         )
 
+    # Once the recipe is settled (`nextvit.train.settle`), nothing is "auto", and these have their values.
+
     @property
     def batch_size(self) -> int:
-        """The batch size, once it is settled (`nextvit.train.settle`)."""
-        assert self.data.batch_size != "auto", "settle the recipe first"
+        assert self.data.batch_size != "auto"
         return self.data.batch_size
 
     @property
     def epochs(self) -> int:
-        """The number of epochs, once it is settled."""
-        assert self.schedule.epochs != "auto", "settle the recipe first"
+        assert self.schedule.epochs != "auto"
         return self.schedule.epochs
+
+    @property
+    def lr(self) -> float:
+        assert self.optim.lr != "auto"
+        return self.optim.lr

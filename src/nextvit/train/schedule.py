@@ -7,7 +7,7 @@ from nextvit.train.recipe import Recipe
 
 def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
     """The learning rate of a step, counted from 0."""
-    peak, schedule = recipe.optim.lr, recipe.schedule
+    peak, schedule = recipe.lr, recipe.schedule
     final = peak * schedule.final_lr_ratio
     if schedule.shape == "published":
         return published_lr(

@@ -9,12 +9,13 @@ from nextvit.models.published import best_tag, downloaded
 from nextvit.train.recipe import Recipe
 
 SEEN_PICTURES, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 10, 100
+LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 1e-3, 2e-4, 0.8
 UNEVEN = 10
 """Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
 
 
 def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with epochs, balance and published weights decided; the batch size is left to the device.
+    """The recipe with epochs, balance, weights and learning rates decided; the batch size is left to the device.
 
     Raises:
         InputError: the published weights that it asks for were not downloaded yet, or its data cannot be balanced.
@@ -29,9 +30,16 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         raise InputError(
             f"data.balance needs one class for each image; {dataset.root} has several labels, set it to off"
         )
+    weights = settled_weights(recipe)
+    lr, layer_decay = recipe.optim.lr, recipe.optim.layer_decay
+    if lr == "auto":
+        lr = LR_FROM_SCRATCH if weights == "none" else LR_FROM_WEIGHTS
+    if layer_decay == "auto":
+        layer_decay = 1.0 if weights == "none" else LAYER_DECAY_FROM_WEIGHTS
     return replace(
         recipe,
-        model=replace(recipe.model, weights=settled_weights(recipe)),
+        model=replace(recipe.model, weights=weights),
+        optim=replace(recipe.optim, lr=lr, layer_decay=layer_decay),
         schedule=replace(recipe.schedule, epochs=epochs),
         data=replace(recipe.data, balance=balance),
     )

@@ -28,12 +28,14 @@ from nextvit.tasks import task_for
 from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import newest_intact
 from nextvit.train.checkpoint import resume as restore
-from nextvit.train.device import pick_device, ran_out_of_memory
+from nextvit.train.device import out_of_memory_as, pick_device
 from nextvit.train.distributed import World, joined, world_from_environment
+from nextvit.train.heatmaps import write_heatmaps
 from nextvit.train.interrupt import stop_on_interrupt
 from nextvit.train.loop import Say, Training, Watch, fit
 from nextvit.train.memory import memory_advice, with_batch_size
 from nextvit.train.prepare import prepare
+from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
 from nextvit.train.settle import described, settled
 
@@ -103,17 +105,14 @@ def train_together(
         write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         if not resuming:
             write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
+            write_preview(run, training, recipe)
     try:
-        with stop_on_interrupt() as stop:
+        with stop_on_interrupt() as stop, out_of_memory_as(lambda: memory_advice(task, model, recipe, device)):
             fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
     except InputError:
         if not resuming and world.is_first:
             remove_if_unborn(run)
         raise
-    except RuntimeError as error:
-        if not ran_out_of_memory(error):
-            raise
-        raise InputError(memory_advice(task, model, recipe, device)) from None
     return judged(task, training, run=run, say=say)
 
 
@@ -126,6 +125,7 @@ def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation
     if training.world.is_first:
         record = {**asdict(evaluation), "unreadable_training": unreadable_training}
         write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
+        write_heatmaps(run, best, task.card, evaluation)
     unreadable = (*unreadable_training, *evaluation.unreadable)
     for message in unreadable:
         say(f"could not be read: {message}")

@@ -1,0 +1,64 @@
+"""What lies in a run's folder now, as the pages want it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nextvit.errors import InputError
+from nextvit.runs import ENVIRONMENT, EVALUATION, METRICS, RECIPE, is_run, read_json_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The records of a run; what it does not have yet is empty."""
+
+    path: Path
+    recipe: str
+    """The text of recipe.yaml."""
+    epochs: list[dict[str, Any]]
+    """One record for each finished epoch."""
+    evaluation: dict[str, Any]
+    """The exam of the best checkpoint."""
+    facts: dict[str, Any]
+    """The machine, the dataset and the size of the network."""
+
+    @property
+    def main_score(self) -> str:
+        """The name of the score that chose the best checkpoint."""
+        named = [name.removeprefix("val_") for name in (self.epochs or [{}])[0] if name.endswith("_score")]
+        return self.evaluation.get("main_score") or (named or ["top1_score"])[0]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The record of the best epoch; there must be one."""
+        return [record for record in self.epochs if record["is_best"]][-1]
+
+
+def read_contents(run: Path) -> Contents:
+    """Read a run; an epoch that was repeated after a kill counts once. InputError where there is no run."""
+    if not is_run(run):
+        raise InputError(f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote")
+    return Contents(
+        path=run,
+        recipe=(run / RECIPE).read_text(encoding="utf-8"),
+        epochs=list({record["epoch"]: record for record in read_json_lines(run / METRICS)}.values()),
+        evaluation=read_json(run / EVALUATION),
+        facts=read_json(run / ENVIRONMENT),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def millions(count: int) -> str:
+    """A count as people say it: 11.5 M, 5.79 G."""
+    return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 2 h 05 min, 3 min 20 s."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

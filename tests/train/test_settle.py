@@ -1,0 +1,58 @@
+"""What "auto" becomes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nextvit.data.folder import Dataset
+from nextvit.data.samples import Samples
+from nextvit.errors import InputError
+from nextvit.models.published import best_tag
+from nextvit.recipes import recipe_named
+from nextvit.train.recipe import Model
+from nextvit.train.settle import described, settled
+
+
+def dataset(*counts: int) -> Dataset:
+    samples = Samples(
+        (Path(f"{label}/{number}.png"), (label,)) for label, count in enumerate(counts) for number in range(count)
+    )
+    return Dataset(
+        root=Path("photos"), classes=tuple("abcdefgh"[: len(counts)]), splits={"train": samples, "val": samples}
+    )
+
+
+NANO = replace(recipe_named("finetune"), model=Model(name="nextvit_nano", weights="published"))
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(300, 100), (2000, 50), (50_000, 10)])
+def test_small_datasets_are_seen_more_often(images: int, epochs: int):
+    assert settled(NANO, dataset(images // 2, images // 2)).epochs == epochs
+
+
+def test_classes_are_balanced_where_the_check_calls_them_uneven():
+    assert settled(NANO, dataset(99, 10)).data.balance == "off"
+    assert settled(NANO, dataset(100, 10)).data.balance == "on"
+
+
+def test_a_start_from_weights_learns_more_slowly_below():
+    scratch = settled(NANO, dataset(9, 9))
+    assert (scratch.model.weights, scratch.lr, scratch.optim.layer_decay) == ("none", 1e-3, 1.0)
+    tuned = settled(replace(NANO, model=Model(name="nextvit_nano", weights="some.safetensors")), dataset(9, 9))
+    assert (tuned.model.weights, tuned.lr, tuned.optim.layer_decay) == ("some.safetensors", 2e-4, 0.8)
+
+
+def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert best_tag("nextvit_small") == "bd_ssld_6m_in1k" and best_tag("nextvit_nano") is None
+    monkeypatch.setattr("nextvit.train.settle.downloaded", lambda name, tag: False)
+    with pytest.raises(InputError, match=r"add --weights bd_ssld_6m_in1k to download them .* or --weights none"):
+        settled(recipe_named("finetune"), dataset(9, 9))
+    monkeypatch.setattr("nextvit.train.settle.downloaded", lambda name, tag: True)
+    assert settled(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
+
+
+def test_what_was_decided_is_told():
+    told = described(settled(NANO, dataset(100, 10)), dataset(100, 10))
+    assert told.endswith("nextvit_nano from scratch, 100 epochs in batches of 32, classes balanced")
