@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
 from nextvit.records import from_plain
 
 TaskName = Literal["classification", "multilabel"]
+DEFAULT_THRESHOLD = 0.5
+"""More probably there than not. A threshold chosen on the validation images would flatter the scores on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,13 @@ class ModelCard:
     """The published tag or the file that training started from; None: from scratch."""
     weights_licence: str = "as the training data allows"
     """Licence of the weights, as far as it is known."""
+    thresholds: tuple[float, ...] = ()
+    """For the task "multilabel", the probability from which on each class is answered; empty for the others."""
+
+    def __post_init__(self) -> None:
+        expected = len(self.classes) if self.task == "multilabel" else 0
+        if len(self.thresholds) != expected:
+            raise InputError(f"{self.task} of {len(self.classes)} classes has {len(self.thresholds)} thresholds")
 
 
 def card_from_plain(values: Any, *, what: str) -> ModelCard:

@@ -31,4 +31,22 @@ class Classification:
         return asdict(self)
 
 
-Answer = Classification
+@dataclass(frozen=True, kw_only=True)
+class MultiLabel:
+    """All classes of one image in two parts, each with the most probable first; either part may be empty."""
+
+    present: tuple[Guess, ...]
+    """Those that reach their threshold."""
+    absent: tuple[Guess, ...]
+    """The others."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(guess.label for guess in self.present)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+Answer = Classification | MultiLabel

@@ -117,7 +117,7 @@ def test_eval_gives_the_same_exam_to_run_checkpoint_and_bundle(run_folder: Path,
     assert scores[0]["top1_score"] >= 90
     assert scores[0] == scores[1]
     assert scores[2] == pytest.approx(scores[0], abs=1e-4)
-    assert "top1" in call("eval", run_folder, pictures, "--split", "train").out
+    assert "top-1" in call("eval", run_folder, pictures, "--split", "train").out
 
 
 def test_predict_writes_pictures_and_lines(bundle: Path, pictures: Path, tmp_path: Path, call):

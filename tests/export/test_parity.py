@@ -34,6 +34,15 @@ def test_other_answers_are_counted():
     assert len(parity.failures("bf16")) == 3
 
 
+def test_with_thresholds_every_class_of_an_image_is_a_decision():
+    changed = REFERENCE.copy()
+    changed[0, 3] = -changed[0, 3]
+    changed[7] = -changed[7]
+    assert compare(REFERENCE, changed, thresholds=(0.5,) * 10).agreement == 1 - 11 / 1000
+    high = (1e-9,) * 3 + (1.0,) * 7  # where all or none are answered whatever the logits
+    assert compare(REFERENCE, changed, thresholds=high).agreement == 1.0
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_never_pass(value: float):
     changed = REFERENCE.copy()

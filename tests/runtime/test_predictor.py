@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 import nextvit
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
+from nextvit.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import CLASSES
 
@@ -106,7 +108,7 @@ def test_the_exam_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             colour = tuple(255 * (index == channel) for channel in range(3))
             Image.new("RGB", (40, 40), colour).save(tmp_path / "data" / split / name / "0.png")
-    assert "top1 100.00 %" in output_without_torch("eval", bundle, tmp_path / "data")
+    assert "top-1 100.00 %" in output_without_torch("eval", bundle, tmp_path / "data")
 
 
 def test_verify_and_bench_need_no_torch(bundle: Path):
@@ -121,3 +123,11 @@ def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: 
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_cards_task_decides_what_an_answer_is(bundle: Path):
+    card = replace(load_bundle(bundle).card, task="multilabel", thresholds=(0.5, 0.9, 0.5))
+    [answer] = Predictor(FixedSession(1.0, 2.0, -1.0), card)([np.zeros((40, 40, 3), np.uint8)])
+    assert isinstance(answer, MultiLabel)
+    assert answer.labels == ("1 red",)
+    assert [guess.label for guess in answer.absent] == ["2 green", "3 blue"]

@@ -9,6 +9,7 @@ import torch
 
 from nextvit.card import ModelCard, card_from_plain
 from nextvit.data.folder import read_dataset
+from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import Deployed, normalise
@@ -114,7 +115,9 @@ def test_loss_equals_a_plain_computation(shared_colours: Path):
     log_probabilities = logits - logits.exp().sum(dim=1, keepdim=True).log()
     target = torch.full((4, 3), 0.1 / 3).scatter(1, labels[:, None], 0.9 + 0.1 / 3)
     expected = -(target * log_probabilities).sum(dim=1).mean()
-    assert task.losses(model, images, labels)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+    samples = Samples.pack((Path("any"), (label,)) for label in labels.tolist())
+    targets = torch.from_numpy(task.targets(samples, range(4)))
+    assert task.losses(model, images, targets)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_deployment_form_takes_raw_pixels_to_the_same_logits(shared_colours: Path):

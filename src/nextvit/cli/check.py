@@ -31,7 +31,7 @@ def check(
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/*, or a CSV file with the columns path,label.
+        Folder with train/<class>/*, or a CSV file with the columns path,label (or path,labels).
     report: Path
         Write a page that shows the pictures of each finding.
     """

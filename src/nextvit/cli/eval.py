@@ -3,8 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from nextvit.card import TaskName
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.environment import environment
+from nextvit.scores import spoken
+
+CLASS_SCORES: dict[TaskName, str] = {"classification": "accuracy", "multilabel": "average precision"}
 
 
 def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJson = False) -> None:
@@ -23,11 +27,11 @@ def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJs
     """
     from nextvit.data.folder import read_dataset
     from nextvit.loading import load
-    from nextvit.tasks.classification import ClassificationTask
+    from nextvit.tasks import task_for
 
     data = read_dataset(dataset)
     predictor = load(model)
-    evaluation = ClassificationTask(data, predictor.card).evaluate(predictor.session.run, split=split)
+    evaluation = task_for(data, predictor.card).evaluate(predictor.session.run, split=split)
     for message in evaluation.unreadable:
         progress.print(f"could not be read: {message}", markup=False, soft_wrap=True)
     low, high = evaluation.interval_95
@@ -35,13 +39,11 @@ def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJs
         (name, "no images" if score is None else f"{score:.2f} %")
         for name, score in zip(evaluation.details["classes"], evaluation.details["class_scores"], strict=True)
     ]
-    scores = "  ".join(
-        f"{name.removesuffix('_score')} {score:.2f} %" for name, score in evaluation.scores.items() if name != "loss"
-    )
+    scores = "  ".join(f"{spoken(name)} {score:.2f} %" for name, score in evaluation.scores.items() if name != "loss")
     show(
         as_json,
-        make_table(["class", "accuracy"], rows),
-        f"{scores}  on {evaluation.images} images (top-1 95 %: {low:.1f} to {high:.1f})",
+        make_table(["class", CLASS_SCORES[predictor.card.task]], rows),
+        f"{scores}  on {evaluation.images} images ({spoken(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
         document={
             "verb": "eval",
             "model": str(model),

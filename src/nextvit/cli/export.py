@@ -8,10 +8,12 @@ from nextvit.bundle import SUFFIX, Precision, Predict, file_stem
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 from nextvit.runs import is_run
+from nextvit.scores import spoken
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
     from nextvit.export.export import Exam
+    from nextvit.tasks.task import Task
 
 
 def export(
@@ -90,17 +92,17 @@ def proof_images(model: Path, data: Path | None, card: "ModelCard") -> "tuple[li
     """The readable images of the proof, and the exam on them if they have labels."""
     from nextvit.cli.settings import dataset_of
     from nextvit.data.folder import list_images, read_dataset
-    from nextvit.tasks.classification import ClassificationTask
+    from nextvit.tasks import task_for
 
     if data is None:
         data = dataset_of(model)
     if data.is_dir() and not (data / "train").is_dir():
         return readable(list_images(data)), None
-    task = ClassificationTask(read_dataset(data), card)
-    return readable([sample.path for sample in task.dataset.split("val")]), partial(score, task)
+    dataset = read_dataset(data)
+    return readable([sample.path for sample in dataset.split("val")]), partial(score, task_for(dataset, card))
 
 
-def score(task: Any, predict: Predict) -> dict[str, Any]:
+def score(task: "Task", predict: Predict) -> dict[str, Any]:
     """The main score of a predict function with its interval."""
     evaluation = task.evaluate(predict, split="val")
     return {
@@ -134,6 +136,7 @@ def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
         ("largest difference / spread", f"{proven['max_error']:.2e}"),
     ]
     if "before" in proven:
-        rows.append(("top-1, PyTorch", f"{proven['before']['score']:.2f} %"))
-        rows.append(("top-1, exported", f"{proven['after']['score']:.2f} %"))
+        name = spoken(proven["before"]["metric"])
+        rows.append((f"{name}, PyTorch", f"{proven['before']['score']:.2f} %"))
+        rows.append((f"{name}, exported", f"{proven['after']['score']:.2f} %"))
     return rows

@@ -9,6 +9,7 @@ from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.errors import InputError
 from nextvit.runs import METRICS, best_weights, is_run, read_json_lines
+from nextvit.scores import main_score, spoken
 
 
 def info(path: Path, /, *, as_json: AsJson = False) -> None:
@@ -52,7 +53,8 @@ def describe(path: Path) -> dict[str, Any]:
         if not epochs:
             return facts
         _, card = read_state(best_weights(path))
-        facts["best top-1"] = f"{max(record['val_top1_score'] for record in epochs):.2f} %"
+        name = main_score(epochs[0])
+        facts[f"best {spoken(name)}"] = f"{max(record[f'val_{name}'] for record in epochs):.2f} %"
     elif path.is_dir():
         raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
     else:

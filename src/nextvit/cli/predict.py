@@ -11,7 +11,7 @@ from nextvit.data.folder import list_images
 from nextvit.errors import InputError
 from nextvit.members import archive_of
 from nextvit.preprocess import DecodeError, read_image
-from nextvit.results import Classification
+from nextvit.results import Answer, Classification, Guess
 
 LARGEST_PICTURE_PX = 1024
 
@@ -42,6 +42,7 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
     if out:
         out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
+    rows: list[tuple[str, str, str]] = []
     for number, file in enumerate(files):
         try:
             image = read_image(file)
@@ -51,16 +52,14 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
             progress.print(f"could not be read: {error}", markup=False, soft_wrap=True)
             continue
         records.append({"path": str(file), **answer.to_dict()})
+        said, _ = said_and_unsaid(answer)
+        names = ", ".join(guess.label for guess in said) or "none"
+        rows.append((str(file), names, ", ".join(f"{guess.probability:.1%}" for guess in said)))
         if out:
             annotate(image, answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
     if out:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / "predictions.jsonl").write_text(lines, encoding="utf-8")
-    rows = [
-        (record["path"], record["top"][0]["label"], f"{record['top'][0]['probability']:.1%}")
-        for record in records
-        if "top" in record
-    ]
     document = {"verb": "predict", "model": str(model), "predictions": records}
     show(as_json, make_table(["file", "answer", "probability"], rows, left=2), document=document)
     return int(len(rows) < len(records))
@@ -84,20 +83,31 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-def annotate(image: Image.Image, answer: Classification) -> Image.Image:
-    """The picture over a bar with its best answers."""
+def said_and_unsaid(answer: Answer) -> tuple[tuple[Guess, ...], tuple[Guess, ...]]:
+    """What the model answers, and what else it weighed, the most probable first."""
+    if isinstance(answer, Classification):
+        return answer.top[:1], answer.top[1:]
+    return answer.present, answer.absent
+
+
+def annotate(image: Image.Image, answer: Answer) -> Image.Image:
+    """The picture over bars with its best guesses; those that are the answer are darker."""
     picture = image.copy()
     picture.thumbnail((LARGEST_PICTURE_PX, LARGEST_PICTURE_PX))
     width = max(picture.width, 240)
     size = max(14, width // 32)
     font = ImageFont.load_default(size)
     line_height = round(size * 1.35)
-    guesses = answer.top[:3]
+    said, unsaid = said_and_unsaid(answer)
+    guesses = (*said, *unsaid)[: max(3, len(said))]
     sheet = Image.new("RGB", (width, picture.height + line_height * len(guesses) + line_height // 2), "white")
     sheet.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(sheet)
     for row, guess in enumerate(guesses):
         top = picture.height + line_height // 4 + row * line_height
-        draw.rectangle((0, top, round(width * guess.probability), top + line_height - 2), fill="#bfdbfe")
+        draw.rectangle(
+            (0, top, round(width * guess.probability), top + line_height - 2),
+            fill="#93c5fd" if row < len(said) else "#e2e8f0",
+        )
         draw.text((6, top), f"{guess.label}  {guess.probability:.1%}", fill="#0f172a", font=font)
     return sheet

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from nextvit.cli.console import AsJson, progress, show
 from nextvit.environment import environment
 from nextvit.runs import checkpoint_folder
+from nextvit.scores import spoken
 from nextvit.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def train(
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/* and, if you like, val/<class>/*; or a CSV file with the columns path,label.
+        Folder with train/<class>/* and, if you like, val/<class>/*; or a CSV file with the columns path,label (or path,labels).
     out: Path
         Folder of the run: recipe, metrics, checkpoints, report.
     model: str
@@ -94,7 +95,7 @@ def train(
     low, high = evaluation.interval_95
     show(
         as_json,
-        f"best checkpoint: top-1 {evaluation.scores['top1_score']:.2f} % "
+        f"best checkpoint: {spoken(evaluation.main_score)} {evaluation.scores[evaluation.main_score]:.2f} % "
         f"on {evaluation.images} images (95 %: {low:.1f} to {high:.1f})",
         f"report: {report}",
         document={
@@ -122,9 +123,10 @@ class ProgressLine:
 
     def update(self, tick: "Tick") -> None:
         if tick.evaluation:
+            main = tick.evaluation.main_score
             self.say(
                 f"epoch {tick.epoch + 1:>3}/{tick.epochs}  loss {tick.loss:.3f}  "
-                f"top-1 {tick.evaluation.scores['top1_score']:6.2f} %  {tick.images_per_second:5.0f} images/s  "
+                f"{spoken(main)} {tick.evaluation.scores[main]:6.2f} %  {tick.images_per_second:5.0f} images/s  "
                 f"waiting {tick.waiting_share:4.0%}  {left(tick.seconds_left)} left"
             )
         elif time.perf_counter() - self.shown_at > (0.2 if progress.is_terminal else 30):

@@ -9,6 +9,7 @@ from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.environment import environment
 from nextvit.errors import InputError
+from nextvit.scores import spoken
 
 
 def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = None, as_json: AsJson = False) -> None:
@@ -61,8 +62,8 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
     if data:
         from nextvit.cli.export import score
         from nextvit.data.folder import read_dataset
-        from nextvit.tasks.classification import ClassificationTask
+        from nextvit.tasks import task_for
 
-        document["exam"] = score(ClassificationTask(read_dataset(data), manifest.card), session.run)
-        rows.append(("top-1", f"{document['exam']['score']:.2f} %"))
+        document["exam"] = score(task_for(read_dataset(data), manifest.card), session.run)
+        rows.append((spoken(document["exam"]["metric"]), f"{document['exam']['score']:.2f} %"))
     show(as_json, make_table(["verified", ""], rows), document=document)

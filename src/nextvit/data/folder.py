@@ -90,8 +90,8 @@ def packed(found: Iterable[Found]) -> tuple[list[str], dict[str, Samples]]:
     packers = {"train": Packer()}
     labels: dict[str, int] = {}
     for split, path, names in found:
-        numbers = tuple(labels.setdefault(name, len(labels)) for name in names)
-        packers.setdefault(split, Packer()).add(path, numbers)
+        numbers = sorted(labels.setdefault(name, len(labels)) for name in names)
+        packers.setdefault(split, Packer()).add(path, tuple(numbers))
     return list(labels), {name: packer.samples() for name, packer in packers.items()}
 
 

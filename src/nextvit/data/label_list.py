@@ -46,7 +46,10 @@ def read_list(path: Path, fault: Callable[[str], None]) -> Iterator[Found]:
                 image = os.path.join(path.parent, name or "")  # noqa: PTH118 (10 times faster)
                 labels = labels_of(row["labels"]) if several else (row["label"],)
                 if not name or labels is None or (not several and not row["label"]):
-                    fault(f"{where}: path or {'labels' if several else 'label'} is empty")
+                    hint = (
+                        "labels is missing; an image with none of the classes is path," if several else "label is empty"
+                    )
+                    fault(f"{where}: path or {hint}")
                 elif split not in ("train", "val"):
                     fault(f"{where}: split must be train or val, got {split!r}")
                 elif not os.path.isfile(image):  # noqa: PTH113 (likewise)

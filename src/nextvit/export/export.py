@@ -23,7 +23,7 @@ from nextvit.bundle import (
     write_golden,
     write_manifest,
 )
-from nextvit.card import ModelCard
+from nextvit.card import ModelCard, TaskName
 from nextvit.durable import durable_folder, sha256_of
 from nextvit.environment import environment, versions
 from nextvit.errors import InputError, NotProven, did_you_mean
@@ -41,7 +41,11 @@ WRITERS: dict[str, tuple[str, tuple[Precision, ...]]] = {
     # backend: (module whose `export` writes it, precisions)
     "onnx": ("nextvit.export.to_onnx", ("fp32",)),
 }
-OUTPUTS = {"logits": "(N, classes) float32: one value for each class, in the card's order; softmax gives probabilities"}
+MEANINGS: dict[TaskName, str] = {
+    "classification": "one value for each class, in the card's order; softmax gives probabilities",
+    "multilabel": "one value for each class, in the card's order; sigmoid gives each one's probability, and those that "
+    "reach the card's thresholds are answered",
+}
 GOLDEN_IMAGES = 4
 BATCH = 32
 
@@ -81,7 +85,7 @@ def export_bundle(
             backend=backend,
             precision=precision,
             model_file=write(capture(model, card), card, folder),
-            outputs=OUTPUTS,
+            outputs={"logits": f"(N, classes) float32: {MEANINGS[card.task]}"},
             made_with={**versions(), "time": environment()["time"]},
         )
         session = open_session(folder, manifest)
@@ -89,7 +93,7 @@ def export_bundle(
         golden = np.stack(pixels)
         write_golden(folder, images=golden, outputs={"logits": reference_logits(model, card, golden)})
         parity = prove(model, card, session, images, precision)
-        golden_parity(session, folder, precision)
+        golden_parity(session, folder, manifest)
         verification: dict[str, Any] = {**asdict(parity), "runtime": session.facts(), "environment": environment()}
         if exam:
             before = exam(lambda inputs: {"logits": reference_logits(model, card, inputs[INPUT_NAME])})
@@ -140,6 +144,6 @@ def prove(
         pixels = np.stack([card.input(image) for image in images[start : start + BATCH]])
         expected.append(reference_logits(model, card, pixels))
         got.append(session.run({INPUT_NAME: pixels}))
-    parity = compare(np.concatenate(expected), concatenate(got)["logits"])
+    parity = compare(np.concatenate(expected), concatenate(got)["logits"], thresholds=card.thresholds)
     refuse(parity.failures(precision), f"the {precision} file differs from PyTorch on {parity.images} images")
     return parity

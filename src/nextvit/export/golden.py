@@ -3,9 +3,10 @@
 Needs no torch.
 """
 
+from functools import partial
 from pathlib import Path
 
-from nextvit.bundle import INPUT_NAME, Manifest, Precision, read_bundle, read_golden
+from nextvit.bundle import INPUT_NAME, Manifest, read_bundle, read_golden
 from nextvit.errors import NotProven
 from nextvit.export.parity import Parity, compare
 from nextvit.runtime.session import Session, concatenate, open_session
@@ -20,10 +21,10 @@ def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, 
     """
     manifest = read_bundle(path)
     session = open_session(path, manifest, threads=threads)
-    return manifest, session, golden_parity(session, path, manifest.precision)
+    return manifest, session, golden_parity(session, path, manifest)
 
 
-def golden_parity(session: Session, folder: Path, precision: Precision) -> Parity:
+def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
     """Run the golden inputs together and one by one, and compare with the outputs kept beside them.
 
     Raises:
@@ -32,9 +33,10 @@ def golden_parity(session: Session, folder: Path, precision: Precision) -> Parit
     pixels, expected = read_golden(folder)
     singles = concatenate([session.run({INPUT_NAME: pixels[index : index + 1]}) for index in range(len(pixels))])
     together = session.run({INPUT_NAME: pixels})
-    refuse(compare(expected["logits"], singles["logits"]).failures(precision), "golden examples, one by one")
-    parity = compare(expected["logits"], together["logits"])
-    refuse(parity.failures(precision), "golden examples, in one batch")
+    compared = partial(compare, expected["logits"], thresholds=manifest.card.thresholds)
+    refuse(compared(singles["logits"]).failures(manifest.precision), "golden examples, one by one")
+    parity = compared(together["logits"])
+    refuse(parity.failures(manifest.precision), "golden examples, in one batch")
     return parity
 
 

@@ -1,6 +1,7 @@
 """How far an exported model may be from PyTorch, and how far it is."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle import Precision
+from nextvit.postprocess import present
 
 Floats = NDArray[np.floating[Any]]
 
@@ -19,7 +21,7 @@ class Tolerance:
     max_error: float
     """Largest difference of any output, relative to the standard deviation of the reference's outputs."""
     min_agreement: float
-    """Least share of images with the same best class."""
+    """Least share of equal decisions."""
     min_cosine: float = 0.0
 
 
@@ -42,7 +44,7 @@ class Parity:
     cosine: float
     """Least cosine similarity of any image's outputs."""
     agreement: float
-    """Share of images with the same best class."""
+    """Share of equal decisions: of images with the same best class, or of classes that are both answered or both not."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
@@ -57,8 +59,13 @@ class Parity:
         return [message for kept, message in bounds if not kept]
 
 
-def compare(reference: Floats, other: Floats) -> Parity:
-    """Compare outputs (N, classes) with a reference of the same images. Values that are no numbers count as infinite."""
+def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = ()) -> Parity:
+    """Compare outputs (N, classes) with a reference of the same images. Values that are no numbers count as infinite.
+
+    Args:
+        thresholds: those of a multi-label model's card. Each class of an image is then a decision of its own: whole sets
+            of labels would differ more often the more classes there are, and no bound could hold for all.
+    """
     assert reference.shape == other.shape and len(reference), (reference.shape, other.shape)
     reference, other = reference.astype(np.float64), other.astype(np.float64)
     if not np.isfinite(other).all():
@@ -72,5 +79,10 @@ def compare(reference: Floats, other: Floats) -> Parity:
         max_error=float(error.max()),
         mean_error=float(error.mean()),
         cosine=float(cosine.min()),
-        agreement=float(np.mean(reference.argmax(axis=1) == other.argmax(axis=1))),
+        agreement=float(np.mean(decisions(reference, thresholds) == decisions(other, thresholds))),
     )
+
+
+def decisions(logits: Floats, thresholds: Sequence[float]) -> NDArray[Any]:
+    """The best class of each row (N,), or which classes reach their threshold (N, classes)."""
+    return present(logits, thresholds) if thresholds else logits.argmax(axis=1)

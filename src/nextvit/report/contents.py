@@ -8,8 +8,6 @@ from typing import Any
 from nextvit.errors import InputError
 from nextvit.runs import ENVIRONMENT, EVALUATION, METRICS, RECIPE, is_run, read_json_lines
 
-SPOKEN = {"top1_score": "top-1", "top5_score": "top-5", "mean_class_score": "mean class accuracy"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
@@ -52,11 +50,6 @@ def read_contents(run: Path) -> Contents:
 
 def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def spoken(score: str) -> str:
-    """A score's name as people say it."""
-    return SPOKEN.get(score, score.removesuffix("_score").replace("_", " "))
 
 
 def millions(count: int) -> str:

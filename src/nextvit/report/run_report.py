@@ -11,10 +11,12 @@ from nextvit.durable import write_durably
 from nextvit.errors import InputError
 from nextvit.preprocess import read_image
 from nextvit.report import exam, figures
-from nextvit.report.contents import Contents, millions, read_contents, spoken
+from nextvit.report.contents import Contents, millions, read_contents
 from nextvit.report.evidence import evidence
+from nextvit.report.label_table import label_table
 from nextvit.report.page import Markup, folded, heading, page, paragraph, picture, section, table, tiles
 from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
+from nextvit.scores import spoken
 
 
 def write_run_report(run: Path, *, out: Path | None = None) -> Path:
@@ -34,6 +36,7 @@ def write_run_report(run: Path, *, out: Path | None = None) -> Path:
         exam.confused_pairs(details),
         exam.confusion(details),
         exam.class_table(details),
+        label_table(details),
         exam.calibration(details),
         *(section(f"Export: {manifest.backend} {manifest.precision}", proof(manifest)) for manifest in bundles),
         *(section("Export", paragraph(message, tone="bad")) for message in damaged),
@@ -154,7 +157,7 @@ def proof(manifest: Manifest) -> Markup:
         before, after = proven["before"], proven["after"]
         low, high = after["interval_95"]
         shown = f"{before['score']:.2f} % -> {after['score']:.2f} % (95 %: {low:.1f} to {high:.1f})"
-        rows.insert(0, ("top-1, PyTorch -> exported", shown))
+        rows.insert(0, (f"{spoken(before['metric'])}, PyTorch -> exported", shown))
     return table(["", "measured"], rows)
 
 

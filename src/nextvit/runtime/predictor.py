@@ -10,7 +10,7 @@ from PIL import Image
 from nextvit.bundle import INPUT_NAME, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
-from nextvit.postprocess import to_classifications
+from nextvit.postprocess import TO_ANSWERS
 from nextvit.preprocess import ImageLike
 from nextvit.results import Answer
 from nextvit.runtime.session import Session, open_session
@@ -40,7 +40,7 @@ class Predictor:
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
         """Answers for images that are already at the input's size."""
         logits = self.session.run({INPUT_NAME: pixels_NHWC})["logits"]
-        return to_classifications(logits, classes=self.card.classes)
+        return list(TO_ANSWERS[self.card.task](logits, self.card))
 
 
 def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:

@@ -1,18 +1,15 @@
 """Image classification: one class for each image. The exam needs no torch; building and training do."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Predict
+from nextvit.bundle import Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
-from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample, Samples
-from nextvit.errors import InputError
 from nextvit.metrics.accuracy import (
     class_precisions,
     class_scores,
@@ -25,6 +22,7 @@ from nextvit.metrics.accuracy import (
 from nextvit.metrics.calibration import Reliability, reliability
 from nextvit.postprocess import softmax
 from nextvit.records import from_plain
+from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, Evaluation, Share
 
 if TYPE_CHECKING:
@@ -39,10 +37,7 @@ class ClassificationTask:
     """A dataset of class folders, and the exam on it."""
 
     def __init__(self, dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> None:
-        if card.classes != dataset.classes:
-            raise InputError(
-                f"the model knows {describe(card.classes)}, the dataset {dataset.root} has {describe(dataset.classes)}"
-            )
+        check_classes(dataset, card)
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
     def build(self) -> "nn.Module":
@@ -67,11 +62,7 @@ class ClassificationTask:
         return {"cross_entropy": nn.functional.cross_entropy(logits.float(), targets)}
 
     def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
-        samples, logits, unreadable = self.answers(predict, self.dataset.split(split), share)
-        if not samples:
-            raise InputError(f"{self.dataset.root}: no readable image in {split}; first: {unreadable[0]}")
-        if not np.isfinite(logits).all():
-            raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
+        samples, logits, unreadable = answers(predict, self.dataset, self.card, split=split, share=share)
         labels = np.array([sample.label for sample in samples])
         guesses = logits.argmax(axis=1)
         confusion = confusion_matrix(guesses, labels, num_classes=len(self.card.classes))
@@ -96,26 +87,6 @@ class ClassificationTask:
             },
             unreadable=unreadable,
         )
-
-    def answers(
-        self, predict: Predict, samples: Sequence[Sample], share: Share
-    ) -> tuple[list[Sample], NDArray[np.floating[Any]], list[str]]:
-        """The samples that could be read, their logits (N, classes), and messages about the others.
-
-        Of several processes each asks for its share of the images, and all get all answers.
-        """
-        start, end = (len(samples) * index // share.count for index in (share.index, share.index + 1))
-        read: list[Sample] = []
-        logits = [np.empty((0, len(self.card.classes)), np.float32)]
-        unreadable: list[str] = []
-        for batch in evaluation_batches(samples[start:end], self.card.input):
-            unreadable += batch.unreadable
-            if batch.samples:
-                read += batch.samples
-                logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
-        parts = share.gather((read, np.concatenate(logits), unreadable))
-        all_read, all_logits, all_unreadable = zip(*parts, strict=True)
-        return list(chain(*all_read)), np.concatenate(all_logits), list(chain(*all_unreadable))
 
     def class_details(self, confusion: NDArray[np.integer[Any]]) -> dict[str, Any]:
         """What the confusion matrix says of each class and of pairs of classes, as plain values."""
@@ -169,9 +140,3 @@ def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[
 def plain_reliability(calibration: Reliability) -> dict[str, list[float]]:
     """The bins as plain values."""
     return {name: values.tolist() for name, values in vars(calibration).items()}
-
-
-def describe(classes: tuple[str, ...]) -> str:
-    """A short word for a set of classes."""
-    shown = ", ".join(classes[:4])
-    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 4 else ''})"

@@ -28,6 +28,8 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
     and `guesses` and the `probabilities` of the guesses (N,); and the maps `for_guess` and `for_label` (N, h, w) uint8,
     255 where the evidence for that class is strongest. An exam without single answers leaves no file.
     """
+    if card.task != "classification":  # a set of labels has no one map
+        return
     right = [answer for answer in evaluation.details.get("examples", []) if answer["guess"] == answer["label"]]
     answers = [*evaluation.details.get("mistakes", [])[:MOST_SHOWN], *right[:MOST_SHOWN]]
     seen = [(answer, pixels) for answer in answers if (pixels := readable(answer["path"], card)) is not None]

@@ -18,14 +18,18 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with epochs, balance, weights and learning rates decided; the batch size is left to the device.
 
     Raises:
-        InputError: the published weights that it asks for were not downloaded yet.
+        InputError: the published weights that it asks for were not downloaded yet, or its data cannot be balanced.
     """
     counts = dataset.split("train").counts(len(dataset.classes))
     epochs, balance = recipe.schedule.epochs, recipe.data.balance
     if epochs == "auto":
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(SEEN_PICTURES / len(dataset.split("train")))))
     if balance == "auto":
-        balance = "on" if counts.max() >= UNEVEN * max(1, counts.min()) else "off"
+        balance = "on" if dataset.task == "classification" and counts.max() >= UNEVEN * max(1, counts.min()) else "off"
+    if balance == "on" and dataset.task != "classification":
+        raise InputError(
+            f"data.balance needs one class for each image; {dataset.root} has several labels, set it to off"
+        )
     weights = settled_weights(recipe)
     lr, layer_decay = recipe.optim.lr, recipe.optim.layer_decay
     if lr == "auto":

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from nextvit.card import ModelCard
+from nextvit.card import DEFAULT_THRESHOLD, ModelCard
 from nextvit.data.check import check_dataset
 from nextvit.data.findings import refuse_errors
 from nextvit.data.folder import Dataset, read_dataset
@@ -26,8 +26,8 @@ from nextvit.models.weights import load_model, load_weights, read_state
 from nextvit.records import from_plain, to_plain
 from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.classification import ClassificationTask
-from nextvit.tasks.task import Evaluation
+from nextvit.tasks import task_for
+from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import newest_intact
 from nextvit.train.checkpoint import resume as restore
 from nextvit.train.device import out_of_memory_as, pick_device
@@ -86,7 +86,7 @@ def train_together(
         torch.set_num_threads(recipe.compute.threads)
     recipe = settled(recipe, dataset)
     torch.manual_seed(recipe.compute.seed)
-    task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
+    task = task_for(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
     model = task.build()
     assert isinstance(model, Classifier)
     if world.is_first and not resuming and not recipe.data.allow_errors:
@@ -121,7 +121,7 @@ def train_together(
     return judged(task, training, run=run, say=say)
 
 
-def judged(task: ClassificationTask, training: Training, *, run: Path, say: Say) -> Evaluation:
+def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation:
     """Evaluate the best checkpoint, and keep the result in the run."""
     best, _ = load_model(best_weights(run))
     predict = TorchSession(Deployed(best.to(training.device), task.card.input)).run
@@ -162,12 +162,13 @@ def make_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
     if settings.drop_path is not None:
         architecture = replace(architecture, drop_path=settings.drop_path)
     card = ModelCard(
-        task="classification",
+        task=dataset.task,
         classes=dataset.classes,
         input=recipe.data.preprocess(),
         variant=settings.name,
         architecture=to_plain(architecture),
         pretrained=None if settings.weights == "none" else settings.weights,
+        thresholds=(DEFAULT_THRESHOLD,) * len(dataset.classes) if dataset.task == "multilabel" else (),
     )
     licence = licence_of(settings.weights)
     return replace(card, weights_licence=licence) if licence else card
@@ -182,7 +183,7 @@ def licence_of(weights: str) -> str | None:
     return card.weights_licence if card else None
 
 
-def run_facts(task: ClassificationTask, dataset: Dataset) -> dict[str, object]:
+def run_facts(task: Task, dataset: Dataset) -> dict[str, object]:
     """The machine, and what is trained on what."""
     card = task.card
     architecture = from_plain(NextViTConfig, card.architecture, what=card.variant)

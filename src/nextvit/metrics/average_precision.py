@@ -1,0 +1,55 @@
+"""Average precision: how well a class's images come before all others when they are sorted by its score."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# N images, C classes, R resamples
+
+Floats = NDArray[np.floating[Any]]
+Counts = NDArray[np.integer[Any]]
+Booleans = NDArray[np.bool_]
+
+RESAMPLES = 200
+
+
+def average_precision_scores(scores_NC: Floats, true_NC: Booleans) -> list[float | None]:
+    """Average precision of each class in percent; None for a class without positives."""
+    once = np.ones((len(scores_NC), 1), np.int32)
+    columns = zip(scores_NC.T, true_NC.T, strict=True)
+    return [100 * float(average_precision(*column, once)[0]) if column[1].any() else None for column in columns]
+
+
+def mean_average_precision_interval(scores_NC: Floats, true_NC: Booleans, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval, in percent, of the mean over all classes with positives, by bootstrap over images.
+
+    Each of `RESAMPLES` resamples draws as many images, with replacement; classes that it lacks are left out of its mean.
+    """
+    count = len(scores_NC)
+    drawn_RN = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    counts_NR = np.ascontiguousarray(drawn_RN.T, np.int32)
+    columns = zip(scores_NC.T, true_NC.T, strict=True)
+    precisions_CR = np.stack([average_precision(scores_N, true_N, counts_NR) for scores_N, true_N in columns])
+    means = np.nanmean(precisions_CR[:, ~np.isnan(precisions_CR).all(axis=0)], axis=0)
+    low, high = np.percentile(100 * means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def average_precision(scores_N: Floats, true_N: Booleans, counts_NR: Counts) -> Floats:
+    """Average precision, 0 to 1, of one class (R,) where image n stands `counts_NR[n, r]` times; nan without positives.
+
+    It is the area under the steps of the precision-recall curve: the mean, over the positives, of the precision among all
+    images that score as high or higher. Sorting does not depend on the counts and is done once.
+    """
+    order = np.argsort(-scores_N, kind="stable")
+    descending = -scores_N[order]
+    positive = np.flatnonzero(true_N[order])
+    # A positive is met with all images of the same score: where the last of them stands.
+    met_at = np.searchsorted(descending, descending[positive], side="right") - 1
+    weights_PR = counts_NR[order[positive]]
+    true_PR = np.cumsum(weights_PR, axis=0, dtype=np.int32)[np.searchsorted(positive, met_at, side="right") - 1]
+    all_PR = np.cumsum(counts_NR[order], axis=0, dtype=np.int32)[met_at]
+    precision_PR = true_PR / np.maximum(all_PR, 1)
+    total_R = weights_PR.sum(axis=0)
+    return np.where(total_R > 0, (weights_PR * precision_PR).sum(axis=0) / np.maximum(total_R, 1), np.nan)

@@ -1,0 +1,21 @@
+"""What scores are called where people read them."""
+
+from collections.abc import Iterable
+
+SPOKEN = {
+    "top1_score": "top-1",
+    "top5_score": "top-5",
+    "mean_class_score": "mean class accuracy",
+    "mean_ap_score": "mean AP",
+    "micro_f1_score": "micro F1",
+}
+
+
+def spoken(score: str) -> str:
+    """A score's name as people say it."""
+    return SPOKEN.get(score, score.removesuffix("_score").replace("_", " "))
+
+
+def main_score(record: Iterable[str]) -> str:
+    """The main score among the names of an evaluation's scores, or of an epoch's with "val_" before them: the first."""
+    return next(name.removeprefix("val_") for name in record if name.endswith("_score"))

@@ -1,0 +1,153 @@
+"""The exam and the loss for images with several labels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nextvit.card import ModelCard
+from nextvit.data.folder import Dataset, read_dataset
+from nextvit.errors import InputError
+from nextvit.preprocess import Preprocess
+from nextvit.tasks import task_for
+from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
+from nextvit.tasks.task import Share
+from tests.conftest import COLOURS
+from tests.tasks.test_classification import card
+
+# Which colours are in each picture of the validation split.
+VAL = (("red",), ("blue", "red"), (), ("blue", "green"), ("blue", "green", "red"), ("green",))
+
+
+def multilabel_card(**changes: object) -> ModelCard:
+    return card(**{"task": "multilabel", "thresholds": (0.5,) * 3, **changes})
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Pictures whose three stripes are black or in the colour of a class."""
+    folder = tmp_path_factory.mktemp("stripes")
+    lines = ["path,labels,split"]
+    for number, labels in enumerate((tuple(COLOURS), *VAL)):
+        picture = np.zeros((32, 96, 3), np.uint8)
+        for stripe, (name, colour) in enumerate(COLOURS.items()):
+            picture[:, 32 * stripe : 32 * (stripe + 1)] = np.array(colour) * (name in labels)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{'|'.join(labels)},{'val' if number else 'train'}")
+    (folder / "list.csv").write_text("\n".join(lines))
+    return read_dataset(folder / "list.csv")
+
+
+def lit(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A predict function that sees which stripes are lit."""
+    thirds = np.array_split(inputs["images"].astype(np.float32), 3, axis=2)
+    return {"logits": np.stack([third.mean(axis=(1, 2, 3)) for third in thirds], axis=1) - 20}
+
+
+def task(stripes: Dataset, **changes: object) -> MultiLabelTask:
+    return MultiLabelTask(stripes, multilabel_card(input=Preprocess(image_size=(32, 96)), **changes))
+
+
+def test_the_exam_takes_any_predict_function(stripes: Dataset):
+    evaluation = task(stripes).evaluate(lit, split="val")
+    assert evaluation.main_score == "mean_ap_score"
+    assert [evaluation.scores[name] for name in ("mean_ap_score", "micro_f1_score", "exact_match_score")] == [100.0] * 3
+    assert (evaluation.interval_95, evaluation.images) == ((100.0, 100.0), 6)
+    assert evaluation.details["class_scores"] == [100.0] * 3
+    assert evaluation.details["class_images"] == [3, 3, 3]
+    assert evaluation.details["mistakes"] == []
+    assert [each["label"] for each in evaluation.details["examples"]] == ["blue, red", "blue, green", "red"]
+
+
+def test_mistakes_come_most_confident_first_with_their_whole_sets(stripes: Dataset):
+    logits = np.array([1.0, -3.0, 2.0], np.float32)
+    evaluation = task(stripes).evaluate(
+        lambda inputs: {"logits": np.tile(logits, (len(inputs["images"]), 1))}, split="val"
+    )
+    assert {each["guess"] for each in evaluation.details["mistakes"]} == {"blue, red"}
+    assert sorted(each["label"] for each in evaluation.details["mistakes"]) == [
+        "blue, green", "blue, green, red", "green", "none", "red",
+    ]  # fmt: skip
+    expected = np.prod(1 / (1 + np.exp(-np.abs(logits))))
+    assert evaluation.details["mistakes"][0]["probability"] == pytest.approx(expected)
+    assert evaluation.scores["exact_match_score"] == pytest.approx(100 / 6)
+    assert evaluation.scores["mean_ap_score"] == pytest.approx(50.0)  # of every class half the images, all alike
+    assert evaluation.details["class_precisions"] == [50.0, None, 50.0]
+    assert evaluation.details["class_recalls"] == [100.0, 0.0, 100.0]
+
+
+def test_the_cards_thresholds_decide_what_is_answered(stripes: Dataset):
+    evaluation = task(stripes, thresholds=(0.0, 1.0, 0.5)).evaluate(lit, split="val")
+    assert evaluation.scores["mean_ap_score"] == 100.0
+    assert evaluation.details["class_precisions"][0] == 50.0
+    assert evaluation.details["class_recalls"][0] == 100.0
+
+
+def test_processes_that_share_the_exam_get_the_same_evaluation(stripes: Dataset):
+    """Each process asks for its part; here both parts are computed in one, before either gathers."""
+    parts: list[object] = []
+    for index in range(2):
+        keep = Share(index=index, count=2, gather=lambda value: parts.append(value) or [value])
+        task(stripes).evaluate(lit, split="val", share=keep)
+    whole = task(stripes).evaluate(lit, split="val", share=Share(index=1, count=2, gather=lambda value: parts))
+    assert whole == task(stripes).evaluate(lit, split="val")
+
+
+def test_answers_that_are_no_numbers_are_refused(stripes: Dataset):
+    with pytest.raises(InputError, match="the model's answers are no numbers"):
+        task(stripes).evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.inf)}, split="val")
+
+
+def test_the_exams_loss_equals_torchs():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 7, generator=generator) * 50
+    true = torch.rand(50, 7, generator=generator) < 0.3
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits.double(), true.double()).item()
+    assert binary_cross_entropy(logits.numpy(), true.numpy()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_probability_of_a_set_is_that_of_all_its_decisions():
+    logits = np.log(np.array([[0.8, 0.3]]) / np.array([[0.2, 0.7]]))
+    assert set_probabilities(logits, np.array([[True, False]])) == pytest.approx([0.8 * 0.7])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_loss_equals_a_plain_computation(stripes: Dataset, dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    targets, weights = torch.rand(4, 3, generator=generator), torch.randn(3, 3, generator=generator)
+
+    def model(images_NCHW: torch.Tensor) -> torch.Tensor:
+        return images_NCHW.mean(dim=(2, 3)) @ weights
+
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    probabilities = torch.sigmoid(((images.double() / 255).mean(dim=(2, 3)) - mean) / std @ weights.double())
+    expected = -(targets * probabilities.log() + (1 - targets) * (1 - probabilities).log()).mean()
+    losses = task(stripes).losses(model, images.to(dtype), targets)
+    assert losses.keys() == {"binary_cross_entropy"}
+    assert losses["binary_cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_smoothing_draws_every_class_halfway(stripes: Dataset):
+    smooth = MultiLabelTask(stripes, multilabel_card(), label_smoothing=0.1)
+    targets = smooth.targets(stripes.split("val"), [0])
+    assert targets.dtype == np.float32
+    assert targets[0] == pytest.approx([0.05, 0.05, 0.95])  # the first picture is red
+
+
+def test_a_model_of_another_task_is_refused(stripes: Dataset, shared_colours: Path):
+    assert isinstance(task_for(stripes, multilabel_card()), MultiLabelTask)
+    with pytest.raises(InputError, match=r"trained for classification, the dataset .*list.csv is one for multilabel"):
+        task_for(stripes, card())
+    with pytest.raises(InputError, match=r"trained for multilabel, the dataset .*colours is one for classification"):
+        task_for(read_dataset(shared_colours), multilabel_card())
+
+
+def test_a_card_has_a_threshold_for_each_class_or_none():
+    with pytest.raises(InputError, match="multilabel of 3 classes has 0 thresholds"):
+        multilabel_card(thresholds=())
+    with pytest.raises(InputError, match="classification of 3 classes has 3 thresholds"):
+        replace(multilabel_card(), task="classification")
