@@ -96,7 +96,7 @@ def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weight
     together: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
-    process = torchrun(pictures, out, restarts=2, pause=0.2)
+    process = torchrun(pictures, out, restarts=1, pause=0.2)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / "previous").is_dir():
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()[1]
@@ -104,7 +104,7 @@ def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weight
     os.kill(worker_of(process.pid, rank=1), signal.SIGKILL)
     errors = process.communicate(timeout=240)[1]
     assert process.returncode == 0, errors
-    assert "SIGKILL" in errors or "Signal 9" in errors
+    assert "exitcode: -9" in errors
     got, expected = weights(out), weights(together[0])
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 

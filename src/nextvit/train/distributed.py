@@ -88,8 +88,8 @@ def joined(world: World, device: torch.device) -> Generator[None]:
         # torchrun keeps one store through all restarts (seen with torch 2.15), and in it the addresses of processes that
         # are dead. On one machine all processes know how often they were started. With several machines only
         # TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 helps, as docs/distributed.md says.
-        store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        own = distributed.PrefixStore(f"start {world.restarts}", store)
+        store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)  # pyright: ignore[reportPrivateImportUsage]
+        own = distributed.PrefixStore(f"start {world.restarts}", store)  # pyright: ignore[reportPrivateImportUsage]
         distributed.init_process_group(backend, store=own, rank=world.rank, world_size=world.size)
     else:
         distributed.init_process_group(backend)
