@@ -1,13 +1,15 @@
 """Where a training computes, and with which numbers."""
 
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 
 from nextvit.errors import InputError
 from nextvit.train.recipe import Recipe
+
+CPU_IS_FULL = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
+"""What torch's allocator and oneDNN say; the latter does not tell a lack of memory from others, which are rarer."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -40,19 +42,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
-@contextmanager
-def out_of_memory_as(advice: Callable[[], str]) -> Generator[None]:
-    """Turn running out of memory into an InputError that says what to do."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not ran_out_of_memory(error):
-            raise
-    else:
-        return
-    raise InputError(advice())  # here, where nothing refers to the failed step's tensors any more
-
-
 def ran_out_of_memory(error: RuntimeError) -> bool:
     """Whether this is what torch raises when the memory of a GPU, or of the machine, does not suffice."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in CPU_IS_FULL)

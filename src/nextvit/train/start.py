@@ -30,10 +30,10 @@ from nextvit.tasks import task_for
 from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import newest_intact
 from nextvit.train.checkpoint import resume as restore
-from nextvit.train.device import out_of_memory_as, pick_device
+from nextvit.train.device import pick_device, ran_out_of_memory
 from nextvit.train.distributed import World, joined, world_from_environment
 from nextvit.train.heatmaps import write_heatmaps
-from nextvit.train.interrupt import stop_on_interrupt
+from nextvit.train.interrupt import Stop, stop_on_interrupt
 from nextvit.train.loop import Say, Training, Watch, fit
 from nextvit.train.memory import memory_advice, with_batch_size
 from nextvit.train.prepare import prepare
@@ -112,13 +112,26 @@ def train_together(
             write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
             write_preview(run, training, recipe)
     try:
-        with stop_on_interrupt() as stop, out_of_memory_as(lambda: memory_advice(task, model, recipe, device)):
-            fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
+        with stop_on_interrupt() as stop:
+            fits = fit_in_memory(training, recipe, run=run, watch=watch, say=say, stop=stop)
+        if not fits:
+            raise InputError(memory_advice(task, model, recipe, device))
     except InputError:
         if not resuming and world.is_first:
             remove_if_unborn(run)
         raise
     return judged(task, training, run=run, say=say)
+
+
+def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:
+    """`fit`; False where the memory ran out. By then the failed step's tensors are gone with its traceback."""
+    try:
+        fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation:

@@ -1,0 +1,152 @@
+"""nextvit_nano from scratch, with timm's recipe on timm's nearest network as the yardstick, at equal minutes.
+
+    python benchmarks/yardstick.py FOLDER [--minutes 6] [--image-size 96]
+
+FOLDER is clothing10: the small clothing dataset (github.com/alexeygrigorev/clothing-dataset-small, CC0) as
+train/<class>/*.jpg and val/<class>/*.jpg. The yardstick is edgenext_x_small, a hybrid of convolution and attention with
+as many parameters (2.15 M; nextvit_nano 2.18 M), trained by the parts that timm's train.py is made of, as its
+documentation trains small networks: its loader, rand-m9-mstd0.5-inc1, mixup 0.2, random erasing 0.25, label smoothing,
+AdamW at 1e-3 without decay of one-dimensional weights, cosine with warm-up, ModelEmaV3; bf16 autocast and channels
+last, as for ours. Ours is `nextvit train` with its default recipe. Each is timed for an epoch first and then gets as
+many epochs as fill the minutes, evaluation included, so that both learning rates come down. One JSON line with both
+curves is appended to benchmarks/results/yardstick.jsonl.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import timm.data.auto_augment
+import torch
+from PIL import ImageOps
+from timm.data import Mixup, create_dataset, create_loader, resolve_data_config
+from timm.loss import SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from nextvit.environment import environment
+from nextvit.runs import read_json_lines
+
+RESULTS = Path(__file__).parent / "results" / "yardstick.jsonl"
+YARDSTICK = "edgenext_x_small"
+BATCH = 32
+posterize = ImageOps.posterize
+
+
+def timm_epochs(folder: str, *, epochs: int, size: int, only: int | None = None) -> list[dict[str, float]]:
+    """Train the yardstick on a schedule of `epochs`, of which `only` the first are done; a record for each."""
+    torch.manual_seed(0)
+    # timm 1.0.31 asks Pillow 13 to keep no bit at all, which that refuses; one bit is the nearest that works.
+    timm.data.auto_augment.ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
+    model: nn.Module = timm.create_model(YARDSTICK, num_classes=10, drop_path_rate=0.1)
+    model = model.to(memory_format=torch.channels_last)
+    config = resolve_data_config({"input_size": (3, size, size)}, model=model)
+    common = {"input_size": config["input_size"], "batch_size": BATCH, "device": torch.device("cpu"), "num_workers": 2}
+    common |= {"mean": config["mean"], "std": config["std"], "interpolation": config["interpolation"]}
+    loader = create_loader(
+        create_dataset("", root=folder, split="train", is_training=True),
+        is_training=True,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        re_prob=0.25,
+        re_mode="pixel",
+        **common,
+    )
+    val = create_loader(create_dataset("", root=folder, split="val"), is_training=False, crop_pct=1.0, **common)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
+    scheduler = CosineLRScheduler(
+        optimizer, t_initial=epochs, lr_min=1e-5, warmup_t=min(5, epochs // 4), warmup_lr_init=1e-5, warmup_prefix=True
+    )
+    ema = ModelEmaV3(model, decay=0.99, use_warmup=True)
+    mixup, criterion = Mixup(mixup_alpha=0.2, label_smoothing=0.1, num_classes=10), SoftTargetCrossEntropy()
+    records, started = [], time.perf_counter()
+    for epoch in range(epochs if only is None else only):
+        model.train()
+        scheduler.step(epoch)
+        for images, labels in loader:
+            images, targets = mixup(images, labels)
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(images.contiguous(memory_format=torch.channels_last))
+            criterion(logits.float(), targets).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            ema.update(model)
+        right = images_seen = 0
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            for images, labels in val:
+                right += int((ema.module.eval()(images).argmax(1) == labels).sum())
+                images_seen += len(labels)
+        seconds = time.perf_counter() - started
+        records.append(
+            {"epoch": epoch + 1, "seconds": round(seconds, 1), "top1_score": round(100 * right / images_seen, 2)}
+        )
+        print(YARDSTICK, records[-1], flush=True)
+    return records
+
+
+def our_epochs(folder: str, out: Path, *, epochs: int, size: int) -> tuple[list[dict[str, float]], str]:
+    """`nextvit train`; a record for each epoch, and the command."""
+    command = ["nextvit", "train", folder, "--out", str(out), "--model", "nextvit_nano", "--image-size", str(size)]
+    command += ["--epochs", str(epochs), "--batch-size", str(BATCH), "--schedule.patience", "0"]
+    started, seconds = time.perf_counter(), []
+    with subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            print(line, end="", flush=True)
+            if line.startswith("epoch ") and "top-1" in line:
+                seconds.append(round(time.perf_counter() - started, 1))
+    assert process.returncode == 0
+    lines = read_json_lines(out / "metrics.jsonl")
+    return [
+        {"epoch": line["epoch"], "seconds": second, "top1_score": line["val_top1_score"]}
+        for line, second in zip(lines, seconds, strict=True)
+    ], " ".join(command)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--image-size", type=int, default=96)
+    asked = parser.parse_args()
+    size = asked.image_size
+
+    def epochs_for(two_epochs: list[dict[str, float]]) -> int:
+        """The first epoch holds the start; the second is what each more will cost."""
+        start, each = two_epochs[0]["seconds"], two_epochs[1]["seconds"] - two_epochs[0]["seconds"]
+        return max(2, round((60 * asked.minutes - start) / each + 1))
+
+    with tempfile.TemporaryDirectory() as temporary:
+        trial, _ = our_epochs(asked.folder, Path(temporary, "trial"), epochs=2, size=size)
+        ours, command = our_epochs(asked.folder, Path(temporary, "run"), epochs=epochs_for(trial), size=size)
+    theirs = timm_epochs(asked.folder, epochs=100, size=size, only=2)
+    theirs = timm_epochs(asked.folder, epochs=epochs_for(theirs), size=size)
+    record: dict[str, Any] = {
+        "minutes": asked.minutes,
+        "image_size": size,
+        "nextvit_nano": ours,
+        YARDSTICK: theirs,
+        "command": command.replace(asked.folder, "clothing10").replace(temporary, "runs"),
+        "environment": {
+            **environment(),
+            "command": f"python benchmarks/yardstick.py clothing10 --minutes {asked.minutes:g}",
+        },
+    }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    for name in ("nextvit_nano", YARDSTICK):
+        last, best = record[name][-1], max(each["top1_score"] for each in record[name])
+        print(
+            f"{name}: {last['epoch']} epochs in {last['seconds']:.0f} s, last {last['top1_score']:.2f} %, best {best:.2f} %"
+        )
+
+
+if __name__ == "__main__":
+    main()

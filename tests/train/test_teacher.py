@@ -1,0 +1,106 @@
+"""Teachers: runs, checkpoints, bundles and timm models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nextvit.data.folder import read_dataset
+from nextvit.errors import InputError
+from nextvit.export.export import export_bundle
+from nextvit.models.deployed import Deployed
+from nextvit.models.weights import save_model
+from nextvit.runs import read_json_lines
+from nextvit.tasks.classification import ClassificationTask
+from nextvit.train.recipe import Compute, Data, Distill, Model, Recipe, Schedule
+from nextvit.train.start import make_card, train
+from nextvit.train.teacher import load_teacher
+
+RECIPE = Recipe(
+    model=Model(name="nextvit_nano"),
+    data=Data(image_size=32, batch_size=8, workers=0),
+    schedule=Schedule(epochs=1),
+    compute=Compute(device="cpu"),
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(shared_colours: Path, tmp_path: Path) -> tuple[Path, ClassificationTask, torch.nn.Module]:
+    """A network with random weights and statistics at 64 px, its file, and its task."""
+    torch.manual_seed(0)
+    dataset = read_dataset(shared_colours)
+    task = ClassificationTask(dataset, make_card(dataset, replace(RECIPE, data=replace(RECIPE.data, image_size=64))))
+    model = task.build()
+    model.train()(torch.randn(8, 3, 64, 64))
+    model.eval()
+    save_model(tmp_path / "teacher.safetensors", model, task.card)
+    return tmp_path / "teacher.safetensors", task, model
+
+
+def test_a_checkpoint_teaches_its_own_answers(checkpoint: tuple[Path, ClassificationTask, torch.nn.Module]):
+    path, task, model = checkpoint
+    teacher = load_teacher(str(path), task.card, CPU)
+    pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = Deployed(model, task.card.input)(pixels.permute(0, 2, 3, 1)).softmax(1)
+    assert torch.allclose(teacher(pixels.float()), expected, atol=1e-5)
+
+
+def test_views_of_another_size_are_scaled_to_the_teachers(checkpoint: tuple[Path, ClassificationTask, torch.nn.Module]):
+    path, task, _ = checkpoint
+    teacher = load_teacher(str(path), task.card, CPU)
+    pixels = 255 * torch.rand(2, 3, 32, 32)
+    larger = torch.nn.functional.interpolate(pixels, size=(64, 64), mode="bilinear", antialias=True)
+    assert torch.allclose(teacher(pixels), teacher(larger))
+    assert torch.allclose(teacher(pixels).sum(1), torch.ones(2))
+
+
+@pytest.mark.backend
+def test_a_bundle_teaches_as_its_checkpoint_does(
+    checkpoint: tuple[Path, ClassificationTask, torch.nn.Module], shared_colours: Path, tmp_path: Path
+):
+    pytest.importorskip("onnxruntime", reason="needs nextvit[onnx]")
+    path, task, model = checkpoint
+    images = sorted((shared_colours / "val").rglob("*.png"))
+    export_bundle(model, task.card, backend="onnx", precision="fp32", images=images, out=tmp_path / "t.nextvit")
+    pixels = torch.randint(0, 256, (4, 3, 64, 64)).float()
+    answers = [load_teacher(str(source), task.card, CPU)(pixels) for source in (path, tmp_path / "t.nextvit")]
+    assert torch.allclose(*answers, atol=1e-4)
+
+
+def test_a_timm_model_of_as_many_classes_teaches(monkeypatch: pytest.MonkeyPatch, shared_colours: Path):
+    timm = pytest.importorskip("timm")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, num_classes=3))  # no network here
+    dataset = read_dataset(shared_colours)
+    card = make_card(dataset, RECIPE)
+    answers = load_teacher("timm:resnet10t", card, CPU)(255 * torch.rand(2, 3, 32, 32))
+    assert answers.shape == (2, 3) and torch.allclose(answers.sum(1), torch.ones(2))
+    with pytest.raises(InputError, match="has 3 classes, the dataset 2"):
+        load_teacher("timm:resnet10t", replace(card, classes=("a", "b")), CPU)
+
+
+def test_teachers_that_cannot_teach_are_refused(checkpoint: tuple[Path, ClassificationTask, torch.nn.Module]):
+    path, task, _ = checkpoint
+    with pytest.raises(InputError, match=r"knows 3 classes .* that are not the dataset's 2"):
+        load_teacher(str(path), replace(task.card, classes=("a", "b")), CPU)
+    with pytest.raises(InputError, match="no such run, checkpoint or bundle"):
+        load_teacher("nowhere", task.card, CPU)
+    with pytest.raises(InputError, match="timm cannot give 'resnet_banana'"):
+        load_teacher("timm:resnet_banana", task.card, CPU)
+
+
+def test_a_run_is_distilled_with_further_pictures(
+    checkpoint: tuple[Path, ClassificationTask, torch.nn.Module], shared_colours: Path, tmp_path: Path
+):
+    distill = Distill(teacher=str(checkpoint[0]), unlabelled=str(shared_colours / "val"))
+    recipe = replace(RECIPE, distill=distill)
+    train(shared_colours, recipe, run=tmp_path / "run", watch=lambda tick: None, say=lambda text: None)
+    assert read_json_lines(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == (24 + 12) // 8
+    with pytest.raises(InputError, match="no folder with images"):
+        empty = replace(recipe, distill=replace(distill, unlabelled=str(tmp_path / "nothing")))
+        train(shared_colours, empty, run=tmp_path / "other", watch=lambda tick: None, say=lambda text: None)
+    with pytest.raises(InputError, match=r"distill\.unlabelled needs a teacher"):
+        Distill(unlabelled="folder")
