@@ -22,7 +22,7 @@ from nextvit.environment import environment
 RESULTS = Path(__file__).parent / "results" / "distillation.jsonl"
 SEEDS = (0, 1, 2)
 COMMON = ("--image-size", "64", "--compute.threads", "1")
-TEACHER = ("--model", "nextvit_tiny", "--epochs", "40", "--loss.label-smoothing", "0")
+TEACHER = ("--model", "nextvit_tiny", "--epochs", "30", "--loss.label-smoothing", "0", "--optim.lr", "3e-4")
 STUDENT = ("--model", "nextvit_nano", "--epochs", "20")
 
 

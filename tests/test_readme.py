@@ -1,4 +1,4 @@
-"""What README says is checked: its commands parse, its files exist, its numbers are the code's."""
+"""What README and docs say is checked: their commands parse, files exist, numbers are the code's."""
 
 import re
 import shlex
@@ -10,8 +10,14 @@ from nextvit.cli.main import VERBS, build_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
 COMMANDS = sorted(
-    {line.partition("#")[0].strip(" $") for line in README.splitlines() if re.match(r"^(\$ )?nextvit ", line)}
+    {
+        line.partition("#")[0].strip(" $")
+        for page in PAGES
+        for line in page.splitlines()
+        if re.match(r"^(\$ )?nextvit [a-z]+ ", line)
+    }
 )
 
 

@@ -103,4 +103,5 @@ def test_a_run_is_distilled_with_further_pictures(
         empty = replace(recipe, distill=replace(distill, unlabelled=str(tmp_path / "nothing")))
         train(shared_colours, empty, run=tmp_path / "other", watch=lambda tick: None, say=lambda text: None)
     with pytest.raises(InputError, match=r"distill\.unlabelled needs a teacher"):
-        Distill(unlabelled="folder")
+        alone = replace(recipe, distill=Distill(unlabelled=str(shared_colours)))
+        train(shared_colours, alone, run=tmp_path / "other", watch=lambda tick: None, say=lambda text: None)

@@ -94,10 +94,6 @@ class Distill:
 
     def __post_init__(self) -> None:
         require(0 <= self.weight <= 1, f"distill.weight is a share of 1, got {self.weight}")
-        require(
-            self.unlabelled == "none" or self.teacher != "none",
-            "distill.unlabelled needs a teacher to label it; pass --teacher",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +196,6 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)
     compute: Compute = field(default_factory=Compute)
-
-    def __post_init__(self) -> None:
-        require(
-            self.data.batch_size == "auto" or self.data.batch_size >= 2 * self.optim.accumulate,
-            f"batch norms need at least two images at once, got data.batch_size {self.data.batch_size} "
-            f"in optim.accumulate {self.optim.accumulate} parts",
-        )
 
     # Once the recipe is settled (`nextvit.train.settle`), nothing is "auto", and these have their values.
 

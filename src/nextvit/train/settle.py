@@ -6,7 +6,7 @@ from pathlib import Path
 from nextvit.data.folder import Dataset
 from nextvit.errors import InputError
 from nextvit.models.published import best_tag, downloaded
-from nextvit.train.recipe import Recipe
+from nextvit.train.recipe import Recipe, require
 
 SEEN_PICTURES, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 1e-3, 2e-4, 0.8
@@ -18,8 +18,14 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with epochs, balance, weights and learning rates decided; the batch size is left to the device.
 
     Raises:
-        InputError: the published weights that it asks for were not downloaded yet, or its data cannot be balanced.
+        InputError: its fields contradict each other, the published weights that it asks for were not downloaded yet, or
+            its data cannot be balanced.
     """
+    # What concerns several fields is judged here, when all flags have had their say.
+    require(
+        recipe.distill.unlabelled == "none" or recipe.distill.teacher != "none",
+        "distill.unlabelled needs a teacher to label it; pass --teacher",
+    )
     counts = dataset.split("train").counts(len(dataset.classes))
     epochs, balance = recipe.schedule.epochs, recipe.data.balance
     if epochs == "auto":
