@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "distillation.jsonl"
 SEEDS = (0, 1, 2)
 COMMON = ("--image-size", "64", "--compute.threads", "1")
 TEACHER = ("--model", "nextvit_tiny", "--epochs", "30", "--loss.label-smoothing", "0", "--optim.lr", "3e-4")
-STUDENT = ("--model", "nextvit_nano", "--epochs", "20")
+STUDENT = ("--model", "nextvit_nano", "--epochs", "20", "--optim.lr", "5e-4")
 
 
 def train(folder: str, out: Path, *arguments: str) -> dict[str, Any]:

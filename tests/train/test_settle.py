@@ -38,7 +38,7 @@ def test_classes_are_balanced_where_the_check_calls_them_uneven():
 
 def test_a_start_from_weights_learns_more_slowly_below():
     scratch = settled(NANO, dataset(9, 9))
-    assert (scratch.model.weights, scratch.lr, scratch.optim.layer_decay) == ("none", 1e-3, 1.0)
+    assert (scratch.model.weights, scratch.lr, scratch.optim.layer_decay) == ("none", 5e-4, 1.0)
     tuned = settled(replace(NANO, model=Model(name="nextvit_nano", weights="some.safetensors")), dataset(9, 9))
     assert (tuned.model.weights, tuned.lr, tuned.optim.layer_decay) == ("some.safetensors", 2e-4, 0.8)
 

@@ -101,7 +101,7 @@ class Optim:
     """AdamW; one-dimensional parameters (norms, biases) are not decayed."""
 
     lr: float | Literal["auto"] = 1e-3
-    """Peak learning rate; "auto": 1e-3 from scratch, 2e-4 from weights."""
+    """Peak learning rate; "auto": 5e-4 from scratch, 2e-4 from weights."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.999)

@@ -9,7 +9,7 @@ from nextvit.models.published import best_tag, downloaded
 from nextvit.train.recipe import Recipe, require
 
 SEEN_PICTURES, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 10, 100
-LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 1e-3, 2e-4, 0.8
+LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 UNEVEN = 10
 """Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
 
