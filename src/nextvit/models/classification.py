@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from nextvit.card import ModelCard
 from nextvit.models.backbone import NextViT, init_weights
 from nextvit.models.config import NextViTConfig
+from nextvit.records import from_plain
 
 
 class Classifier(nn.Module):
@@ -24,3 +26,9 @@ class Classifier(nn.Module):
     def forward(self, image_NCHW: Tensor) -> Tensor:
         last_NCHW = self.backbone(image_NCHW)[-1]
         return self.head(torch.mean(self.norm(last_NCHW), dim=(2, 3)))
+
+
+def classifier_for(card: ModelCard) -> Classifier:
+    """A fresh classifier of the architecture and classes that a card states."""
+    config = from_plain(NextViTConfig, card.architecture, what=card.variant)
+    return Classifier(config, num_classes=len(card.classes))

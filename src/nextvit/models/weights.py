@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from nextvit.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
-from nextvit.models.classification import Classifier
-from nextvit.models.config import NextViTConfig
-from nextvit.records import from_plain, to_plain
+from nextvit.models.classification import Classifier, classifier_for
+from nextvit.records import to_plain
 
 State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
@@ -234,6 +233,6 @@ def load_model(path: Path) -> tuple[Classifier, ModelCard]:
     _, card = read_state(path)
     if card is None:
         raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
-    model = Classifier(from_plain(NextViTConfig, card.architecture, what=str(path)), num_classes=len(card.classes))
+    model = classifier_for(card)
     load_weights(model, path)
     return model.eval(), card

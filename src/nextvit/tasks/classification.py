@@ -21,7 +21,6 @@ from nextvit.metrics.accuracy import (
 )
 from nextvit.metrics.calibration import Reliability, reliability
 from nextvit.postprocess import softmax
-from nextvit.records import from_plain
 from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, Evaluation, Share
 
@@ -41,13 +40,9 @@ class ClassificationTask:
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
     def build(self) -> "nn.Module":
-        from nextvit.models.classification import Classifier
-        from nextvit.models.config import NextViTConfig
+        from nextvit.models.classification import classifier_for
 
-        return Classifier(
-            from_plain(NextViTConfig, self.card.architecture, what=self.card.variant),
-            num_classes=len(self.card.classes),
-        )
+        return classifier_for(self.card)
 
     def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
         rows = samples.targets(indices, len(self.card.classes))

@@ -14,7 +14,6 @@ from nextvit.errors import InputError
 from nextvit.metrics.average_precision import average_precision_scores, mean_average_precision_interval
 from nextvit.metrics.label_sets import exact_match_score, micro_f1_score, precision_scores, recall_scores
 from nextvit.postprocess import present, sigmoid
-from nextvit.records import from_plain
 from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, Evaluation, Share
 
@@ -36,13 +35,9 @@ class MultiLabelTask:
         self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
 
     def build(self) -> "nn.Module":
-        from nextvit.models.classification import Classifier
-        from nextvit.models.config import NextViTConfig
+        from nextvit.models.classification import classifier_for
 
-        return Classifier(
-            from_plain(NextViTConfig, self.card.architecture, what=self.card.variant),
-            num_classes=len(self.card.classes),
-        )
+        return classifier_for(self.card)
 
     def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
         """Smoothing draws each class halfway: being there or not are the two answers it is spread over."""
