@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.environment import environment
+from nextvit.runs import read_json_lines
 
 RESULTS = Path(__file__).parent / "results" / "distillation.jsonl"
 SEEDS = (0, 1, 2)
@@ -33,6 +34,7 @@ def train(folder: str, out: Path, *arguments: str) -> dict[str, Any]:
         resumed = ["--resume"] if (out / "recipe.yaml").is_file() else []
         subprocess.run([sys.executable, "-m", *command, *resumed], check=True)
     scores = json.loads((out / "evaluation.json").read_text())["scores"]
+    assert len(read_json_lines(out / "metrics.jsonl")) == int(arguments[arguments.index("--epochs") + 1])
     print(f"{out.name}: {scores['top1_score']:.2f} %", flush=True)
     return {"command": " ".join(command), "scores": scores}
 

@@ -63,6 +63,7 @@ def trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
         ours,
         model=theirs,
         forward=torch.compile(theirs) if recipe.compute.compile else theirs,
+        parallel=theirs,
         statistics=list(theirs.buffers()),
         ema=Ema(theirs, decay=recipe.ema.decay),
         optimizer=torch.optim.AdamW(groups, fused=True),
@@ -83,7 +84,9 @@ def measure(folder: Path, recipe: Recipe, *, rounds: int) -> dict[str, Any]:
     for turn in range(WARM_UP + rounds):
         for name in both if turn % 2 else reversed(both):
             started = time.perf_counter()
-            losses[name].append(step(both[name], batch, recipe).loss)  # which waits for the device
+            losses[name].append(step(both[name], batch, recipe).loss)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if turn >= WARM_UP:
                 times[name].append(1000 * (time.perf_counter() - started))
             both[name].progress.step += 1

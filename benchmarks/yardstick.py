@@ -8,8 +8,8 @@ as many parameters (2.15 M; nextvit_nano 2.18 M), trained by the parts that timm
 documentation trains small networks: its loader, rand-m9-mstd0.5-inc1, mixup 0.2, random erasing 0.25, label smoothing,
 AdamW at 1e-3 without decay of one-dimensional weights, cosine with warm-up, ModelEmaV3; bf16 autocast and channels
 last, as for ours. Ours is `nextvit train` with its default recipe. Each is timed for an epoch first and then gets as
-many epochs as fill the minutes, evaluation included, so that both learning rates come down. One JSON line with both
-curves is appended to benchmarks/results/yardstick.jsonl.
+many epochs as fill the minutes, evaluation included, so that both learning rates come down; our seconds include the
+start of the process and the check of the dataset, timm's do not. One JSON line with both curves is appended to benchmarks/results/yardstick.jsonl.
 """
 
 import argparse

@@ -58,7 +58,7 @@ def discard(folder: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in a folder, but for what `present` would still find."""
     for leftover in folder.glob("*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
+        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
     for old in folder.glob("*.old"):
         if old.with_suffix("").exists():
             shutil.rmtree(old, ignore_errors=True)

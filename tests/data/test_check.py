@@ -249,3 +249,11 @@ def test_odd_files_are_named_or_read_and_none_stops_the_check(real_data):
 @pytest.mark.parametrize("name", ["clothing10", "signdigits10"])
 def test_similar_photographs_raise_no_false_alarm(real_data, name: str):
     assert check_dataset(read_dataset(real_data(name))) == []
+
+
+def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
+    image = next((scenes / "train").rglob("*.png"))
+    (scenes / "list.csv").write_text(f"path,labels,split\n{image.relative_to(scenes)},,train\n")
+    dataset, faults = read_with_faults(scenes / "list.csv")
+    assert faults
+    check_dataset(dataset)

@@ -200,3 +200,11 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(colours: Path, tmp_pat
     with pytest.raises(InputError, match=r"0\.png: no such file"):
         shard(source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colours"]
+
+
+def test_samples_in_shards_can_be_followed_by_files(shards: Path, colours: Path):
+    samples = read_dataset(shards).split("train")
+    files = Samples.pack((path, ()) for path in sorted((colours / "val").rglob("*.png")))
+    both = samples.followed_by(files)
+    assert list(both) == [*samples, *files]
+    assert [sample.read() for sample in both] == [sample.read() for sample in (*samples, *files)]

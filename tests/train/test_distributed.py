@@ -1,5 +1,6 @@
 """Several processes train as one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -126,3 +127,16 @@ def test_without_torchrun_there_is_one_process_and_nothing_to_wait_for():
     assert world.is_first and world.gather(3) == [3]
     assert world.total(torch.ones(2)).tolist() == [1, 1]
     assert (world.share.index, world.share.count) == (0, 1)
+
+
+def test_on_the_command_line_one_process_writes_and_talks(pictures: Path, tmp_path: Path):
+    """One epoch, whose best checkpoint all must read as soon as it is there."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--module", "nextvit", "train",
+               str(pictures), "--out", str(tmp_path / "run"), "--model", "nextvit_nano", "--image-size", "32", "--epochs", "1",
+               "--batch-size", "8", "--data.workers", "1", "--compute.threads", "1", "--json"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 11
+    assert done.stderr.count("epoch   1/1") == 1
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -12,7 +12,8 @@ from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.device import ran_out_of_memory
-from nextvit.train.memory import largest_that_fits, with_batch_size
+from nextvit.train.distributed import World
+from nextvit.train.memory import found_batch_size, largest_that_fits
 from nextvit.train.recipe import Compute, Data, Model, Recipe, Schedule
 from nextvit.train.start import make_card
 
@@ -51,11 +52,11 @@ def test_auto_takes_a_power_of_two_that_leaves_eight_steps_an_epoch(shared_colou
     task = ClassificationTask(dataset, make_card(dataset, RECIPE))
     model = task.build()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    settled = with_batch_size(task, model, RECIPE, torch.device("cpu"), images=200)
-    assert settled.batch_size == 16
+    cpu, many = torch.device("cpu"), replace(dataset, splits={**dataset.splits, "train": dataset.split("train")[:] * 9})
+    assert found_batch_size(task, model, many, RECIPE, cpu, World()) == 16  # of 216 images
+    in_parts = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=3))
+    assert found_batch_size(task, model, many, in_parts, cpu, World()) == 3 * 8
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    given = replace(RECIPE, data=replace(RECIPE.data, batch_size=5))
-    assert with_batch_size(task, model, given, torch.device("cpu"), images=200) is given
 
 
 CODE = """

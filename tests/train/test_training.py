@@ -91,7 +91,7 @@ def test_it_learns_the_colours(finished: tuple[Path, dict[int, float]]):
     out, losses = finished
     records = read_json_lines(out / "metrics.jsonl")
     assert [record["epoch"] for record in records] == list(range(1, 7))
-    assert losses[54] < losses[9]
+    assert losses[54] < 0.8 * losses[1]
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert evaluation["scores"]["top1_score"] >= 90
     assert evaluation["images"] == 12
@@ -301,7 +301,7 @@ def test_training_goes_on_from_another_runs_weights(
     recipe = replace(RECIPE, model=Model(name="nextvit_nano", weights=str(finished[0])), schedule=Schedule(epochs=1))
     said: list[str] = []
     train(pictures, recipe, run=tmp_path / "run", watch=lambda tick: None, say=said.append)
-    assert "tensors loaded from nextvit layout" in said[0]
+    assert any("tensors loaded from nextvit layout" in line for line in said)
     assert read_json_lines(tmp_path / "run" / "metrics.jsonl")[0]["val_top1_score"] >= 90
 
 
@@ -364,3 +364,40 @@ def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     assert happened["kills"] == 3 and happened["failures"] == 0
     assert happened["unusable_states"] == 0, happened["faults"]
     assert happened["finished_runs"] >= 1 and happened["runs_that_differ"] == 0
+
+
+def test_sigterm_to_the_whole_group_saves_and_exits_cleanly(pictures: Path, tmp_path: Path):
+    """As batch systems, torchrun and `timeout` send it: to the workers, too, who would take the step along."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "nextvit", "train", str(pictures), "--out", str(out), "--model", "nextvit_nano",
+               "--image-size", "32", "--batch-size", "8", "--epochs", "50", "--data.workers", "2"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (out / "checkpoints" / "last").is_dir():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "stopped and saved, go on with" in errors and "Traceback" not in errors
+    saved = torch.load(out / "checkpoints" / "last" / "state.pt", weights_only=True)["progress"]
+    assert saved["step"] >= 9 * saved["epoch"] >= 9
+
+
+def test_a_start_that_was_killed_at_its_first_file_can_start_again(pictures: Path, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml.tmp").write_text("half")
+    run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
+    assert (tmp_path / "run" / "evaluation.json").is_file()
+
+
+def test_a_resumed_run_learns_at_the_rates_that_it_is_told(pictures: Path, tmp_path: Path):
+    dataset = read_dataset(pictures)
+    task = ClassificationTask(dataset, make_card(dataset, RECIPE))
+    slower = replace(RECIPE, schedule=Schedule(epochs=1), optim=Optim(layer_decay=0.9))
+    run(pictures, tmp_path / "run", slower)
+    changed = replace(slower, optim=Optim(layer_decay=0.5))
+    training = prepare(task, dataset, task.build(), changed, torch.device("cpu"), World())
+    expected = [group["lr_scale"] for group in training.optimizer.param_groups]
+    resume(tmp_path / "run" / "checkpoints" / "last", training, changed.optim)
+    assert [group["lr_scale"] for group in training.optimizer.param_groups] == expected
+    assert min(expected) < 0.5**5

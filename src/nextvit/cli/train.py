@@ -78,8 +78,12 @@ def train(
     )
     from nextvit.report.run_report import write_run_report
     from nextvit.train import start
+    from nextvit.train.distributed import world_from_environment
     from nextvit.train.watchers import load_watch, together
 
+    if not world_from_environment().is_first:  # the first process writes and talks for all
+        start.train(dataset, settings, run=out, resume=resume, watch=together([]), say=lambda message: None)
+        return
     progress_line = ProgressLine()
     watches = [progress_line.update, *(load_watch(name, out, settings) for name in watch)]
     try:

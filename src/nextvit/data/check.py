@@ -106,7 +106,7 @@ def check_classes(dataset: Dataset) -> list[Finding]:
         if learnt and not judged and val.any():
             findings.append(Finding("class_only_in_train", f"class {name!r} has no validation images"))
     present = train[train > 0]
-    if present.max() > MAX_RATIO * present.min():
+    if len(present) and present.max() > MAX_RATIO * present.min():
         most, least = (dataset.classes[int(np.flatnonzero(train == end)[0])] for end in (present.max(), present.min()))
         message = f"{present.max()} training images of {most!r}, {present.min()} of {least!r}"
         findings.append(Finding("imbalance", message))

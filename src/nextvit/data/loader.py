@@ -33,10 +33,12 @@ class Batch:
     indices: list[int]
     unreadable: list[str] = field(default_factory=list)
     """Messages of pictures that could not be read; others stand in their places."""
+    failure: str | None = None
+    """Why there is no batch; an exception would come out of a worker as a traceback."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
-        return Batch(self.images.pin_memory(), self.indices, self.unreadable)
+        return Batch(self.images.pin_memory(), self.indices, self.unreadable, self.failure)
 
 
 class TrainingSet(Dataset[Batch]):
@@ -51,7 +53,10 @@ class TrainingSet(Dataset[Batch]):
     def __getitems__(self, keys: list[Key]) -> Batch:
         """The DataLoader's way to ask for a batch at once."""
         unreadable: list[str] = []
-        views, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
+        try:
+            views, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
+        except InputError as error:
+            return Batch(torch.empty(0), [], unreadable, failure=str(error))
         return Batch(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), list(indices), unreadable)
 
     def one(self, epoch: int, index: int, unreadable: list[str]) -> tuple[NDArray[np.uint8], int]:
@@ -145,6 +150,14 @@ def training_batches(
 
 
 def leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; a worker's traceback would bury the message of the training process."""
+    """Ctrl-C, and often SIGTERM, reach the whole process group. A worker that died of it would take the training process
+    along in the middle of a step; `shut_down` ends the workers, and they end by themselves when their parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and not the handler of the training loop
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def shut_down(loader: DataLoader[Batch]) -> None:
+    """End the workers of a loader, which do not end on SIGTERM."""
+    iterator: Any = loader._iterator
+    if iterator is not None and loader.num_workers:
+        iterator._shutdown_workers()

@@ -64,10 +64,14 @@ class Rows:
         lengths = np.diff(self.ends)
         return Rows(self.values[np.repeat(chosen, lengths)], np.append(0, np.cumsum(lengths[chosen])))
 
+    def followed_by(self, other: "Rows") -> "Rows":
+        ends = np.concatenate([self.ends, self.ends[-1] + other.ends[1:]])
+        return Rows(np.concatenate([self.values, other.values]), ends)
+
 
 @dataclass(frozen=True)
 class Places:
-    """Where in which tar file the bytes of each sample lie: arrays of N rows."""
+    """Where in which tar file the bytes of each sample lie: arrays of N rows. An archive of -1: in a file of its own."""
 
     archives: tuple[Path, ...]
     archive: NDArray[np.int32]
@@ -76,9 +80,22 @@ class Places:
     sha256: NDArray[np.uint8]
     """(N, 32)"""
 
-    def __getitem__(self, index: int) -> Member:
+    def __getitem__(self, index: int) -> Member | None:
+        if self.archive[index] < 0:
+            return None
         archive = self.archives[self.archive[index]]
         return Member(archive, int(self.offset[index]), int(self.size[index]), self.sha256[index].tobytes())
+
+    def followed_by_files(self, count: int) -> "Places":
+        """With rows for files of their own behind."""
+        none = np.zeros(count, np.int64)
+        return Places(
+            self.archives,
+            np.concatenate([self.archive, np.full(count, -1, np.int32)]),
+            np.concatenate([self.offset, none]),
+            np.concatenate([self.size, none]),
+            np.concatenate([self.sha256, np.zeros((count, 32), np.uint8)]),
+        )
 
 
 class Samples(Sequence[Sample]):
@@ -130,6 +147,15 @@ class Samples(Sequence[Sample]):
         """The samples in files where `chosen`, (N,), is true."""
         assert self._places is None, "samples in tar files come in splits"
         return Samples(self.packed_names.select(chosen), self.packed_labels.select(chosen))
+
+    def followed_by(self, files: "Samples") -> "Samples":
+        """These samples, and then others that are files of their own."""
+        assert files._places is None, "only files can follow"
+        names, labels = (
+            self.packed_names.followed_by(files.packed_names),
+            self.packed_labels.followed_by(files.packed_labels),
+        )
+        return Samples(names, labels, self._places.followed_by_files(len(files)) if self._places else None)
 
     def relabelled(self, new: NDArray[np.int32]) -> "Samples":
         """The same with class `new[c]` instead of c."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nextvit.card import ModelCard
-from nextvit.durable import check_checksums, durable_folder, sweep, write_checksums
+from nextvit.durable import check_checksums, durable_folder, write_checksums
 from nextvit.errors import InputError
 from nextvit.models.weights import read_safetensors, save_model
 from nextvit.runs import WEIGHTS
@@ -93,8 +93,6 @@ def newest_intact(run: Path, *, warn: Callable[[str], None]) -> Path | None:
     Raises:
         InputError: there are checkpoints, and all are damaged.
     """
-    sweep(run)
-    sweep(run / "checkpoints")
     damage: list[str] = []
     for folder in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
         if not folder.is_dir():
@@ -127,7 +125,10 @@ def resume(folder: Path, training: "Training", settings: Optim) -> None:
         training.model.load_state_dict(state_dict)
         training.ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        scales = [group["lr_scale"] for group in training.optimizer.param_groups]
         training.optimizer.load_state_dict(state["optimizer"])
+        for group, scale in zip(training.optimizer.param_groups, scales, strict=True):
+            group["lr_scale"] = scale
         set_hyperparameters(training.optimizer, settings)  # the checkpoint brought those of the interrupted run
         training.scaler.load_state_dict(state["scaler"])
         training.ema.updates = state["ema_updates"]

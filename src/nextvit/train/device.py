@@ -17,7 +17,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     """The device that a recipe asks for; "auto" is this process's GPU where there is one."""
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -34,6 +34,11 @@ class World:
         """Whether this is the process that writes the run and talks to people."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes, on each of them."""
         if self.size > 1:
@@ -104,8 +109,8 @@ def synchronise(model: nn.Module) -> None:
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def unsynchronised(forward: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
+def unsynchronised(parallel: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
     """While gradients accumulate, processes need not exchange them before the last part."""
-    if isinstance(forward, DistributedDataParallel) and not last_part:
-        return forward.no_sync()
+    if isinstance(parallel, DistributedDataParallel) and not last_part:
+        return parallel.no_sync()
     return nullcontext()

@@ -15,7 +15,9 @@ class Stop:
 
 @contextmanager
 def stop_on_interrupt() -> Generator[Stop]:
-    """Ctrl-C, or a SIGTERM, sets a flag, for the loop to see after its step; a second one acts at once.
+    """Ctrl-C, or a SIGTERM, sets a flag, for the loop to see after its step; a second Ctrl-C acts at once.
+
+    A second SIGTERM does not: torchrun and batch systems send several, and the state is being saved.
 
     A KeyboardInterrupt strikes anywhere, in the middle of a save too, and where Python cannot pass an exception on (in
     a finaliser, say) it is lost. Outside the main thread, which alone receives signals, nothing changes.
@@ -28,7 +30,7 @@ def stop_on_interrupt() -> Generator[Stop]:
 
     def request(number: int, frame: FrameType | None) -> None:
         stop.requested = True
-        signal.signal(number, previous[signal.Signals(number)])
+        signal.signal(signal.SIGINT, previous[signal.SIGINT])
 
     for number in previous:
         signal.signal(number, request)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ class Training:
     """What is drawn from: the dataset's training images, then those without labels."""
     model: Classifier
     forward: nn.Module
-    """The model as it is called: compiled, or with its gradients averaged over processes."""
+    """The model as it is called, perhaps compiled."""
+    parallel: nn.Module
+    """What averages the gradients of several processes; the model itself where there is one."""
     frozen: list[nn.Module]
     statistics: list[Tensor]
     """The model's buffers."""
@@ -107,6 +110,8 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
     clock = Clock(first_step=progress.step)
     while progress.epoch < recipe.epochs and not out_of_patience(progress, recipe):
         train_epoch(training, recipe, clock, run=run, watch=watch, say=say, stop=stop)
+        progress.unreadable = tuple(dict.fromkeys(chain(*training.world.gather(progress.unreadable))))
+        check_unreadable(training, recipe)
         tick = tick_of(training, recipe, clock)
 
         # Evaluate the averaged weights in deployment form, note the result, save.
@@ -120,6 +125,7 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
             append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
             save_last(run, training)
             clock.saved = time.perf_counter()
+        training.world.wait()  # until the files are there, which all will read
         watch(replace(tick, evaluation=evaluation))
 
 
@@ -134,7 +140,11 @@ def train_epoch(
     asked = time.perf_counter()
     for batch in training.batches:
         progress.waited += time.perf_counter() - asked
-        note_unreadable(training, batch, recipe)
+        if batch.failure:
+            raise InputError(batch.failure)
+        if batch.unreadable:
+            progress.unreadable = tuple(dict.fromkeys((*progress.unreadable, *batch.unreadable)))
+            check_unreadable(training, recipe)
 
         set_lr(training.optimizer, lr_for(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
         outcome = step(training, batch, recipe, stop=stop.requested)
@@ -153,6 +163,7 @@ def train_epoch(
             save_last(run, training)
             clock.saved = time.perf_counter()
         if outcome.stop:
+            training.world.wait()  # for the first process has saved when all are here
             raise KeyboardInterrupt
         asked = time.perf_counter()
 
@@ -190,13 +201,9 @@ def out_of_patience(progress: Progress, recipe: Recipe) -> bool:
     return 0 < recipe.schedule.patience <= progress.epochs_since_best
 
 
-def note_unreadable(training: Training, batch: Batch, recipe: Recipe) -> None:
-    """Remember the images that could not be read; InputError when they are more than the recipe bears."""
-    if not batch.unreadable:
-        return
-    found = tuple(dict.fromkeys((*training.progress.unreadable, *batch.unreadable)))
-    training.progress.unreadable = found
-    count = len(training.samples)
+def check_unreadable(training: Training, recipe: Recipe) -> None:
+    """InputError where more images could not be read than the recipe bears."""
+    found, count = training.progress.unreadable, len(training.samples)
     if len(found) > recipe.data.max_unreadable * count:
         raise InputError(
             f"{len(found)} of {count} training images cannot be read, more than data.max_unreadable "
@@ -209,7 +216,8 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
     """Record a step that was skipped because its loss was no number, with its files; InputError after several in a row."""
     progress = training.progress
     progress.skipped += 1
-    files = [str(training.samples[index].path) for index in batch.indices]
+    own_files = [str(training.samples[index].path) for index in batch.indices]
+    files = list(chain(*training.world.gather(own_files)))
     if training.world.is_first:
         append_json_line(
             run / EVENTS,

@@ -2,39 +2,43 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from nextvit.data.folder import Dataset
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
 from nextvit.tasks.task import Task
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
+from nextvit.train.distributed import World
 from nextvit.train.recipe import Recipe
 
 LARGEST, FEWEST_STEPS = 1024, 8
-MEMORY = Path("/proc/meminfo")
+LEFT_FREE = 0.25
+"""Share of the memory that a batch must leave: for the data, for a teacher, for what else runs there."""
+PROCESS = Path("/proc/self")
 
 
-def with_batch_size(task: Task, model: Classifier, recipe: Recipe, device: torch.device, *, images: int) -> Recipe:
-    """The recipe with "auto" replaced by the largest power of two that fits, but at least 8 steps an epoch."""
-    if recipe.data.batch_size != "auto":
-        return recipe
-    most = max(2, min(LARGEST, images // FEWEST_STEPS))
-    size = largest_that_fits(trial(task, model, recipe, device), most=most)
-    return replace(recipe, data=replace(recipe.data, batch_size=size))
+def found_batch_size(
+    task: Task, model: Classifier, dataset: Dataset, recipe: Recipe, device: torch.device, world: World
+) -> int:
+    """The largest batch over all processes and parts that fits, but of at least 8 steps an epoch."""
+    parts = world.size * recipe.optim.accumulate
+    most = max(2, min(LARGEST, len(dataset.split("train")) // FEWEST_STEPS) // parts)
+    fits = largest_that_fits(trial(task, model, recipe, device), most=most)
+    return min(world.gather(fits)) * parts
 
 
-def memory_advice(task: Task, model: Classifier, recipe: Recipe, device: torch.device) -> str:
-    """What to do after a step ran out of memory."""
-    accumulate = recipe.optim.accumulate
-    part = recipe.batch_size // accumulate
+def memory_advice(task: Task, model: nn.Module, recipe: Recipe, device: torch.device, world: World) -> str:
+    """What to do after a step of one process ran out of memory; `model` has norms that need no other process."""
+    part = recipe.batch_size // (world.size * recipe.optim.accumulate)
     fits = largest_that_fits(trial(task, model, recipe, device), most=max(2, part // 2))
     return (
         f"out of memory on {device} with {part} images at once at {recipe.data.image_size} px; {fits} fit: "
-        f"use --optim.accumulate {-(-recipe.batch_size // fits)} for the same training in smaller parts, "
-        f"or --batch-size {fits}"
+        f"use --optim.accumulate {-(-recipe.batch_size // (world.size * fits))} for the same training in smaller parts, "
+        f"or --batch-size {fits * world.size * recipe.optim.accumulate}"
     )
 
 
@@ -54,12 +58,15 @@ def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
     return fits
 
 
-def trial(task: Task, model: Classifier, recipe: Recipe, device: torch.device) -> Callable[[int], None]:
-    """One step on a copy of the model with as many random images as asked, which must leave a quarter of the memory."""
+def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[int], None]:
+    """One step on a copy of the model with as many random images as asked, which must leave some memory free."""
     size, precision = recipe.data.image_size, pick_precision(recipe, device)
 
     def attempt(images: int) -> None:
-        own = copy.deepcopy(model).train()
+        forget_peak(device)
+        own = copy.deepcopy(model).requires_grad_(True).train()
+        assert isinstance(own, Classifier)
+        own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
         optimizer = torch.optim.AdamW(own.parameters(), fused=True)
         pixels = torch.randint(0, 256, (images, 3, size, size), device=device).float()
         targets = torch.full((images, len(task.card.classes)), 1 / len(task.card.classes), device=device)
@@ -67,10 +74,19 @@ def trial(task: Task, model: Classifier, recipe: Recipe, device: torch.device) -
             loss = torch.stack(list(task.losses(own, pixels, targets).values())).sum()
         loss.backward()
         optimizer.step()
-        if memory_left(device) < 0.25:
-            raise torch.OutOfMemoryError("less than a quarter of the memory is left")
+        if memory_left(device) < LEFT_FREE:
+            raise torch.OutOfMemoryError("too little memory is left")
 
     return attempt
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the highest use of memory be counted from now on."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif PROCESS.is_dir():
+        (PROCESS / "clear_refs").write_text("5", encoding="utf-8")  # see proc(5)
 
 
 def memory_left(device: torch.device) -> float:
@@ -78,11 +94,13 @@ def memory_left(device: torch.device) -> float:
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
         return 1 - torch.cuda.max_memory_reserved(device) / total
-    if not MEMORY.is_file():
+    if not PROCESS.is_dir():
         raise InputError("the free memory is not known on this system; pass a number with --batch-size")
-    import resource
+    machine, own = facts_kib(Path("/proc/meminfo")), facts_kib(PROCESS / "status")
+    return (machine["MemAvailable"] + own["VmRSS"] - own["VmHWM"]) / machine["MemTotal"]
 
-    facts = dict(line.split(":") for line in MEMORY.read_text(encoding="utf-8").splitlines())
-    available, total = (int(facts[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
-    own = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize() // 1024
-    return (available + own - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / total
+
+def facts_kib(path: Path) -> dict[str, int]:
+    """The lines "name: number kB" of a file of /proc."""
+    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if words[2:] == ["kB"]}

@@ -1,6 +1,5 @@
 """From a task and a recipe to everything that a training works with. Writes nothing."""
 
-from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -46,17 +45,18 @@ def prepare(
     model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
     frozen = freeze(model, recipe.model.frozen_stages)
     ema = Ema(model, decay=recipe.ema.decay)
-    if world.size > 1 and device.type == "cuda":
+    if world.size > 1 and device.type == "cuda" and recipe.compute.sync_batch_norm:
         synchronise(model)
     precision = pick_precision(recipe, device)
     batches, sampler = build_batches(samples, dataset, recipe, world, pin_memory=device.type == "cuda")
-    forward = world.wrapped(model, device)
+    parallel = world.wrapped(model, device)
     return Training(
         task=task,
         dataset=dataset,
         samples=samples,
         model=model,
-        forward=cast(nn.Module, torch.compile(forward)) if recipe.compute.compile else forward,
+        forward=cast(nn.Module, torch.compile(parallel)) if recipe.compute.compile else parallel,
+        parallel=parallel,
         frozen=frozen,
         statistics=list(model.buffers()),
         ema=ema,
@@ -83,7 +83,7 @@ def drawn_from(dataset: Dataset, recipe: Recipe) -> Samples:
     further = list_images(folder) if folder.is_dir() else []
     if not further:
         raise InputError(f"distill.unlabelled {folder}: no folder with images")
-    return Samples.pack(chain(((each.path, each.labels) for each in labelled), ((path, ()) for path in further)))
+    return labelled.followed_by(Samples.pack((path, ()) for path in further))
 
 
 def build_batches(

@@ -22,7 +22,8 @@ class Model:
     """Variant, see `nextvit models`."""
     weights: str = "none"
     """"none" (from scratch), "published" (the best published ones, if they were downloaded before; from scratch where a
-    variant has none), a published tag such as "bd_ssld_6m_in1k" (downloaded), a checkpoint file, or a run."""
+    variant has none), a published tag such as "bd_ssld_6m_in1k" (downloaded), a checkpoint file, or a run; "given": a
+    recipe's word for that one of these must be given."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the variant's own."""
     frozen_stages: int = 0
@@ -167,6 +168,8 @@ class Compute:
     """Autocast; "auto" is bf16 where the device has instructions for it, else fp32; fp16 scales the loss."""
     channels_last: bool = True
     """Keep maps and filters with the channels innermost, which convolutions like."""
+    sync_batch_norm: bool = True
+    """On several GPUs, batch norms see the whole batch; false: each its own part."""
     compile: bool = False
     """torch.compile: minutes at the start, faster steps after."""
     threads: int = 0

@@ -54,6 +54,9 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
 def settled_weights(recipe: Recipe) -> str:
     """The tag that "published" stands for; nothing is downloaded unless a tag is asked for by its name."""
     name, weights = recipe.model.name, recipe.model.weights
+    require(
+        weights != "given", "this recipe goes on from weights; pass a run, a file or a published tag with --weights"
+    )
     if weights != "published":
         return weights
     tag = best_tag(name)

@@ -13,7 +13,8 @@ from nextvit.card import DEFAULT_THRESHOLD, ModelCard
 from nextvit.data.check import check_dataset
 from nextvit.data.findings import refuse_errors
 from nextvit.data.folder import Dataset, read_dataset
-from nextvit.durable import write_durably
+from nextvit.data.loader import shut_down
+from nextvit.durable import sweep, write_durably
 from nextvit.environment import environment
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
@@ -24,7 +25,7 @@ from nextvit.models.deployed import Deployed
 from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.weights import load_model, load_weights, read_state
 from nextvit.records import from_plain, to_plain
-from nextvit.runs import ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
+from nextvit.runs import AUGMENTED, ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Evaluation, Task
@@ -35,7 +36,7 @@ from nextvit.train.distributed import World, joined, world_from_environment
 from nextvit.train.heatmaps import write_heatmaps
 from nextvit.train.interrupt import Stop, stop_on_interrupt
 from nextvit.train.loop import Say, Training, Watch, fit
-from nextvit.train.memory import memory_advice, with_batch_size
+from nextvit.train.memory import found_batch_size, memory_advice
 from nextvit.train.prepare import prepare
 from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
@@ -57,16 +58,12 @@ def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False
         InputError: the dataset or the recipe is wrong, or `run` holds something already.
     """
     world = world_from_environment()
-    resume = resume or (world.restarts > 0 and is_run(run))
-    check_run_folder(run, resume=resume)
     device = pick_device(recipe.compute.device, local_rank=world.local_rank)
-    if not world.is_first:
-        watch, say = silent, silent
     with joined(world, device):
+        # Of several machines only the one where a process died counts a restart.
+        resume = resume or (max(world.gather(world.restarts)) > 0 and is_run(run))
+        check_run_folder(run, resume=resume)
         return train_together(dataset_path, recipe, world, device, run=run, resuming=resume, watch=watch, say=say)
-
-
-def silent(message: object) -> None: ...
 
 
 def train_together(
@@ -89,38 +86,60 @@ def train_together(
     task = task_for(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
     model = task.build()
     assert isinstance(model, Classifier)
-    if world.is_first and not resuming and not recipe.data.allow_errors:
+    if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
         say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors true leaves it out)")
         refuse_errors(check_dataset(dataset), dataset=dataset_path)
-    checkpoint = newest_intact(run, warn=say) if resuming else None
+    checkpoint = interrupted_state(run, world, say=say) if resuming else None
     if recipe.model.weights != "none" and not checkpoint:
         path = find_weights(recipe.model.name, recipe.model.weights)
         say(str(load_weights(model, path, classes=dataset.classes)))
     model.to(device)
-    recipe = with_batch_size(task, model, recipe, device, images=len(dataset.split("train")))
+    if recipe.data.batch_size == "auto":
+        size = recorded_batch_size(run) if resuming else found_batch_size(task, model, dataset, recipe, device, world)
+        recipe = replace(recipe, data=replace(recipe.data, batch_size=size))
     training = prepare(task, dataset, model, recipe, device, world)
     if checkpoint:
         restore(checkpoint, training, recipe.optim)
     say(described(recipe, dataset))
 
     # Everything that can be refused was; now the folder becomes a run.
-    if world.is_first:
-        run.mkdir(parents=True, exist_ok=True)
-        settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
-        write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-        if not resuming:
-            write_durably(run / ENVIRONMENT, json.dumps(run_facts(task, dataset), indent=2, ensure_ascii=False))
-            write_preview(run, training, recipe)
     try:
+        if world.is_first:
+            write_facts(run, dataset_path, task, recipe, training)
         with stop_on_interrupt() as stop:
             fits = fit_in_memory(training, recipe, run=run, watch=watch, say=say, stop=stop)
         if not fits:
-            raise InputError(memory_advice(task, model, recipe, device))
+            raise InputError(memory_advice(task, training.ema.model, recipe, device, world))
     except InputError:
         if not resuming and world.is_first:
             remove_if_unborn(run)
         raise
     return judged(task, training, run=run, say=say)
+
+
+def interrupted_state(run: Path, world: World, *, say: Say) -> Path | None:
+    """The checkpoint to go on from, after the leftovers of what was killed are gone; None if there is none yet."""
+    if world.is_first:
+        sweep(run)
+        sweep(run / "checkpoints")
+    return newest_intact(run, warn=say)
+
+
+def write_facts(run: Path, dataset_path: Path, task: Task, recipe: Recipe, training: Training) -> None:
+    """What is trained on what and how, as far as the run does not say so yet."""
+    run.mkdir(parents=True, exist_ok=True)
+    settings = {"dataset": str(dataset_path.resolve()), **to_plain(recipe)}
+    write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    if not (run / ENVIRONMENT).is_file():
+        facts = run_facts(task, training.dataset)
+        write_durably(run / ENVIRONMENT, json.dumps(facts, indent=2, ensure_ascii=False))
+    if not (run / AUGMENTED).is_file():
+        write_preview(run, training, recipe)
+
+
+def recorded_batch_size(run: Path) -> int:
+    """The batch size that an interrupted run found for "auto"."""
+    return int(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))["data"]["batch_size"])
 
 
 def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:
@@ -131,6 +150,8 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
         if not ran_out_of_memory(error):
             raise
         return False
+    finally:
+        shut_down(training.batches)
     return True
 
 
@@ -158,7 +179,8 @@ def check_run_folder(run: Path, *, resume: bool) -> None:
         raise InputError(f"{run}: no run to resume (it has no {RECIPE}); leave out --resume to start one")
     if not resume and is_run(run):
         raise InputError(f"{run}: already holds a run; go on with --resume, or choose another --out")
-    if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
+    # A start that was killed may have left a temporary file.
+    if not resume and run.exists() and (not run.is_dir() or any(entry.suffix != ".tmp" for entry in run.iterdir())):
         raise InputError(f"{run}: exists and is not an empty folder; choose another --out")
 
 

@@ -47,7 +47,7 @@ def step(training: "Training", batch: Batch, recipe: Recipe, *, stop: bool = Fal
         zip(batch.images.tensor_split(parts), targets.tensor_split(parts), strict=True)
     ):
         seed = (recipe.compute.seed, training.progress.step, world.rank * parts + number)
-        with unsynchronised(training.forward, last_part=number == parts - 1):
+        with unsynchronised(training.parallel, last_part=number == parts - 1):
             loss = part_loss(training, images, part_targets, recipe, seed) * (len(images) / training.images_per_step)
             scaler.scale(loss * world.size).backward()  # processes average their gradients, their sum is wanted
         told[0] += loss.detach()
@@ -76,6 +76,8 @@ def part_loss(training: "Training", images: Tensor, targets: Tensor, recipe: Rec
     torch.manual_seed(mixed_seed(*seed))
     device, rng = training.device, np.random.default_rng(seed)
     pixels, targets = images.to(device, non_blocking=True).float(), targets.to(device, non_blocking=True)
+    if not recipe.compute.channels_last:
+        pixels = pixels.contiguous()
     pixels, targets = mixed(pixels, targets, recipe.mix, rng)
     if training.teacher:
         targets = taught(targets, training.teacher(pixels), weight=recipe.distill.weight)
