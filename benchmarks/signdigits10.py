@@ -39,7 +39,9 @@ def answers(model: str, folder: str) -> dict[str, str]:
 def main(folder: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         run = f"{temporary}/signs"
-        train = nextvit("train", folder, "--out", run, "--model", "nextvit_nano", "--image-size", "64")
+        train = nextvit(
+            "train", folder, "--out", run, "--model", "nextvit_nano", "--image-size", "64", "--epochs", "30"
+        )
         epochs = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
         export = nextvit("export", run, "--to", "onnx")
         bench = nextvit("bench", run, "--batch", "1,8")

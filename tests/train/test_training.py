@@ -401,3 +401,13 @@ def test_a_resumed_run_learns_at_the_rates_that_it_is_told(pictures: Path, tmp_p
     resume(tmp_path / "run" / "checkpoints" / "last", training, changed.optim)
     assert [group["lr_scale"] for group in training.optimizer.param_groups] == expected
     assert min(expected) < 0.5**5
+
+
+@pytest.mark.slow
+def test_a_compiled_training_learns_and_resumes(pictures: Path, tmp_path: Path):
+    """Its checkpoints are those of an uncompiled one: the names of the weights do not change."""
+    compiled = replace(RECIPE, compute=Compute(compile=True), schedule=Schedule(epochs=2))
+    run(pictures, tmp_path / "run", compiled, stop_at=12)
+    losses = run(pictures, tmp_path / "run", replace(compiled, compute=Compute()), resume=True)
+    assert min(losses) == 13 and losses[18] < 1.0
+    assert not any("_orig_mod" in name for name in weights(tmp_path / "run"))
