@@ -51,7 +51,8 @@ def train(
     model: str
         Name of the network, see `nextvit models`.
     weights: str
-        Where its weights start: "none", a published tag, a checkpoint file, or a run.
+        Where its weights start: "none", a published tag (downloaded), "published" (the best published ones, if they
+        were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
         Settings to start from: finetune, smoke, imagenet, imagenet_published or imagenet_384. All of them stand below; flags win over --config, --config over this.
     config: Path

@@ -21,9 +21,7 @@ class Model:
     name: str = "nextvit_small"
     """Variant, see `nextvit models`."""
     weights: str = "none"
-    """"none" (from scratch), "published" (the best published ones, if they were downloaded before; from scratch where a
-    variant has none), a published tag such as "bd_ssld_6m_in1k" (downloaded), a checkpoint file, or a run; "given": a
-    recipe's word for that one of these must be given."""
+    """"none" (from scratch), a published tag, a file, a run, "published" (downloaded before), "given" (by --weights)."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the variant's own."""
     frozen_stages: int = 0
@@ -110,8 +108,7 @@ class Optim:
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; 0: no clipping."""
     layer_decay: float | Literal["auto"] = 1.0
-    """Each block learns at this share of the rate of the block after it, which spares what pretraining taught; "auto": 1
-    from scratch, 0.8 from weights."""
+    """Each block's share of the rate of the block after it; "auto": 1 from scratch, 0.8 from weights."""
     accumulate: int = 1
     """Parts into which a process cuts its batch, to save memory."""
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from nextvit.data.folder import Dataset
 from nextvit.errors import InputError
+from nextvit.models.cost import cost
+from nextvit.models.create import variant
 from nextvit.models.published import best_tag, downloaded
 from nextvit.train.recipe import Recipe, require
 
@@ -65,7 +67,7 @@ def settled_weights(recipe: Recipe) -> str:
     if not downloaded(name, tag):
         raise InputError(
             f"the published weights of {name} are not on this machine yet; add --weights {tag} to download them "
-            "(about 4 bytes a parameter), or --weights none to start from scratch"
+            f"({4e-6 * cost(variant(name)).parameters:.0f} MB), or --weights none to start from scratch"
         )
     return tag
 
