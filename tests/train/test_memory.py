@@ -65,11 +65,11 @@ from pathlib import Path
 from dataclasses import replace
 from nextvit.train.start import train
 from tests.train.test_memory import RECIPE
-recipe = replace(RECIPE, data=replace(RECIPE.data, batch_size=24, image_size=512))
+recipe = replace(RECIPE, data=replace(RECIPE.data, batch_size=24, image_size=640))
 import torch
 torch.randn(64, 64) @ torch.randn(64, 64)  # what is loaded once
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 1500 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 3000 * 2**20, resource.RLIM_INFINITY))
 train(Path(sys.argv[1]), recipe, run=Path(sys.argv[2]), watch=lambda tick: None, say=lambda text: None)
 """
 
@@ -78,6 +78,6 @@ train(Path(sys.argv[1]), recipe, run=Path(sys.argv[2]), watch=lambda tick: None,
 def test_a_training_that_outgrows_the_memory_says_what_fits(shared_colours: Path, tmp_path: Path):
     command = [sys.executable, "-c", CODE, str(shared_colours), str(tmp_path / "run")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
-    assert "InputError: out of memory on cpu with 24 images at once at 512 px" in done.stderr, done.stderr
+    assert "InputError: out of memory on cpu with 24 images at once at 640 px" in done.stderr, done.stderr
     assert "use --optim.accumulate" in done.stderr and "or --batch-size" in done.stderr
     assert not (tmp_path / "run").exists()
