@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -160,16 +159,15 @@ def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation
     best, _ = load_model(best_weights(run))
     predict = TorchSession(Deployed(best.to(training.device), task.card.input)).run
     evaluation = task.evaluate(predict, split="val", share=training.world.share)
-    unreadable_training = list(dict.fromkeys(chain(*training.world.gather(training.progress.unreadable))))
     if training.world.is_first:
-        record = {**asdict(evaluation), "unreadable_training": unreadable_training}
+        record = {**asdict(evaluation), "unreadable_training": list(training.progress.unreadable)}
         write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
         write_heatmaps(run, best, task.card, evaluation)
-    unreadable = (*unreadable_training, *evaluation.unreadable)
+    unreadable = (*training.progress.unreadable, *evaluation.unreadable)
     for message in unreadable:
         say(f"could not be read: {message}")
     if unreadable:
-        say(f"{len(unreadable)} images could not be read, and were left out")
+        say(f"{len(unreadable)} images could not be read: in training others stood in for them, none was judged")
     return evaluation
 
 
