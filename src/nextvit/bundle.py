@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,12 +17,13 @@ from nextvit.durable import compare_checksums
 from nextvit.errors import InputError
 from nextvit.records import from_plain, to_plain
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
+"""What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never "int8"."""
 Arrays = dict[str, NDArray[Any]]
 Predict = Callable[[Arrays], Arrays]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
 
-MANIFEST, GOLDEN, SUFFIX = "manifest.json", "golden.npz", ".nextvit"
+MANIFEST, GOLDEN, CARD_PAGE, SUFFIX = "manifest.json", "golden.npz", "card.html", ".nextvit"
 FORMAT = 1
 INPUT_NAME = "images"
 OWN_CHECKSUM = "manifest_sha256"
@@ -37,15 +38,20 @@ class Manifest:
     """Who runs the model: a name of `nextvit.runtime.session.BACKENDS`."""
     precision: Precision
     model_file: str
-    """Name of the file to give to the backend."""
+    """Path inside the bundle of what to give to the backend: a file, or a folder where its format is one."""
     outputs: dict[str, str]
-    """What each output of the graph means, by name. The input is "images": uint8, NHWC, RGB, at the card's size."""
+    """What each output of the graph means, by name, in the graph's order. The input is "images": uint8, NHWC, RGB, at the
+    card's size."""
     made_with: dict[str, str]
     """Versions of what wrote the file, and when."""
+    dynamic_size: bool = False
+    """Whether images of other sizes than the card's are taken, too."""
+    float_layers: tuple[str, ...] = ()
+    """What an int8 file computes in fp32 all the same, because the score needs it."""
     verification: dict[str, Any] = field(default_factory=dict[str, Any])
     """What comparing with PyTorch on real images gave."""
     sha256: dict[str, str] = field(default_factory=dict[str, str])
-    """Checksum of every other file of the bundle."""
+    """Checksum of every other file of the bundle, by its path inside it."""
     format: int = FORMAT
 
 
@@ -93,27 +99,54 @@ def read_manifest(path: Path) -> Manifest:
         values = {**given, "card": card_from_plain(given.get("card"), what=what)}
     manifest = from_plain(Manifest, values, what=what)
     for name in (manifest.model_file, *manifest.sha256):
-        if Path(name).name != name:
+        if not stays_inside(name):
             raise InputError(f"{what}: file names must stay inside the bundle, got {name!r}")
-    if not {manifest.model_file, GOLDEN} <= manifest.sha256.keys():
+    listed = {str(parent) for name in manifest.sha256 for parent in (PurePosixPath(name), *PurePosixPath(name).parents)}
+    if not {manifest.model_file, GOLDEN} <= listed:
         raise InputError(f"{what}: has no checksum for {manifest.model_file} or {GOLDEN}")
     return manifest
 
 
-def write_golden(folder: Path, *, images: NDArray[np.uint8], outputs: Arrays) -> None:
-    """Keep a few inputs (N, H, W, 3) with the outputs that PyTorch gives for them."""
-    arrays: Arrays = {"images": images, **{f"output_{name}": value for name, value in outputs.items()}}
+def stays_inside(name: str) -> bool:
+    """Whether a path of a manifest, written with slashes on every system, names something inside the bundle."""
+    path = PurePosixPath(name)
+    plain = "\\" not in name and ":" not in name and not path.is_absolute()
+    return plain and path.name != "" and ".." not in path.parts
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few inputs (N, H, W, 3) of one size and the outputs that PyTorch gives for them, by name."""
+
+    images: NDArray[np.uint8]
+    outputs: Arrays
+
+
+def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
+    """Keep golden examples, those of the card's size first."""
+    arrays: Arrays = {}
+    for number, each in enumerate(examples):
+        arrays[f"{number}.images"] = each.images
+        arrays |= {f"{number}.output.{name}": value for name, value in each.outputs.items()}
     cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
 
 
-def read_golden(path: Path) -> tuple[NDArray[np.uint8], Arrays]:
-    """The golden inputs and their expected outputs by name."""
+def read_golden(path: Path) -> list[Golden]:
+    """The golden examples of a bundle, those of the card's size first."""
     try:
-        with np.load(path / GOLDEN, allow_pickle=False) as golden:
-            outputs = {name.removeprefix("output_"): golden[name] for name in golden.files if name != "images"}
-            return golden["images"], outputs
+        with np.load(path / GOLDEN, allow_pickle=False) as stored:
+            arrays: Arrays = dict(stored)
+        count = len({name.partition(".")[0] for name in arrays})
+        return [
+            Golden(arrays[f"{number}.images"], starting_with(f"{number}.output.", arrays)) for number in range(count)
+        ]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+
+
+def starting_with(prefix: str, arrays: Arrays) -> Arrays:
+    """Those whose names start so, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def is_bundle(path: Path) -> bool:

@@ -1,6 +1,9 @@
 """Export, proof and verification, with the real exporter and ONNX Runtime."""
 
 import json
+import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,16 @@ import torch
 from torch import nn
 
 import nextvit
-from nextvit.bundle import Manifest, read_bundle
+from nextvit.bundle import Golden, Manifest, read_bundle, read_golden, write_golden, write_manifest
 from nextvit.card import ModelCard
+from nextvit.durable import sha256_of
 from nextvit.errors import InputError, NotProven
-from nextvit.export import export as exporting
-from nextvit.export.export import export_bundle, prove
+from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
+from nextvit.export.parity import Parity
+from nextvit.export.proof import failures, prove
+from nextvit.export.proof_images import ProofImages, plain, proof_images
+from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
@@ -48,8 +55,12 @@ def calibrated_model(variant: str = "nextvit_nano") -> Classifier:
 
 def export_nano(out: Path, images: list[Path], **changes: Any) -> Manifest:
     """Export the calibrated nano model at 64 px, or with changes to the request."""
-    request = {"backend": "onnx", "precision": "fp32", "images": images, "out": out, **changes}
+    request = {"backend": "onnx", "precision": "fp32", "images": unlabelled(images), "out": out, **changes}
     return export_bundle(calibrated_model(), card_for(64, 64), **request)
+
+
+def unlabelled(images: list[Path]) -> ProofImages:
+    return ProofImages(samples=plain(images), source="colours")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +81,9 @@ def test_bundle_is_proven_and_says_so(exported: Path):
     assert manifest.verification["max_error"] <= 1e-4
     assert manifest.verification["agreement"] == 1.0
     assert golden.images == 4
-    assert {entry.name for entry in exported.iterdir()} == {"model.onnx", "golden.npz", "manifest.json"}
-    assert manifest.sha256.keys() == {"model.onnx", "golden.npz"}
+    files = {entry.name for entry in exported.iterdir()}
+    assert files == {"model.onnx", "golden.npz", "card.html", "manifest.json"}
+    assert manifest.sha256.keys() == files - {"manifest.json"}
 
 
 def test_answers_equal_an_independent_computation_in_torch(exported: Path, images: list[Path]):
@@ -93,7 +105,7 @@ def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], ima
         card_for(*size),
         backend="onnx",
         precision="fp32",
-        images=images,
+        images=unlabelled(images),
         out=tmp_path / "odd.nextvit",
     )
     assert manifest.verification["max_error"] <= 1e-4
@@ -105,7 +117,7 @@ def test_the_published_network_is_exported_exactly(images: list[Path], tmp_path:
         card_for(64, 64, "nextvit_small"),
         backend="onnx",
         precision="fp32",
-        images=images,
+        images=unlabelled(images),
         out=tmp_path / "small.nextvit",
     )
     assert manifest.verification["max_error"] <= 1e-4
@@ -124,61 +136,61 @@ def test_onnx_file_explains_itself_and_holds_no_batch_norm(exported: Path):
 
 
 def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Capture a model whose head is off by one in a thousand: the proof must find it."""
-    capture = exporting.capture
+    """Fuse to a model whose head is off by one in a thousand: the proof must find it."""
+    fuse = deployed.fuse
 
-    def off_by_a_little(model: Classifier, card: ModelCard):
-        wrong = calibrated_model()
+    def off_by_a_little(model: Classifier) -> Classifier:
+        wrong = fuse(model)
         with torch.no_grad():
             wrong.head.weight.mul_(1.001)
-        return capture(wrong, card)
+        return wrong
 
-    monkeypatch.setattr(exporting, "capture", off_by_a_little)
-    with pytest.raises(NotProven, match="differs from PyTorch on 12 images: largest error"):
+    monkeypatch.setattr(deployed, "fuse", off_by_a_little)
+    with pytest.raises(NotProven, match=r"not proven on 12 images: largest error .* departs at head"):
         export_nano(tmp_path / "wrong.nextvit", images)
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["wrong.refused.html", "wrong.refused.json"]
 
 
-def test_an_export_that_costs_too_many_points_is_refused(images: list[Path], tmp_path: Path):
-    scores = iter([{"score": 90.0}, {"score": 88.5}])
-    with pytest.raises(NotProven, match=r"fell from 90.00 to 88.50, more than --max-drop 1"):
-        export_nano(tmp_path / "bad.nextvit", images, exam=lambda predict: next(scores), max_drop=1.0)
-    assert list(tmp_path.iterdir()) == []
+def test_an_export_that_costs_too_many_points_is_refused():
+    parity = Parity(images=12, max_error=1e-6, mean_error=1e-7, cosine=1.0, agreement=1.0)
+    record = {"before": {"score": 90.0}, "after": {"score": 88.5}, "drop": 1.5}
+    assert failures(record, parity, "fp32", 1.5) == []
+    assert failures(record, parity, "fp32", 1.0) == ["the score fell from 90.00 to 88.50, more than --max-drop 1"]
+    assert failures(record, parity, "int8", None) == ["the score fell from 90.00 to 88.50, more than --max-drop 0.5"]
+    assert failures({}, replace(parity, agreement=0.99), "int8", None) == [
+        "1.00 % of the answers differ, more than --max-drop 0.5"
+    ]
+    assert failures({}, replace(parity, max_error=math.inf), "int8", None) == ["it answers values that are no numbers"]
 
 
 def test_another_model_does_not_pass_for_the_bundles(exported: Path, images: list[Path]):
     other = calibrated_model()
     nn.init.normal_(other.head.weight)
     session = open_session(exported, read_bundle(exported))
-    with pytest.raises(NotProven, match="differs from PyTorch"):
-        prove(other, card_for(64, 64), session, images, "fp32")
+    proof = prove(other, card_for(64, 64), session, unlabelled(images))
+    assert any("agreement" in each for each in failures(proof.record(None), proof.parity, "fp32", None))
 
 
 def test_requests_that_cannot_succeed_are_refused_at_once(images: list[Path], tmp_path: Path):
     (tmp_path / "mine.nextvit").mkdir()
     for changes, message in (
         ({"backend": "onxn"}, "no backend 'onxn'; did you mean 'onnx'"),
-        ({"precision": "int8"}, "onnx has no precision 'int8' yet; accepted: fp32"),
-        ({"images": []}, "proven on real images, and there are none"),
+        ({"precision": "bf16"}, "onnx has no precision 'bf16'; accepted: fp32"),
         ({"out": tmp_path / "mine.nextvit"}, "exists and is not a bundle"),
         ({"out": tmp_path / "model.onnx"}, "a bundle is a folder whose name ends in .nextvit"),
     ):
         with pytest.raises(InputError, match=message):
             export_nano(**{"out": tmp_path / "new.nextvit", "images": images, **changes})
+    with pytest.raises(InputError, match="holds no image"):
+        proof_images(tmp_path, card_for(64, 64))
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.nextvit"]
 
 
 def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: Path, tmp_path: Path):
-    import shutil
-    from dataclasses import replace
-
-    from nextvit.bundle import read_golden, write_golden, write_manifest
-    from nextvit.durable import sha256_of
-
     copied = tmp_path / "copy.nextvit"
     shutil.copytree(exported, copied)
-    pixels, outputs = read_golden(copied)
-    write_golden(copied, images=pixels, outputs={"logits": outputs["logits"] * 1.01})
+    [golden] = read_golden(copied)
+    write_golden(copied, [Golden(golden.images, {"logits": golden.outputs["logits"] * 1.01})])
     manifest = read_bundle(exported)
     write_manifest(
         copied, replace(manifest, sha256={**manifest.sha256, "golden.npz": sha256_of(copied / "golden.npz")})

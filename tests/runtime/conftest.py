@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nextvit.bundle import Manifest, write_golden, write_manifest
+from nextvit.bundle import Golden, Manifest, write_golden, write_manifest
 from nextvit.card import ModelCard
 from nextvit.durable import sha256_of
 from nextvit.preprocess import Preprocess
@@ -35,7 +35,7 @@ def write_colour_bundle(folder: Path) -> Path:
     folder.mkdir(parents=True)
     onnx.save(model, folder / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
-    write_golden(folder, images=pixels, outputs={"logits": pixels.mean(axis=(1, 2)).astype(np.float32) * 0.1})
+    write_golden(folder, [Golden(pixels, {"logits": pixels.mean(axis=(1, 2)).astype(np.float32) * 0.1})])
     manifest = Manifest(
         card=ModelCard(
             task="classification",

@@ -82,7 +82,8 @@ def test_an_unknown_backend_is_named(bundle: Path):
 
 
 def test_golden_examples_come_back(bundle: Path):
-    pixels, outputs = read_golden(bundle)
+    [golden] = read_golden(bundle)
+    pixels, outputs = golden.images, golden.outputs
     assert pixels.shape == (3, 32, 48, 3) and pixels.dtype == np.uint8
     assert outputs["logits"].shape == (3, 3)
     (bundle / "golden.npz").write_bytes(b"PK nonsense")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import nextvit
+from nextvit.bundle import read_manifest
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
 from nextvit.results import MultiLabel
@@ -80,12 +81,13 @@ def test_session_says_what_it_runs_on(bundle: Path):
     assert (facts["backend"], facts["threads"], facts["provider"]) == ("onnx", 1, "CPUExecutionProvider")
 
 
-def test_a_file_that_onnx_runtime_cannot_read_is_named(tmp_path: Path):
+def test_a_file_that_onnx_runtime_cannot_read_is_named(bundle: Path):
     from nextvit.runtime.onnx_session import OnnxSession
 
-    (tmp_path / "model.onnx").write_bytes(b"no model")
+    manifest = read_manifest(bundle)
+    (bundle / "model.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime .* cannot load it") as caught:
-        OnnxSession(tmp_path / "model.onnx")
+        OnnxSession(bundle, manifest)
     assert "\n" not in str(caught.value)
 
 

@@ -9,6 +9,7 @@ import torch
 from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError
 from nextvit.export.export import export_bundle
+from nextvit.export.proof_images import ProofImages, plain
 from nextvit.models.deployed import Deployed
 from nextvit.models.weights import save_model
 from nextvit.runs import read_json_lines
@@ -64,7 +65,14 @@ def test_a_bundle_teaches_as_its_checkpoint_does(
     pytest.importorskip("onnxruntime", reason="needs nextvit[onnx]")
     path, task, model = checkpoint
     images = sorted((shared_colours / "val").rglob("*.png"))
-    export_bundle(model, task.card, backend="onnx", precision="fp32", images=images, out=tmp_path / "t.nextvit")
+    export_bundle(
+        model,
+        task.card,
+        backend="onnx",
+        precision="fp32",
+        images=ProofImages(samples=plain(images), source="test"),
+        out=tmp_path / "t.nextvit",
+    )
     pixels = torch.randint(0, 256, (4, 3, 64, 64)).float()
     answers = [load_teacher(str(source), task.card, CPU)(pixels) for source in (path, tmp_path / "t.nextvit")]
     assert torch.allclose(*answers, atol=1e-4)

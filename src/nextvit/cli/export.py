@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.bundle import SUFFIX, Precision, Predict, file_stem
+from nextvit.bundle import SUFFIX, Precision, file_stem
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 from nextvit.runs import is_run
@@ -12,8 +12,7 @@ from nextvit.scores import spoken
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
-    from nextvit.export.export import Exam
-    from nextvit.tasks.task import Task
+    from nextvit.export.proof_images import ProofImages
 
 
 def export(
@@ -23,7 +22,11 @@ def export(
     to: str = "onnx",
     precision: Precision = "fp32",
     data: Path | None = None,
+    images: int | None = None,
+    dynamic_size: bool = False,
+    calibration_images: int = 300,
     max_drop: float | None = None,
+    explain: bool = False,
     out: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -31,7 +34,8 @@ def export(
 
     Example: nextvit export runs/photos --to onnx
 
-    A file that differs by more than its precision may is not kept, and the exit code is 1.
+    A file that differs by more than its precision may is not kept, and the exit code is 1; a report beside its place
+    says how far it is, and at which layer it departs.
 
     Parameters
     ----------
@@ -40,33 +44,53 @@ def export(
     to: str
         Backend that will run it: onnx.
     precision: str
-        Numbers it computes with: fp32.
+        Numbers it computes with: fp32, fp16.
     data: Path
-        Images for the proof: a dataset, whose val split is used, or any folder of images. Default: the run's dataset.
+        Images for the proof: a dataset, whose val split is used, or any folder of images. Default: the run's dataset;
+        for a checkpoint file, five photographs that come with nextvit.
+    images: int
+        Prove on so many of them, at least 256. Default: all.
+    dynamic_size: bool
+        Take images of any size from 33 px a side.
+    calibration_images: int
+        For int8, so many images of the training split, the same number of each class.
     max_drop: float
-        Most points of the score that the export may cost; needs a dataset with labels.
+        Most points of the score that the export may cost. Default: 0.5 for int8, no limit for the others.
+    explain: bool
+        Report the error of every layer, also of a file that is proven.
     out: Path
         The bundle, a folder NAME.nextvit. Default: in exports/ of the run.
     """
     if max_drop is not None and max_drop < 0:
         raise InputError(f"--max-drop must not be negative, got {max_drop:g}")
+    if calibration_images < 1:
+        raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
     from nextvit.export.export import export_bundle
+    from nextvit.export.targets import target_of
     from nextvit.loading import load_trained
+    from nextvit.quantize.calibration import calibration_images as read_calibration_images
 
+    target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
-    images, exam = proof_images(model, data, card)
-    if max_drop is not None and exam is None:
+    proof = images_for(model, data, card, limit=images)
+    if max_drop is not None and proof.task is None and precision != "int8":
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
-    out = out or default_bundle(model, to, precision)
+    source = data or dataset_if_known(model)
+    calibration = None
+    if precision == "int8" and source:
+        calibration = read_calibration_images(source, card, count=calibration_images)
+    out = out or default_bundle(model, to, precision, dynamic_size=dynamic_size)
     manifest = export_bundle(
         network,
         card,
         backend=to,
         precision=precision,
-        images=images,
+        images=proof,
         out=out,
-        exam=exam,
+        dynamic_size=dynamic_size,
+        calibration=calibration,
         max_drop=max_drop,
+        explain_layers=explain,
         say=partial(progress.print, markup=False, soft_wrap=True),
     )
     if is_run(model):
@@ -74,58 +98,36 @@ def export(
 
         write_run_report(model)
     proven = manifest.verification
+    tables = [make_table(["", ""], proof_rows(proven))]
+    if explain:
+        tables.append(make_table(["layer", "largest / spread", "mean / spread", "share"], layer_rows(proven["layers"])))
     show(
         as_json,
-        make_table(["", ""], proof_rows(proven)),
+        *tables,
         f"bundle: {out}",
         document={"verb": "export", "bundle": str(out), "verification": proven},
     )
 
 
-def default_bundle(model: Path, backend: str, precision: str) -> Path:
+def default_bundle(model: Path, backend: str, precision: str, *, dynamic_size: bool) -> Path:
     """Inside the run; of a checkpoint file, in the working directory (its own folder may be a run's, and replaced)."""
     folder, name = (model / "exports", model.resolve().name) if model.is_dir() else (Path(), model.stem)
-    return folder / f"{file_stem(name)}-{backend}-{precision}{SUFFIX}"
+    size = "-dynamic" if dynamic_size else ""
+    return folder / f"{file_stem(name)}-{backend}-{precision}{size}{SUFFIX}"
 
 
-def proof_images(model: Path, data: Path | None, card: "ModelCard") -> "tuple[list[Path], Exam | None]":
-    """The readable images of the proof, and the exam on them if they have labels."""
+def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int | None = None) -> "ProofImages":
+    """The images to prove on: those that were named, else those of the run's dataset, else the bundled ones."""
+    from nextvit.export.proof_images import proof_images
+
+    return proof_images(data or dataset_if_known(model), card, limit=limit)
+
+
+def dataset_if_known(model: Path) -> Path | None:
+    """The dataset of a run; None for a checkpoint file."""
     from nextvit.cli.settings import dataset_of
-    from nextvit.data.folder import list_images, read_dataset
-    from nextvit.tasks import task_for
 
-    if data is None:
-        data = dataset_of(model)
-    if data.is_dir() and not (data / "train").is_dir():
-        return readable(list_images(data)), None
-    dataset = read_dataset(data)
-    return readable([sample.path for sample in dataset.split("val")]), partial(score, task_for(dataset, card))
-
-
-def score(task: "Task", predict: Predict) -> dict[str, Any]:
-    """The main score of a predict function with its interval."""
-    evaluation = task.evaluate(predict, split="val")
-    return {
-        "metric": evaluation.main_score,
-        "score": evaluation.scores[evaluation.main_score],
-        "interval_95": evaluation.interval_95,
-        "images": evaluation.images,
-    }
-
-
-def readable(paths: list[Path]) -> list[Path]:
-    """The images that can be read; the others prove nothing."""
-    from nextvit.preprocess import DecodeError, read_image
-
-    kept: list[Path] = []
-    for path in paths:
-        try:
-            read_image(path)
-        except DecodeError as error:
-            progress.print(f"left out of the proof: {error}", markup=False, soft_wrap=True)
-        else:
-            kept.append(path)
-    return kept
+    return dataset_of(model) if is_run(model) else None
 
 
 def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
@@ -139,4 +141,19 @@ def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
         name = spoken(proven["before"]["metric"])
         rows.append((f"{name}, PyTorch", f"{proven['before']['score']:.2f} %"))
         rows.append((f"{name}, exported", f"{proven['after']['score']:.2f} %"))
+        low, high = proven["drop_interval_95"]
+        rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f})"))
     return rows
+
+
+def layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The error of every layer as rows for people."""
+    return [
+        (
+            each["layer"],
+            f"{each['error']:.1e}",
+            f"{each['mean_error']:.1e}",
+            "" if each["share"] is None else f"{each['share']:.0%}",
+        )
+        for each in layers
+    ]

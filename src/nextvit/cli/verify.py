@@ -4,11 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import is_bundle
+from nextvit.bundle import Manifest, is_bundle
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.environment import environment
-from nextvit.errors import InputError
+from nextvit.errors import InputError, NotProven
 from nextvit.scores import spoken
 
 
@@ -17,7 +17,8 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
 
     Example: nextvit verify photos-onnx-fp32.nextvit --against runs/photos --data photos
 
-    Exits with 1 if the answers differ by more than the precision may.
+    Exits with 1 if the answers differ by more than the precision may. Says what differs between this machine and the
+    one that made the bundle.
 
     Parameters
     ----------
@@ -34,12 +35,14 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
     from nextvit.export.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle)
+    here = {**environment(), **session.facts()}
     document: dict[str, Any] = {
         "verb": "verify",
         "bundle": str(bundle),
         "golden": asdict(golden),
         "runtime": session.facts(),
         "environment": environment(),
+        "differs": differences(manifest, here),
     }
     rows = [
         ("files unchanged", str(len(manifest.sha256))),
@@ -47,23 +50,45 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         ("largest difference / spread", f"{golden.max_error:.2e}"),
         ("runtime", session.facts()["runtime"]),
     ]
+    rows += [(name, f"{now}; made with {then}") for name, (then, now) in document["differs"].items()]
     if against:
-        from nextvit.cli.export import proof_images, proof_rows
-        from nextvit.export.export import prove
+        from nextvit.cli.export import images_for, proof_rows
+        from nextvit.export.proof import failures, prove
         from nextvit.loading import load_trained
 
         network, card = load_trained(against)
         if (card.input, card.classes) != (manifest.card.input, manifest.card.classes):
             raise InputError(f"{against} and {bundle} differ in input or classes, so their answers cannot be compared")
-        images, _ = proof_images(against, data, card)
-        parity = prove(network, card, session, images, manifest.precision)
-        document["against"] = asdict(parity)
-        rows += [(f"{name}, against {against.name}", value) for name, value in proof_rows(asdict(parity))]
-    if data:
-        from nextvit.cli.export import score
+        images = images_for(against, data, card)
+        proof = prove(network.eval(), card, session, images)
+        document["against"] = proof.record(images.task)
+        if found := failures(
+            document["against"], proof.parity, manifest.precision, manifest.verification.get("max_drop")
+        ):
+            raise NotProven(f"{bundle} differs from {against} on {proof.parity.images} images: {'; '.join(found)}")
+        rows += [(f"{name}, against {against.name}", value) for name, value in proof_rows(document["against"])]
+    if data and not against:
         from nextvit.data.folder import read_dataset
         from nextvit.tasks import task_for
 
-        document["exam"] = score(task_for(read_dataset(data), manifest.card), session.run)
-        rows.append((spoken(document["exam"]["metric"]), f"{document['exam']['score']:.2f} %"))
+        evaluation = task_for(read_dataset(data), manifest.card).evaluate(session.run, split="val")
+        score = evaluation.scores[evaluation.main_score]
+        document["exam"] = {
+            "metric": evaluation.main_score,
+            "score": score,
+            "interval_95": evaluation.interval_95,
+            "images": evaluation.images,
+        }
+        rows.append((spoken(evaluation.main_score), f"{score:.2f} %"))
     show(as_json, make_table(["verified", ""], rows), document=document)
+
+
+def differences(manifest: Manifest, here: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """What differs between the machine that made a bundle and this one: name -> (there, here)."""
+    there = {**manifest.verification.get("environment", {}), **manifest.verification.get("runtime", {})}
+    compared = ("cpu", "system", "runtime", "device", "provider", "precision")
+    return {
+        name: (str(there[name]), str(here[name]))
+        for name in compared
+        if name in there and name in here and there[name] != here[name]
+    }

@@ -1,22 +1,66 @@
 """The captured program: what every backend is made from."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from nextvit.bundle import Precision
 from nextvit.card import ModelCard
+from nextvit.export.layers import Tapped
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import Deployed
+from nextvit.models.fuse import for_any_size
+
+MAX_BATCH = 4096
+MAX_SIDE_PX = 4096
+MIN_DYNAMIC_SIDE_PX = 33
+"""Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
 
 
-def capture(model: Classifier, card: ModelCard) -> ExportedProgram:
-    """The deployment form of a model as a graph: uint8 (N, H, W, 3) of any N -> logits (N, classes).
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a backend's file is made from."""
 
-    Takes the model as it was trained; folding the batch norms is part of the capture, so no graph is without it.
-    """
-    height, width = card.input.image_size
+    model: Classifier
+    """As it was trained, on the CPU and in eval mode. Folding the batch norms is part of the capture."""
+    card: ModelCard
+    precision: Precision
+    dynamic_size: bool = False
+    calibration: NDArray[np.uint8] | None = None
+    """Real images (N, H, W, 3) at the card's size, where something is quantised."""
+    float_layers: tuple[str, ...] = ()
+    """Groups of `layers.group_of` that an int8 file computes in fp32 all the same."""
+    taps: tuple[str, ...] = ()
+    """Names of `layers.tap_points` whose tensors are outputs, too, behind the logits; they have those names."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs of the graph, in order."""
+        return ["logits", *self.taps]
+
+    def deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The deployment form as a module: uint8 (N, H, W, 3) -> logits (N, classes), or a tuple that begins with them."""
+        model = for_any_size(self.model) if self.dynamic_size else self.model
+        deployed = Deployed(model, self.card.input, dtype=dtype)
+        return Tapped(deployed, self.taps) if self.taps else deployed
+
+    def program(self, *, dtype: torch.dtype = torch.float32) -> ExportedProgram:
+        """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px."""
+        return capture(self.deployed(dtype=dtype), self.card.input.image_size, dynamic_size=self.dynamic_size)
+
+
+def capture(deployed: nn.Module, image_size: tuple[int, int], *, dynamic_size: bool = False) -> ExportedProgram:
+    """A module that takes uint8 images (N, H, W, 3) as a graph for any N."""
+    height, width = image_size
+    dynamic = {0: Dim("batch", min=1, max=MAX_BATCH)}
+    if dynamic_size:
+        # Two different sides, so that nothing takes them for equal.
+        height, width = 64, 96
+        dynamic |= {axis: Dim(name, min=MIN_DYNAMIC_SIDE_PX, max=MAX_SIDE_PX) for axis, name in ((1, "h"), (2, "w"))}
     example_NHWC = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    deployed = Deployed(model.cpu(), card.input)
     with torch.no_grad():
-        return torch.export.export(
-            deployed, (example_NHWC,), dynamic_shapes={"images_NHWC": {0: Dim("batch", min=1, max=4096)}}
-        )
+        return torch.export.export(deployed, (example_NHWC,), dynamic_shapes=(dynamic,))

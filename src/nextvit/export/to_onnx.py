@@ -1,4 +1,4 @@
-"""ExportedProgram -> model.onnx."""
+"""ExportedProgram -> model.onnx, in fp32 or fp16."""
 
 import json
 import logging
@@ -6,34 +6,40 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch.export import ExportedProgram
 
 from nextvit.bundle import INPUT_NAME
-from nextvit.card import ModelCard
 from nextvit.errors import MissingDependency
+from nextvit.export.program import Source
 from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
+DTYPES = {"fp32": torch.float32, "int8": torch.float32, "fp16": torch.float16}  # int8 is made from the fp32 file
 
 
-def export(program: ExportedProgram, card: ModelCard, folder: Path) -> str:
+def export(source: Source, folder: Path) -> str:
     """Write the program for ONNX Runtime under `folder`; returns the file's name.
 
-    The card goes into the file's own metadata, so that the file explains itself outside its bundle.
+    An fp16 file states fp16 for every tensor between the normalised image and the logits, so that a runtime has no say
+    in it. The card goes into the file's own metadata, so that the file explains itself outside its bundle. Values keep
+    the names of the captured program's nodes, and nodes the modules they came from.
     """
     try:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so less clearly)
     except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or "onnxscript", extra="onnx") from None
+        raise MissingDependency(error.name or "onnxscript", extra="train") from None
     with warnings.catch_warnings():
         # The exporter warns about its own internals; the proof on real images is what counts.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         exported = torch.onnx.export(
-            program, input_names=[INPUT_NAME], output_names=["logits"], opset_version=OPSET, verbose=False
+            source.program(dtype=DTYPES[source.precision]),
+            input_names=[INPUT_NAME],
+            output_names=source.outputs,
+            opset_version=OPSET,
+            verbose=False,
         )
     assert exported is not None
-    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(card), ensure_ascii=False)
+    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
     exported.save(folder / MODEL_FILE, external_data=False)
     return MODEL_FILE

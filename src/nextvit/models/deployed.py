@@ -19,20 +19,32 @@ def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
     return images_NCHW.float() * scale + shift
 
 
+class Normalise(nn.Module):
+    """Pixels 0..255 (N, C, H, W) of any type -> what the network takes, in float32."""
+
+    def __init__(self, spec: Preprocess) -> None:
+        super().__init__()
+        scale, shift = scale_and_shift(spec)
+        self.scale = nn.Buffer(scale[:, None, None])
+        self.shift = nn.Buffer(shift[:, None, None])
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return images_NCHW.float() * self.scale + self.shift
+
+
 class Deployed(nn.Module):
     """uint8 (N, H, W, C), RGB -> logits (N, num_classes), float32.
 
-    It fuses the model itself, so that nothing unfused can be exported.
+    It fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between the
+    normalised image and the logits computes with that.
     """
 
-    def __init__(self, model: nn.Module, spec: Preprocess) -> None:
+    def __init__(self, model: nn.Module, spec: Preprocess, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.model = fuse(model)
-        scale, shift = scale_and_shift(spec)
-        device = next(model.parameters()).device
-        self.scale = nn.Buffer(scale[:, None, None].to(device))
-        self.shift = nn.Buffer(shift[:, None, None].to(device))
+        self.normalise = Normalise(spec).to(next(model.parameters()).device)
+        self.model = fuse(model).to(dtype)
+        self.dtype = dtype
         self.eval()
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
-        return self.model(images_NHWC.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+        return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()

@@ -57,6 +57,26 @@ def fuse(model: Model) -> Model:
     return fused.requires_grad_(False)
 
 
+class EdgePool(nn.Module):
+    """The same as 2x2 average pooling that rounds up and leaves the padding out: the last row and column are repeated.
+
+    A pooling that rounds up cannot be captured for every height and width at once, and one compiler (AOTInductor of
+    torch 2.15) silently rounds it down.
+    """
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(nn.functional.pad(x_NCHW, (0, 1, 0, 1), mode="replicate"), 2)
+
+
+def for_any_size(model: Model) -> Model:
+    """Return a copy of `model` that can be captured with dynamic sides, with the same outputs."""
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, PatchEmbed) and isinstance(module.pool, nn.AvgPool2d):
+            module.pool = EdgePool()
+    return copied
+
+
 def fold_attention(norm: nn.Module, attention: EMHSA) -> None:
     """Fold the norm before E-MHSA into q, and it and the norm behind the pooling into k and v."""
     # The pooling is a plain average, so the first norm passes through it to meet the second.

@@ -6,6 +6,7 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
+from nextvit.bundle import Manifest
 from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays
 
@@ -13,9 +14,10 @@ PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxSession:
-    """One ONNX model on the CPU."""
+    """One ONNX model on the CPU. It computes in the types that the file states."""
 
-    def __init__(self, model_file: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+        model_file = path / manifest.model_file
         options: Any = cast(Any, onnxruntime).SessionOptions()
         options.log_severity_level = 3  # errors; they also come as exceptions
         if threads is not None:
@@ -28,7 +30,7 @@ class OnnxSession:
             raise InputError(
                 f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})"
             ) from None
-        self.threads = threads
+        self.threads, self.precision = threads, manifest.precision
         self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -41,5 +43,6 @@ class OnnxSession:
             "runtime": f"onnxruntime {onnxruntime.__version__}",
             "device": "cpu",
             "provider": self.session.get_providers()[0],
+            "precision": self.precision,
             "threads": self.threads or "default",
         }

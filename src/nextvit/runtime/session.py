@@ -22,12 +22,15 @@ class Session(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Backend, version and device as the runtime tells them, and the CPU threads that were asked for."""
+        """Backend, version, device and precision as the runtime tells them, and the CPU threads that were asked for."""
         ...
 
 
 class SessionFactory(Protocol):
-    def __call__(self, model_file: Path, *, threads: int | None) -> Session: ...
+    def __call__(self, path: Path, manifest: Manifest, *, threads: int | None) -> Session:
+        """Load `manifest.model_file` of the folder `path`, to compute with `manifest.precision`; the outputs are those
+        of `manifest.outputs`, in that order."""
+        ...
 
 
 BACKENDS = {
@@ -52,7 +55,7 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
         if error.name != package:
             raise
         raise MissingDependency(package, extra=extra) from None
-    return factory(path / manifest.model_file, threads=threads)
+    return factory(path, manifest, threads=threads)
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -57,7 +57,11 @@ class ClassificationTask:
         return {"cross_entropy": nn.functional.cross_entropy(logits.float(), targets)}
 
     def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
-        samples, logits, unreadable = answers(predict, self.dataset, self.card, split=split, share=share)
+        return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
+
+    def judge(
+        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], unreadable: Sequence[str] = ()
+    ) -> Evaluation:
         labels = np.array([sample.label for sample in samples])
         guesses = logits.argmax(axis=1)
         confusion = confusion_matrix(guesses, labels, num_classes=len(self.card.classes))
@@ -80,8 +84,14 @@ class ClassificationTask:
                 "mistakes": self.worst_mistakes(samples, logits),
                 "examples": self.examples(samples, logits),
             },
-            unreadable=unreadable,
+            unreadable=list(unreadable),
         )
+
+    def resampled(
+        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], counts_NR: NDArray[np.int32]
+    ) -> NDArray[np.floating[Any]]:
+        right_N = logits.argmax(axis=1) == np.array([sample.label for sample in samples])
+        return 100 * (right_N @ counts_NR) / counts_NR.sum(axis=0)
 
     def class_details(self, confusion: NDArray[np.integer[Any]]) -> dict[str, Any]:
         """What the confusion matrix says of each class and of pairs of classes, as plain values."""

@@ -11,7 +11,8 @@ from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
-from nextvit.metrics.average_precision import average_precision_scores, mean_average_precision_interval
+from nextvit.metrics.average_precision import average_precision_scores, mean_average_precision_scores
+from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.metrics.label_sets import exact_match_score, micro_f1_score, precision_scores, recall_scores
 from nextvit.postprocess import present, sigmoid
 from nextvit.tasks.answers import answers, check_classes
@@ -55,11 +56,12 @@ class MultiLabelTask:
 
     def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
         samples, logits, unreadable = answers(predict, self.dataset, self.card, split=split, share=share)
-        true = np.zeros(logits.shape, np.bool_)
-        for row, sample in zip(true, samples, strict=True):
-            row[list(sample.labels)] = True
+        return self.judge(samples, logits, unreadable)
+
+    def judge(self, samples: Sequence[Sample], logits: Floats, unreadable: Sequence[str] = ()) -> Evaluation:
+        true = true_labels(samples, logits)
         if not true.any():
-            raise InputError(f"{self.dataset.root}: no readable image in {split} has a label, so nothing can be scored")
+            raise InputError(f"{self.dataset.root}: none of the readable images has a label, so nothing can be scored")
         answered = present(logits, self.card.thresholds)
         class_scores = average_precision_scores(logits, true)
         return Evaluation(
@@ -70,7 +72,7 @@ class MultiLabelTask:
                 "loss": binary_cross_entropy(logits, true),
             },
             main_score="mean_ap_score",
-            interval_95=mean_average_precision_interval(logits, true),
+            interval_95=interval_95(self.resampled(samples, logits, resample_counts(len(samples)))),
             images=len(samples),
             details={
                 "classes": list(self.card.classes),
@@ -81,8 +83,11 @@ class MultiLabelTask:
                 "mistakes": self.worst_mistakes(samples, logits, true),
                 "examples": self.examples(samples, logits, true),
             },
-            unreadable=unreadable,
+            unreadable=list(unreadable),
         )
+
+    def resampled(self, samples: Sequence[Sample], logits: Floats, counts_NR: NDArray[np.int32]) -> Floats:
+        return mean_average_precision_scores(logits, true_labels(samples, logits), counts_NR)
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: Floats, true: Booleans) -> list[dict[str, Any]]:
         """The most confident wrong sets of labels, for people to look at."""
@@ -119,3 +124,11 @@ def set_probabilities(logits: Floats, chosen: Booleans) -> Floats:
 def binary_cross_entropy(logits: Floats, true: Booleans) -> float:
     """The mean over images and classes of the negative log-likelihood, in float64."""
     return float(np.logaddexp(0.0, np.where(true, -logits, logits).astype(np.float64)).mean())
+
+
+def true_labels(samples: Sequence[Sample], logits: Floats) -> Booleans:
+    """Which classes each image has: (N, classes)."""
+    true = np.zeros(logits.shape, np.bool_)
+    for row, sample in zip(true, samples, strict=True):
+        row[list(sample.labels)] = True
+    return true

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import Predict
 from nextvit.card import ModelCard
-from nextvit.data.samples import Samples
+from nextvit.data.samples import Sample, Samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,4 +64,16 @@ class Task(Protocol):
 
     def evaluate(self, predict: Predict, *, split: str, share: Share = ALONE) -> Evaluation:
         """The exam, the same for a checkpoint and for every exported file; each of several processes takes its share."""
+        ...
+
+    def judge(
+        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], unreadable: Sequence[str] = ()
+    ) -> Evaluation:
+        """The exam's second half: what answers (N, classes) to these samples are worth."""
+        ...
+
+    def resampled(
+        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], counts_NR: NDArray[np.int32]
+    ) -> NDArray[np.floating[Any]]:
+        """The main score of resamples (R,) in which sample n stands `counts_NR[n, r]` times; nan where there is none."""
         ...

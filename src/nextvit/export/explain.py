@@ -1,0 +1,114 @@
+"""Which layer an exported file departs at: its tensors beside PyTorch's, layer by layer."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nextvit.bundle import INPUT_NAME, Arrays, Manifest, Precision
+from nextvit.export.layers import Trained, is_block, tap_points, watched
+from nextvit.export.parity import TOLERANCES
+from nextvit.export.program import Source
+from nextvit.export.targets import Target
+
+DEPARTED = 0.1
+"""Error of a layer, relative to its spread, that counts as departed where the precision has no bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerError:
+    """How one layer of the exported file compares with PyTorch's."""
+
+    layer: str
+    error: float
+    """Largest difference, relative to the standard deviation of PyTorch's tensor."""
+    mean_error: float
+    """Mean difference, likewise."""
+    share: float | None
+    """What this step adds to the error of the logits, as a share of it: PyTorch is continued from the file's tensors
+    here and at the step before, and the mean errors of the logits are compared. None inside a step."""
+
+
+def explain(source: Source, target: Target, manifest: Manifest, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
+    """Write the file once more with the tensors of all layers as outputs, run it, and compare each with PyTorch's.
+
+    The layers come in the order of computation. A fault that only exists where the runtime merges layers can vanish
+    when they are watched; then no layer departs, and that is an answer, too.
+    """
+    names = tap_points(source.model, source.card.input)
+    tapped = replace(source, taps=tuple(names))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model_file = target.writer(source.precision)(tapped, folder)
+        outputs = dict.fromkeys(tapped.outputs, "watched")
+        session = target.session(folder, replace(manifest, model_file=model_file, outputs=outputs))
+        got = session.run({INPUT_NAME: pixels_NHWC})
+    return compare_layers(source, names, got, pixels_NHWC)
+
+
+def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
+    """The tensors of a file, by tap point, against PyTorch's."""
+    trained = Trained(source.model, source.card.input).eval()
+    pixels = torch.from_numpy(pixels_NHWC)
+    with torch.inference_mode(), watched(trained, names) as tensors:
+        logits = trained(pixels)
+    errors: list[LayerError] = []
+    total = mean_error(logits, torch.from_numpy(np.array(got["logits"])))
+    before = 0.0
+    for name in names:
+        expected, other = tensors[name], torch.from_numpy(np.array(got[name])).reshape(tensors[name].shape)
+        share = None
+        if is_block(name):
+            after = mean_error(logits, continued_from(trained, name, other, pixels))
+            share, before = (after - before) / total if total else 0.0, after
+        errors.append(
+            LayerError(
+                layer=name.removeprefix("model.").removeprefix("backbone."),
+                error=largest_error(expected, other),
+                mean_error=mean_error(expected, other),
+                share=share,
+            )
+        )
+    last = (total - before) / total if total else 0.0
+    got_logits = torch.from_numpy(np.array(got["logits"]))
+    errors.append(LayerError(layer="head", error=largest_error(logits, got_logits), mean_error=total, share=last))
+    return errors
+
+
+def continued_from(trained: nn.Module, name: str, tensor: Tensor, pixels: Tensor) -> Tensor:
+    """The logits when PyTorch goes on from another's tensor at a layer."""
+
+    def instead(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return tensor
+
+    handle = trained.get_submodule(name).register_forward_hook(instead)
+    try:
+        with torch.inference_mode():
+            return trained(pixels)
+    finally:
+        handle.remove()
+
+
+def largest_error(expected: Tensor, other: Tensor) -> float:
+    """The largest difference, relative to the spread of what was expected."""
+    return float((other - expected).abs().max() / spread(expected))
+
+
+def mean_error(expected: Tensor, other: Tensor) -> float:
+    """The mean difference, likewise."""
+    return float((other - expected).abs().mean() / spread(expected))
+
+
+def spread(tensor: Tensor) -> Tensor:
+    deviation = tensor.std()
+    return deviation if deviation > 0 else torch.ones(())
+
+
+def first_departure(errors: list[LayerError], precision: Precision) -> LayerError | None:
+    """The first layer whose error is more than the precision may cost the logits; None: no layer does."""
+    allowed = TOLERANCES[precision].max_error if precision in TOLERANCES else DEPARTED
+    return next((each for each in errors if not each.error <= allowed), None)

@@ -1,0 +1,115 @@
+"""The proof: trained network and exported file answer the same real images, and the difference is measured."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.card import ModelCard
+from nextvit.data.inputs import evaluation_batches
+from nextvit.data.samples import Sample
+from nextvit.errors import InputError
+from nextvit.export.parity import TOLERANCES, Parity, compare
+from nextvit.export.proof_images import ProofImages
+from nextvit.metrics.bootstrap import interval_95, resample_counts
+from nextvit.models.classification import Classifier
+from nextvit.models.deployed import normalise
+from nextvit.runtime.session import Session
+from nextvit.tasks.task import Task
+
+MAX_DROP = 0.5
+"""Points of the score that a precision without bounds on its outputs may cost, where the user says nothing."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What both sides answered."""
+
+    samples: list[Sample]
+    expected: Floats
+    """Logits of PyTorch (N, classes)."""
+    got: Floats
+    parity: Parity
+    unreadable: list[str]
+    source: str
+
+    def record(self, task: Task | None) -> dict[str, Any]:
+        """What a manifest says of the proof: differences, and with labels the scores with 95 % intervals."""
+        record: dict[str, Any] = {"source": self.source, **asdict(self.parity)}
+        if task:
+            before, after = (task.judge(self.samples, logits) for logits in (self.expected, self.got))
+            counts = resample_counts(len(self.samples))
+            drops = task.resampled(self.samples, self.expected, counts) - task.resampled(self.samples, self.got, counts)
+            for name, evaluation in (("before", before), ("after", after)):
+                record[name] = {
+                    "metric": evaluation.main_score,
+                    "score": evaluation.scores[evaluation.main_score],
+                    "interval_95": evaluation.interval_95,
+                    "images": evaluation.images,
+                }
+            record["drop"] = record["before"]["score"] - record["after"]["score"]
+            record["drop_interval_95"] = interval_95(drops)
+        return record
+
+
+def prove(model: Classifier, card: ModelCard, session: Session, images: ProofImages) -> Proof:
+    """Run both sides on the same images, from the files on disk to the logits; each file is read once.
+
+    Raises:
+        InputError: none of the images can be read.
+    """
+    samples: list[Sample] = []
+    unreadable: list[str] = []
+    expected: list[Floats] = []
+    got: list[Floats] = []
+    for batch in evaluation_batches(images.samples, card.input):
+        unreadable += batch.unreadable
+        if batch.samples:
+            samples += batch.samples
+            expected.append(reference_logits(model, card, batch.pixels_NHWC))
+            got.append(session.run({INPUT_NAME: batch.pixels_NHWC})["logits"])
+    if not samples:
+        raise InputError(f"{images.source}: no image can be read; first: {unreadable[0]}")
+    before, after = np.concatenate(expected), np.concatenate(got)
+    return Proof(
+        samples=samples,
+        expected=before,
+        got=after,
+        parity=compare(before, after, thresholds=card.thresholds),
+        unreadable=unreadable,
+        source=images.source,
+    )
+
+
+def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What PyTorch answers, by the path of training: unfused, with the normalisation outside."""
+    with torch.inference_mode():
+        images_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
+        return model(normalise(images_NCHW, card.input)).numpy()
+
+
+def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_drop: float | None) -> list[str]:
+    """One line for each bound that a proof does not keep.
+
+    A precision without bounds on its outputs is judged by the drop of the score. Without labels its answers count as
+    worse wherever they differ from PyTorch's: they cannot be worse than that.
+    """
+    found = parity.failures(precision) if precision in TOLERANCES else []
+    if max_drop is None and precision not in TOLERANCES:
+        max_drop = MAX_DROP
+    if max_drop is None:
+        return found
+    if not np.isfinite(parity.max_error):
+        return [*found, "it answers values that are no numbers"]
+    if "drop" in record:
+        before, after = (record[name]["score"] for name in ("before", "after"))
+        if record["drop"] > max_drop:
+            found.append(f"the score fell from {before:.2f} to {after:.2f}, more than --max-drop {max_drop:g}")
+    elif (differing := 100 * (1 - parity.agreement)) > max_drop:
+        found.append(f"{differing:.2f} % of the answers differ, more than --max-drop {max_drop:g}")
+    return found

@@ -1,0 +1,64 @@
+"""The real images that a proof is made on, and the exam if they have labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import nextvit
+from nextvit.card import ModelCard
+from nextvit.data.folder import list_images, read_dataset
+from nextvit.data.samples import Sample, Samples
+from nextvit.errors import InputError
+from nextvit.tasks import task_for
+from nextvit.tasks.task import Task
+
+PICTURES = Path(nextvit.__file__).parent / "pictures"
+MIN_LIMIT = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofImages:
+    """Images for a proof."""
+
+    samples: Sequence[Sample]
+    source: str
+    """Where they are from, for people."""
+    task: Task | None = None
+    """What scores them, if they have labels."""
+
+
+def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limit: int | None = None) -> ProofImages:
+    """The images of a dataset's split with their labels, of any folder without, or for None five bundled photographs.
+
+    Args:
+        limit: take so many, spread evenly over all; at least 256.
+
+    Raises:
+        InputError: no image there, a dataset for another task or classes, or too low a limit.
+    """
+    if limit is not None and limit < MIN_LIMIT:
+        raise InputError(f"a proof needs at least {MIN_LIMIT} images, or all there are; got {limit}")
+    if data is None:
+        return ProofImages(samples=plain(list_images(PICTURES)), source="bundled photographs")
+    if data.is_dir() and not (data / "train").is_dir():
+        paths = list_images(data)
+        if not paths:
+            raise InputError(f"{data}: holds no image, and an export is proven on real ones")
+        return ProofImages(samples=spread(plain(paths), limit), source=str(data))
+    dataset = read_dataset(data)
+    samples = spread(dataset.split(split), limit)
+    return ProofImages(samples=samples, source=f"{data}, {split}", task=task_for(dataset, card))
+
+
+def plain(paths: Sequence[Path]) -> Samples:
+    """Samples without labels."""
+    return Samples.pack((path, ()) for path in paths)
+
+
+def spread(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """At most `limit` of them, evenly spaced, so that every class of a sorted dataset has its part."""
+    if limit is None or len(samples) <= limit:
+        return samples
+    return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, limit).round()]

@@ -1,0 +1,57 @@
+"""What `nextvit export --to` knows: a row for each backend."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from nextvit.bundle import Manifest, Precision
+from nextvit.errors import InputError, did_you_mean
+from nextvit.export.program import Source
+from nextvit.runtime.session import Session, open_session
+
+Writer = Callable[[Source, Path], str]
+"""Writes its file or files into a folder; returns the `Manifest.model_file`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One backend."""
+
+    writers: dict[Precision, str]
+    """The module whose `export(source, folder)` writes the file, for each precision."""
+    dynamic_size: bool = True
+    """Whether it can take images of any size."""
+    stand_in: str | None = None
+    """Module whose `open_session` proves the file where its own runtime does not exist; None: that runtime is needed."""
+
+    def writer(self, precision: Precision) -> Writer:
+        return import_module(self.writers[precision]).export
+
+    def session(self, folder: Path, manifest: Manifest) -> Session:
+        """What runs the file for the proof."""
+        if self.stand_in:
+            return import_module(self.stand_in).open_session(folder, manifest)
+        return open_session(folder, manifest)
+
+
+TARGETS: dict[str, Target] = {
+    "onnx": Target(writers={"fp32": "nextvit.export.to_onnx", "fp16": "nextvit.export.to_onnx"}),
+}
+
+
+def target_of(backend: str, precision: str, *, dynamic_size: bool) -> Target:
+    """The row of a request.
+
+    Raises:
+        InputError: no such backend, or it lacks the precision or dynamic sizes.
+    """
+    if backend not in TARGETS:
+        raise InputError(f"no backend {backend!r}; {did_you_mean(backend, TARGETS)}")
+    target = TARGETS[backend]
+    if precision not in target.writers:
+        raise InputError(f"{backend} has no precision {precision!r}; accepted: {', '.join(target.writers)}")
+    if dynamic_size and not target.dynamic_size:
+        able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
+        raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
+    return target
