@@ -1,6 +1,8 @@
 """The captured program: what every backend is made from."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from nextvit.export.layers import Tapped
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import Deployed
 from nextvit.models.fuse import for_any_size
+
+Made = TypeVar("Made")
 
 MAX_BATCH = 4096
 MAX_SIDE_PX = 4096
@@ -36,6 +40,17 @@ class Source:
     """Groups of `layers.group_of` that an int8 file computes in fp32 all the same."""
     taps: tuple[str, ...] = ()
     """Names of `layers.tap_points` whose tensors are outputs, too, behind the logits; they have those names."""
+
+    made: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False, compare=False)
+    """What `once` has made, shared by all that `dataclasses.replace` derives from this source."""
+
+    def once(self, what: str, make: Callable[[], Made]) -> Made:
+        """What `make` returns for this graph, made only once: int8 takes the same graph again and again, with other
+        layers left in float."""
+        key = (what, id(self.model), self.precision, self.dynamic_size, self.taps)
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     @property
     def outputs(self) -> list[str]:

@@ -36,7 +36,13 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
-    "onnx": Target(writers={"fp32": "nextvit.export.to_onnx", "fp16": "nextvit.export.to_onnx"}),
+    "onnx": Target(
+        writers={
+            "fp32": "nextvit.export.to_onnx",
+            "fp16": "nextvit.export.to_onnx",
+            "int8": "nextvit.quantize.to_onnx",
+        }
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
+MODULES = "pkg.torch.onnx.name_scopes"  # which modules a node stands in, from the outermost on
 DTYPES = {"fp32": torch.float32, "int8": torch.float32, "fp16": torch.float16}  # int8 is made from the fp32 file
 
 
@@ -24,6 +25,12 @@ def export(source: Source, folder: Path) -> str:
     in it. The card goes into the file's own metadata, so that the file explains itself outside its bundle. Values keep
     the names of the captured program's nodes, and nodes the modules they came from.
     """
+    (folder / MODEL_FILE).write_bytes(source.once("onnx", lambda: serialised(source)))
+    return MODEL_FILE
+
+
+def serialised(source: Source) -> bytes:
+    """The bytes of the ONNX file."""
     try:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so less clearly)
     except ModuleNotFoundError as error:
@@ -40,6 +47,11 @@ def export(source: Source, folder: Path) -> str:
             verbose=False,
         )
     assert exported is not None
+    for node in exported.model.graph:
+        # The exporter notes where in the source each node comes from, with the paths of this machine.
+        scopes = node.metadata_props.get(MODULES)
+        node.metadata_props.clear()
+        if scopes:
+            node.metadata_props[MODULES] = scopes
     exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
-    exported.save(folder / MODEL_FILE, external_data=False)
-    return MODEL_FILE
+    return exported.model_proto.SerializeToString()

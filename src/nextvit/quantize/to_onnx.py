@@ -1,0 +1,80 @@
+"""ExportedProgram -> model.onnx in int8: quantise and dequantise operators (QDQ) around every convolution and matrix."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME
+from nextvit.errors import MissingDependency
+from nextvit.export import to_onnx
+from nextvit.export.onnx_layers import groups_of_nodes
+from nextvit.export.program import Source
+
+BATCH = 10
+# Convolutions and matrix products alone: with additions, ReLUs and poolings in int8, too, ONNX Runtime is slower and less
+# exact on our networks, because each of them costs a requantisation (docs/quantization.md).
+QUANTISED = ("Conv", "MatMul", "Gemm")
+
+
+class Images:
+    """The calibration images as ONNX Runtime's quantiser reads them: one batch at a time, then None."""
+
+    def __init__(self, images_NHWC: NDArray[np.uint8]) -> None:
+        starts = range(0, len(images_NHWC), BATCH)
+        self.batches = iter([{INPUT_NAME: images_NHWC[start : start + BATCH]} for start in starts])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self.batches, None)
+
+
+def export(source: Source, folder: Path) -> str:
+    """Write the program in int8 for ONNX Runtime under `folder`; returns the file's name.
+
+    Activations are unsigned with ranges from the least to the largest value seen on `source.calibration`, weights are
+    signed with one scale for each output channel: on x86 that is the form with instructions of its own, and twice as fast
+    as signed activations. What belongs to `source.float_layers` stays fp32.
+    """
+    try:
+        import onnx
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    except ModuleNotFoundError as error:
+        extra = "train" if error.name == "onnx" else "onnx"
+        raise MissingDependency(error.name or "onnxruntime", extra=extra) from None
+    assert source.calibration is not None
+    with tempfile.TemporaryDirectory() as temporary:
+        plain = Path(temporary) / to_onnx.export(source, Path(temporary))
+        model = onnx.load(plain)
+        groups = groups_of_nodes(model)
+        with quiet():
+            quantize_static(
+                plain,
+                folder / to_onnx.MODEL_FILE,
+                cast(Any, Images(source.calibration)),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=list(QUANTISED),
+                nodes_to_exclude=[name for name, group in groups.items() if group in source.float_layers],
+            )
+    return to_onnx.MODEL_FILE
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without advice on preparations that change nothing here: the exporter has folded and merged already."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.root.setLevel(level)

@@ -1,0 +1,157 @@
+"""Broken exports on purpose: the proof refuses each, and names the layer where it departs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from nextvit.errors import NotProven
+from nextvit.export import to_onnx
+from nextvit.export.explain import LayerError, first_departure
+from nextvit.export.export import export_bundle
+from nextvit.export.layers import group_of, groups, is_block, tap_points
+from nextvit.export.program import Source
+from nextvit.models import deployed
+from nextvit.models.classification import Classifier
+from nextvit.preprocess import Preprocess
+from tests.export.test_export import calibrated_model, card_for, images, unlabelled  # noqa: F401 (fixture)
+
+pytestmark = pytest.mark.backend
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    return calibrated_model()
+
+
+def refusal(model: Classifier, images: list[Path], tmp_path: Path) -> tuple[str, list[dict]]:  # noqa: F811
+    """The message of an export that must be refused, and the layers of its report."""
+    out = tmp_path / "broken.nextvit"
+    with pytest.raises(NotProven) as caught:
+        export_bundle(model, card_for(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
+    assert not out.exists()
+    page = (tmp_path / "broken.refused.html").read_text()
+    assert "not proven" in page and "Layer by layer" in page
+    report = json.loads((tmp_path / "broken.refused.json").read_text())
+    assert report["failures"]
+    return str(caught.value), report["verification"]["layers"]
+
+
+def fuse_wrongly(break_it: Callable[[Classifier], None]) -> Callable[[Classifier], Classifier]:
+    """`fuse` of a model that was broken first."""
+    import copy
+
+    from nextvit.models.fuse import fuse
+
+    def wrong(model: Classifier) -> Classifier:
+        broken = copy.deepcopy(model)
+        break_it(broken)
+        return fuse(broken)
+
+    return wrong
+
+
+def drop_batch_norm(model: Classifier) -> None:
+    norm = model.backbone.stages[1].blocks[0].mhca.norm
+    model.backbone.stages[1].blocks[0].mhca.norm = nn.BatchNorm2d(norm.num_features).eval()
+
+
+def swap_channels(model: Classifier) -> None:
+    conv = model.backbone.stem[0].conv
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[:, [2, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("break_it", "layer"), [(drop_batch_norm, "stages.1.blocks.0.mhca"), (swap_channels, "stem.0")]
+)
+def test_a_broken_network_is_refused_by_the_name_of_the_layer(
+    break_it: Callable[[Classifier], None],
+    layer: str,
+    model: Classifier,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(deployed, "fuse", fuse_wrongly(break_it))
+    message, layers = refusal(model, images, tmp_path)
+    assert f"departs at {layer} " in message
+    by_name = {each["layer"]: each for each in layers}
+    before = layers[: [*by_name].index(layer)]
+    assert all(each["error"] < 1e-4 for each in before)
+    block = layer if is_block(layer) else layer.rpartition(".")[0]
+    assert by_name[block]["share"] > 0.9  # the whole error comes from here
+
+
+def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
+    model: Classifier,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    right = deployed.Normalise.__init__
+
+    def wrong(self: deployed.Normalise, spec: Preprocess) -> None:
+        right(self, replace(spec, mean=(0.5, 0.5, 0.5)))
+
+    # The reference normalises by a function of its own, and so does the explanation's.
+    class Wrong(deployed.Normalise):
+        def __init__(self, spec: Preprocess) -> None:
+            super().__init__(replace(spec, mean=(0.5, 0.5, 0.5)))
+
+    monkeypatch.setattr(deployed, "Normalise", Wrong)
+    message, layers = refusal(model, images, tmp_path)
+    assert "departs at normalise " in message
+    assert layers[0]["layer"] == "normalise" and layers[0]["share"] > 0.9
+
+
+def test_a_fault_of_the_file_alone_is_found_too(
+    model: Classifier,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """As if an exporter had written the filters of one layer in another order."""
+    write = to_onnx.export
+
+    def wrong(source: Source, folder: Path) -> str:
+        name = write(source, folder)
+        file = onnx.load(folder / name)
+        [weight] = [each for each in file.graph.initializer if each.name.endswith("stages.2.blocks.1.mlp.fc2.weight")]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1].copy(), weight.name))
+        onnx.save(file, folder / name)
+        return name
+
+    monkeypatch.setattr(to_onnx, "export", wrong)
+    message, _ = refusal(model, images, tmp_path)
+    assert "departs at stages.2.blocks.1.mlp " in message
+
+
+def test_the_points_cover_the_network_in_order(model: Classifier):
+    names = tap_points(model, card_for(64, 64).input)
+    assert names[:2] == ["normalise", "model.backbone.stem.0"]
+    assert names[-1] == "model.backbone.stages.3.blocks.1"
+    blocks = sum(len(stage.blocks) for stage in model.backbone.stages)
+    assert sum(map(is_block, names)) == 1 + 4 + blocks
+    assert "model.backbone.stages.2.blocks.3.e_mhsa" in names
+
+
+def test_every_layer_belongs_to_a_group(model: Classifier):
+    names = {group_of(name) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    assert names == set(groups(model))
+    assert groups(model)[0] == "stem" and groups(model)[-1] == "head"
+
+
+def test_nothing_departs_where_all_is_within_the_precision():
+    fine = LayerError(layer="a", error=1e-5, mean_error=1e-6, share=0.5)
+    bad = LayerError(layer="b", error=float("nan"), mean_error=1.0, share=0.5)
+    assert first_departure([fine], "fp32") is None
+    assert first_departure([fine, bad], "fp32") is bad  # no number is a departure, too
+    assert np.isnan(bad.error)

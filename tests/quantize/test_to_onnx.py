@@ -1,0 +1,173 @@
+"""int8 for ONNX Runtime: what is quantised, how, and that it is proven, left in float, or refused."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from nextvit.bundle import Manifest, read_bundle
+from nextvit.errors import InputError, NotProven
+from nextvit.export import export as exporting
+from nextvit.export.layers import groups
+from nextvit.export.onnx_layers import groups_of_nodes
+from nextvit.export.program import Source
+from nextvit.export.sensitivity import GroupCost, islands, sensitivity
+from nextvit.export.targets import TARGETS
+from nextvit.quantize.calibration import calibration_images
+from nextvit.quantize.to_onnx import export
+from tests.export.test_export import calibrated_model, card_for, export_nano, images  # noqa: F401 (fixture)
+
+pytestmark = pytest.mark.backend
+
+
+@pytest.fixture(scope="module")
+def source(shared_colours: Path) -> Source:
+    card = card_for(64, 64)
+    calibration = calibration_images(shared_colours, card)
+    return Source(model=calibrated_model(), card=card, precision="int8", calibration=calibration)
+
+
+def quantised_groups(file: Path) -> set[str]:
+    """The groups that have a convolution or matrix whose weights are int8."""
+    model = onnx.load(file)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    group = groups_of_nodes(model)
+    found = set()
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "MatMul", "Gemm"):
+            inputs = [made_by[name].op_type if name in made_by else None for name in node.input[:2]]
+            if inputs == ["DequantizeLinear"] * 2:
+                found.add(group[node.name])
+    return found
+
+
+def test_weights_are_signed_for_each_channel_and_activations_unsigned(source: Source, tmp_path: Path):
+    model = onnx.load(tmp_path / export(source, tmp_path))
+    constants = {each.name: each for each in model.graph.initializer}
+    kinds: Counter[int] = Counter()
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            kinds[constants[node.input[2]].data_type] += 1
+    assert kinds.keys() == {TensorProto.UINT8}
+    weights = [each for each in model.graph.initializer if each.data_type == TensorProto.INT8 and len(each.dims) == 4]
+    scales = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    users = {node.input[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    assert len(weights) == sum(node.op_type == "Conv" for node in model.graph.node)
+    for weight in weights:
+        assert scales[users[weight.name].input[1]].shape == (weight.dims[0],)
+    assert {entry.key for entry in model.metadata_props} >= {"nextvit_card"}
+
+
+def test_only_what_is_not_left_in_float_is_quantised(source: Source, tmp_path: Path):
+    names = groups(source.model)
+    assert quantised_groups(tmp_path / export(source, tmp_path)) == set(names)
+    for kept in ("stages.2.blocks.3", "head"):
+        alone = replace(source, float_layers=tuple(name for name in names if name != kept))
+        assert quantised_groups(tmp_path / export(alone, tmp_path)) == {kept}
+
+
+def export_int8(out: Path, images: list[Path], source: Source, **changes) -> Manifest:  # noqa: F811
+    return export_nano(out, images, precision="int8", calibration=source.calibration, **changes)
+
+
+def test_an_int8_bundle_is_proven_small_and_meets_its_golden_examples(
+    source: Source,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+):
+    manifest = export_int8(tmp_path / "int8.nextvit", images, source)
+    fp32 = export_nano(tmp_path / "fp32.nextvit", images)
+    assert manifest.verification["agreement"] == 1.0
+    assert 1e-4 < manifest.verification["max_error"] < 1  # it is int8, and it is close
+    assert read_bundle(tmp_path / "int8.nextvit") == manifest
+    sizes = [
+        (tmp_path / name / each.model_file).stat().st_size
+        for name, each in (("int8.nextvit", manifest), ("fp32.nextvit", fp32))
+    ]
+    assert sizes[0] < 0.35 * sizes[1]
+
+
+def test_int8_without_calibration_images_is_refused(images: list[Path], tmp_path: Path):  # noqa: F811
+    with pytest.raises(InputError, match="int8 is calibrated on real images"):
+        export_nano(tmp_path / "int8.nextvit", images, precision="int8")
+
+
+def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
+    source: Source,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A proof that only a file with stage 1's first block in float passes."""
+    judge = exporting.failures
+
+    def failures(record, parity, precision, max_drop):
+        return judge(record, parity, precision, max_drop) if tried[-1] else ["too far"]
+
+    tried: list[bool] = []
+    prove = exporting.write_and_prove
+
+    def write_and_prove(source, *rest):
+        tried.append("stages.0.blocks.0" in source.float_layers)
+        return prove(source, *rest)
+
+    monkeypatch.setattr(exporting, "failures", failures)
+    monkeypatch.setattr(exporting, "write_and_prove", write_and_prove)
+    costs = [GroupCost(group=name, mean_error=0.1, agreement=1.0) for name in groups(source.model)]
+    costs[2] = replace(costs[2], mean_error=0.3)
+    costs[1] = replace(costs[1], mean_error=0.2)
+    monkeypatch.setattr(exporting, "sensitivity", lambda *arguments: costs)
+    manifest = export_int8(tmp_path / "int8.nextvit", images, source)
+    assert manifest.float_layers == ("stages.0.blocks.1", "stages.0.blocks.0")
+    assert tried == [False, False, True]
+    assert len(manifest.verification["sensitivity"]) == len(costs)
+    assert "stages.0.blocks.1" not in quantised_groups(tmp_path / "int8.nextvit" / "model.onnx")
+
+
+def test_more_and_more_layers_are_tried():
+    costs = [GroupCost(group=str(index), mean_error=index, agreement=1.0) for index in range(6)]
+    assert islands(costs) == [("5",), ("5", "4"), ("5", "4", "3", "2")]
+
+
+def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path):
+    """One channel of a block's MLP a thousand times as large: with one scale for all of them the others vanish."""
+    import copy
+
+    import torch
+
+    model = copy.deepcopy(source.model)
+    mlp = model.backbone.stages[2].blocks[1].mlp
+    with torch.no_grad():
+        mlp.fc1.weight[0] *= 3000
+        mlp.fc1.bias[0] *= 3000
+        mlp.fc2.weight[:, 0] /= 3000
+    hurt = replace(source, model=model)
+    manifest = Manifest(
+        card=source.card, backend="onnx", precision="int8", model_file="", outputs={"logits": ""}, made_with={}
+    )
+    assert source.calibration is not None
+    costs = sensitivity(hurt, TARGETS["onnx"], manifest, source.calibration[:8])
+    assert max(costs, key=lambda each: each.mean_error).group == "stages.2.blocks.1"
+    assert [each.group for each in costs] == groups(model)
+    assert (
+        np.median([each.mean_error for each in costs]) < costs[groups(model).index("stages.2.blocks.1")].mean_error / 3
+    )
+
+
+def test_an_int8_file_that_answers_wrongly_is_refused(
+    source: Source,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(exporting, "failures", lambda *arguments: ["50.00 % of the answers differ"])
+    monkeypatch.setattr(
+        exporting, "sensitivity", lambda *arguments: [GroupCost(group="stem", mean_error=1, agreement=1)]
+    )
+    with pytest.raises(NotProven, match=r"the onnx int8 file is not proven on 12 images: 50\.00 % of the answers"):
+        export_int8(tmp_path / "int8.nextvit", images, source)
+    assert not (tmp_path / "int8.nextvit").exists()
