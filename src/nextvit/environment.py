@@ -9,7 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("nextvit", "numpy", "pillow", "torch", "torchvision", "onnx", "onnxruntime")
+PACKAGES = (
+    *("nextvit", "numpy", "pillow", "torch", "torchvision"),
+    *("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "coremltools", "tensorrt"),
+)
 
 
 def environment() -> dict[str, Any]:

@@ -20,8 +20,8 @@ from nextvit.durable import sha256_of
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
-from nextvit.export.parity import Parity
-from nextvit.export.proof import failures, prove
+from nextvit.export.parity import Parity, compare
+from nextvit.export.proof import failures, prove, reference_logits
 from nextvit.export.proof_images import ProofImages, plain, proof_images
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
@@ -197,3 +197,40 @@ def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: P
     )
     with pytest.raises(NotProven, match="golden examples"):
         verify_bundle(copied)
+
+
+def test_any_size_is_exact_and_proven_at_two_sizes(images: list[Path], tmp_path: Path):
+    out = tmp_path / "any.nextvit"
+    manifest = export_nano(out, images, dynamic_size=True)
+    assert manifest.dynamic_size
+    assert [golden.images.shape for golden in read_golden(out)] == [(4, 64, 64, 3), (4, 81, 49, 3)]
+    session = open_session(out, manifest)
+    model = calibrated_model()
+    for height, width in ((33, 47), (225, 96), (64, 64), (100, 33)):
+        pixels = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        expected = reference_logits(model, card_for(64, 64), pixels)
+        parity = compare(expected, session.run({"images": pixels})["logits"])
+        assert parity.max_error <= 1e-4, (height, width)
+
+
+def test_an_fp16_file_states_fp16_for_everything_between_image_and_logits(images: list[Path], tmp_path: Path):
+    manifest = export_nano(tmp_path / "half.nextvit", images, precision="fp16")
+    assert 1e-5 < manifest.verification["max_error"] <= 2e-2  # it is fp16, and within its bound
+    model = onnx.load(tmp_path / "half.nextvit" / "model.onnx")
+    floats = {each.data_type for each in model.graph.initializer if len(each.dims) == 4}
+    assert floats == {onnx.TensorProto.FLOAT16}
+
+
+def test_nothing_of_this_machine_is_in_the_file(exported: Path):
+    content = (exported / "model.onnx").read_bytes()
+    assert str(Path(nextvit.__file__).parent).encode() not in content
+    assert b"stack_trace" not in content
+    scopes = {entry.key for node in onnx.load(exported / "model.onnx").graph.node for entry in node.metadata_props}
+    assert scopes == {"pkg.torch.onnx.name_scopes"}
+
+
+def test_a_bundle_tells_a_colleague_what_it_is(exported: Path):
+    page = (exported / "card.html").read_text()
+    for words in ("blue, green, red", "64x64 px", "licence of the weights", "same answer as PyTorch", "model.onnx"):
+        assert words in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nextvit.bundle import SUFFIX, is_bundle, read_manifest
+from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, is_bundle, read_manifest
 from nextvit.cli.console import AsJson, make_table, progress, show
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError, MissingDependency, did_you_mean
 from nextvit.runs import BENCHMARK, append_json_line, best_weights, is_run
+from nextvit.runtime.session import BACKENDS
 
 if TYPE_CHECKING:
     from nextvit.benchmark.suite import Entry
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def bench(
     *models: Path,
-    runtimes: str = "torch,onnx",
+    runtimes: str | None = None,
     batch: str = "1",
     threads: int | None = None,
     runs: int = 50,
@@ -31,7 +32,7 @@ def bench(
     models: Path
         Runs (measured in PyTorch, and in every bundle that was exported into them), checkpoint files, and bundles.
     runtimes: str
-        Which of them to measure, with commas: torch, onnx.
+        Which of them to measure, with commas: torch, onnx, openvino, ... Default: all that can run here.
     batch: str
         Images at once, with commas.
     threads: int
@@ -48,7 +49,7 @@ def bench(
     from nextvit.benchmark.suite import benchmark
 
     batches = parse_batches(batch)
-    entries = collect(models, parse_runtimes(runtimes), threads or os.cpu_count() or 1)
+    entries = collect(models, parse_runtimes(runtimes) if runtimes else None, threads or os.cpu_count() or 1)
     names = ", ".join(entry.name for entry in entries)
     progress.print(f"measuring {names} at batch {batch}, at least {seconds:g} s each", markup=False, soft_wrap=True)
     records = benchmark(entries, batches=batches, runs=runs, min_seconds=seconds)
@@ -87,34 +88,46 @@ def parse_batches(text: str) -> list[int]:
 
 def parse_runtimes(text: str) -> set[str]:
     """ "torch,onnx" -> {"torch", "onnx"}"""
-    known = ("torch", "onnx")
+    known = {"torch", *BACKENDS}
     for name in text.split(","):
         if name not in known:
             raise InputError(f"no runtime {name!r}; {did_you_mean(name, known)}")
     return set(text.split(","))
 
 
-def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list[Entry]":
-    """Load everything that is to be measured."""
+def collect(models: tuple[Path, ...], runtimes: set[str] | None, threads: int) -> "list[Entry]":
+    """Load everything that is to be measured; where no runtimes were named, what cannot run here is told and left out."""
     from nextvit.benchmark.suite import Entry
     from nextvit.loading import load
 
-    torch_paths = [model for model in models if not is_bundle(model)] if "torch" in runtimes else []
+    wanted = runtimes or {"torch", *BACKENDS}
+    torch_paths = dict.fromkeys(model for model in models if not is_bundle(model)) if "torch" in wanted else {}
     bundles = dict.fromkeys(bundle for model in models for bundle in bundles_of(model))
-    chosen = [(bundle, manifest) for bundle in bundles if (manifest := read_manifest(bundle)).backend in runtimes]
+    chosen = [(bundle, manifest) for bundle in bundles if (manifest := read_manifest(bundle)).backend in wanted]
     names = short_names([*torch_paths, *(bundle for bundle, _ in chosen)])
     entries: list[Entry] = []
-    for path in dict.fromkeys(torch_paths):
+    for path in torch_paths:
         size = (best_weights(path) if is_run(path) else path).stat().st_size
         predictor = load(path, threads=threads)
         entries.append(Entry(name=f"{names[path]} (PyTorch)", predictor=predictor, precision="fp32", size_bytes=size))
     for path, manifest in chosen:
-        size = (path / manifest.model_file).stat().st_size
-        predictor = load(path, threads=threads)
+        try:
+            predictor = load(path, threads=threads)
+        except (MissingDependency, InputError) as error:
+            if runtimes or path in models:
+                raise
+            progress.print(f"left out: {names[path]} ({error})", markup=False, soft_wrap=True)
+            continue
+        size = model_bytes(path, manifest)
         entries.append(Entry(name=names[path], predictor=predictor, precision=manifest.precision, size_bytes=size))
     if not entries:
-        raise InputError(f"nothing to measure for {', '.join(sorted(runtimes))}; export first, or widen --runtimes")
+        raise InputError(f"nothing to measure for {', '.join(sorted(wanted))}; export first, or widen --runtimes")
     return entries
+
+
+def model_bytes(bundle: Path, manifest: Manifest) -> int:
+    """The size of a bundle without what only explains it."""
+    return sum((bundle / name).stat().st_size for name in manifest.sha256 if name not in (GOLDEN, CARD_PAGE))
 
 
 def bundles_of(model: Path) -> list[Path]:

@@ -67,7 +67,9 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         ):
             raise NotProven(f"{bundle} differs from {against} on {proof.parity.images} images: {'; '.join(found)}")
         rows += [(f"{name}, against {against.name}", value) for name, value in proof_rows(document["against"])]
-    if data and not against:
+        if data and "after" in document["against"]:
+            document["exam"] = document["against"]["after"]
+    elif data:
         from nextvit.data.folder import read_dataset
         from nextvit.tasks import task_for
 
