@@ -8,26 +8,13 @@ documents and the seconds they took is appended to benchmarks/results/signdigits
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
+
+from commands import nextvit
 
 RESULTS = Path(__file__).parent / "results" / "signdigits10.jsonl"
-
-
-def nextvit(*arguments: str) -> dict[str, Any]:
-    """Run a verb with --json; its document, its command line and its seconds."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "nextvit", *arguments, "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {
-        "command": " ".join(["nextvit", *arguments]),
-        "seconds": round(time.perf_counter() - started, 1),
-        **json.loads(done.stdout),
-    }
 
 
 def answers(model: str, folder: str) -> dict[str, str]:

@@ -101,6 +101,8 @@ def export(
     tables = [make_table(["", ""], proof_rows(proven))]
     if explain:
         tables.append(make_table(["layer", "largest / spread", "mean / spread", "share"], layer_rows(proven["layers"])))
+    if "sensitivity" in proven:
+        tables.append(make_table(["quantised alone", "mean / spread", "same answer"], cost_rows(proven["sensitivity"])))
     show(
         as_json,
         *tables,
@@ -157,3 +159,8 @@ def layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         )
         for each in layers
     ]
+
+
+def cost_rows(costs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """What quantising each group alone costs as rows for people."""
+    return [(each["group"], f"{each['mean_error']:.1e}", f"{each['agreement']:.1%}") for each in costs]

@@ -32,7 +32,7 @@ from nextvit.export.parity import compare
 from nextvit.export.program import Source
 from nextvit.export.proof import failures, prove, reference_logits
 from nextvit.export.proof_images import ProofImages
-from nextvit.export.sensitivity import islands, sensitivity
+from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import Target, target_of
 from nextvit.models.classification import Classifier
 from nextvit.preprocess import Encoded
@@ -82,7 +82,8 @@ def export_bundle(
         calibration: real images (N, H, W, 3) at the card's size from the training data; int8 needs them.
         max_drop: most points of the score that the export may cost; None: 0.5 where the precision has no bounds on
             its outputs, else no limit. An int8 file that costs more leaves its most sensitive layers in float.
-        explain_layers: record the error of every layer; without, that is only done for a file that is refused.
+        explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
+            without, that is only done for a file that is refused.
         say: told what is going on.
 
     Raises:
@@ -107,6 +108,9 @@ def export_bundle(
         attempt = write_and_prove(source, target, backend, folder, images, max_drop)
         if attempt.failures and precision == "int8":
             source, attempt = with_islands(source, target, backend, folder, images, max_drop, attempt, say)
+        elif explain_layers and calibration is not None:
+            costs = sensitivity(source, target, attempt.manifest, calibration)
+            attempt = replace(attempt, manifest=with_costs(attempt.manifest, costs))
         manifest = attempt.manifest
         golden = np.stack([inputs(card, sample) for sample in spread(attempt.samples)])
         if attempt.failures or explain_layers:
@@ -179,8 +183,7 @@ def with_islands(
         attempt = write_and_prove(source, target, backend, folder, images, max_drop)
         if not attempt.failures:
             break
-    manifest = with_facts(attempt.manifest, sensitivity=[asdict(each) for each in costs])
-    return source, replace(attempt, manifest=manifest)
+    return source, replace(attempt, manifest=with_costs(attempt.manifest, costs))
 
 
 def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray[np.uint8], folder: Path) -> Manifest:
@@ -205,6 +208,10 @@ def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray
 def with_checksums(manifest: Manifest, folder: Path) -> Manifest:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     return replace(manifest, sha256={file.relative_to(folder).as_posix(): sha256_of(file) for file in files})
+
+
+def with_costs(manifest: Manifest, costs: list[GroupCost]) -> Manifest:
+    return with_facts(manifest, sensitivity=[asdict(each) for each in costs])
 
 
 def with_facts(manifest: Manifest, **facts: Any) -> Manifest:
