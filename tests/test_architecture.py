@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "tasks": {"models", "data", "metrics"},
     "train": {"tasks", "data", "models", "runtime", "loading"},
     "recipes": {"train", "tasks", "models", "data"},
-    "export": {"models", "runtime", "data", "tasks", "metrics", "report"},
+    "export": {"models", "runtime", "data", "tasks", "metrics", "benchmark", "report"},
     "quantize": {"export", "data", "runtime"},
     "benchmark": {"runtime", "models"},
     "report": {"data"},  # the page of a check shows the pictures of its findings

@@ -4,14 +4,17 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.benchmark.timing import Latency, measure_interleaved
 from nextvit.bundle import (
     CARD_PAGE,
+    INPUT_NAME,
     MANIFEST,
     SUFFIX,
     Golden,
@@ -118,6 +121,8 @@ def export_bundle(
             manifest = with_facts(manifest, layers=[asdict(each) for each in layers])
             if attempt.failures:
                 refuse(manifest, attempt.failures, layers, out)
+        if not target.stand_in:
+            manifest = with_facts(manifest, latency=latency(attempt.session, golden[:1]))
         manifest = finish(source, attempt, manifest, golden, folder)
     (out.with_suffix(f"{REFUSED}.html")).unlink(missing_ok=True)
     (out.with_suffix(f"{REFUSED}.json")).unlink(missing_ok=True)
@@ -195,7 +200,7 @@ def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray
         examples.append(np.stack([inputs(other, sample) for sample in spread(attempt.samples)]))
     references = [Golden(each, {"logits": reference_logits(source.model, source.card, each)}) for each in examples]
     write_golden(folder, references)
-    answered = attempt.session.run({"images": golden})["logits"]
+    answered = attempt.session.run({INPUT_NAME: golden})["logits"]
     manifest = with_facts(manifest, golden_max_error=compare(references[0].outputs["logits"], answered).max_error)
     golden_parity(attempt.session, folder, manifest)
     manifest = with_checksums(manifest, folder)
@@ -203,6 +208,12 @@ def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray
     manifest = with_checksums(manifest, folder)
     write_manifest(folder, manifest)
     return manifest
+
+
+def latency(session: Session, pixels_NHWC: NDArray[np.uint8]) -> dict[str, Any]:
+    """What one image takes on this machine, in short; `nextvit bench` measures properly."""
+    seconds = measure_interleaved({"file": partial(session.run, {INPUT_NAME: pixels_NHWC})}, min_seconds=0.5)["file"]
+    return {"batch": len(pixels_NHWC), **asdict(Latency.of(seconds))}
 
 
 def with_checksums(manifest: Manifest, folder: Path) -> Manifest:

@@ -46,10 +46,10 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
         paths = list_images(data)
         if not paths:
             raise InputError(f"{data}: holds no image, and an export is proven on real ones")
-        return ProofImages(samples=spread(plain(paths), limit), source=str(data))
+        return ProofImages(samples=spread(plain(paths), limit), source=data.resolve().name)
     dataset = read_dataset(data)
     samples = spread(dataset.split(split), limit)
-    return ProofImages(samples=samples, source=f"{data}, {split}", task=task_for(dataset, card))
+    return ProofImages(samples=samples, source=f"{data.resolve().name}, {split}", task=task_for(dataset, card))
 
 
 def plain(paths: Sequence[Path]) -> Samples:

@@ -13,7 +13,7 @@ PRECISIONS = {
     "fp32": "fp32",
     "fp16": "fp16",
     "bf16": "bf16",
-    "int8": "int8, weights and activations",
+    "int8": "int8",
     "w8": "8-bit weights",
     "w6": "6-bit weights from a palette",
 }
@@ -23,8 +23,8 @@ def bundle_card(manifest: Manifest, *, failures: Sequence[str] = ()) -> str:
     """The page of a bundle; with failures, that of an export that was refused."""
     card = manifest.card
     height, width = card.input.image_size
-    lead = f"{card.variant} for {card.task} of {len(card.classes)} classes at {width}x{height} px"
-    title = f"{manifest.backend}, {PRECISIONS[manifest.precision]}"
+    lead = f"{card.task} of {len(card.classes)} classes at {width}x{height} px"
+    title = f"{manifest.card.variant}, {manifest.backend} {PRECISIONS[manifest.precision]}"
     sections = [heading(f"{title}: not proven" if failures else title, lead)]
     sections += [paragraph(failure, tone="bad") for failure in failures]
     sections += [proof_section(manifest), facts_section(manifest)]
@@ -70,6 +70,7 @@ def facts_section(manifest: Manifest) -> Markup:
         *((f'output "{name}"', meaning) for name, meaning in manifest.outputs.items()),
         ("licence of the weights", card.weights_licence),
         ("run by", ", ".join(f"{name} {value}" for name, value in runtime.items())),
+        *latency_rows(proven),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine["versions"].items())),
         ("made at", machine["time"]),
@@ -79,6 +80,15 @@ def facts_section(manifest: Manifest) -> Markup:
         rows.insert(3, ("left in fp32", ", ".join(manifest.float_layers)))
     files = [(name, digest) for name, digest in manifest.sha256.items()]
     return Markup(section("Facts", table(["", ""], rows)).text + section("Files", table(["", "SHA-256"], files)).text)
+
+
+def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
+    """How long one image took, where that was measured."""
+    if "latency" not in proven:
+        return []
+    measured = proven["latency"]
+    times = f"{measured['p50_ms']:.2f} ms in the median, {measured['p90_ms']:.2f} ms at p90, of {measured['runs']} runs"
+    return [("one image takes", f"{times}, threads: {proven['runtime'].get('threads', 'default')}")]
 
 
 def input_words(manifest: Manifest) -> str:

@@ -106,7 +106,7 @@ def summary(contents: Contents, bundles: list[Manifest], timings: list[dict[str,
         shown.append(
             (
                 f"{proven['max_error']:.0e}",
-                f"{manifest.backend}: largest difference / spread, on {proven['images']} images",
+                f"{manifest.backend} {manifest.precision}: largest difference / spread, on {proven['images']} images",
             )
         )
     single = [record for record in timings if record["batch"] == 1 and record["backend"] != "torch"]
