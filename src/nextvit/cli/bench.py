@@ -18,6 +18,7 @@ def bench(
     runtimes: str = "torch,onnx",
     batch: str = "1",
     threads: int | None = None,
+    device: str | None = None,
     runs: int = 50,
     seconds: float = 5.0,
     as_json: AsJson = False,
@@ -36,6 +37,8 @@ def bench(
         Images at once, with commas.
     threads: int
         CPU threads, the same for all. Default: the number of cores.
+    device: str
+        Where all of them compute, such as cuda. Default: the CPU.
     runs: int
         Timed runs of each, at least.
     seconds: float
@@ -48,7 +51,7 @@ def bench(
     from nextvit.benchmark.suite import benchmark
 
     batches = parse_batches(batch)
-    entries = collect(models, parse_runtimes(runtimes), threads or os.cpu_count() or 1)
+    entries = collect(models, parse_runtimes(runtimes), threads or os.cpu_count() or 1, device)
     names = ", ".join(entry.name for entry in entries)
     progress.print(f"measuring {names} at batch {batch}, at least {seconds:g} s each", markup=False, soft_wrap=True)
     records = benchmark(entries, batches=batches, runs=runs, min_seconds=seconds)
@@ -94,7 +97,7 @@ def parse_runtimes(text: str) -> set[str]:
     return set(text.split(","))
 
 
-def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list[Entry]":
+def collect(models: tuple[Path, ...], runtimes: set[str], threads: int, device: str | None = None) -> "list[Entry]":
     """Load everything that is to be measured."""
     from nextvit.benchmark.suite import Entry
     from nextvit.loading import load
@@ -106,11 +109,11 @@ def collect(models: tuple[Path, ...], runtimes: set[str], threads: int) -> "list
     entries: list[Entry] = []
     for path in dict.fromkeys(torch_paths):
         size = (best_weights(path) if is_run(path) else path).stat().st_size
-        predictor = load(path, threads=threads)
+        predictor = load(path, threads=threads, device=device)
         entries.append(Entry(name=f"{names[path]} (PyTorch)", predictor=predictor, precision="fp32", size_bytes=size))
     for path, manifest in chosen:
         size = (path / manifest.model_file).stat().st_size
-        predictor = load(path, threads=threads)
+        predictor = load(path, threads=threads, device=device)
         entries.append(Entry(name=names[path], predictor=predictor, precision=manifest.precision, size_bytes=size))
     if not entries:
         raise InputError(f"nothing to measure for {', '.join(sorted(runtimes))}; export first, or widen --runtimes")

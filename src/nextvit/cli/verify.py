@@ -12,7 +12,15 @@ from nextvit.errors import InputError, NotProven
 from nextvit.scores import spoken
 
 
-def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = None, as_json: AsJson = False) -> None:
+def verify(
+    bundle: Path,
+    /,
+    *,
+    against: Path | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+    as_json: AsJson = False,
+) -> None:
     """Prove a bundle again, on this machine: checksums, golden examples, and if you like the model and the exam.
 
     Example: nextvit verify photos-onnx-fp32.nextvit --against runs/photos --data photos
@@ -28,13 +36,15 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         The run or checkpoint it came from: compares both on the images of --data (default: the run's dataset).
     data: Path
         A labelled dataset: scores the bundle on its val split.
+    device: str
+        Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
     bundle = present(bundle)
     if not is_bundle(bundle):
         raise InputError(f"{bundle}: not a bundle, it has no manifest.json")
     from nextvit.export.golden import verify_bundle
 
-    manifest, session, golden = verify_bundle(bundle)
+    manifest, session, golden = verify_bundle(bundle, device=device)
     here = {**environment(), **session.facts()}
     document: dict[str, Any] = {
         "verb": "verify",

@@ -43,7 +43,8 @@ class Predictor:
         return list(TO_ANSWERS[self.card.task](logits, self.card))
 
 
-def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:
-    """A predictor for a bundle, whose files are checked against their checksums first."""
+def load_bundle(path: str | Path, *, threads: int | None = None, device: str | None = None) -> Predictor:
+    """A predictor for a bundle, whose files are checked against their checksums first; for `threads` and `device` see
+    `open_session`."""
     manifest = read_bundle(Path(path))
-    return Predictor(open_session(Path(path), manifest, threads=threads), manifest.card)
+    return Predictor(open_session(Path(path), manifest, threads=threads, device=device), manifest.card)
