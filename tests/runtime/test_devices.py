@@ -23,7 +23,7 @@ def test_unknown_devices_and_those_that_this_runtime_lacks_are_refused(bundle: P
     with pytest.raises(InputError, match="no device 'cdua'; did you mean 'cuda'"):
         nextvit.load(bundle, device="cdua")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        with pytest.raises(InputError, match="built without CUDAExecutionProvider; it has: .*cpu"):
+        with pytest.raises(InputError, match=r"built without CUDAExecutionProvider; it has: .*cpu"):
             nextvit.load(bundle, device="cuda")
 
 

@@ -7,8 +7,9 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.bundle import INPUT_NAME, Manifest
 from nextvit.errors import InputError, did_you_mean
+from nextvit.runtime.onnx_contents import check_self_contained
 from nextvit.runtime.session import Arrays
 
 ort = cast(Any, onnxruntime)
@@ -34,6 +35,7 @@ class OnnxSession:
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
         model_file = path / manifest.model_file
+        check_self_contained(model_file)
         self.device, self.threads, self.precision = device or "cpu", threads, manifest.precision
         providers = providers_of(self.device)
         options: Any = ort.SessionOptions()
@@ -53,7 +55,8 @@ class OnnxSession:
                 f"device {self.device!r}: ONNX Runtime {ort.__version__} could not start {providers[0][0]} and took "
                 f"{self.provider} instead; its libraries or its driver may be missing"
             )
-        self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
+        self.output_names = list(manifest.outputs)
+        check_fit(model_file, self.session, manifest)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         outputs = self.session.run(self.output_names, dict(inputs))
@@ -76,6 +79,19 @@ class OnnxSession:
             return {}
         parts = self.session.get_provider_graph_assignment_info()
         return dict(sum((Counter({part.ep_name: len(part.get_nodes())}) for part in parts), Counter[str]()))
+
+
+def check_fit(model_file: Path, session: Any, manifest: Manifest) -> None:
+    """Refuse a model that takes or gives something else than its manifest says."""
+    sides = (None, None) if manifest.dynamic_size else manifest.card.input.image_size
+    expected = ([(INPUT_NAME, "tensor(uint8)", [None, *sides, 3])], list(manifest.outputs))
+    inputs = [
+        (each.name, each.type, [size if isinstance(size, int) else None for size in each.shape])
+        for each in session.get_inputs()
+    ]
+    found = (inputs, [output.name for output in session.get_outputs()])
+    if found != expected:
+        raise InputError(f"{model_file}: does not fit its manifest: takes and gives {found}, expected {expected}")
 
 
 def providers_of(device: str) -> list[Provider]:
