@@ -148,6 +148,8 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path: Path):
 def test_image_size_below_32_is_refused():
     with pytest.raises(InputError, match="at least 32 px a side, got 16x16"):
         Preprocess(image_size=(16, 16))
+    with pytest.raises(InputError, match="may have 134,217,728 pixels at most"):
+        Preprocess(image_size=(1_000_000, 1_000_000))
 
 
 def test_settings_survive_json_and_unknown_ones_are_named():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nextvit.card import ModelCard, card_from_plain
 from nextvit.durable import compare_checksums
 from nextvit.errors import InputError
+from nextvit.preprocess import UNREADABLE
 from nextvit.records import from_plain, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
@@ -23,10 +24,15 @@ Arrays = dict[str, NDArray[Any]]
 Predict = Callable[[Arrays], Arrays]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
 
-MANIFEST, GOLDEN, CARD_PAGE, SUFFIX = "manifest.json", "golden.npz", "card.html", ".nextvit"
+MANIFEST, GOLDEN, CARD_PAGE, SIGNATURE, SUFFIX = "manifest.json", "golden.npz", "card.html", "manifest.sig", ".nextvit"
 FORMAT = 1
 INPUT_NAME = "images"
 OWN_CHECKSUM = "manifest_sha256"
+MAX_SIDE_PX = 4096
+MIN_DYNAMIC_SIDE_PX = 33
+"""Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
+MAX_GOLDEN_BYTES = 2**28
+"""Unpacked; what `export` writes is far below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +74,30 @@ def checksum_of(values: dict[str, Any]) -> str:
 
 
 def read_bundle(path: Path) -> Manifest:
-    """The manifest of a bundle whose files are all there and unchanged.
+    """The manifest of a bundle whose files are all there and unchanged, and that has no others.
+
+    A link to a file counts as the file: its content has the checksum, wherever it lies.
 
     Raises:
-        InputError: no bundle, a newer format, or a file that is missing or differs from its checksum, by name.
+        InputError: no bundle, a newer format, or a file that is missing, differs from its checksum or has none, by name.
     """
     manifest = read_manifest(path)
     compare_checksums(path, manifest.sha256)
+    if unlisted := unlisted_files(path, manifest):
+        raise InputError(f"{path}: {unlisted[0]} does not belong to the bundle, its manifest has no checksum of it")
     return manifest
+
+
+def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
+    """What lies in a bundle's folder and is not of it, but for hidden files, which desktops and versioning leave behind."""
+    known = {MANIFEST, SIGNATURE, *manifest.sha256}
+    entries = [each for each in path.rglob("*") if each.is_symlink() or not each.is_dir()]
+    names = [each.relative_to(path) for each in entries]
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.as_posix() not in known and not any(part.startswith(".") for part in name.parts)
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -85,7 +107,7 @@ def read_manifest(path: Path) -> Manifest:
     what = str(path / MANIFEST)
     try:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{what}: damaged ({error})") from None
     if isinstance(values, dict):
         given = cast(dict[str, Any], values)
@@ -132,16 +154,34 @@ def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
 
 
 def read_golden(path: Path) -> list[Golden]:
-    """The golden examples of a bundle, those of the card's size first."""
+    """The golden examples of a bundle, those of the card's size first.
+
+    Raises:
+        InputError: the file is damaged, holds something else, or would unpack to more than `MAX_GOLDEN_BYTES`.
+    """
     try:
+        with zipfile.ZipFile(path / GOLDEN) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_GOLDEN_BYTES:
+            raise ValueError(f"unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
         with np.load(path / GOLDEN, allow_pickle=False) as stored:
-            arrays: Arrays = dict(stored)
+            arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
         count = len({name.partition(".")[0] for name in arrays})
-        return [
+        examples = [
             Golden(arrays[f"{number}.images"], starting_with(f"{number}.output.", arrays)) for number in range(count)
         ]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if not examples or not all(map(is_golden, examples)):
+            raise ValueError("holds something else than images and their outputs")
+        return examples
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
         raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+
+
+def is_golden(example: Golden) -> bool:
+    """Whether its arrays have the types and shapes that they should."""
+    images, outputs = example.images, example.outputs.values()
+    is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
+    return is_images and all(each.dtype.kind == "f" and each.shape[:1] == images.shape[:1] for each in outputs)
 
 
 def starting_with(prefix: str, arrays: Arrays) -> Arrays:

@@ -8,35 +8,38 @@ from nextvit.durable import present
 from nextvit.errors import InputError, MissingDependency
 from nextvit.runs import best_weights, is_run
 from nextvit.runtime.predictor import Predictor, load_bundle
+from nextvit.runtime.session import check_threads
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
     from nextvit.models.classification import Classifier
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+def load(path: str | Path, *, threads: int | None = None, device: str | None = None) -> Predictor:
     """A predictor for a run, a checkpoint file (`.safetensors`), or an exported bundle.
 
     Args:
         path: what `nextvit train` or `nextvit export` left.
         threads: CPU threads of the runtime; None: its own choice.
+        device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
 
     Raises:
-        InputError: nothing there that holds a model, or it is damaged.
+        InputError: nothing there that holds a model, or it is damaged, or there is no such device here.
         MissingDependency: the runtime it needs is not installed.
     """
     path = present(Path(path))
     if is_bundle(path):
-        return load_bundle(path, threads=threads)
+        return load_bundle(path, threads=threads, device=device)
+    check_threads(threads)
     model, card = load_trained(path)
     import torch
 
     from nextvit.models.deployed import Deployed
-    from nextvit.runtime.torch_session import TorchSession
+    from nextvit.runtime.torch_session import TorchSession, torch_device
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return Predictor(TorchSession(Deployed(model, card.input)), card)
+    return Predictor(TorchSession(Deployed(model, card.input).to(torch_device(device or "cpu"))), card)
 
 
 def load_trained(path: Path) -> "tuple[Classifier, ModelCard]":

@@ -98,6 +98,8 @@ class Preprocess:
                 f"the network's input must be at least 32 px a side, got {self.image_size[1]}x{self.image_size[0]} "
                 "(pictures that are smaller get enlarged to it)"
             )
+        if math.prod(self.image_size) > MAX_PIXELS:
+            raise InputError(f"the network's input may have {MAX_PIXELS:,} pixels at most, got {self.image_size}")
         if not 0.5 <= self.crop_ratio <= 1:
             raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
 
@@ -118,19 +120,30 @@ def read_image(image: ImageLike) -> Image.Image:
 
     Raises:
         DecodeError: the file is missing, no image, damaged, or larger than `MAX_PIXELS`.
-        InputError: the array has another shape or type.
+        InputError: the array has another shape or type, or no pixels.
     """
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise InputError(f"an image array must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
-        return to_rgb(upright(image))
+        return read_opened(image)
     if isinstance(image, Encoded):
         return read_file(io.BytesIO(image.content), name=image.name)
     if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may have no types)
         raise InputError(f"an image is a path, a Pillow image or a uint8 array, got {type(image).__name__}")
     return read_file(Path(image), name=image)
+
+
+def read_opened(image: Image.Image) -> Image.Image:
+    """`read_image` for a Pillow image, which may still have to be decoded, and may have been closed."""
+    try:
+        if 0 in image.size:
+            raise ValueError("it has no pixels")
+        image.load()
+        return to_rgb(upright(image))
+    except UNREADABLE as error:
+        raise DecodeError(f"the image: {reason(error)}") from None
 
 
 def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:

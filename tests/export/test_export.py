@@ -30,6 +30,7 @@ from nextvit.models.create import create_model
 from nextvit.preprocess import Preprocess
 from nextvit.records import to_plain
 from nextvit.runtime.session import open_session
+from nextvit.signature import check_signature
 from tests.models.calibrated import calibrate
 
 pytestmark = pytest.mark.backend
@@ -234,3 +235,18 @@ def test_a_bundle_tells_a_colleague_what_it_is(exported: Path):
     for words in ("blue, green, red", "64x64 px", "licence of the weights", "same answer as PyTorch", "model.onnx"):
         assert words in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_an_export_can_be_signed(images: list[Path], tmp_path: Path):
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "key.pem").write_bytes(private)
+    export_nano(tmp_path / "signed.nextvit", images, sign_with=tmp_path / "key.pem")
+    check_signature(tmp_path / "signed.nextvit", key.public_key())
+    verify_bundle(tmp_path / "signed.nextvit")
+    with pytest.raises(InputError, match="no key can be read there"):  # before any work is done
+        export_nano(tmp_path / "other.nextvit", [], sign_with=tmp_path / "none.pem")

@@ -1,39 +1,26 @@
-"""A bundle made by hand, with onnx alone: these tests also run where no torch is installed."""
+"""A bundle made by hand: these tests also run where neither torch nor onnx is installed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from nextvit.bundle import Golden, Manifest, write_golden, write_manifest
+from nextvit.bundle import Golden, Manifest, read_manifest, write_golden, write_manifest
 from nextvit.card import ModelCard
 from nextvit.durable import sha256_of
 from nextvit.preprocess import Preprocess
+from tests.runtime.onnx_by_hand import colour_model
 
 CLASSES = ("1 red", "2 green", "3 blue")  # sorted, as datasets are
 
 
-def write_colour_bundle(folder: Path) -> Path:
+def write_colour_bundle(folder: Path, *, model: bytes | None = None, dynamic_size: bool = False) -> Path:
     """A model that answers which channel is brightest: logits are the channel means times 0.1."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
-            helper.make_node("Mul", ["means", "tenth"], ["logits"]),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 32, 48, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-        [
-            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
-            numpy_helper.from_array(np.array(0.1, np.float32), "tenth"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     folder.mkdir(parents=True)
-    onnx.save(model, folder / "model.onnx")
+    default = colour_model(size=("height", "width")) if dynamic_size else colour_model()
+    (folder / "model.onnx").write_bytes(model or default)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
     write_golden(folder, [Golden(pixels, {"logits": pixels.mean(axis=(1, 2)).astype(np.float32) * 0.1})])
     manifest = Manifest(
@@ -48,10 +35,21 @@ def write_colour_bundle(folder: Path) -> Path:
         precision="fp32",
         model_file="model.onnx",
         outputs={"logits": "ten times darker means"},
-        made_with={"onnx": onnx.__version__},
-        sha256={name: sha256_of(folder / name) for name in ("model.onnx", "golden.npz")},
+        made_with={"hand": "1"},
+        dynamic_size=dynamic_size,
     )
-    write_manifest(folder, manifest)
+    write_manifest(folder, replace(manifest, sha256=checksums(folder)))
+    return folder
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json"]
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+
+
+def sealed(folder: Path, **changes: Any) -> Path:
+    """Write the manifest anew, with the checksums of the files as they are now: what a stranger can do, too."""
+    write_manifest(folder, replace(read_manifest(folder), **{"sha256": checksums(folder), **changes}))
     return folder
 
 

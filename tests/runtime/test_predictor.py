@@ -1,9 +1,11 @@
 """Serving a bundle."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
 from nextvit.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
-from tests.runtime.conftest import CLASSES
+from tests.runtime.conftest import CLASSES, write_colour_bundle
+from tests.runtime.onnx_by_hand import colour_model, node
 
 
 class FixedSession:
@@ -53,15 +56,99 @@ def test_no_images_give_no_answers(bundle: Path):
     assert load_bundle(bundle)([]) == []
 
 
-@pytest.mark.parametrize("single", ["a.jpg", Path("a.jpg"), Image.new("RGB", (9, 9)), np.zeros((9, 9, 3), np.uint8)])
-def test_a_single_image_is_refused(bundle: Path, single: object):
+@pytest.mark.parametrize(
+    "single", ["a.jpg", Path("a.jpg"), Image.new("RGB", (9, 9)), np.zeros((9, 9, 3), np.uint8), None, {"a.jpg"}]
+)
+def test_what_is_no_list_is_refused(bundle: Path, single: object):
     with pytest.raises(InputError, match="pass a list of images"):
         load_bundle(bundle)(single)  # pyright: ignore
 
 
-def test_other_things_than_images_are_refused(bundle: Path):
-    with pytest.raises(InputError, match="a path, a Pillow image or a uint8 array, got NoneType"):
-        load_bundle(bundle)([None])  # pyright: ignore
+def closed_image() -> Image.Image:
+    image = Image.new("RGB", (9, 9))
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "a path, a Pillow image or a uint8 array, got NoneType"),
+        (b"bytes", "a path, a Pillow image or a uint8 array, got bytes"),
+        (np.zeros((9, 9, 3)), r"must be uint8 of shape \(H, W, 3\), got float64 \(9, 9, 3\)"),
+        (np.zeros((9, 9), np.uint8), r"got uint8 \(9, 9\)"),
+        (np.zeros((9, 9, 4), np.uint8), r"got uint8 \(9, 9, 4\)"),
+        (np.zeros((3, 9, 9), np.uint8), r"got uint8 \(3, 9, 9\)"),
+        (np.zeros((0, 9, 3), np.uint8), r"got uint8 \(0, 9, 3\)"),
+        (Image.new("RGB", (0, 9)), "the image: damaged .it has no pixels"),
+        (closed_image(), "the image: damaged .Operation on closed image"),
+    ],
+)
+def test_other_things_than_images_are_refused(bundle: Path, image: Any, message: str):
+    with pytest.raises(InputError, match=message):
+        load_bundle(bundle)([image])
+
+
+def test_an_image_whose_file_ends_early_is_refused_as_the_file_is(bundle: Path):
+    whole = io.BytesIO()
+    Image.effect_noise((200, 200), 50).convert("RGB").save(whole, "JPEG")
+    with pytest.raises(DecodeError, match=r"the image: damaged \(image file is truncated"):
+        load_bundle(bundle)([Image.open(io.BytesIO(whole.getvalue()[:2000]))])
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((1, 32, 48, 3), np.float32),
+        np.zeros((1, 3, 32, 48), np.uint8),
+        np.zeros((1, 48, 32, 3), np.uint8),
+        np.zeros((1, 32, 48, 4), np.uint8),
+        np.zeros((32, 48, 3), np.uint8),
+        np.zeros((0, 32, 48, 3), np.uint8),
+        [[[[0, 0, 0]]]],
+        None,
+    ],
+)
+def test_pixels_of_another_type_or_shape_never_reach_the_runtime(bundle: Path, pixels: Any):
+    predictor = Predictor(session := FixedSession(0.0, 1.0, 2.0), load_bundle(bundle).card)
+    with pytest.raises(InputError, match=r"takes uint8 images of shape \(N, 32, 48, 3\), N at least 1; got "):
+        predictor.answer(pixels)
+    assert session.batches == []
+    assert predictor.answer(np.zeros((2, 32, 48, 3), np.uint8))[1].label == CLASSES[2]
+
+
+def test_warming_up_runs_each_batch_size_once(bundle: Path):
+    predictor = Predictor(session := FixedSession(0.0, 1.0, 2.0), load_bundle(bundle).card)
+    predictor.warm_up()
+    predictor.warm_up((1, 8))
+    assert session.batches == [1, 1, 8]
+    load_bundle(bundle).warm_up((2,))
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_holds_at_least_one_image(bundle: Path, batch_size: int):
+    with pytest.raises(InputError, match=f"batch_size must be at least 1, got {batch_size}"):
+        load_bundle(bundle)([np.zeros((9, 9, 3), np.uint8)], batch_size=batch_size)
+
+
+def test_a_bundle_of_dynamic_size_answers_at_any(tmp_path: Path):
+    """The model's own size, and another that its user asks for."""
+    bundle = write_colour_bundle(tmp_path / "any.nextvit", dynamic_size=True)
+    picture = np.full((100, 300, 3), (10, 10, 90), np.uint8)
+    for size in (None, (32, 48), (33, 100)):
+        predictor = load_bundle(bundle, image_size=size)
+        assert predictor.card.input.image_size == (size or (32, 48))
+        assert predictor([picture])[0].label == "3 blue"
+    with pytest.raises(InputError, match=r"shape \(N, 33, 100, 3\)"):
+        predictor.answer(np.zeros((1, 32, 48, 3), np.uint8))
+    with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got 100x32"):
+        load_bundle(bundle, image_size=(32, 100))
+
+
+def test_a_bundle_of_one_size_says_so(bundle: Path):
+    assert load_bundle(bundle, image_size=(32, 48)).card.input.image_size == (32, 48)
+    with pytest.raises(InputError, match="takes images of 48x32 px alone; export it with --dynamic-size"):
+        load_bundle(bundle, image_size=(64, 64))
 
 
 def test_an_unreadable_image_is_named(bundle: Path, tmp_path: Path):
@@ -85,7 +172,7 @@ def test_a_file_that_onnx_runtime_cannot_read_is_named(bundle: Path):
     from nextvit.runtime.onnx_session import OnnxSession
 
     manifest = read_manifest(bundle)
-    (bundle / "model.onnx").write_bytes(b"no model")
+    (bundle / "model.onnx").write_bytes(colour_model(nodes=(node("Nonsense", ["images"], "y"),)))
     with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime .* cannot load it") as caught:
         OnnxSession(bundle, manifest)
     assert "\n" not in str(caught.value)

@@ -19,6 +19,7 @@ def bench(
     runtimes: str | None = None,
     batch: str = "1",
     threads: int | None = None,
+    device: str | None = None,
     runs: int = 50,
     seconds: float = 5.0,
     as_json: AsJson = False,
@@ -37,6 +38,8 @@ def bench(
         Images at once, with commas.
     threads: int
         CPU threads, the same for all. Default: the number of cores.
+    device: str
+        Where all of them compute, such as cuda. Default: the CPU.
     runs: int
         Timed runs of each, at least.
     seconds: float
@@ -49,7 +52,7 @@ def bench(
     from nextvit.benchmark.suite import benchmark
 
     batches = parse_batches(batch)
-    entries = collect(models, parse_runtimes(runtimes) if runtimes else None, threads or os.cpu_count() or 1)
+    entries = collect(models, parse_runtimes(runtimes) if runtimes else None, threads or os.cpu_count() or 1, device)
     names = ", ".join(entry.name for entry in entries)
     progress.print(f"measuring {names} at batch {batch}, at least {seconds:g} s each", markup=False, soft_wrap=True)
     records = benchmark(entries, batches=batches, runs=runs, min_seconds=seconds)
@@ -95,7 +98,9 @@ def parse_runtimes(text: str) -> set[str]:
     return set(text.split(","))
 
 
-def collect(models: tuple[Path, ...], runtimes: set[str] | None, threads: int) -> "list[Entry]":
+def collect(
+    models: tuple[Path, ...], runtimes: set[str] | None, threads: int, device: str | None = None
+) -> "list[Entry]":
     """Load everything that is to be measured; where no runtimes were named, what cannot run here is told and left out."""
     from nextvit.benchmark.suite import Entry
     from nextvit.loading import load
@@ -108,11 +113,11 @@ def collect(models: tuple[Path, ...], runtimes: set[str] | None, threads: int) -
     entries: list[Entry] = []
     for path in torch_paths:
         size = (best_weights(path) if is_run(path) else path).stat().st_size
-        predictor = load(path, threads=threads)
+        predictor = load(path, threads=threads, device=device)
         entries.append(Entry(name=f"{names[path]} (PyTorch)", predictor=predictor, precision="fp32", size_bytes=size))
     for path, manifest in chosen:
         try:
-            predictor = load(path, threads=threads)
+            predictor = load(path, threads=threads, device=device)
         except (MissingDependency, InputError) as error:
             if runtimes or path in models:
                 raise

@@ -11,7 +11,9 @@ from nextvit.scores import spoken
 CLASS_SCORES: dict[TaskName, str] = {"classification": "accuracy", "multilabel": "average precision"}
 
 
-def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJson = False) -> None:
+def evaluate(
+    model: Path, dataset: Path, /, *, split: str = "val", device: str | None = None, as_json: AsJson = False
+) -> None:
     """Score a run, a checkpoint or a bundle on labelled images: the same exam for all.
 
     Example: nextvit eval runs/photos photos --split val
@@ -24,13 +26,15 @@ def evaluate(model: Path, dataset: Path, /, *, split: str = "val", as_json: AsJs
         The labelled images, as for training.
     split: str
         "val" or "train".
+    device: str
+        Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
     from nextvit.data.folder import read_dataset
     from nextvit.loading import load
     from nextvit.tasks import task_for
 
     data = read_dataset(dataset)
-    predictor = load(model)
+    predictor = load(model, device=device)
     evaluation = task_for(data, predictor.card).evaluate(predictor.session.run, split=split)
     for message in evaluation.unreadable:
         progress.print(f"could not be read: {message}", markup=False, soft_wrap=True)

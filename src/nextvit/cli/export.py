@@ -27,6 +27,7 @@ def export(
     calibration_images: int = 300,
     max_drop: float | None = None,
     explain: bool = False,
+    sign: Path | None = None,
     out: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +59,8 @@ def export(
         Most points of the score that the export may cost. Default: 0.5 for int8, no limit for the others.
     explain: bool
         Report the error of every layer, also of a file that is proven.
+    sign: Path
+        Sign the bundle with this Ed25519 private key, a PEM file without a passphrase.
     out: Path
         The bundle, a folder NAME.nextvit. Default: in exports/ of the run.
     """
@@ -91,6 +94,7 @@ def export(
         calibration=calibration,
         max_drop=max_drop,
         explain_layers=explain,
+        sign_with=sign,
         say=partial(progress.print, markup=False, soft_wrap=True),
     )
     if is_run(model):

@@ -16,7 +16,9 @@ from nextvit.results import Answer, Classification, Guess
 LARGEST_PICTURE_PX = 1024
 
 
-def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJson = False) -> int:
+def predict(
+    model: Path, /, *paths: Path, out: Path | None = None, device: str | None = None, as_json: AsJson = False
+) -> int:
     """Answers for image files and folders.
 
     Example: nextvit predict runs/photos holiday.jpg more-photos/ --out answers
@@ -32,13 +34,15 @@ def predict(model: Path, /, *paths: Path, out: Path | None = None, as_json: AsJs
         Image files, and folders, which are searched for images.
     out: Path
         Folder for annotated pictures and predictions.jsonl.
+    device: str
+        Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
     from nextvit.loading import load
 
     files = collect(paths)
     if out and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
-    predictor = load(model)
+    predictor = load(model, device=device)
     if out:
         out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []

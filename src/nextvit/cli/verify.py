@@ -12,7 +12,16 @@ from nextvit.errors import InputError, NotProven
 from nextvit.scores import spoken
 
 
-def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = None, as_json: AsJson = False) -> None:
+def verify(
+    bundle: Path,
+    /,
+    *,
+    against: Path | None = None,
+    data: Path | None = None,
+    key: Path | None = None,
+    device: str | None = None,
+    as_json: AsJson = False,
+) -> None:
     """Prove a bundle again, on this machine: checksums, golden examples, and if you like the model and the exam.
 
     Example: nextvit verify photos-onnx-fp32.nextvit --against runs/photos --data photos
@@ -28,17 +37,26 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         The run or checkpoint it came from: compares both on the images of --data (default: the run's dataset).
     data: Path
         A labelled dataset: scores the bundle on its val split.
+    key: Path
+        Check its signature with this Ed25519 public key, a PEM file, before anything of it is run.
+    device: str
+        Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
     bundle = present(bundle)
     if not is_bundle(bundle):
         raise InputError(f"{bundle}: not a bundle, it has no manifest.json")
+    if key:
+        from nextvit.signature import check_signature, read_public_key
+
+        check_signature(bundle, read_public_key(key))
     from nextvit.export.golden import verify_bundle
 
-    manifest, session, golden = verify_bundle(bundle)
+    manifest, session, golden = verify_bundle(bundle, device=device)
     here = {**environment(), **session.facts()}
     document: dict[str, Any] = {
         "verb": "verify",
         "bundle": str(bundle),
+        "signed_by": str(key) if key else None,
         "golden": asdict(golden),
         "runtime": session.facts(),
         "environment": environment(),
@@ -50,6 +68,8 @@ def verify(bundle: Path, /, *, against: Path | None = None, data: Path | None = 
         ("largest difference / spread", f"{golden.max_error:.2e}"),
         ("runtime", session.facts()["runtime"]),
     ]
+    if key:
+        rows.insert(0, ("signed by", str(key)))
     rows += [(name, f"{now}; made with {then}") for name, (then, now) in document["differs"].items()]
     if against:
         from nextvit.cli.export import images_for, proof_rows

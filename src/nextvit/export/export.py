@@ -42,6 +42,7 @@ from nextvit.preprocess import Encoded
 from nextvit.records import to_plain
 from nextvit.report.bundle_card import bundle_card
 from nextvit.runtime.session import Session
+from nextvit.signature import read_private_key, sign_bundle
 
 MEANINGS: dict[TaskName, str] = {
     "classification": "one value for each class, in the card's order; softmax gives probabilities",
@@ -76,6 +77,7 @@ def export_bundle(
     calibration: NDArray[np.uint8] | None = None,
     max_drop: float | None = None,
     explain_layers: bool = False,
+    sign_with: Path | None = None,
     say: Say = lambda message: None,
 ) -> Manifest:
     """Export an unfused model as the bundle `out`, proven on `images` through the bundle's own full path.
@@ -87,16 +89,18 @@ def export_bundle(
             its outputs, else no limit. An int8 file that costs more leaves its most sensitive layers in float.
         explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
             without, that is only done for a file that is refused.
+        sign_with: file of the Ed25519 private key to sign the manifest with.
         say: told what is going on.
 
     Raises:
-        InputError: unknown backend or precision, no images, or `out` is something else than a bundle.
+        InputError: unknown backend or precision, no images, no such key, or `out` is something else than a bundle.
         MissingDependency: the backend's packages are not installed.
         NotProven: the exported file differs from PyTorch by more than its precision may. No bundle is left behind, but
             a page and a JSON file beside `out` that say how far it is, and where it departs.
     """
     target = target_of(backend, precision, dynamic_size=dynamic_size)
     check_out(out)
+    key = read_private_key(sign_with) if sign_with else None
     if precision == "int8" and calibration is None:
         raise InputError("int8 is calibrated on real images of the training data, and there are none; pass --data")
     say(f"exporting to {backend} {precision}, then comparing on {len(images.samples)} images ({images.source})")
@@ -124,6 +128,8 @@ def export_bundle(
         if not target.stand_in:
             manifest = with_facts(manifest, latency=latency(attempt.session, golden[:1]))
         manifest = finish(source, attempt, manifest, golden, folder)
+        if key:
+            sign_bundle(folder, key)
     (out.with_suffix(f"{REFUSED}.html")).unlink(missing_ok=True)
     (out.with_suffix(f"{REFUSED}.json")).unlink(missing_ok=True)
     return manifest

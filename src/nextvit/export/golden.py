@@ -15,7 +15,9 @@ from nextvit.runtime.session import Session, concatenate, open_session
 BATCHES = (1, 3)
 
 
-def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, Session, Parity]:
+def verify_bundle(
+    path: Path, *, threads: int | None = None, device: str | None = None
+) -> tuple[Manifest, Session, Parity]:
     """Check every file of a bundle, run its golden examples on this machine, and compare.
 
     Raises:
@@ -23,7 +25,7 @@ def verify_bundle(path: Path, *, threads: int | None = None) -> tuple[Manifest, 
         NotProven: this machine's answers differ by more than the precision may.
     """
     manifest = read_bundle(path)
-    session = open_session(path, manifest, threads=threads)
+    session = open_session(path, manifest, threads=threads, device=device)
     return manifest, session, golden_parity(session, path, manifest)
 
 

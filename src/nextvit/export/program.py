@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from nextvit.bundle import Precision
+from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Precision
 from nextvit.card import ModelCard
 from nextvit.export.layers import Tapped
 from nextvit.models.classification import Classifier
@@ -20,9 +20,6 @@ from nextvit.models.fuse import for_any_size
 Made = TypeVar("Made")
 
 MAX_BATCH = 4096
-MAX_SIDE_PX = 4096
-MIN_DYNAMIC_SIDE_PX = 33
-"""Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
 
 
 @dataclass(frozen=True, kw_only=True)

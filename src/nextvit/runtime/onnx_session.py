@@ -1,37 +1,62 @@
 """ONNX Runtime."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
-from nextvit.errors import InputError
+from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.errors import InputError, did_you_mean
+from nextvit.runtime.onnx_contents import check_self_contained
 from nextvit.runtime.session import Arrays
 
-PROVIDER = "CPUExecutionProvider"
+ort = cast(Any, onnxruntime)
+
+Provider = tuple[str, dict[str, str]]
+CPU: Provider = ("CPUExecutionProvider", {})
+# TF32 is no fp32: its products have ten bits.
+CUDA: Provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
+DEVICES: dict[str, list[Provider]] = {
+    # device: providers, the one that is meant first; the others take the operators that it lacks
+    "cpu": [CPU],
+    "cuda": [CUDA, CPU],
+    "tensorrt": [("TensorrtExecutionProvider", {}), CUDA, CPU],
+    # The older model format computes in fp16 whatever the file states.
+    "coreml": [("CoreMLExecutionProvider", {"ModelFormat": "MLProgram"}), CPU],
+}
 
 
 class OnnxSession:
-    """One ONNX model on the CPU. It computes in the types that the file states."""
+    """One ONNX model. It computes in the types that the file states."""
 
-    def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
+    ) -> None:
         model_file = path / manifest.model_file
-        options: Any = cast(Any, onnxruntime).SessionOptions()
+        check_self_contained(model_file)
+        self.device, self.threads, self.precision = device or "cpu", threads, manifest.precision
+        providers = providers_of(self.device)
+        options: Any = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they also come as exceptions
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
         try:
-            self.session: Any = onnxruntime.InferenceSession(model_file, options, providers=[PROVIDER])
+            self.session: Any = ort.InferenceSession(model_file, options, providers=providers)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime's exceptions share no base class of their own)
             reason = str(error).partition("\n")[0]
+            raise InputError(f"{model_file}: ONNX Runtime {ort.__version__} cannot load it ({reason})") from None
+        self.provider: str = self.session.get_providers()[0]
+        if self.provider != providers[0][0]:  # it goes on without one that does not start, and only prints that
             raise InputError(
-                f"{model_file}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})"
-            ) from None
-        self.threads, self.precision = threads, manifest.precision
-        self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
+                f"device {self.device!r}: ONNX Runtime {ort.__version__} could not start {providers[0][0]} and took "
+                f"{self.provider} instead; its libraries or its driver may be missing"
+            )
+        self.output_names = list(manifest.outputs)
+        check_fit(model_file, self.session, manifest)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         outputs = self.session.run(self.output_names, dict(inputs))
@@ -40,9 +65,47 @@ class OnnxSession:
     def facts(self) -> dict[str, Any]:
         return {
             "backend": "onnx",
-            "runtime": f"onnxruntime {onnxruntime.__version__}",
-            "device": "cpu",
-            "provider": self.session.get_providers()[0],
+            "runtime": f"onnxruntime {ort.__version__}",
+            "device": self.device,
+            "provider": self.provider,
+            "operators": self.operators(),
             "precision": self.precision,
             "threads": self.threads or "default",
         }
+
+    def operators(self) -> dict[str, int]:
+        """How many of the graph's operators each provider got: {} where this version does not tell."""
+        if not hasattr(self.session, "get_provider_graph_assignment_info"):
+            return {}
+        parts = self.session.get_provider_graph_assignment_info()
+        return dict(sum((Counter({part.ep_name: len(part.get_nodes())}) for part in parts), Counter[str]()))
+
+
+def check_fit(model_file: Path, session: Any, manifest: Manifest) -> None:
+    """Refuse a model that takes or gives something else than its manifest says."""
+    sides = (None, None) if manifest.dynamic_size else manifest.card.input.image_size
+    expected = ([(INPUT_NAME, "tensor(uint8)", [None, *sides, 3])], list(manifest.outputs))
+    inputs = [
+        (each.name, each.type, [size if isinstance(size, int) else None for size in each.shape])
+        for each in session.get_inputs()
+    ]
+    found = (inputs, [output.name for output in session.get_outputs()])
+    if found != expected:
+        raise InputError(f"{model_file}: does not fit its manifest: takes and gives {found}, expected {expected}")
+
+
+def providers_of(device: str) -> list[Provider]:
+    """The execution providers for a device.
+
+    Raises:
+        InputError: no such device, or this build of ONNX Runtime lacks it.
+    """
+    if device not in DEVICES:
+        raise InputError(f"ONNX Runtime has no device {device!r}; {did_you_mean(device, DEVICES)}")
+    wanted, available = DEVICES[device], ort.get_available_providers()
+    if wanted[0][0] not in available:
+        here = ", ".join(name for name, providers in DEVICES.items() if providers[0][0] in available)
+        raise InputError(
+            f"device {device!r}: this ONNX Runtime {ort.__version__} was built without {wanted[0][0]}; it has: {here}"
+        )
+    return [provider for provider in wanted if provider[0] in available]

@@ -1,13 +1,14 @@
 """A predictor turns images into answers and knows nothing of the backend."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from nextvit.bundle import INPUT_NAME, read_bundle
+from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
@@ -29,8 +30,10 @@ class Predictor:
             DecodeError: an image cannot be read; the message names it.
             InputError: `images` is a single image, or holds something else than images.
         """
-        if isinstance(images, str | Path | Image.Image | np.ndarray):
+        if isinstance(images, str) or not isinstance(images, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass a list of images, such as [image]")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
         answers: list[Answer] = []
         for start in range(0, len(images), batch_size):
             pixels = np.stack([self.card.input(image) for image in images[start : start + batch_size]])
@@ -38,12 +41,66 @@ class Predictor:
         return answers
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
-        """Answers for images that are already at the input's size."""
+        """Answers for images (N, H, W, 3) in RGB that are already at the input's size.
+
+        Raises:
+            InputError: they are of another type or shape, or the model does not answer what its card says.
+        """
+        shape = (*self.card.input.image_size, 3)
+        if not are_pixels(pixels_NHWC, shape):
+            given = described(pixels_NHWC)
+            raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
         logits = self.session.run({INPUT_NAME: pixels_NHWC})["logits"]
+        if logits.shape != (len(pixels_NHWC), len(self.card.classes)):
+            raise InputError(
+                f"the model answers {described(logits)} for {len(pixels_NHWC)} images; "
+                f"its card has {len(self.card.classes)} classes"
+            )
         return list(TO_ANSWERS[self.card.task](logits, self.card))
 
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Answer blank images, so that no real one waits for what a runtime does at its first run of a batch size."""
+        for size in batch_sizes:
+            self.answer(np.zeros((size, *self.card.input.image_size, 3), np.uint8))
 
-def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:
-    """A predictor for a bundle, whose files are checked against their checksums first."""
-    manifest = read_bundle(Path(path))
-    return Predictor(open_session(Path(path), manifest, threads=threads), manifest.card)
+
+def are_pixels(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is an array of at least one image of that shape; callers may have no types."""
+    return getattr(value, "dtype", None) == np.uint8 and value.shape[1:] == shape and len(value) > 0
+
+
+def described(value: Any) -> str:
+    """Type and shape, for a message."""
+    return f"{value.dtype} {value.shape}" if hasattr(value, "shape") else type(value).__name__
+
+
+def load_bundle(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Predictor:
+    """A predictor for a bundle, whose files are checked against their checksums first.
+
+    Args:
+        threads: CPU threads of the runtime; None: its own choice.
+        device: where to compute, by the runtime's own name for it; None: the CPU.
+        image_size: height and width in pixels to answer at, for a bundle of dynamic size; None: the card's.
+
+    Raises:
+        InputError: it is no bundle, or damaged, or does not take that size, or there is no such device here.
+        MissingDependency: the runtime is not installed.
+    """
+    path = Path(path)
+    manifest = read_bundle(path)
+    card = manifest.card
+    if image_size and image_size != card.input.image_size:
+        if not manifest.dynamic_size:
+            height, width = card.input.image_size
+            raise InputError(f"{path}: takes images of {width}x{height} px alone; export it with --dynamic-size")
+        if not all(MIN_DYNAMIC_SIDE_PX <= side <= MAX_SIDE_PX for side in image_size):
+            least = f"{MIN_DYNAMIC_SIDE_PX} to {MAX_SIDE_PX} px"
+            raise InputError(f"{path}: takes sides of {least}, got {image_size[1]}x{image_size[0]}")
+        card = replace(card, input=replace(card.input, image_size=image_size))
+    return Predictor(open_session(path, manifest, threads=threads, device=device), card)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -27,7 +28,9 @@ class Session(Protocol):
 
 
 class SessionFactory(Protocol):
-    def __call__(self, path: Path, manifest: Manifest, *, threads: int | None) -> Session:
+    """A backend's class. One that can choose between devices takes `device: str | None = None`, too; None: the CPU."""
+
+    def __call__(self, path: Path, manifest: Manifest, *, threads: int | None, **device: str) -> Session:
         """Load `manifest.model_file` of the folder `path`, to compute with `manifest.precision`; the outputs are those
         of `manifest.outputs`, in that order."""
         ...
@@ -39,13 +42,19 @@ BACKENDS = {
 }
 
 
-def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) -> Session:
-    """Load a bundle's model in its backend, on `threads` CPU threads (None: the backend's own choice).
+def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None) -> Session:
+    """Load a bundle's model in its backend.
+
+    Args:
+        threads: CPU threads; None: the backend's own choice.
+        device: where it computes, by the backend's own name for it ("cpu", "cuda", ...); None: the CPU, or the one
+            place that the backend knows. Another device never takes its place.
 
     Raises:
-        InputError: no such backend, or the backend cannot read the file.
+        InputError: no such backend or device, or the backend cannot read the file.
         MissingDependency: the backend is not installed.
     """
+    check_threads(threads)
     if manifest.backend not in BACKENDS:
         raise InputError(f"{path}: unknown backend {manifest.backend!r}; {did_you_mean(manifest.backend, BACKENDS)}")
     module, name, package, extra = BACKENDS[manifest.backend]
@@ -55,7 +64,16 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
         if error.name != package:
             raise
         raise MissingDependency(package, extra=extra) from None
-    return factory(path, manifest, threads=threads)
+    if device is None:
+        return factory(path, manifest, threads=threads)
+    if "device" not in signature(factory).parameters:
+        raise InputError(f"the backend {manifest.backend} has no choice of devices; leave out {device!r}")
+    return factory(path, manifest, threads=threads, device=device)
+
+
+def check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}")
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,24 @@ import torch
 from numpy.typing import NDArray
 
 from nextvit.bundle import INPUT_NAME
+from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that torch calls so: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        InputError: there is none here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {name!r} is not available to PyTorch here ({str(error).partition(chr(10))[0]})"
+        ) from None
+    return device
 
 
 class TorchSession:

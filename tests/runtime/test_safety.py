@@ -1,0 +1,241 @@
+"""Bundles from strangers: whatever lies in the folder, the answer is one clear line, and no other file is read."""
+
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nextvit
+from nextvit import bundle as bundles
+from nextvit.bundle import Golden, read_bundle, read_golden, write_golden
+from nextvit.errors import InputError
+from nextvit.export.golden import verify_bundle
+from nextvit.runtime.onnx_contents import check_self_contained
+from tests.runtime.conftest import sealed, write_colour_bundle
+from tests.runtime.onnx_by_hand import FLOAT, attribute, colour_model, external_tensor, field, node, tensor
+
+pytest.importorskip("onnxruntime")
+TENTHS = np.full(3, 0.1, np.float32)
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("sprung",))
+
+
+def test_a_pickle_in_the_golden_examples_is_not_opened(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    trap = np.empty(1, object)
+    trap[0] = Trap()
+    np.savez(bundle / "golden.npz", **{"0.images": trap})
+    with pytest.raises(InputError, match=r"golden\.npz: damaged \(Object arrays cannot be loaded"):
+        verify_bundle(sealed(bundle))
+    (bundle / "golden.npz").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match=r"golden\.npz: damaged \(File is not a zip file"):
+        verify_bundle(sealed(bundle))
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(pickle.dumps(Trap()))
+    assert (tmp_path / "sprung").exists()  # the trap works
+
+
+def test_golden_examples_that_would_fill_the_memory_are_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    with zipfile.ZipFile(bundle / "golden.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.images.npy", bytes(1_000_000))
+    assert (bundle / "golden.npz").stat().st_size < 2_000
+    monkeypatch.setattr(bundles, "MAX_GOLDEN_BYTES", 999_999)
+    with pytest.raises(InputError, match="unpacks to 1,000,000 bytes, more than 999,999"):
+        verify_bundle(sealed(bundle))
+
+
+def test_a_header_that_claims_more_than_there_is_is_refused(bundle: Path):
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (10000000000000000,)}"
+    with zipfile.ZipFile(bundle / "golden.npz", "w") as archive:
+        archive.writestr("0.images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(InputError, match=r"golden\.npz: damaged"):
+        verify_bundle(sealed(bundle))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"0.images": np.zeros((1, 32, 48, 3))},
+        {"0.images": np.zeros((1, 3, 32, 48), np.uint8)},
+        {"0.images": np.zeros((0, 32, 48, 3), np.uint8)},
+        {"0.images": np.zeros((2, 32, 48, 3), np.uint8), "0.output.logits": np.zeros((1, 3), np.float32)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.output.logits": np.array(["text"])},
+        {"1.images": np.zeros((1, 32, 48, 3), np.uint8)},
+    ],
+)
+def test_golden_examples_of_other_kinds_are_refused(bundle: Path, arrays: dict[str, np.ndarray]):
+    np.savez(bundle / "golden.npz", **arrays)
+    with pytest.raises(InputError, match=r"golden\.npz: damaged"):
+        read_golden(bundle)
+
+
+def test_damage_anywhere_in_the_golden_examples_is_refused_or_seen(bundle: Path):
+    """Each byte of a small file in turn: never another exception than ours."""
+    write_golden(bundle, [Golden(np.zeros((1, 1, 1, 3), np.uint8), {"logits": np.zeros((1, 3), np.float32)})])
+    content = (bundle / "golden.npz").read_bytes()
+    refused = 0
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 0xFF
+        (bundle / "golden.npz").write_bytes(changed)
+        try:
+            read_golden(bundle)
+        except InputError:
+            refused += 1
+    assert refused > len(content) // 2
+    for length in range(len(content)):
+        (bundle / "golden.npz").write_bytes(content[:length])
+        with pytest.raises(InputError):
+            read_golden(bundle)
+
+
+def test_a_manifest_without_end_is_refused(bundle: Path):
+    (bundle / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"manifest\.json: damaged"):
+        read_bundle(bundle)
+
+
+def test_files_that_do_not_belong_to_a_bundle_are_named(bundle: Path):
+    (bundle / ".DS_Store").write_bytes(b"left by a desktop")
+    (bundle / "manifest.sig").write_bytes(b"judged by verify alone")
+    read_bundle(bundle)
+    (bundle / "more").mkdir()
+    (bundle / "more" / "weights.bin").write_bytes(b"planted")
+    with pytest.raises(InputError, match=r"more/weights\.bin does not belong to the bundle"):
+        read_bundle(bundle)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_counts_as_the_content_that_it_leads_to(bundle: Path, tmp_path: Path):
+    """As in a cache that keeps every file once; the checksum says whether it is the right one."""
+    shutil.move(bundle / "model.onnx", tmp_path / "kept-elsewhere")
+    (bundle / "model.onnx").symlink_to(tmp_path / "kept-elsewhere")
+    assert nextvit.load(bundle)([np.zeros((9, 9, 3), np.uint8)])
+    (bundle / "planted").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(InputError, match="planted does not belong to the bundle"):
+        read_bundle(bundle)
+    (bundle / "planted").unlink()
+    (tmp_path / "kept-elsewhere").write_bytes(colour_model(tenth=tensor("tenth", -TENTHS)))
+    with pytest.raises(InputError, match=r"model\.onnx: damaged or changed"):
+        read_bundle(bundle)
+
+
+def external_models(location: str) -> dict[str, bytes]:
+    """The same reach for another file, from every place of an ONNX file that may hold a tensor."""
+    planted = external_tensor("tenth", location, 3)
+    inner = field(1, node("Constant", [], "x", value=planted)) + field(2, "inner")
+    branch = field(1, "then_branch") + field(6, inner) + field(20, 5)
+    functions = field(25, field(1, "own") + field(7, node("Constant", [], "x", value=planted)))
+    return {
+        "initializer": colour_model(tenth=planted),
+        "constant": colour_model(tenth=tensor("unused", TENTHS), nodes=(node("Constant", [], "tenth", value=planted),)),
+        "subgraph": colour_model(nodes=(field(2, "y") + field(4, "If") + field(5, branch),)),
+        "sparse": colour_model() + field(7, field(15, field(1, planted))),
+        "function": colour_model() + functions,
+        "second graph, which protobuf merges into the first": colour_model() + field(7, field(5, planted)),
+    }
+
+
+@pytest.mark.parametrize("location", ["inside.bin", "../outside.bin", "/etc/hostname", "*/_ORT_MEM_ADDR_/*"])
+@pytest.mark.parametrize("place", external_models(""))
+def test_no_tensor_may_lie_in_another_file(tmp_path: Path, location: str, place: str):
+    bundle = write_colour_bundle(tmp_path / "planted.nextvit", model=external_models(location)[place])
+    for folder in (tmp_path, bundle):
+        TENTHS.tofile(folder / "outside.bin" if folder == tmp_path else folder / "inside.bin")
+    with pytest.raises(InputError, match=r"model\.onnx: a tensor lies outside of the file"):
+        nextvit.load(sealed(bundle))
+
+
+def test_the_planted_models_are_real(tmp_path: Path):
+    """ONNX Runtime itself does read the file that lies beside the model, so what is refused above would have worked."""
+    import onnxruntime
+
+    TENTHS.tofile(tmp_path / "inside.bin")
+    (tmp_path / "model.onnx").write_bytes(external_models("inside.bin")["initializer"])
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    pixels = np.full((1, 32, 48, 3), 200, np.uint8)
+    assert session.run(["logits"], {"images": pixels})[0] == pytest.approx(20)
+
+
+def test_compiled_engines_and_other_formats_are_refused(tmp_path: Path):
+    engine = node("EPContext", ["images"], "y", embed_mode=0)
+    with pytest.raises(InputError, match=r"names a compiled engine"):
+        nextvit.load(write_colour_bundle(tmp_path / "engine.nextvit", model=colour_model(nodes=(engine,))))
+    (tmp_path / "model.ort").write_bytes(colour_model())
+    with pytest.raises(InputError, match=r"a bundle's model for ONNX Runtime is a \.onnx file"):
+        check_self_contained(tmp_path / "model.ort")
+
+
+def test_a_damaged_model_is_refused_wherever_the_damage_is(tmp_path: Path):
+    """Each byte in turn through the reader of ONNX files; nothing but our own exception may leave it."""
+    content, file = colour_model(), tmp_path / "model.onnx"
+    for position in range(len(content)):
+        for mask in (0x01, 0x80, 0xFF):
+            changed = bytearray(content)
+            changed[position] ^= mask
+            file.write_bytes(changed)
+            try:
+                check_self_contained(file)
+            except InputError as error:
+                assert "damaged" in str(error) or "outside" in str(error)
+    file.write_bytes(content[:-1])
+    with pytest.raises(InputError, match="damaged, no ONNX file"):
+        check_self_contained(file)
+    file.write_bytes(b"\x0b\x0c")  # a group, which ONNX does not have
+    with pytest.raises(InputError, match="damaged, no ONNX file"):
+        check_self_contained(file)
+    file.write_bytes(b"\xff" * 100)  # a number without end
+    with pytest.raises(InputError, match="damaged, no ONNX file"):
+        check_self_contained(file)
+
+
+def test_nesting_without_end_costs_no_stack(tmp_path: Path):
+    inner = b""
+    for _ in range(3_000):
+        inner = field(1, field(5, field(1, "g") + field(6, inner) + field(20, 5)))
+    (tmp_path / "model.onnx").write_bytes(field(7, inner))
+    check_self_contained(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        colour_model(size=(32, 32)),
+        colour_model(size=("height", "width")),
+        colour_model().replace(b"images", b"pixels"),
+        colour_model().replace(b"logits", b"scores"),
+    ],
+)
+def test_a_model_that_does_not_fit_its_manifest_is_refused(tmp_path: Path, model: bytes):
+    with pytest.raises(InputError, match=r"model\.onnx: does not fit its manifest") as caught:
+        nextvit.load(write_colour_bundle(tmp_path / "other.nextvit", model=model))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_of_other_classes_is_refused(bundle: Path):
+    from dataclasses import replace
+
+    card = replace(read_bundle(bundle).card, classes=("a", "b"))
+    with pytest.raises(InputError, match=r"the model answers float32 \(1, 3\) for 1 images; its card has 2 classes"):
+        nextvit.load(sealed(bundle, card=card))([np.zeros((9, 9, 3), np.uint8)])
+
+
+def test_attributes_are_written_as_onnx_reads_them():
+    """The hand-made models are what they seem: onnx reads them, where it is installed."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(colour_model())
+    onnx.checker.check_model(model, full_check=True)
+    assert [each.op_type for each in model.graph.node] == ["Cast", "ReduceMean", "Mul"]
+    assert model.graph.node[0].attribute[0].i == FLOAT
+    assert attribute("to", FLOAT) == model.graph.node[0].attribute[0].SerializeToString()
+    assert onnx.load_from_string(external_models("inside.bin")["sparse"]).graph.sparse_initializer
