@@ -37,6 +37,13 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(writers={"fp32": "nextvit.export.to_onnx", "fp16": "nextvit.export.to_onnx"}),
+    "tensorrt": Target(
+        writers={
+            "fp16": "nextvit.export.to_tensorrt",
+            "fp32": "nextvit.export.to_tensorrt",
+            "int8": "nextvit.quantize.to_tensorrt",
+        }
+    ),
 }
 
 
