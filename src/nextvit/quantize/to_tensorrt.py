@@ -48,7 +48,14 @@ def export(source: Source, folder: Path) -> str:
 
 
 def write_onnx(source: Source, folder: Path) -> None:
-    """Write the quantised ONNX file under `folder`, with ranges from the calibration images (largest and smallest value).
+    """Write the quantised ONNX file under `folder`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        write_float_onnx(replace(source, precision="fp32"), Path(temporary))
+        quantise(Path(temporary) / to_onnx.MODEL_FILE, source, folder / to_onnx.MODEL_FILE)
+
+
+def quantise(file: Path, source: Source, out: Path) -> None:
+    """Quantise an fp32 ONNX file, with ranges from the calibration images (smallest and largest value).
 
     Quantised are the inputs and weights of convolutions and of linear layers. A residual addition reads its shortcut
     from behind the same pair that quantises it for the next convolution, which lets TensorRT add in int8. Products of
@@ -60,27 +67,23 @@ def write_onnx(source: Source, folder: Path) -> None:
         from onnxruntime import quantization  # pyright: ignore[reportMissingTypeStubs]
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxruntime", extra="onnx") from None
-    with tempfile.TemporaryDirectory() as temporary:
-        write_float_onnx(replace(source, precision="fp32"), Path(temporary))
-        file = Path(temporary) / to_onnx.MODEL_FILE
-        model = onnx.load(file)
-        before = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)  # it logs to the root, and advises what was left out on purpose
-        try:
-            quantization.quantize_static(
-                file,
-                folder / to_onnx.MODEL_FILE,
-                cast(Any, Images(source.calibration)),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QInt8,
-                weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
-                nodes_to_quantize=quantised(model, source.float_layers),
-                calibrate_method=quantization.CalibrationMethod.MinMax,
-                extra_options=OPTIONS,
-            )
-        finally:
-            logging.getLogger().setLevel(before)
+    before = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # it logs to the root, and advises what was left out on purpose
+    try:
+        quantization.quantize_static(
+            file,
+            out,
+            cast(Any, Images(source.calibration)),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            nodes_to_quantize=quantised(onnx.load(file), source.float_layers),
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options=OPTIONS,
+        )
+    finally:
+        logging.getLogger().setLevel(before)
 
 
 def quantised(model: onnx.ModelProto, float_layers: tuple[str, ...]) -> list[str]:

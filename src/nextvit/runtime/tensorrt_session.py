@@ -97,8 +97,10 @@ class TensorRTSession:
         self.output_names = list(manifest.outputs)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Raises:
-        InputError: the images are no uint8 (N, H, W, 3) of a size that the engine was built for.
+        """Outputs by name, in as many calls as the engine's largest batch asks for.
+
+        Raises:
+            InputError: the images are no uint8 (N, H, W, 3) of a size that the engine was built for.
         """
         images = np.ascontiguousarray(inputs[INPUT_NAME])
         self.check(images)
