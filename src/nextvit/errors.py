@@ -17,10 +17,12 @@ class InputError(ValueError):
 
 
 class MissingDependency(ImportError):
-    """An optional package is needed; the message is the install line."""
+    """An optional package is needed; the message is the install line: of the extra that brings it, or of what `install`
+    names where it comes from its vendor."""
 
-    def __init__(self, package: str, *, extra: str) -> None:
-        super().__init__(f"{package!r} is not installed; install it with: pip install 'nextvit[{extra}]'")
+    def __init__(self, package: str, *, extra: str = "", install: str = "") -> None:
+        what = install or f"'nextvit[{extra}]'"
+        super().__init__(f"{package!r} is not installed; install it with: pip install {what}")
 
 
 class NotProven(Exception):

@@ -43,6 +43,13 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_onnx",
         }
     ),
+    "tensorrt": Target(
+        writers={
+            "fp16": "nextvit.export.to_tensorrt",
+            "fp32": "nextvit.export.to_tensorrt",
+            "int8": "nextvit.quantize.to_tensorrt",
+        }
+    ),
 }
 
 

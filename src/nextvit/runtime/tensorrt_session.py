@@ -1,0 +1,146 @@
+"""TensorRT, on the current NVIDIA GPU.
+
+An engine is native code. `engine_host_code_allowed` stays off, but its makers say that an engine of a stranger must not be
+loaded all the same; docs/tensorrt.md has what to do instead.
+"""
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.errors import InputError
+from nextvit.runtime.session import Arrays, concatenate
+from nextvit.runtime.tensorrt_library import collecting_logger, load_cuda, load_tensorrt, reasons
+
+
+class Cuda:
+    """The few CUDA calls that a session needs, with errors as exceptions. Owns a stream and named device buffers."""
+
+    def __init__(self) -> None:
+        self.runtime = load_cuda()
+        self.stream = self.call(self.runtime.cudaStreamCreate())
+        self.buffers: dict[str, tuple[int, int]] = {}  # name -> pointer, bytes
+        self.release = weakref.finalize(self, release, self.runtime, self.stream, self.buffers)
+
+    def call(self, result: tuple[Any, ...]) -> Any:
+        """The value of a CUDA call.
+
+        Raises:
+            RuntimeError: the call failed.
+        """
+        error, *values = result
+        if error != self.runtime.cudaError_t.cudaSuccess:
+            raise RuntimeError(f"CUDA: {self.runtime.cudaGetErrorString(error)[1]}")
+        return values[0] if values else None
+
+    def buffer(self, name: str, size: int) -> int:
+        """The pointer of a device buffer of at least `size` bytes, which stays for the next call."""
+        pointer, available = self.buffers.get(name, (0, 0))
+        if available < size:
+            if available:
+                del self.buffers[name]
+                self.call(self.runtime.cudaFree(pointer))
+            pointer = int(self.call(self.runtime.cudaMalloc(size)))
+            self.buffers[name] = (pointer, size)
+        return pointer
+
+    def to_device(self, name: str, array: NDArray[Any]) -> int:
+        """Enqueue a copy into the buffer of that name; the array must live until `wait`."""
+        pointer = self.buffer(name, array.nbytes)
+        kind = self.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.call(self.runtime.cudaMemcpyAsync(pointer, array.ctypes.data, array.nbytes, kind, self.stream))
+        return pointer
+
+    def to_host(self, array: NDArray[Any], pointer: int) -> None:
+        """Enqueue a copy out of a buffer; the array is filled after `wait`."""
+        kind = self.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.call(self.runtime.cudaMemcpyAsync(array.ctypes.data, pointer, array.nbytes, kind, self.stream))
+
+    def wait(self) -> None:
+        self.call(self.runtime.cudaStreamSynchronize(self.stream))
+
+    def device_name(self) -> str:
+        properties = self.call(self.runtime.cudaGetDeviceProperties(self.call(self.runtime.cudaGetDevice())))
+        return properties.name.decode()
+
+
+def release(runtime: Any, stream: Any, buffers: dict[str, tuple[int, int]]) -> None:
+    for pointer, _ in buffers.values():
+        runtime.cudaFree(pointer)
+    runtime.cudaStreamDestroy(stream)
+
+
+class TensorRTSession:
+    """One engine on the current GPU. It computes in the types that its network states (see `export.to_tensorrt`)."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+        self.trt, self.cuda = load_tensorrt(), Cuda()
+        self.logger = collecting_logger(self.trt)
+        self.threads, self.precision = threads, manifest.precision
+        engine_file = path / manifest.model_file
+        self.runtime: Any = self.trt.Runtime(self.logger)
+        self.engine: Any = self.runtime.deserialize_cuda_engine(engine_file.read_bytes())
+        if self.engine is None:
+            raise InputError(
+                f"{engine_file}: TensorRT {self.trt.__version__} on {self.cuda.device_name()} cannot load it "
+                f"({reasons(self.logger)}); an engine fits the GPU and the version it was built with; build it anew from "
+                f"the bundle's ONNX file: python -m nextvit.export.rebuild_tensorrt {path} NEW.nextvit"
+            )
+        self.context: Any = self.engine.create_execution_context()
+        if self.context is None:
+            raise InputError(f"{engine_file}: TensorRT cannot run it ({reasons(self.logger)})")
+        self.smallest, _, self.largest = (tuple(shape) for shape in self.engine.get_tensor_profile_shape(INPUT_NAME, 0))
+        self.output_names = list(manifest.outputs)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name, in as many calls as the engine's largest batch asks for.
+
+        Raises:
+            InputError: the images are no uint8 (N, H, W, 3) of a size that the engine was built for.
+        """
+        images = np.ascontiguousarray(inputs[INPUT_NAME])
+        self.check(images)
+        most = self.largest[0]
+        return concatenate([self.run_batch(images[start : start + most]) for start in range(0, len(images), most)])
+
+    def check(self, images: NDArray[Any]) -> None:
+        fits = images.ndim == 4 and all(
+            low <= side <= high
+            for low, side, high in zip(self.smallest[1:], images.shape[1:], self.largest[1:], strict=True)
+        )
+        if images.dtype != np.uint8 or not fits:
+            raise InputError(
+                f"the engine takes uint8 images from {self.smallest[1:]} to {self.largest[1:]} (height, width, channels), "
+                f"got {images.dtype} {images.shape[1:]}"
+            )
+
+    def run_batch(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """One call of the engine, for a batch that it takes."""
+        if not self.context.set_input_shape(INPUT_NAME, images.shape):
+            raise RuntimeError(f"TensorRT refuses the shape {images.shape} ({reasons(self.logger)})")
+        self.context.set_tensor_address(INPUT_NAME, self.cuda.to_device(INPUT_NAME, images))
+        outputs: dict[str, NDArray[Any]] = {}
+        for name in self.output_names:
+            kind = self.trt.nptype(self.engine.get_tensor_dtype(name))
+            outputs[name] = np.empty(tuple(self.context.get_tensor_shape(name)), kind)
+            self.context.set_tensor_address(name, self.cuda.buffer(name, outputs[name].nbytes))
+        if not self.context.execute_async_v3(stream_handle=int(self.cuda.stream)):
+            raise RuntimeError(f"TensorRT could not run ({reasons(self.logger)})")
+        for name, array in outputs.items():
+            self.cuda.to_host(array, self.cuda.buffer(name, array.nbytes))
+        self.cuda.wait()
+        return outputs
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "backend": "tensorrt",
+            "runtime": f"tensorrt {self.trt.__version__}",
+            "device": self.cuda.device_name(),
+            "precision": self.precision,
+            "largest_input": list(self.largest),
+            "threads": self.threads or "default",
+        }
