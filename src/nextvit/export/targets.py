@@ -37,6 +37,14 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(writers={"fp32": "nextvit.export.to_onnx", "fp16": "nextvit.export.to_onnx"}),
+    "openvino": Target(
+        writers={
+            "fp32": "nextvit.export.to_openvino",
+            "fp16": "nextvit.export.to_openvino",
+            "bf16": "nextvit.export.to_openvino",
+            "int8": "nextvit.quantize.to_openvino",
+        }
+    ),
 }
 
 
