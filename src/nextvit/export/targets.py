@@ -43,6 +43,14 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_onnx",
         }
     ),
+    "openvino": Target(
+        writers={
+            "fp32": "nextvit.export.to_openvino",
+            "fp16": "nextvit.export.to_openvino",
+            "bf16": "nextvit.export.to_openvino",
+            "int8": "nextvit.quantize.to_openvino",
+        }
+    ),
     "tensorrt": Target(
         writers={
             "fp16": "nextvit.export.to_tensorrt",

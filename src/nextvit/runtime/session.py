@@ -39,6 +39,7 @@ class SessionFactory(Protocol):
 BACKENDS = {
     # backend: (module, class, package that must be installed, extra that brings it)
     "onnx": ("nextvit.runtime.onnx_session", "OnnxSession", "onnxruntime", "onnx"),
+    "openvino": ("nextvit.runtime.openvino_session", "OpenVinoSession", "openvino", "openvino"),
     "tensorrt": ("nextvit.runtime.tensorrt_session", "TensorRTSession", "tensorrt", ""),  # says itself what to install
 }
 

@@ -1,0 +1,117 @@
+"""OpenVINO."""
+
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.errors import InputError
+from nextvit.runtime.session import Arrays
+from nextvit.runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino  # pyright: ignore[reportMissingTypeStubs]
+    from openvino.frontend import FrontEndManager  # pyright: ignore[reportMissingTypeStubs]
+
+ov = cast(Any, openvino)
+
+CPU = "CPU"
+HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+"""What a file's floats are computed in. Left alone, OpenVINO takes bf16 wherever a CPU has it."""
+CPU_HINTS: dict[Precision, str] = {**HINTS, "fp16": "f32"}
+"""A CPU that is asked for f16 and has only bf16 takes that, which is coarser: fp16 weights are computed in f32 there."""
+
+
+class OpenVinoSession:
+    """One model in OpenVINO's own format, on the device of that name: "cpu", "gpu", "gpu.1", "npu".
+
+    It answers one call at a time; others wait.
+
+    Raises:
+        InputError: OpenVINO cannot load the file, has no such device, or computes less exactly than the file's precision
+            states, or in another precision where that is what the file is for.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
+    ) -> None:
+        model_file = path / manifest.model_file
+        core = ov.Core()
+        self.device = device_named(device, core)
+        wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": wanted, "PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": ""}
+        if threads is not None and self.device == CPU:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self.compiled: Any = core.compile_model(read_model(model_file), self.device, options)
+        except Exception as error:  # noqa: BLE001 (OpenVINO's are RuntimeErrors, and those of its bindings anything)
+            raise InputError(f"{model_file}: {version()} cannot load it on {self.device} ({reason(error)})") from None
+        self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
+        if self.precision != wanted:
+            raise InputError(
+                f"{model_file}: {manifest.precision} needs {wanted}, and {version()} computes in {self.precision} on "
+                f"this {self.device}; export another precision for it"
+            )
+        self.file_precision, self.output_names = manifest.precision, list(manifest.outputs)
+        self.request: Any = self.compiled.create_infer_request()
+        self.busy = threading.Lock()
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        images = inputs[INPUT_NAME]
+        expected = self.compiled.input(INPUT_NAME).partial_shape
+        # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
+        if images.dtype != np.uint8 or not expected.compatible(ov.PartialShape(images.shape)):
+            raise InputError(f"the model takes uint8 {expected}, got {images.dtype} {list(images.shape)}")
+        with self.busy:
+            self.request.infer({INPUT_NAME: images})
+            return {name: self.request.get_tensor(name).data.copy() for name in self.output_names}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "backend": "openvino",
+            "runtime": version(),
+            "device": ", ".join(self.property("EXECUTION_DEVICES")),
+            "precision": self.file_precision,
+            "computes_in": self.precision,
+            "threads": self.property("INFERENCE_NUM_THREADS") if self.device == CPU else "default",
+        }
+
+    def property(self, name: str) -> Any:
+        """What the compiled model says of itself."""
+        return self.compiled.get_property(name)
+
+
+def read_model(model_file: Path) -> Any:
+    """A model in OpenVINO's own format, and in no other: the weights are the .bin file beside it.
+
+    OpenVINO's general reader goes by content, whatever a file is called, and an ONNX file can name weights anywhere.
+    """
+    reader: Any = FrontEndManager().load_by_framework("ir")
+    return reader.convert(reader.load(str(model_file)))
+
+
+def device_named(name: str | None, core: Any) -> str:
+    """OpenVINO's own name of a device; None: the CPU. Of several it is never left to choose one.
+
+    Raises:
+        InputError: there is none here.
+    """
+    wanted = (name or CPU).upper()
+    if wanted == CPU:
+        return CPU
+    available: list[str] = core.available_devices
+    if wanted not in available and f"{wanted}.0" not in available:
+        raise InputError(f"device {name!r}: {version()} finds only {', '.join(available).lower()} here")
+    return wanted
+
+
+def version() -> str:
+    return f"openvino {ov.__version__.partition('-')[0]}"
+
+
+def reason(error: Exception) -> str:
+    """The last line of a message: the ones before it say where in OpenVINO's source."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
