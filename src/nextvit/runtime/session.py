@@ -36,6 +36,7 @@ class SessionFactory(Protocol):
 BACKENDS = {
     # backend: (module, class, package that must be installed, extra that brings it)
     "onnx": ("nextvit.runtime.onnx_session", "OnnxSession", "onnxruntime", "onnx"),
+    "coreml": ("nextvit.runtime.coreml_session", "CoremlSession", "coremltools", "coreml"),
 }
 
 
@@ -44,6 +45,7 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
 
     Raises:
         InputError: no such backend, or the backend cannot read the file.
+        NoRuntimeHere: the backend does not exist on this system.
         MissingDependency: the backend is not installed.
     """
     if manifest.backend not in BACKENDS:

@@ -1,0 +1,57 @@
+"""Core ML, which exists on macOS alone here; on iPhones and iPads the package runs without Python."""
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.errors import InputError, MissingDependency, NoRuntimeHere
+from nextvit.quiet import quietly
+from nextvit.runtime.session import Arrays
+
+ComputeUnits = Literal["ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY"]
+
+
+class CoremlSession:
+    """One Core ML package. A program takes one image; Core ML chooses among the compute units that it may use."""
+
+    def __init__(
+        self, path: Path, manifest: Manifest, *, threads: int | None = None, compute_units: ComputeUnits = "ALL"
+    ) -> None:
+        if platform.system() != "Darwin":
+            raise NoRuntimeHere(
+                f"{path}: Core ML runs on macOS, iOS and iPadOS; here `nextvit verify` can re-execute the bundle, and "
+                "another backend, such as onnx, can run the model"
+            )
+        try:
+            with quietly():
+                import coremltools  # its import takes seconds, and elsewhere would only serve for the refusal above
+        except ModuleNotFoundError as error:
+            raise MissingDependency(error.name or "coremltools", extra="coreml") from None
+        ct: Any = coremltools
+        package = path / manifest.model_file
+        try:
+            self.model: Any = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit[compute_units])
+        except Exception as error:  # noqa: BLE001 (coremltools passes on whatever Core ML raises)
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{package}: Core ML cannot load it ({reason})") from None
+        self.version, self.compute_units = str(ct.__version__), compute_units
+        self.precision, self.output_names = manifest.precision, list(manifest.outputs)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        images = [{INPUT_NAME: Image.fromarray(pixels_HWC)} for pixels_HWC in inputs[INPUT_NAME]]
+        rows: list[dict[str, NDArray[Any]]] = [self.model.predict(each) for each in images]
+        return {name: np.concatenate([np.asarray(row[name]) for row in rows]) for name in self.output_names}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "backend": "coreml",
+            "runtime": f"Core ML of macOS {platform.mac_ver()[0]}, coremltools {self.version}",
+            "device": self.compute_units,
+            "precision": self.precision,
+            "threads": "Core ML's choice",
+        }
