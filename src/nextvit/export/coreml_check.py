@@ -42,7 +42,7 @@ def check(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "operator_set": program.opset,
         "input": input_words(program),
         "precisions": dict(Counter(declared.dtype for op in computed(program) for _, declared in op.outputs)),
-        "stored_weights": dict(Counter(program.weights.values())),
+        "stored_weights": dict(Counter(program.weights)),
         "bytes": program.bytes_on_disk,
         "off_neural_engine": [asdict(each) for each in findings(program, OFF)],
         "slow_on_neural_engine": [asdict(each) for each in findings(program, SLOW)],

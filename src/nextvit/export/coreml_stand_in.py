@@ -16,6 +16,7 @@ from nextvit.bundle import INPUT_NAME, Manifest
 from nextvit.errors import InputError
 from nextvit.export.mil_operators import OPERATORS
 from nextvit.export.mil_program import Constant, MilProgram, Operation, TensorType, read_package
+from nextvit.runtime.coreml_session import feature_name
 from nextvit.runtime.session import Arrays
 
 FLOATS = ("FLOAT16", "FLOAT32")
@@ -43,11 +44,12 @@ class ReExecution:
         unknown = sorted({op.kind for op in program.operations} - OPERATORS.keys())
         if unknown:
             raise InputError(f"operators that cannot be re-executed here: {', '.join(unknown)}")
-        if program.outputs != outputs:
-            raise InputError(f"the program's outputs are {program.outputs}, not {outputs}")
+        names = [feature_name(name) for name in outputs]
+        if program.outputs != names:
+            raise InputError(f"the program's outputs are {', '.join(program.outputs)}, not {', '.join(names)}")
         if program.image.name != INPUT_NAME:
             raise InputError(f"the program's input is {program.image.name!r}, not {INPUT_NAME!r}")
-        self.program = program
+        self.program, self.outputs = program, outputs
         self.values: dict[str, Value] = {name: to_value(each) for name, each in program.constants.items()}
         self.steps: list[Operation] = []
         for op in program.operations:  # weights are expanded once, as when Core ML loads a model
@@ -70,7 +72,7 @@ class ReExecution:
         if not image.takes(height, width):
             raise InputError(f"the model takes {image.size[1]}x{image.size[0]} px, got {width}x{height}")
         rows = [self.run_one(each) for each in images_NHWC]
-        return {name: np.concatenate([row[name] for row in rows]) for name in self.program.outputs}
+        return {name: np.concatenate([row[feature_name(name)] for row in rows]) for name in self.outputs}
 
     def run_one(self, image_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """As Core ML does for an image: its pixels, 0 to 255, as a tensor (1, 3, H, W)."""

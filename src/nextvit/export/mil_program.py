@@ -6,7 +6,7 @@ layout of their file. What Core ML would load is what is read.
 
 import json
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ class MilProgram:
     licence: str
     metadata: dict[str, str]
     bytes_on_disk: int
-    weights: dict[str, str] = field(default_factory=dict[str, str])
-    """Stored type of every constant that lies in the weight file, by its operator's name."""
+    weights: list[str]
+    """Stored type of every constant that lies in the weight file."""
 
 
 def read_package(package: Path) -> MilProgram:
@@ -195,7 +195,7 @@ class Reader:
     def __init__(self, model_folder: Path) -> None:
         self.model_folder = model_folder
         self.constants: dict[str, Constant] = {}
-        self.stored: dict[str, str] = {}
+        self.stored: list[str] = []
         self.files: dict[str, bytes] = {}
 
     def keep(self, op: Any) -> None:
@@ -231,7 +231,7 @@ class Reader:
             raise InputError(f"{owner}: a constant of type {declared.dtype} {declared.shape} is not known here")
         shape = tuple(side for side in declared.shape if side is not None)
         if message.WhichOneof("value") == "blobFileValue":
-            self.stored[owner] = declared.dtype
+            self.stored.append(declared.dtype)
             return self.blob(message.blobFileValue, declared.dtype, shape)
         tensor = message.immediateValue.tensor
         kind = tensor.WhichOneof("value")

@@ -1,6 +1,7 @@
 """Core ML, which exists on macOS alone here; on iPhones and iPads the package runs without Python."""
 
 import platform
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +46,9 @@ class CoremlSession:
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = [{INPUT_NAME: Image.fromarray(pixels_HWC)} for pixels_HWC in inputs[INPUT_NAME]]
         rows: list[dict[str, NDArray[Any]]] = [self.model.predict(each) for each in images]
-        return {name: np.concatenate([np.asarray(row[name]) for row in rows]) for name in self.output_names}
+        return {
+            name: np.concatenate([np.asarray(row[feature_name(name)]) for row in rows]) for name in self.output_names
+        }
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -55,3 +58,8 @@ class CoremlSession:
             "precision": self.precision,
             "threads": "Core ML's choice",
         }
+
+
+def feature_name(output: str) -> str:
+    """What Core ML calls an output: its names are those of variables in Swift, so dots are not among them."""
+    return re.sub(r"\W", "_", output, flags=re.ASCII)
