@@ -134,7 +134,7 @@ def is_padded_much(op: Operation, program: MilProgram) -> bool:
 
 OFF: dict[str, Rule] = {
     "computes in fp32: CPU or GPU": is_fp32,
-    "computes with integers: CPU": is_integer,
+    "computes with integers": is_integer,
     "kind of operator that does not run there": lambda op, program: op.kind in WHOLLY_OFF,
     "dilated convolution": is_dilated,
     f"kernel wider than {MAX_KERNEL}": has_wide_kernel,

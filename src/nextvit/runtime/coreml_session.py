@@ -29,8 +29,8 @@ class CoremlSession:
                 "another backend, such as onnx, can run the model"
             )
         try:
-            with quietly():
-                import coremltools  # its import takes seconds, and elsewhere would only serve for the refusal above
+            with quietly():  # here and not above: the import takes seconds, and elsewhere would only serve the refusal
+                import coremltools  # pyright: ignore[reportMissingTypeStubs]
         except ModuleNotFoundError as error:
             raise MissingDependency(error.name or "coremltools", extra="coreml") from None
         ct: Any = coremltools
