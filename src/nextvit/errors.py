@@ -3,6 +3,7 @@
 Exception
 +-- ValueError
 |   +-- InputError          the request or the input is wrong        (exit code 2)
+|       +-- NoRuntimeHere   the backend does not exist on this system
 +-- ImportError
 |   +-- MissingDependency   an optional package is not installed     (exit code 3)
 +-- NotProven               the work was done and the answer is "no" (exit code 1)
@@ -14,6 +15,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """The request or an input file is wrong; the message is one line meant for the user."""
+
+
+class NoRuntimeHere(InputError):
+    """A backend's runtime does not exist on this system, whatever is installed."""
 
 
 class MissingDependency(ImportError):

@@ -164,6 +164,7 @@ def write_and_prove(
         "runtime": session.facts(),
         "environment": environment(),
         "max_drop": max_drop,
+        **target.checked(folder, manifest),
     }
     return Attempt(
         manifest=replace(manifest, verification=record),

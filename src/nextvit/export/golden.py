@@ -1,14 +1,15 @@
 """The golden examples of a bundle, run again: on the machine that wrote it, or years later on the one where it runs.
 
-Needs no torch.
+Needs no torch, but where something stands in for a runtime that does not exist here.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from nextvit.bundle import INPUT_NAME, Golden, Manifest, read_bundle, read_golden
-from nextvit.errors import NotProven
+from nextvit.errors import NoRuntimeHere, NotProven
 from nextvit.export.parity import TOLERANCES, Parity, compare
 from nextvit.runtime.session import Session, concatenate, open_session
 
@@ -25,8 +26,28 @@ def verify_bundle(
         NotProven: this machine's answers differ by more than the precision may.
     """
     manifest = read_bundle(path)
-    session = open_session(path, manifest, threads=threads, device=device)
+    session = open_or_stand_in(path, manifest, threads=threads, device=device)
     return manifest, session, golden_parity(session, path, manifest)
+
+
+def open_or_stand_in(
+    path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
+) -> Session:
+    """The backend's own runtime, or where that does not exist what stands in for it; its `facts` say which it is.
+
+    Raises:
+        InputError: the file cannot be read, or nothing here runs it.
+        MissingDependency: what would run it is not installed.
+    """
+    try:
+        return open_session(path, manifest, threads=threads, device=device)
+    except NoRuntimeHere:
+        from nextvit.export.targets import TARGETS  # needs torch, as stand-ins do
+
+        stand_in = TARGETS[manifest.backend].stand_in
+        if not stand_in:
+            raise
+        return import_module(stand_in).open_session(path, manifest, threads=threads)
 
 
 def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:

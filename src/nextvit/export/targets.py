@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
+from nextvit.export.golden import open_or_stand_in
 from nextvit.export.program import Source
-from nextvit.runtime.session import Session, open_session
+from nextvit.runtime.session import Session
 
 Writer = Callable[[Source, Path], str]
 """Writes its file or files into a folder; returns the `Manifest.model_file`."""
@@ -24,15 +26,19 @@ class Target:
     """Whether it can take images of any size."""
     stand_in: str | None = None
     """Module whose `open_session` proves the file where its own runtime does not exist; None: that runtime is needed."""
+    check: str | None = None
+    """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
     def writer(self, precision: Precision) -> Writer:
         return import_module(self.writers[precision]).export
 
     def session(self, folder: Path, manifest: Manifest) -> Session:
-        """What runs the file for the proof."""
-        if self.stand_in:
-            return import_module(self.stand_in).open_session(folder, manifest)
-        return open_session(folder, manifest)
+        """What runs the file for the proof: its own runtime, or where that does not exist what stands in for it."""
+        return open_or_stand_in(folder, manifest)
+
+    def checked(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
+        """What a look at the written file found, for the record."""
+        return {"program": import_module(self.check).check(folder, manifest)} if self.check else {}
 
 
 TARGETS: dict[str, Target] = {
@@ -57,6 +63,11 @@ TARGETS: dict[str, Target] = {
             "fp32": "nextvit.export.to_tensorrt",
             "int8": "nextvit.quantize.to_tensorrt",
         }
+    ),
+    "coreml": Target(
+        writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.export.to_coreml"),
+        stand_in="nextvit.export.coreml_stand_in",
+        check="nextvit.export.coreml_check",
     ),
 }
 

@@ -28,7 +28,11 @@ def bundle_card(manifest: Manifest, *, failures: Sequence[str] = ()) -> str:
     sections = [heading(f"{title}: not proven" if failures else title, lead)]
     sections += [paragraph(failure, tone="bad") for failure in failures]
     sections += [proof_section(manifest), facts_section(manifest)]
-    for name, build in (("layers", layers_section), ("sensitivity", sensitivity_section)):
+    for name, build in (
+        ("layers", layers_section),
+        ("sensitivity", sensitivity_section),
+        ("program", program_section),
+    ):
         if name in manifest.verification:
             sections.append(build(manifest.verification[name]))
     sections.append(
@@ -121,3 +125,18 @@ def sensitivity_section(costs: Sequence[dict[str, Any]]) -> Markup:
     ]
     columns = ["quantised alone", "mean difference", "same answer", ""]
     return section("What each group of layers costs", table(columns, rows))
+
+
+def program_section(program: dict[str, Any]) -> Markup:
+    """What a look at the file itself found."""
+    rows = [(name.replace("_", " "), words(value)) for name, value in program.items()]
+    return section("What is in the file", table(["", ""], rows))
+
+
+def words(value: Any) -> str:
+    """Counts and findings in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {words(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return "; ".join(words(each) for each in value) or "none"
+    return str(value)

@@ -41,6 +41,7 @@ BACKENDS = {
     "onnx": ("nextvit.runtime.onnx_session", "OnnxSession", "onnxruntime", "onnx"),
     "openvino": ("nextvit.runtime.openvino_session", "OpenVinoSession", "openvino", "openvino"),
     "tensorrt": ("nextvit.runtime.tensorrt_session", "TensorRTSession", "tensorrt", ""),  # says itself what to install
+    "coreml": ("nextvit.runtime.coreml_session", "CoremlSession", "coremltools", "coreml"),
 }
 
 
@@ -54,6 +55,7 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, 
 
     Raises:
         InputError: no such backend or device, or the backend cannot read the file.
+        NoRuntimeHere: the backend does not exist on this system.
         MissingDependency: the backend is not installed.
     """
     check_threads(threads)
