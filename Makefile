@@ -58,5 +58,5 @@ clean:
 # What a server needs, and no torch: the tests of nextvit.runtime run here too.
 .venv-runtime/.ready: .venv/.uv pyproject.toml
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-runtime
-	$(INSTALL) --python .venv-runtime/bin/python --editable . onnxruntime onnx pytest
+	$(INSTALL) --python .venv-runtime/bin/python --editable '.[onnx]' pytest
 	@touch $@
