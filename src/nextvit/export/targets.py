@@ -37,6 +37,10 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(writers={"fp32": "nextvit.export.to_onnx", "fp16": "nextvit.export.to_onnx"}),
+    "executorch": Target(
+        writers={"fp32": "nextvit.export.to_executorch", "int8": "nextvit.quantize.to_executorch"}, dynamic_size=False
+    ),
+    "torch": Target(writers={"fp32": "nextvit.export.to_torch", "bf16": "nextvit.export.to_torch"}),
 }
 
 
