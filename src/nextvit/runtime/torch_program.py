@@ -47,7 +47,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         )
     },
     "_operator.add": operator.add,
-    "_operator.floordiv": cast(Callable[[int, int], int], operator.floordiv),
+    "_operator.floordiv": operator.floordiv,  # pyright: ignore[reportUnknownMemberType]
     "_operator.mul": operator.mul,
     "_operator.sub": operator.sub,
 }
