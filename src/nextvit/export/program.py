@@ -60,15 +60,19 @@ class Source:
         deployed = Deployed(model, self.card.input, dtype=dtype)
         return Tapped(deployed, self.taps) if self.taps else deployed
 
-    def program(self, *, dtype: torch.dtype = torch.float32) -> ExportedProgram:
+    def program(self, *, dtype: torch.dtype = torch.float32, max_batch: int = MAX_BATCH) -> ExportedProgram:
         """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px."""
-        return capture(self.deployed(dtype=dtype), self.card.input.image_size, dynamic_size=self.dynamic_size)
+        return capture(
+            self.deployed(dtype=dtype), self.card.input.image_size, dynamic_size=self.dynamic_size, max_batch=max_batch
+        )
 
 
-def capture(deployed: nn.Module, image_size: tuple[int, int], *, dynamic_size: bool = False) -> ExportedProgram:
-    """A module that takes uint8 images (N, H, W, 3) as a graph for any N."""
+def capture(
+    deployed: nn.Module, image_size: tuple[int, int], *, dynamic_size: bool = False, max_batch: int = MAX_BATCH
+) -> ExportedProgram:
+    """A module that takes uint8 images (N, H, W, 3) as a graph for any N up to `max_batch`."""
     height, width = image_size
-    dynamic = {0: Dim("batch", min=1, max=MAX_BATCH)}
+    dynamic = {0: Dim("batch", min=1, max=max_batch)}
     if dynamic_size:
         # Two different sides, so that nothing takes them for equal.
         height, width = 64, 96

@@ -69,6 +69,10 @@ TARGETS: dict[str, Target] = {
         stand_in="nextvit.export.coreml_stand_in",
         check="nextvit.export.coreml_check",
     ),
+    "executorch": Target(
+        writers={"fp32": "nextvit.export.to_executorch", "int8": "nextvit.quantize.to_executorch"}, dynamic_size=False
+    ),
+    "torch": Target(writers={"fp32": "nextvit.export.to_torch", "bf16": "nextvit.export.to_torch"}),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.bundle import INPUT_NAME, Manifest
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -42,6 +42,8 @@ BACKENDS = {
     "openvino": ("nextvit.runtime.openvino_session", "OpenVinoSession", "openvino", "openvino"),
     "tensorrt": ("nextvit.runtime.tensorrt_session", "TensorRTSession", "tensorrt", ""),  # says itself what to install
     "coreml": ("nextvit.runtime.coreml_session", "CoremlSession", "coremltools", "coreml"),
+    "executorch": ("nextvit.runtime.executorch_session", "ExecutorchSession", "executorch", "executorch"),
+    "torch": ("nextvit.runtime.torch_program_session", "TorchProgramSession", "torch", "train"),
 }
 
 
@@ -78,6 +80,25 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, 
 def check_threads(threads: int | None) -> None:
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
+
+
+Sides = tuple[int, int]
+"""The smallest and largest size of an axis."""
+
+
+def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.uint8]:
+    """The images among the inputs, for a runtime that would answer something else without a word.
+
+    Raises:
+        InputError: no uint8 array (N, H, W, 3), no images, or sides that the model does not take.
+    """
+    images = inputs[INPUT_NAME]
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and len(images) > 0
+    if fits and height[0] <= images.shape[1] <= height[1] and width[0] <= images.shape[2] <= width[1]:
+        return images
+    sides = " x ".join(str(low) if low == high else f"({low} to {high})" for low, high in (height, width))
+    got = " x ".join(map(str, images.shape))
+    raise InputError(f"images must be uint8, N x {sides} x 3, got {images.dtype}, {got}")
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,115 @@
+"""ExportedProgram -> model.pte for ExecuTorch, lowered to its XNNPACK backend, in fp32.
+
+The program is rewritten into equal forms first, because XNNPACK takes over a run of operators only where all of them are
+known to it: as captured, the smallest network falls into 34 pieces with copies between them; as rewritten, all behind the
+entrance is one piece, which takes half the time to lower and two thirds of the time to run.
+
+There is no form for any size: ExecuTorch plans all memory for the largest input when the file is written, and for sides
+up to 4096 px the file cannot be loaded (the plan does not fit into the memory of a machine).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from nextvit.errors import MissingDependency
+from nextvit.export.program import Source
+from nextvit.runtime.silence import silence
+
+MODEL_FILE = "model.pte"
+MAX_BATCH = 8
+"""Memory is planned for the largest batch when the file is written; the session runs larger ones in parts."""
+
+NOISY = ("torch.utils._pytree", "torchao")
+aten = torch.ops.aten
+
+
+def export(source: Source, folder: Path) -> str:
+    """Write the program for ExecuTorch under `folder`; returns the file's name.
+
+    Raises:
+        MissingDependency: ExecuTorch is not installed.
+    """
+    with silence(*NOISY):
+        return lower(plain(source.program(max_batch=MAX_BATCH)), folder)
+
+
+def lower(program: ExportedProgram, folder: Path) -> str:
+    """Hand what XNNPACK knows over to it, and write the file."""
+    try:
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+    except ModuleNotFoundError as error:
+        raise MissingDependency((error.name or "executorch").partition(".")[0], extra="executorch") from None
+    edge = to_edge_transform_and_lower(program, transform_passes=[infer_batch], partitioner=[XnnpackPartitioner()])
+    (folder / MODEL_FILE).write_bytes(edge.to_executorch().buffer)
+    return MODEL_FILE
+
+
+def plain(program: ExportedProgram) -> ExportedProgram:
+    """An equal program out of operators that XNNPACK knows."""
+    return program.run_decompositions(
+        {
+            aten.scaled_dot_product_attention.default: attention,
+            aten.avg_pool1d.default: pool_runs,
+            aten.avg_pool2d.default: pool_up,
+            aten.mean.dim: mean_of_positions,
+        }
+    )
+
+
+# N batch, H heads, T tokens of the queries, S tokens of the keys, D width of a head
+
+
+def attention(q_NHTD: Tensor, k_NHSD: Tensor, v_NHSD: Tensor) -> Tensor:
+    """Softmax attention as three plain steps; the fused operator also guards against rows that are masked whole."""
+    heads, tokens, width = q_NHTD.shape[1:]
+    q, k, v = (each.reshape(-1, *each.shape[2:]) for each in (q_NHTD, k_NHSD, v_NHSD))
+    weights = torch.bmm(q / math.sqrt(width), k.transpose(1, 2)).softmax(dim=-1)
+    return torch.bmm(weights, v).reshape(-1, heads, tokens, width)
+
+
+def pool_runs(x_NCT: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Average runs of tokens as a pooling of images that are one row high."""
+    channels, tokens = x_NCT.shape[1:]
+    pooled = aten.avg_pool2d(x_NCT.reshape(-1, channels, 1, tokens), [1, *kernel_size], [1, *stride])
+    return pooled.reshape(-1, channels, pooled.shape[3])
+
+
+def pool_up(x_NCHW: Tensor, kernel_size: Sequence[int], stride: Sequence[int], *options: Any) -> Tensor:
+    """2x2 pooling that rounds up, as plain pooling with the last row and column repeated where a side is odd."""
+    rounds_up = len(options) > 1 and options[1]
+    if not rounds_up:
+        return NotImplemented
+    height, width = x_NCHW.shape[2:]
+    if height % 2:
+        x_NCHW = torch.cat([x_NCHW, x_NCHW[:, :, -1:]], dim=2)
+    if width % 2:
+        x_NCHW = torch.cat([x_NCHW, x_NCHW[:, :, :, -1:]], dim=3)
+    return aten.avg_pool2d(x_NCHW, kernel_size, stride)
+
+
+def mean_of_positions(x_NCHW: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
+    """The mean with its two axes kept, which are dropped in a second step."""
+    return NotImplemented if keepdim else aten.mean.dim(x_NCHW, dim, True).flatten(1)
+
+
+def infer_batch(graph: GraphModule) -> Any:
+    """Let every change of shape infer the size that depends on the batch: XNNPACK knows one unknown size, but no formula."""
+    from executorch.exir.dialects import _ops
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    edge: Any = _ops.ops.edge  # its attributes are made when asked for
+    for node in graph.graph.find_nodes(op="call_function", target=edge.aten.view_copy.default):
+        values, shape = node.args
+        if sum(isinstance(size, Node) for size in shape) == 1:
+            node.args = (values, [-1 if isinstance(size, Node) else size for size in shape])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return PassResult(graph, True)
