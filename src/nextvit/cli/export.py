@@ -43,9 +43,10 @@ def export(
     model: Path
         A run, or a checkpoint file.
     to: str
-        Backend that will run it: onnx.
+        Backend that will run it: onnx, openvino, tensorrt, coreml, executorch, torch.
     precision: str
-        Numbers it computes with: fp32, fp16.
+        Numbers it computes with: fp32, fp16, bf16, int8; for Core ML also weights alone in 8 or 6 bits: w8, w6. Which
+        backend has which: docs/support.md.
     data: Path
         Images for the proof: a dataset, whose val split is used, or any folder of images. Default: the run's dataset;
         for a checkpoint file, five photographs that come with nextvit.
