@@ -16,7 +16,7 @@ def test_the_cpu_is_the_default_and_has_a_name(bundle: Path):
     for device in (None, "cpu"):
         facts = nextvit.load(bundle, device=device).session.facts()
         assert (facts["device"], facts["provider"]) == ("cpu", "CPUExecutionProvider")
-        assert facts["operators"].keys() == {"CPUExecutionProvider"}
+        assert facts["operators"] in ({"CPUExecutionProvider": 3}, {})  # older versions do not tell
 
 
 def test_unknown_devices_and_those_that_this_runtime_lacks_are_refused(bundle: Path):
