@@ -35,9 +35,13 @@ EXTRA_OF = {
     "safetensors": "train",
     "huggingface_hub": "train",
     "matplotlib": "train",
-    "onnx": "onnx",
-    "onnxscript": "onnx",
+    "onnx": "train",
+    "onnxscript": "train",
     "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "executorch": "executorch",
+    "coremltools": "coreml",
+    "cryptography": "sign",
     "sklearn": "quickstart",
 }
 
