@@ -14,7 +14,6 @@ from nextvit.runtime.telemetry import without_telemetry
 
 with without_telemetry():
     import openvino  # pyright: ignore[reportMissingTypeStubs]
-    from openvino.frontend import FrontEndManager  # pyright: ignore[reportMissingTypeStubs]
 
 ov = cast(Any, openvino)
 
@@ -89,7 +88,7 @@ def read_model(model_file: Path) -> Any:
 
     OpenVINO's general reader goes by content, whatever a file is called, and an ONNX file can name weights anywhere.
     """
-    reader: Any = FrontEndManager().load_by_framework("ir")
+    reader = ov.frontend.FrontEndManager().load_by_framework("ir")
     return reader.convert(reader.load(str(model_file)))
 
 
