@@ -1,10 +1,10 @@
 """A `.pt2` archive of torch.export, read as data.
 
-`torch.export.load` must not see a stranger's file: it unpickles what the archive marks as pickled, and objects, without
-`weights_only`; it evaluates sizes that are written as sympy expressions and guards that are written as Python; it looks
-functions up by any dotted name. So the archive is read here instead: a zip of JSON and of raw numbers. Only the operators
-and kinds of values named below are known, the graph is a list of calls to them, and nothing is unpickled, evaluated or
-looked up by name.
+`torch.export.load` must not see a stranger's file. Seen with torch 2.15: it unpickles the sample inputs, and whatever weight
+says that it is a pickle, without `weights_only`; and it evaluates sizes, which are written as expressions, with sympy, so
+that Python in their place is run. So the archive is read here instead: a zip of JSON and of raw numbers. Only the
+operators and kinds of values named below are known, the graph is a list of calls to them, and nothing is unpickled,
+evaluated or looked up by name.
 """
 
 import json
