@@ -20,7 +20,7 @@ from nextvit.export.targets import target_of
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NANO
 from nextvit.quantize import to_executorch as quantized
-from nextvit.runtime.silence import silence
+from nextvit.quiet import quietly
 from tests.export.test_export import card_for
 from tests.models.calibrated import calibrate
 
@@ -133,7 +133,7 @@ def test_int8_is_smaller_and_near(model: Classifier, exported: Path, tmp_path: P
 
 @pytest.mark.parametrize("kept", ["stem", "stages.1.blocks.0", None])
 def test_only_groups_that_may_be_are_quantised(model: Classifier, kept: str | None):
-    with silence(*to_executorch.NOISY):
+    with quietly():
         graph = quantized.quantise(int8(model, kept=kept)).graph
     found = {True: set(), False: set()}
     for node in graph.nodes:

@@ -20,13 +20,12 @@ from torch.fx import GraphModule, Node
 
 from nextvit.errors import MissingDependency
 from nextvit.export.program import Source
-from nextvit.runtime.silence import silence
+from nextvit.quiet import quietly
 
 MODEL_FILE = "model.pte"
 MAX_BATCH = 8
 """Memory is planned for the largest batch when the file is written; the session runs larger ones in parts."""
 
-NOISY = ("torch.utils._pytree", "torchao")
 aten = torch.ops.aten
 
 
@@ -36,7 +35,7 @@ def export(source: Source, folder: Path) -> str:
     Raises:
         MissingDependency: ExecuTorch is not installed.
     """
-    with silence(*NOISY):
+    with quietly():
         return lower(plain(source.program(max_batch=MAX_BATCH)), folder)
 
 

@@ -1,8 +1,6 @@
 """ExportedProgram -> model.onnx, in fp32 or fp16."""
 
 import json
-import logging
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +8,7 @@ import torch
 from nextvit.bundle import INPUT_NAME
 from nextvit.errors import MissingDependency
 from nextvit.export.program import Source
+from nextvit.quiet import quietly
 from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
@@ -35,10 +34,7 @@ def serialised(source: Source) -> bytes:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so less clearly)
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxscript", extra="train") from None
-    with warnings.catch_warnings():
-        # The exporter warns about its own internals; the proof on real images is what counts.
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with quietly():  # the exporter warns about its own internals; the proof on real images is what counts
         exported = torch.onnx.export(
             source.program(dtype=DTYPES[source.precision]),
             input_names=[INPUT_NAME],

@@ -8,8 +8,8 @@ from torch.fx import GraphModule, Node
 from nextvit.errors import MissingDependency
 from nextvit.export.layers import group_of
 from nextvit.export.program import Source, capture
-from nextvit.export.to_executorch import MAX_BATCH, NOISY, lower, plain
-from nextvit.runtime.silence import silence
+from nextvit.export.to_executorch import MAX_BATCH, lower, plain
+from nextvit.quiet import quietly
 
 
 def export(source: Source, folder: Path) -> str:
@@ -21,7 +21,7 @@ def export(source: Source, folder: Path) -> str:
     Raises:
         MissingDependency: ExecuTorch or torchao is not installed.
     """
-    with silence(*NOISY):
+    with quietly():
         quantised = quantise(source)
         program = capture(quantised, source.card.input.image_size, max_batch=MAX_BATCH)
         return lower(program, folder)

@@ -1,10 +1,6 @@
 """ExportedProgram -> model.onnx in int8: quantise and dequantise operators (QDQ) around every convolution and matrix."""
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +12,7 @@ from nextvit.errors import MissingDependency
 from nextvit.export import to_onnx
 from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
+from nextvit.quiet import quietly
 
 BATCH = 10
 # Convolutions and matrix products alone: with additions, ReLUs and poolings in int8, too, ONNX Runtime is slower and less
@@ -52,7 +49,7 @@ def export(source: Source, folder: Path) -> str:
         plain = Path(temporary) / to_onnx.export(source, Path(temporary))
         model = onnx.load(plain)
         groups = groups_of_nodes(model)
-        with quiet():
+        with quietly():  # it advises preparations that change nothing here: the exporter has folded and merged already
             quantize_static(
                 plain,
                 folder / to_onnx.MODEL_FILE,
@@ -65,16 +62,3 @@ def export(source: Source, folder: Path) -> str:
                 nodes_to_exclude=[name for name, group in groups.items() if group in source.float_layers],
             )
     return to_onnx.MODEL_FILE
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without advice on preparations that change nothing here: the exporter has folded and merged already."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.root.setLevel(level)

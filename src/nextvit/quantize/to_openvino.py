@@ -1,11 +1,7 @@
 """ExportedProgram -> model.xml and model.bin in int8, by NNCF's quantisation after training."""
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from nextvit.export import to_onnx
 from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
 from nextvit.export.to_openvino import MODEL_FILE, convert, save
+from nextvit.quiet import quietly
 from nextvit.runtime.telemetry import without_telemetry
 
 HEAVY = ("Convolution", "GroupConvolution", "MatMul")
@@ -39,7 +36,7 @@ def export(source: Source, folder: Path) -> str:
 
 def quantised(model: Any, images_NHWC: NDArray[np.uint8], in_float: list[str]) -> Any:
     """The model in int8, but for the operators of these names."""
-    with quiet():
+    with quietly():
         try:
             import nncf  # pyright: ignore[reportMissingTypeStubs]
             from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -51,15 +48,14 @@ def quantised(model: Any, images_NHWC: NDArray[np.uint8], in_float: list[str]) -
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
         )
         images = [{INPUT_NAME: image_NHWC} for image_NHWC in np.split(images_NHWC, len(images_NHWC))]
-        with redirect_stdout(StringIO()):  # progress bars
-            return nncf.quantize(
-                model,
-                nncf.Dataset(images),
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(images),
-                ignored_scope=nncf.IgnoredScope(names=in_float),
-                advanced_parameters=plain,
-            )
+        return nncf.quantize(
+            model,
+            nncf.Dataset(images),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(names=in_float),
+            advanced_parameters=plain,
+        )
 
 
 def in_groups(model: Any, folder: Path, groups: Iterable[str]) -> list[str]:
@@ -84,19 +80,3 @@ def in_groups(model: Any, folder: Path, groups: Iterable[str]) -> list[str]:
         if group in wanted and kind != "Constant":
             found.append(name)
     return found
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Without NNCF's messages, which go to the standard output, and what torch says when NNCF imports all of it."""
-    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import Manifest
 from nextvit.errors import InputError
+from nextvit.quiet import quietly
 from nextvit.runtime.session import Arrays, check_images, concatenate
-from nextvit.runtime.silence import silence
 
-with silence("torch.utils._pytree"):
+with quietly():
     import torch
 
     # Without stubs, and partly outside of what they call stable.
