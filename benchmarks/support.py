@@ -30,7 +30,7 @@ run on all validation images of signdigits10 and compared with PyTorch, or the r
 "mean" are differences of the logits relative to their spread; the drop is in points of top-1, with its 95 % interval
 (paired bootstrap over the images). "Any size" is `--dynamic-size`.
 """
-COLUMNS = "| backend | precision | size | proven by | same answer | largest | mean | drop (95 %) | MB | seconds |"
+COLUMNS = "| backend | precision | size | proven by | same answer | largest | mean | drop (95 %) | MB |"
 
 
 def attempt(run: Path, dataset: str, backend: str, precision: str, *, any_size: bool) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def row(record: dict[str, Any]) -> str:
     start = f"| {record['backend']} | {record['precision']} | {size} |"
     if record["code"]:
         kind = {1: "refused", 2: "no", 3: "not here"}.get(record["code"], "failed")
-        return f"{start} {kind}: {record['reason']} | | | | | | |"
+        return f"{start} {kind}: {record['reason']} | | | | | |"
     proven = record["verification"]
     low, high = proven["drop_interval_95"]
     runtime = proven["runtime"]
     by = runtime["runtime"] + (f", {runtime['precision']}" if "precision" in runtime else "")
     return (
         f"{start} {by} | {proven['agreement']:.2%} | {proven['max_error']:.1e} | {proven['mean_error']:.1e} | "
-        f"{proven['drop']:.2f} ({low:.2f} to {high:.2f}) | {record['bytes'] / 1e6:.1f} | {record['seconds']:.0f} |"
+        f"{proven['drop']:.2f} ({low:.2f} to {high:.2f}) | {record['bytes'] / 1e6:.1f} |"
     )
 
 
@@ -91,7 +91,7 @@ def page(records: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for variant in dict.fromkeys(record["variant"] for record in records):
         lines = [row(record) for record in records if record["variant"] == variant]
-        parts.append("\n".join([f"## {variant}\n", COLUMNS, "| --- " * 10 + "|", *lines]) + "\n")
+        parts.append("\n".join([f"## {variant}\n", COLUMNS, "| --- " * 9 + "|", *lines]) + "\n")
     machine = records[0]["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts.append(f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {versions}.\n")
