@@ -154,4 +154,5 @@ def test_nothing_departs_where_all_is_within_the_precision():
     bad = LayerError(layer="b", error=float("nan"), mean_error=1.0, share=0.5)
     assert first_departure([fine], "fp32") is None
     assert first_departure([fine, bad], "fp32") is bad  # no number is a departure, too
+    assert first_departure([fine, replace(fine, share=0.7), bad], "int8") == replace(fine, share=0.7)
     assert np.isnan(bad.error)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nextvit.errors import InputError
-from nextvit.export.export import other_size
+from nextvit.export.attempt import other_size
 from nextvit.export.proof import prove
 from nextvit.export.proof_images import plain, proof_images, spread
 from tests.export.test_export import calibrated_model, card_for

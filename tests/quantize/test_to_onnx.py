@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from nextvit.bundle import Manifest, read_bundle
+from nextvit.bundle import Manifest, read_bundle, read_golden
 from nextvit.errors import InputError, NotProven
+from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
 from nextvit.export.layers import groups
 from nextvit.export.onnx_layers import groups_of_nodes
@@ -19,6 +20,7 @@ from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS
 from nextvit.quantize.calibration import calibration_images
 from nextvit.quantize.to_onnx import export
+from nextvit.runtime.session import open_session
 from tests.export.test_export import calibrated_model, card_for, export_nano, images  # noqa: F401 (fixture)
 
 pytestmark = pytest.mark.backend
@@ -103,20 +105,15 @@ def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """A proof that only a file with stage 1's first block in float passes."""
-    judge = exporting.failures
-
-    def failures(record, parity, precision, max_drop):
-        return judge(record, parity, precision, max_drop) if tried[-1] else ["too far"]
-
     tried: list[bool] = []
-    prove = exporting.write_and_prove
+    try_once = exporting.attempt
 
-    def write_and_prove(source, *rest):
+    def attempt(source, *rest):
         tried.append("stages.0.blocks.0" in source.float_layers)
-        return prove(source, *rest)
+        done = try_once(source, *rest)
+        return done if tried[-1] else replace(done, failures=["too far"])
 
-    monkeypatch.setattr(exporting, "failures", failures)
-    monkeypatch.setattr(exporting, "write_and_prove", write_and_prove)
+    monkeypatch.setattr(exporting, "attempt", attempt)
     costs = [GroupCost(group=name, mean_error=0.1, agreement=1.0) for name in groups(source.model)]
     costs[2] = replace(costs[2], mean_error=0.3)
     costs[1] = replace(costs[1], mean_error=0.2)
@@ -164,10 +161,28 @@ def test_an_int8_file_that_answers_wrongly_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(exporting, "failures", lambda *arguments: ["50.00 % of the answers differ"])
+    monkeypatch.setattr(attempts, "failures", lambda *arguments: ["50.00 % of the answers differ"])
     monkeypatch.setattr(
         exporting, "sensitivity", lambda *arguments: [GroupCost(group="stem", mean_error=1, agreement=1)]
     )
-    with pytest.raises(NotProven, match=r"the onnx int8 file is not proven on 12 images: 50\.00 % of the answers"):
+    with pytest.raises(
+        NotProven,
+        match=r"the onnx int8 file is not proven on 12 images: 50\.00 % of the answers differ; most of the error, \d+%, comes",
+    ):
         export_int8(tmp_path / "int8.nextvit", images, source)
     assert not (tmp_path / "int8.nextvit").exists()
+
+
+def test_int8_of_any_size_is_held_to_its_error_at_the_second_size(
+    source: Source,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    manifest = export_int8(tmp_path / "any.nextvit", images, source, dynamic_size=True)
+    assert len(manifest.verification["golden_max_errors"]) == 2
+    golden = read_golden(tmp_path / "any.nextvit")
+    wrong = [golden[0], replace(golden[1], outputs={"logits": golden[1].outputs["logits"][::-1]})]
+    errors, too_far = attempts.golden_errors(open_session(tmp_path / "any.nextvit", manifest), wrong)
+    assert len(errors) == 2
+    assert len(too_far) == 1 and too_far[0].startswith("at 49x81 px the mean error is ")

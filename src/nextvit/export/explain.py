@@ -15,9 +15,6 @@ from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.targets import Target
 
-DEPARTED = 0.1
-"""Error of a layer, relative to its spread, that counts as departed where the precision has no bound."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LayerError:
@@ -109,6 +106,10 @@ def spread(tensor: Tensor) -> Tensor:
 
 
 def first_departure(errors: list[LayerError], precision: Precision) -> LayerError | None:
-    """The first layer whose error is more than the precision may cost the logits; None: no layer does."""
-    allowed = TOLERANCES[precision].max_error if precision in TOLERANCES else DEPARTED
-    return next((each for each in errors if not each.error <= allowed), None)
+    """The first layer whose error is more than the precision may cost the logits; None: no layer does.
+
+    Where the precision has no bound every layer differs a little: the step that adds most to the error of the logits.
+    """
+    if precision not in TOLERANCES:
+        return max((each for each in errors if each.share is not None), key=lambda each: each.share or 0, default=None)
+    return next((each for each in errors if not each.error <= TOLERANCES[precision].max_error), None)

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,54 +15,30 @@ from nextvit.benchmark.timing import Latency, measure_interleaved
 from nextvit.bundle import (
     CARD_PAGE,
     INPUT_NAME,
-    MANIFEST,
     SUFFIX,
-    Golden,
     Manifest,
     Precision,
     is_bundle,
-    write_golden,
     write_manifest,
 )
-from nextvit.card import ModelCard, TaskName
-from nextvit.data.samples import Sample
+from nextvit.card import ModelCard
 from nextvit.durable import durable_folder, sha256_of, write_durably
-from nextvit.environment import environment, versions
 from nextvit.errors import InputError, NotProven
+from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, explain, first_departure
-from nextvit.export.golden import golden_parity
-from nextvit.export.parity import compare
+from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
-from nextvit.export.proof import failures, prove, reference_logits
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import Target, target_of
 from nextvit.models.classification import Classifier
-from nextvit.preprocess import Encoded
 from nextvit.records import to_plain
 from nextvit.report.bundle_card import bundle_card
-from nextvit.runtime.session import Session
 from nextvit.signature import read_private_key, sign_bundle
 
-MEANINGS: dict[TaskName, str] = {
-    "classification": "one value for each class, in the card's order; softmax gives probabilities",
-    "multilabel": "one value for each class, in the card's order; sigmoid gives each one's probability, and those that "
-    "reach the card's thresholds are answered",
-}
-GOLDEN_IMAGES = 4
 REFUSED = ".refused"
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A file that was written and run on all proof images."""
-
-    manifest: Manifest
-    session: Session
-    failures: list[str]
-    samples: list[Sample]
 
 
 def export_bundle(
@@ -112,26 +88,23 @@ def export_bundle(
         calibration=calibration,
     )
     with durable_folder(out) as folder:
-        attempt = write_and_prove(source, target, backend, folder, images, max_drop)
-        if attempt.failures and precision == "int8":
-            source, attempt = with_islands(source, target, backend, folder, images, max_drop, attempt, say)
+        tried = attempt(source, target, backend, folder, images, max_drop)
+        if tried.failures and calibration is not None:
+            source, tried = with_islands(source, target, backend, folder, images, max_drop, tried, say)
         elif explain_layers and calibration is not None:
-            costs = sensitivity(source, target, attempt.manifest, calibration)
-            attempt = replace(attempt, manifest=with_costs(attempt.manifest, costs))
-        manifest = attempt.manifest
-        golden = np.stack([inputs(card, sample) for sample in spread(attempt.samples)])
-        if attempt.failures or explain_layers:
-            layers = explain(source, target, manifest, golden)
-            manifest = with_facts(manifest, layers=[asdict(each) for each in layers])
-            if attempt.failures:
-                refuse(manifest, attempt.failures, layers, out)
+            tried = with_costs(tried, sensitivity(source, target, tried.manifest, calibration))
+        if tried.failures or explain_layers:
+            layers = explain_where_it_departs(source, target, tried)
+            tried = with_facts(tried, layers=[asdict(each) for each in layers])
+            if tried.failures:
+                refuse(tried, layers, out)
         if not target.stand_in:
-            manifest = with_facts(manifest, latency=latency(attempt.session, golden[:1]))
-        manifest = finish(source, attempt, manifest, golden, folder)
+            tried = with_facts(tried, latency=latency(tried))
+        manifest = finish(tried.manifest, folder)
         if key:
             sign_bundle(folder, key)
-    (out.with_suffix(f"{REFUSED}.html")).unlink(missing_ok=True)
-    (out.with_suffix(f"{REFUSED}.json")).unlink(missing_ok=True)
+    for report in reports_of(out):
+        report.unlink(missing_ok=True)
     return manifest
 
 
@@ -141,37 +114,6 @@ def check_out(out: Path) -> None:
         raise InputError(f"{out}: a bundle is a folder whose name ends in {SUFFIX}; choose another --out")
     if out.exists() and not is_bundle(out):
         raise InputError(f"{out}: exists and is not a bundle; choose another --out")
-
-
-def write_and_prove(
-    source: Source, target: Target, backend: str, folder: Path, images: ProofImages, max_drop: float | None
-) -> Attempt:
-    """Write the file, load it again, and compare on all images."""
-    manifest = Manifest(
-        card=source.card,
-        backend=backend,
-        precision=source.precision,
-        model_file=target.writer(source.precision)(source, folder),
-        outputs={"logits": f"(N, classes) float32: {MEANINGS[source.card.task]}"},
-        made_with={**versions(), "time": environment()["time"]},
-        dynamic_size=source.dynamic_size,
-        float_layers=source.float_layers,
-    )
-    session = target.session(folder, manifest)
-    proof = prove(source.model, source.card, session, images)
-    record = {
-        **proof.record(images.task),
-        "runtime": session.facts(),
-        "environment": environment(),
-        "max_drop": max_drop,
-        **target.checked(folder, manifest),
-    }
-    return Attempt(
-        manifest=replace(manifest, verification=record),
-        session=session,
-        failures=failures(record, proof.parity, source.precision, max_drop),
-        samples=proof.samples,
-    )
 
 
 def with_islands(
@@ -185,31 +127,42 @@ def with_islands(
     say: Say,
 ) -> tuple[Source, Attempt]:
     """Leave more and more of the most sensitive layers in float until the proof holds."""
-    assert source.calibration is not None
     say(f"{refused.failures[0]}; measuring which layers that comes from")
+    assert source.calibration is not None
     costs = sensitivity(source, target, refused.manifest, source.calibration)
-    attempt = refused
+    tried = refused
     for float_layers in islands(costs):
         say(f"trying again with {', '.join(float_layers)} in float")
         source = replace(source, float_layers=float_layers)
-        attempt = write_and_prove(source, target, backend, folder, images, max_drop)
-        if not attempt.failures:
+        tried = attempt(source, target, backend, folder, images, max_drop)
+        if not tried.failures:
             break
-    return source, replace(attempt, manifest=with_costs(attempt.manifest, costs))
+    return source, with_costs(tried, costs)
 
 
-def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray[np.uint8], folder: Path) -> Manifest:
-    """Golden examples, the page for people, checksums, manifest."""
-    examples = [golden]
-    if source.dynamic_size:
-        spec = replace(source.card.input, image_size=other_size(source.card.input.image_size))
-        other = replace(source.card, input=spec)
-        examples.append(np.stack([inputs(other, sample) for sample in spread(attempt.samples)]))
-    references = [Golden(each, {"logits": reference_logits(source.model, source.card, each)}) for each in examples]
-    write_golden(folder, references)
-    answered = attempt.session.run({INPUT_NAME: golden})["logits"]
-    manifest = with_facts(manifest, golden_max_error=compare(references[0].outputs["logits"], answered).max_error)
-    golden_parity(attempt.session, folder, manifest)
+def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
+    return with_facts(tried, sensitivity=[asdict(each) for each in costs])
+
+
+def explain_where_it_departs(source: Source, target: Target, tried: Attempt) -> list[LayerError]:
+    """The layers at the card's size, or if none departs there at the second size."""
+    layers: list[LayerError] = []
+    for example in tried.golden:
+        layers = explain(source, target, tried.manifest, example.images)
+        if first_departure(layers, source.precision):
+            break
+    return layers
+
+
+def latency(tried: Attempt) -> dict[str, Any]:
+    """What one image takes on this machine, in short; `nextvit bench` measures properly."""
+    one = {INPUT_NAME: tried.golden[0].images[:1]}
+    seconds = measure_interleaved({"file": partial(tried.session.run, one)}, min_seconds=0.5)["file"]
+    return {"batch": 1, **asdict(Latency.of(seconds))}
+
+
+def finish(manifest: Manifest, folder: Path) -> Manifest:
+    """The page for people, checksums, manifest."""
     manifest = with_checksums(manifest, folder)
     (folder / CARD_PAGE).write_text(bundle_card(manifest), encoding="utf-8")
     manifest = with_checksums(manifest, folder)
@@ -217,54 +170,40 @@ def finish(source: Source, attempt: Attempt, manifest: Manifest, golden: NDArray
     return manifest
 
 
-def latency(session: Session, pixels_NHWC: NDArray[np.uint8]) -> dict[str, Any]:
-    """What one image takes on this machine, in short; `nextvit bench` measures properly."""
-    seconds = measure_interleaved({"file": partial(session.run, {INPUT_NAME: pixels_NHWC})}, min_seconds=0.5)["file"]
-    return {"batch": len(pixels_NHWC), **asdict(Latency.of(seconds))}
-
-
 def with_checksums(manifest: Manifest, folder: Path) -> Manifest:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
     return replace(manifest, sha256={file.relative_to(folder).as_posix(): sha256_of(file) for file in files})
 
 
-def with_costs(manifest: Manifest, costs: list[GroupCost]) -> Manifest:
-    return with_facts(manifest, sensitivity=[asdict(each) for each in costs])
+def with_facts(tried: Attempt, **facts: Any) -> Attempt:
+    """With more in the manifest's record of the verification."""
+    return replace(tried, manifest=replace(tried.manifest, verification={**tried.manifest.verification, **facts}))
 
 
-def with_facts(manifest: Manifest, **facts: Any) -> Manifest:
-    return replace(manifest, verification={**manifest.verification, **facts})
-
-
-def inputs(card: ModelCard, sample: Sample) -> NDArray[np.uint8]:
-    return card.input(Encoded(sample.read(), sample.path))
-
-
-def spread(samples: list[Sample]) -> list[Sample]:
-    """A few of them, far apart, so that they are not all of one class."""
-    return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, GOLDEN_IMAGES).round()]
-
-
-def other_size(size: tuple[int, int]) -> tuple[int, int]:
-    """A second size for a file that takes any: larger one way, smaller the other, and both odd."""
-    height, width = size
-    return height * 5 // 4 | 1, max(33, width * 3 // 4 | 1)
-
-
-def refuse(manifest: Manifest, found: list[str], layers: list[LayerError], out: Path) -> None:
+def refuse(tried: Attempt, layers: list[LayerError], out: Path) -> None:
     """Keep the report of a file that is not proven beside where it would have been, and raise.
 
     Raises:
         NotProven: always.
     """
-    page, data = out.with_suffix(f"{REFUSED}.html"), out.with_suffix(f"{REFUSED}.json")
+    manifest, found = tried.manifest, tried.failures
+    page, data = reports_of(out)
     write_durably(page, bundle_card(manifest, failures=found))
     write_durably(data, json.dumps({"failures": found, **to_plain(manifest)}, indent=2, ensure_ascii=False) + "\n")
-    departed = first_departure(layers, manifest.precision)
-    where = (
-        f"it departs at {departed.layer} (error {departed.error:.2g} of that layer's spread)"
-        if departed
-        else "no layer departs when all are watched, so it is where the runtime merges them"
-    )
     what = f"the {manifest.backend} {manifest.precision} file is not proven on {manifest.verification['images']} images"
-    raise NotProven(f"{what}: {'; '.join(found)}; {where}; report: {page}")
+    raise NotProven(f"{what}: {'; '.join(found)}; {where_from(layers, manifest.precision)}; report: {page}")
+
+
+def reports_of(out: Path) -> tuple[Path, Path]:
+    """The page and the JSON file that a refusal leaves beside where the bundle would be."""
+    return out.with_suffix(f"{REFUSED}.html"), out.with_suffix(f"{REFUSED}.json")
+
+
+def where_from(layers: list[LayerError], precision: Precision) -> str:
+    """Where the difference comes from, in a few words."""
+    departed = first_departure(layers, precision)
+    if departed and departed.share is not None and precision not in TOLERANCES:
+        return f"most of the error, {departed.share:.0%}, comes from {departed.layer}"
+    if departed:
+        return f"it departs at {departed.layer} (error {departed.error:.2g} of that layer's spread)"
+    return "no layer departs when all are watched, so it is where the runtime merges them"

@@ -1,0 +1,119 @@
+"""One round of an export: write the file, load it again, let it sit the exam, and run its golden examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle import INPUT_NAME, Golden, Manifest, write_golden
+from nextvit.card import ModelCard, TaskName
+from nextvit.data.samples import Sample
+from nextvit.environment import environment, versions
+from nextvit.errors import NotProven
+from nextvit.export.golden import golden_parity
+from nextvit.export.parity import TOLERANCES, compare
+from nextvit.export.program import Source
+from nextvit.export.proof import failures, prove, reference_logits
+from nextvit.export.proof_images import ProofImages
+from nextvit.export.targets import Target
+from nextvit.preprocess import Encoded
+from nextvit.runtime.session import Session
+
+MEANINGS: dict[TaskName, str] = {
+    "classification": "one value for each class, in the card's order; softmax gives probabilities",
+    "multilabel": "one value for each class, in the card's order; sigmoid gives each one's probability, and those that "
+    "reach the card's thresholds are answered",
+}
+GOLDEN_IMAGES = 4
+OTHER_SIZE_FACTOR, OTHER_SIZE_ERROR = 3, 0.02
+"""A file without bounds on its outputs is judged by its score at the card's size. At another size its mean error may be
+three times as large and a fiftieth of the spread besides; one that is wrong there has twenty times as much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A file that was written and run on all proof images."""
+
+    manifest: Manifest
+    session: Session
+    golden: list[Golden]
+    failures: list[str]
+
+
+def attempt(
+    source: Source, target: Target, backend: str, folder: Path, images: ProofImages, max_drop: float | None
+) -> Attempt:
+    """Write the file and its golden examples into `folder`, and compare with PyTorch."""
+    manifest = Manifest(
+        card=source.card,
+        backend=backend,
+        precision=source.precision,
+        model_file=target.writer(source.precision)(source, folder),
+        outputs={"logits": f"(N, classes) float32: {MEANINGS[source.card.task]}"},
+        made_with={**versions(), "time": environment()["time"]},
+        dynamic_size=source.dynamic_size,
+        float_layers=source.float_layers,
+    )
+    session = target.session(folder, manifest)
+    proof = prove(source.model, source.card, session, images)
+    golden = golden_examples(source, proof.samples)
+    write_golden(folder, golden)
+    record = {
+        **proof.record(images.task),
+        "runtime": session.facts(),
+        "environment": environment(),
+        "max_drop": max_drop,
+        **target.checked(folder, manifest),
+    }
+    found = failures(record, proof.parity, source.precision, max_drop)
+    if source.precision not in TOLERANCES:
+        record["golden_max_errors"], too_far = golden_errors(session, golden)
+        found += too_far
+    manifest = replace(manifest, verification=record)
+    if not found:
+        try:
+            golden_parity(session, folder, manifest)
+        except NotProven as error:
+            found = [str(error)]
+    return Attempt(manifest=manifest, session=session, golden=golden, failures=found)
+
+
+def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
+    """A few images of the card's size, and for a file that takes any size the same at a second one, with PyTorch's answers."""
+    # Far apart, so that they are not all of one class.
+    chosen = [samples[int(index)] for index in np.linspace(0, len(samples) - 1, GOLDEN_IMAGES).round()]
+    cards = [source.card]
+    if source.dynamic_size:
+        size = other_size(source.card.input.image_size)
+        cards.append(replace(source.card, input=replace(source.card.input, image_size=size)))
+    pixels = [np.stack([network_input(card, sample) for sample in chosen]) for card in cards]
+    return [Golden(each, {"logits": reference_logits(source.model, source.card, each)}) for each in pixels]
+
+
+def network_input(card: ModelCard, sample: Sample) -> NDArray[np.uint8]:
+    return card.input(Encoded(sample.read(), sample.path))
+
+
+def other_size(size: tuple[int, int]) -> tuple[int, int]:
+    """A second size for a file that takes any: larger one way, smaller the other, and both odd."""
+    height, width = size
+    return height * 5 // 4 | 1, max(33, width * 3 // 4 | 1)
+
+
+def golden_errors(session: Session, golden: Sequence[Golden]) -> tuple[list[float], list[str]]:
+    """The largest error at each size, for later runs to be held to, and a line for each other size that is too far off."""
+    parities = [compare(each.outputs["logits"], session.run(inputs_of(each))["logits"]) for each in golden]
+    allowed = OTHER_SIZE_FACTOR * parities[0].mean_error + OTHER_SIZE_ERROR
+    too_far = [
+        f"at {example.images.shape[2]}x{example.images.shape[1]} px the mean error is {parity.mean_error:.2e} > {allowed:.1e}"
+        for example, parity in zip(golden[1:], parities[1:], strict=True)
+        if not parity.mean_error <= allowed
+    ]
+    return [each.max_error for each in parities], too_far
+
+
+def inputs_of(golden: Golden) -> dict[str, Any]:
+    return {INPUT_NAME: golden.images}
