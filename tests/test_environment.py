@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from nextvit.environment import environment
+from nextvit.environment import environment, without_place
 
 
 def test_environment_is_plain_json_and_names_machine_and_versions():
@@ -12,3 +12,10 @@ def test_environment_is_plain_json_and_names_machine_and_versions():
     assert facts["cpu"] and facts["cores"] >= 1
     assert facts["versions"]["numpy"] == np.__version__
     assert facts["time"].endswith("+00:00")
+
+
+def test_records_hold_no_place_of_this_machine():
+    assert without_place("/home/me/keys/key.pem") == "key.pem"
+    assert without_place("--sign=/home/me/keys/key.pem") == "--sign=key.pem"
+    assert without_place("runs/photos") == "runs/photos"
+    assert without_place("--epochs=3") == "--epochs=3"

@@ -25,8 +25,15 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(),
-        "command": shlex.join(["nextvit", *sys.argv[1:]]) if called_as_nextvit() else None,
+        "command": shlex.join(["nextvit", *map(without_place, sys.argv[1:])]) if called_as_nextvit() else None,
     }
+
+
+def without_place(argument: str) -> str:
+    """A command's argument, of an absolute path its last part alone: records travel with bundles, home folders need not."""
+    flag, sign, value = argument.rpartition("=")
+    path = Path(value)
+    return flag + sign + path.name if path.is_absolute() else argument
 
 
 def called_as_nextvit() -> bool:

@@ -111,7 +111,7 @@ def test_a_damaged_recipe_of_a_run(call, run_folder: Path, tmp_path: Path, text:
 
 
 def test_a_negative_drop_is_refused_before_any_work(call, run_folder: Path):  # noqa: F811
-    refused(call("export", run_folder, "--max-drop=-1"), "--max-drop must not be negative")
+    refused(call("export", run_folder, "--max-drop=-1"), "--max-drop must be between 0 and 100 points, got -1")
 
 
 def test_broken_datasets(call, pictures: Path, tmp_path: Path):  # noqa: F811

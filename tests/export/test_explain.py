@@ -12,12 +12,15 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from nextvit.errors import NotProven
+from nextvit.bundle import Manifest
+from nextvit.errors import InputError, NotProven
 from nextvit.export import to_onnx
-from nextvit.export.explain import LayerError, first_departure
+from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.export import export_bundle
 from nextvit.export.layers import group_of, groups, is_block, tap_points
 from nextvit.export.program import Source
+from nextvit.export.proof import reference_logits
+from nextvit.export.targets import TARGETS
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from nextvit.preprocess import Preprocess
@@ -82,7 +85,7 @@ def test_a_broken_network_is_refused_by_the_name_of_the_layer(
 ):
     monkeypatch.setattr(deployed, "fuse", fuse_wrongly(break_it))
     message, layers = refusal(model, images, tmp_path)
-    assert f"departs at {layer} " in message
+    assert f"departs at {layer} " in message and "100% of the whole" in message
     by_name = {each["layer"]: each for each in layers}
     before = layers[: [*by_name].index(layer)]
     assert all(each["error"] < 1e-4 for each in before)
@@ -96,11 +99,6 @@ def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    right = deployed.Normalise.__init__
-
-    def wrong(self: deployed.Normalise, spec: Preprocess) -> None:
-        right(self, replace(spec, mean=(0.5, 0.5, 0.5)))
-
     # The reference normalises by a function of its own, and so does the explanation's.
     class Wrong(deployed.Normalise):
         def __init__(self, spec: Preprocess) -> None:
@@ -156,3 +154,75 @@ def test_nothing_departs_where_all_is_within_the_precision():
     assert first_departure([fine, bad], "fp32") is bad  # no number is a departure, too
     assert first_departure([fine, replace(fine, share=0.7), bad], "int8") == replace(fine, share=0.7)
     assert np.isnan(bad.error)
+
+
+def test_a_refusal_stands_where_the_layers_cannot_be_watched(
+    model: Classifier,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    write = to_onnx.export
+
+    def wrong(source: Source, folder: Path) -> str:
+        if source.taps:
+            raise RuntimeError("method->execute() failed")
+        name = write(source, folder)
+        file = onnx.load(folder / name)
+        [bias] = [each for each in file.graph.initializer if each.name.endswith("head.bias")]
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * np.float32("inf"), bias.name))
+        onnx.save(file, folder / name)
+        return name
+
+    monkeypatch.setattr(to_onnx, "export", wrong)
+    out = tmp_path / "broken.nextvit"
+    with pytest.raises(NotProven, match=r"largest error inf .*could not be watched \(method->execute\(\) failed\)"):
+        export_bundle(model, card_for(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
+    report = json.loads((tmp_path / "broken.refused.json").read_text(), parse_constant=pytest.fail)
+    assert report["verification"]["max_error"] == "inf"
+
+
+def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Classifier, tmp_path: Path):
+    """OpenVINO once answered 0.85 of the spread away when int8 layers were outputs themselves."""
+    source = Source(model=model, card=card_for(64, 64), precision="fp32")
+    manifest = Manifest(card=source.card, backend="onnx", precision="fp32", model_file="", outputs={}, made_with={})
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+
+    class Other:
+        def run(self, inputs):
+            return {"logits": reference_logits(model, source.card, pixels) + 0.1}
+
+        def facts(self):
+            return {}
+
+    with pytest.raises(Unwatchable, match="watching the layers changes the answers"):
+        explain(source, TARGETS["onnx"], manifest, Other(), pixels)
+
+
+def test_a_bundle_that_was_there_is_told_of(
+    model: Classifier,
+    images: list[Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    out = tmp_path / "model.nextvit"
+    request = {"backend": "onnx", "precision": "fp32", "images": unlabelled(images), "out": out}
+    export_bundle(model, card_for(64, 64), **request)
+    monkeypatch.setattr(deployed, "fuse", fuse_wrongly(swap_channels))
+    with pytest.raises(NotProven, match=r"the bundle that was at .*model\.nextvit before is still there"):
+        export_bundle(model, card_for(64, 64), **request)
+    assert (out / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("max_drop", [float("nan"), -1.0, 101.0, float("inf")])
+def test_a_limit_that_is_none_is_refused(model: Classifier, images: list[Path], tmp_path: Path, max_drop: float):  # noqa: F811
+    with pytest.raises(InputError, match="--max-drop must be between 0 and 100 points"):
+        export_bundle(
+            model,
+            card_for(64, 64),
+            backend="onnx",
+            precision="fp32",
+            images=unlabelled(images),
+            out=tmp_path / "a.nextvit",
+            max_drop=max_drop,
+        )

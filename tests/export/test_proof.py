@@ -93,3 +93,18 @@ def test_the_second_size_is_another_and_odd(size: tuple[int, int]):
     assert height % 2 == width % 2 == 1
     assert min(height, width) >= 33
     assert (height, width) != size
+
+
+def test_shards_are_a_dataset_for_proof_and_calibration(shared_colours: Path, tmp_path: Path):
+    from nextvit.data.folder import read_dataset
+    from nextvit.data.shards import write_shards
+    from nextvit.quantize.calibration import calibration_images
+
+    data = read_dataset(shared_colours)
+    write_shards(
+        data.splits, data.classes, tmp_path / "shards", task=data.task, shard_bytes=2**20, written=lambda *told: None
+    )
+    card = card_for(64, 64)
+    images = proof_images(tmp_path / "shards", card)
+    assert len(images.samples) == 12 and images.task is not None
+    assert calibration_images(tmp_path / "shards", card).shape == (24, 64, 64, 3)

@@ -86,6 +86,8 @@ def test_an_int8_bundle_is_proven_small_and_meets_its_golden_examples(
     assert manifest.verification["agreement"] == 1.0
     assert 1e-4 < manifest.verification["max_error"] < 1  # it is int8, and it is close
     assert read_bundle(tmp_path / "int8.nextvit") == manifest
+    assert manifest.verification["calibration"] == {"images": 24, "source": None}
+    assert manifest.verification["max_drop"] == 0.5
     sizes = [
         (tmp_path / name / each.model_file).stat().st_size
         for name, each in (("int8.nextvit", manifest), ("fp32.nextvit", fp32))
@@ -177,7 +179,6 @@ def test_int8_of_any_size_is_held_to_its_error_at_the_second_size(
     source: Source,
     images: list[Path],  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ):
     manifest = export_int8(tmp_path / "any.nextvit", images, source, dynamic_size=True)
     assert len(manifest.verification["golden_max_errors"]) == 2

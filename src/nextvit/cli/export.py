@@ -11,6 +11,7 @@ from nextvit.runs import is_run
 from nextvit.scores import spoken
 
 if TYPE_CHECKING:
+    from nextvit.bundle import Manifest
     from nextvit.card import ModelCard
     from nextvit.export.proof_images import ProofImages
 
@@ -55,21 +56,23 @@ def export(
     dynamic_size: bool
         Take images of any size from 33 px a side.
     calibration_images: int
-        For int8, so many images of the training split, the same number of each class.
+        For int8, so many images of the training split, as many of each class as it gives.
     max_drop: float
-        Most points of the score that the export may cost. Default: 0.5 for int8, no limit for the others.
+        Most points of the score that the export may cost. Default: 0.5 for int8, w8 and w6, no limit for the others.
     explain: bool
         Report the error of every layer, also of a file that is proven.
     sign: Path
         Sign the bundle with this Ed25519 private key, a PEM file without a passphrase.
     out: Path
-        The bundle, a folder NAME.nextvit. Default: in exports/ of the run.
+        The bundle, a folder NAME.nextvit. Default: in exports/ of the run; of a checkpoint file, in the working folder.
     """
-    if max_drop is not None and max_drop < 0:
-        raise InputError(f"--max-drop must not be negative, got {max_drop:g}")
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
     if calibration_images < 1:
         raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
+    from nextvit.data.folder import is_dataset
     from nextvit.export.export import export_bundle
+    from nextvit.export.parity import TOLERANCES
     from nextvit.export.targets import target_of
     from nextvit.loading import load_trained
     from nextvit.quantize.calibration import calibration_images as read_calibration_images
@@ -77,12 +80,13 @@ def export(
     target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
     proof = images_for(model, data, card, limit=images)
-    if max_drop is not None and proof.task is None and precision != "int8":
+    if max_drop is not None and proof.task is None and precision in TOLERANCES:
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
-    source = data or dataset_if_known(model)
-    calibration = None
-    if precision == "int8" and source:
-        calibration = read_calibration_images(source, card, count=calibration_images)
+    if proof.task is None:
+        judged = "" if precision in TOLERANCES else ", and every answer that differs from PyTorch's counts as wrong"
+        progress.print(f"these images have no labels, so there is no score{judged}", markup=False, soft_wrap=True)
+    source = calibrated_on(model, data) if precision == "int8" else None
+    calibration = read_calibration_images(source, card, count=calibration_images) if source else None
     out = out or default_bundle(model, to, precision, dynamic_size=dynamic_size)
     manifest = export_bundle(
         network,
@@ -93,6 +97,7 @@ def export(
         out=out,
         dynamic_size=dynamic_size,
         calibration=calibration,
+        calibration_source=f"{source.resolve().name}, {'train' if is_dataset(source) else 'all'}" if source else None,
         max_drop=max_drop,
         explain_layers=explain,
         sign_with=sign,
@@ -103,8 +108,8 @@ def export(
 
         write_run_report(model)
     proven = manifest.verification
-    tables = [make_table(["", ""], proof_rows(proven))]
-    if explain:
+    tables = [make_table(["", ""], [*proof_rows(proven), *file_rows(manifest)])]
+    if "layers" in proven:
         tables.append(make_table(["layer", "largest / spread", "mean / spread", "share"], layer_rows(proven["layers"])))
     if "sensitivity" in proven:
         tables.append(make_table(["quantised alone", "mean / spread", "same answer"], cost_rows(proven["sensitivity"])))
@@ -130,6 +135,14 @@ def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int 
     return proof_images(data or dataset_if_known(model), card, limit=limit)
 
 
+def calibrated_on(model: Path, data: Path | None) -> Path | None:
+    """Where calibration images come from: a dataset that was named, else the run's, else the folder that was named. So the
+    pictures of the proof serve for both only where nothing else is known."""
+    from nextvit.data.folder import is_dataset
+
+    return data if data and is_dataset(data) else dataset_if_known(model) or data
+
+
 def dataset_if_known(model: Path) -> Path | None:
     """The dataset of a run; None for a checkpoint file."""
     from nextvit.cli.settings import dataset_of
@@ -140,16 +153,33 @@ def dataset_if_known(model: Path) -> Path | None:
 def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
     """A verification as rows for people."""
     rows = [
-        ("images compared", str(proven["images"])),
+        ("images compared", f"{proven['images']} ({proven['source']})"),
         ("same answer", f"{proven['agreement']:.2%}"),
         ("largest difference / spread", f"{proven['max_error']:.2e}"),
     ]
+    if "unreadable" in proven:
+        rows.append(
+            ("images that cannot be read", f"{proven['unreadable']['images']}: {proven['unreadable']['first'][0]}")
+        )
     if "before" in proven:
         name = spoken(proven["before"]["metric"])
         rows.append((f"{name}, PyTorch", f"{proven['before']['score']:.2f} %"))
         rows.append((f"{name}, exported", f"{proven['after']['score']:.2f} %"))
         low, high = proven["drop_interval_95"]
-        rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f})"))
+        allowed = "" if proven.get("max_drop") is None else f", allowed: {proven['max_drop']:g}"
+        rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f}{allowed})"))
+    return rows
+
+
+def file_rows(manifest: "Manifest") -> list[tuple[str, str]]:
+    """What was written, beside how exact it is."""
+    proven = manifest.verification
+    rows = [("run by", proven["runtime"]["runtime"])]
+    if "calibration" in proven:
+        rows.append(("calibrated on", f"{proven['calibration']['images']} images ({proven['calibration']['source']})"))
+        rows.append(("left in fp32", ", ".join(manifest.float_layers) or "nothing"))
+    if "latency" in proven:
+        rows.append(("one image", f"{proven['latency']['p50_ms']:.2f} ms"))
     return rows
 
 
@@ -158,9 +188,9 @@ def layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             each["layer"],
-            f"{each['error']:.1e}",
-            f"{each['mean_error']:.1e}",
-            "" if each["share"] is None else f"{each['share']:.0%}",
+            f"{float(each['error']):.1e}",
+            f"{float(each['mean_error']):.1e}",
+            "" if each["share"] is None else f"{float(each['share']):.0%}",
         )
         for each in layers
     ]
@@ -168,4 +198,4 @@ def layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def cost_rows(costs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """What quantising each group alone costs as rows for people."""
-    return [(each["group"], f"{each['mean_error']:.1e}", f"{each['agreement']:.1%}") for each in costs]
+    return [(each["group"], f"{float(each['mean_error']):.1e}", f"{each['agreement']:.1%}") for each in costs]

@@ -176,6 +176,11 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether a path looks like a dataset with splits, rather than a plain folder of images."""
+    return not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file()
+
+
 def list_images(folder: Path) -> list[Path]:
     """All files below a folder whose suffix is an image's, sorted; hidden ones are left out, each folder counts once.
 

@@ -16,7 +16,7 @@ from nextvit.errors import NotProven
 from nextvit.export.golden import golden_parity
 from nextvit.export.parity import TOLERANCES, compare
 from nextvit.export.program import Source
-from nextvit.export.proof import failures, prove, reference_logits
+from nextvit.export.proof import allowed_drop, failures, prove, reference_logits
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.targets import Target
 from nextvit.preprocess import Encoded
@@ -65,7 +65,7 @@ def attempt(
         **proof.record(images.task),
         "runtime": session.facts(),
         "environment": environment(),
-        "max_drop": max_drop,
+        "max_drop": allowed_drop(source.precision, max_drop),
         **target.checked(folder, manifest),
     }
     found = failures(record, proof.parity, source.precision, max_drop)

@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nextvit.bundle import INPUT_NAME, Arrays, Manifest, Precision
-from nextvit.export.layers import Trained, is_block, tap_points, watched
+from nextvit.export.layers import TAP_SCALE, Trained, is_block, tap_points, watched
 from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.targets import Target
+from nextvit.runtime.session import Session
+
+MOVED, MOVED_AT_LEAST = 1.0, 1e-5
+"""Mean difference of the answers that watching may make: as much as the file differs from PyTorch, or a trifle. int8 files
+merge and round otherwise where every layer is an output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +35,39 @@ class LayerError:
     here and at the step before, and the mean errors of the logits are compared. None inside a step."""
 
 
-def explain(source: Source, target: Target, manifest: Manifest, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
+class Unwatchable(Exception):
+    """The layers of a file cannot be seen; the message says why."""
+
+
+def explain(
+    source: Source, target: Target, manifest: Manifest, session: Session, pixels_NHWC: NDArray[np.uint8]
+) -> list[LayerError]:
     """Write the file once more with the tensors of all layers as outputs, run it, and compare each with PyTorch's.
 
-    The layers come in the order of computation. A fault that only exists where the runtime merges layers can vanish
-    when they are watched; then no layer departs, and that is an answer, too.
+    The layers come in the order of computation.
+
+    Raises:
+        Unwatchable: the watched file cannot be written or run, or answers otherwise than the one that `session` runs. A
+            fault that only exists where the runtime merges layers can vanish when they are watched.
     """
     names = tap_points(source.model, source.card.input)
     tapped = replace(source, taps=tuple(names))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model_file = target.writer(source.precision)(tapped, folder)
-        outputs = dict.fromkeys(tapped.outputs, "watched")
-        session = target.session(folder, replace(manifest, model_file=model_file, outputs=outputs))
-        got = session.run({INPUT_NAME: pixels_NHWC})
-    return compare_layers(source, names, got, pixels_NHWC)
+        try:
+            model_file = target.writer(source.precision)(tapped, folder)
+            outputs = dict.fromkeys(tapped.outputs, "watched")
+            watching = target.session(folder, replace(manifest, model_file=model_file, outputs=outputs))
+            got = watching.run({INPUT_NAME: pixels_NHWC})
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise Unwatchable(f"the layers could not be watched ({reason})") from error
+    answers = session.run({INPUT_NAME: pixels_NHWC})["logits"]
+    errors = compare_layers(source, names, got, pixels_NHWC)
+    moved = mean_error(torch.from_numpy(np.array(answers)), torch.from_numpy(np.array(got["logits"])))
+    if moved > max(MOVED * errors[-1].mean_error, MOVED_AT_LEAST):
+        raise Unwatchable(f"watching the layers changes the answers (by {moved:.1e} of their spread in the mean)")
+    return errors
 
 
 def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
@@ -57,7 +80,7 @@ def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: N
     total = mean_error(logits, torch.from_numpy(np.array(got["logits"])))
     before = 0.0
     for name in names:
-        expected, other = tensors[name], torch.from_numpy(np.array(got[name])).reshape(tensors[name].shape)
+        expected, other = tensors[name], torch.from_numpy(got[name] / TAP_SCALE).reshape(tensors[name].shape)
         share = None
         if is_block(name):
             after = mean_error(logits, continued_from(trained, name, other, pixels))

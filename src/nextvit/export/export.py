@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,6 +16,7 @@ from nextvit.benchmark.timing import Latency, measure_interleaved
 from nextvit.bundle import (
     CARD_PAGE,
     INPUT_NAME,
+    MIN_DYNAMIC_SIDE_PX,
     SUFFIX,
     Manifest,
     Precision,
@@ -25,7 +27,7 @@ from nextvit.card import ModelCard
 from nextvit.durable import durable_folder, sha256_of, write_durably
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
-from nextvit.export.explain import LayerError, explain, first_departure
+from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof_images import ProofImages
@@ -51,6 +53,7 @@ def export_bundle(
     out: Path,
     dynamic_size: bool = False,
     calibration: NDArray[np.uint8] | None = None,
+    calibration_source: str | None = None,
     max_drop: float | None = None,
     explain_layers: bool = False,
     sign_with: Path | None = None,
@@ -61,6 +64,7 @@ def export_bundle(
     Args:
         dynamic_size: take any image size from 33 px a side; two sizes are proven.
         calibration: real images (N, H, W, 3) at the card's size from the training data; int8 needs them.
+        calibration_source: where they are from, for people.
         max_drop: most points of the score that the export may cost; None: 0.5 where the precision has no bounds on
             its outputs, else no limit. An int8 file that costs more leaves its most sensitive layers in float.
         explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
@@ -75,7 +79,7 @@ def export_bundle(
             a page and a JSON file beside `out` that say how far it is, and where it departs.
     """
     target = target_of(backend, precision, dynamic_size=dynamic_size)
-    check_out(out)
+    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop)
     key = read_private_key(sign_with) if sign_with else None
     if precision == "int8" and calibration is None:
         raise InputError("int8 is calibrated on real images of the training data, and there are none; pass --data")
@@ -89,15 +93,17 @@ def export_bundle(
     )
     with durable_folder(out) as folder:
         tried = attempt(source, target, backend, folder, images, max_drop)
-        if tried.failures and calibration is not None:
+        if precision == "int8" and calibration is not None:
+            tried = with_facts(tried, calibration={"images": len(calibration), "source": calibration_source})
+        if tried.failures and precision == "int8":
             source, tried = with_islands(source, target, backend, folder, images, max_drop, tried, say)
-        elif explain_layers and calibration is not None:
+        elif explain_layers and calibration is not None and precision == "int8":
             tried = with_costs(tried, sensitivity(source, target, tried.manifest, calibration))
         if tried.failures or explain_layers:
-            layers = explain_where_it_departs(source, target, tried)
-            tried = with_facts(tried, layers=[asdict(each) for each in layers])
+            tried, where = explained(source, target, tried)
+            say(where)
             if tried.failures:
-                refuse(tried, layers, out)
+                refuse(tried, where, out)
         if not target.stand_in:
             tried = with_facts(tried, latency=latency(tried))
         manifest = finish(tried.manifest, folder)
@@ -108,8 +114,12 @@ def export_bundle(
     return manifest
 
 
-def check_out(out: Path) -> None:
+def check_request(card: ModelCard, out: Path, *, dynamic_size: bool, max_drop: float | None) -> None:
     """Refuse what cannot succeed before any work is done."""
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
+    if dynamic_size and min(card.input.image_size) < MIN_DYNAMIC_SIDE_PX:
+        raise InputError(f"--dynamic-size takes sides from {MIN_DYNAMIC_SIDE_PX} px, and the model is one for 32 px")
     if out.suffix != SUFFIX:
         raise InputError(f"{out}: a bundle is a folder whose name ends in {SUFFIX}; choose another --out")
     if out.exists() and not is_bundle(out):
@@ -135,6 +145,7 @@ def with_islands(
         say(f"trying again with {', '.join(float_layers)} in float")
         source = replace(source, float_layers=float_layers)
         tried = attempt(source, target, backend, folder, images, max_drop)
+        tried = with_facts(tried, calibration=refused.manifest.verification["calibration"])
         if not tried.failures:
             break
     return source, with_costs(tried, costs)
@@ -144,14 +155,17 @@ def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
     return with_facts(tried, sensitivity=[asdict(each) for each in costs])
 
 
-def explain_where_it_departs(source: Source, target: Target, tried: Attempt) -> list[LayerError]:
-    """The layers at the card's size, or if none departs there at the second size."""
+def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, str]:
+    """With the errors of all layers at the card's size, or if none departs there at the second size; and what they say."""
     layers: list[LayerError] = []
     for example in tried.golden:
-        layers = explain(source, target, tried.manifest, example.images)
+        try:
+            layers = explain(source, target, tried.manifest, tried.session, example.images)
+        except Unwatchable as error:
+            return with_facts(tried, layers_note=str(error)), str(error)
         if first_departure(layers, source.precision):
             break
-    return layers
+    return with_facts(tried, layers=[asdict(each) for each in layers]), where_from(layers, source.precision)
 
 
 def latency(tried: Attempt) -> dict[str, Any]:
@@ -165,7 +179,7 @@ def finish(manifest: Manifest, folder: Path) -> Manifest:
     """The page for people, checksums, manifest."""
     manifest = with_checksums(manifest, folder)
     (folder / CARD_PAGE).write_text(bundle_card(manifest), encoding="utf-8")
-    manifest = with_checksums(manifest, folder)
+    manifest = replace(with_checksums(manifest, folder), verification=finite(manifest.verification))
     write_manifest(folder, manifest)
     return manifest
 
@@ -180,7 +194,16 @@ def with_facts(tried: Attempt, **facts: Any) -> Attempt:
     return replace(tried, manifest=replace(tried.manifest, verification={**tried.manifest.verification, **facts}))
 
 
-def refuse(tried: Attempt, layers: list[LayerError], out: Path) -> None:
+def finite(value: Any) -> Any:
+    """The same plain values with what JSON has no number for as text: "nan", "inf"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return [finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def refuse(tried: Attempt, where: str, out: Path) -> None:
     """Keep the report of a file that is not proven beside where it would have been, and raise.
 
     Raises:
@@ -189,9 +212,11 @@ def refuse(tried: Attempt, layers: list[LayerError], out: Path) -> None:
     manifest, found = tried.manifest, tried.failures
     page, data = reports_of(out)
     write_durably(page, bundle_card(manifest, failures=found))
-    write_durably(data, json.dumps({"failures": found, **to_plain(manifest)}, indent=2, ensure_ascii=False) + "\n")
+    record = finite({"failures": found, **to_plain(manifest)})
+    write_durably(data, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     what = f"the {manifest.backend} {manifest.precision} file is not proven on {manifest.verification['images']} images"
-    raise NotProven(f"{what}: {'; '.join(found)}; {where_from(layers, manifest.precision)}; report: {page}")
+    before = f"; the bundle that was at {out} before is still there" if out.exists() else ""
+    raise NotProven(f"{what}: {'; '.join(found)}; {where}; report: {page}{before}")
 
 
 def reports_of(out: Path) -> tuple[Path, Path]:
@@ -202,8 +227,12 @@ def reports_of(out: Path) -> tuple[Path, Path]:
 def where_from(layers: list[LayerError], precision: Precision) -> str:
     """Where the difference comes from, in a few words."""
     departed = first_departure(layers, precision)
-    if departed and departed.share is not None and precision not in TOLERANCES:
-        return f"most of the error, {departed.share:.0%}, comes from {departed.layer}"
-    if departed:
-        return f"it departs at {departed.layer} (error {departed.error:.2g} of that layer's spread)"
-    return "no layer departs when all are watched, so it is where the runtime merges them"
+    if departed is None:
+        return "no layer departs by more than the precision may"
+    # A layer inside a block has no share of its own, its block has.
+    share = next((each.share for each in layers[layers.index(departed) :] if each.share is not None), None) or 0.0
+    if precision not in TOLERANCES:
+        return f"most of the error, {share:.0%}, comes from {departed.layer}"
+    return (
+        f"it departs at {departed.layer} (error {departed.error:.2g} of that layer's spread; {share:.0%} of the whole)"
+    )

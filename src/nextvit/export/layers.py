@@ -15,6 +15,7 @@ from nextvit.models.deployed import Deployed, Normalise
 from nextvit.models.fuse import EdgePool
 from nextvit.preprocess import Preprocess
 
+TAP_SCALE = 0.5
 WATCHED = (Normalise, ConvBNReLU, PatchEmbed, EMHSA, MHCA, Mlp, NCB, NTB)
 
 
@@ -31,7 +32,11 @@ class Trained(nn.Module):
 
 
 class Tapped(nn.Module):
-    """A deployed network whose tensors at some layers are outputs, too: a tuple (logits, tensor, ...) in float32."""
+    """A deployed network whose tensors at some layers are outputs, too: a tuple (logits, half a tensor, ...) in float32.
+
+    They are halved, which is exact, so that an operator stands between each layer and its output: OpenVINO 2026.4 answers
+    wrongly where the result of an int8 layer is an output itself.
+    """
 
     def __init__(self, deployed: Deployed, taps: Iterable[str]) -> None:
         super().__init__()
@@ -40,7 +45,7 @@ class Tapped(nn.Module):
     def forward(self, images_NHWC: Tensor) -> tuple[Tensor, ...]:
         with watched(self.deployed, self.taps) as tensors:
             logits = self.deployed(images_NHWC)
-        return logits, *(tensors[name].float() for name in self.taps)
+        return logits, *(tensors[name].float() * TAP_SCALE for name in self.taps)
 
 
 @contextmanager

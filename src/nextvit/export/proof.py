@@ -41,6 +41,8 @@ class Proof:
     def record(self, task: Task | None) -> dict[str, Any]:
         """What a manifest says of the proof: differences, and with labels the scores with 95 % intervals."""
         record: dict[str, Any] = {"source": self.source, **asdict(self.parity)}
+        if self.unreadable:
+            record["unreadable"] = {"images": len(self.unreadable), "first": self.unreadable[:3]}
         if task:
             before, after = (task.judge(self.samples, logits) for logits in (self.expected, self.got))
             counts = resample_counts(len(self.samples))
@@ -93,6 +95,11 @@ def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np
         return model(normalise(images_NCHW, card.input)).numpy()
 
 
+def allowed_drop(precision: Precision, asked: float | None) -> float | None:
+    """Most points that the score may fall; None: it is not bounded, the outputs are."""
+    return MAX_DROP if asked is None and precision not in TOLERANCES else asked
+
+
 def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_drop: float | None) -> list[str]:
     """One line for each bound that a proof does not keep.
 
@@ -100,15 +107,14 @@ def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_d
     worse wherever they differ from PyTorch's: they cannot be worse than that.
     """
     found = parity.failures(precision) if precision in TOLERANCES else []
-    if max_drop is None and precision not in TOLERANCES:
-        max_drop = MAX_DROP
+    max_drop = allowed_drop(precision, max_drop)
     if max_drop is None:
         return found
     if not np.isfinite(parity.max_error):
         return [*found, "it answers values that are no numbers"]
     if "drop" in record:
         before, after = (record[name]["score"] for name in ("before", "after"))
-        if record["drop"] > max_drop:
+        if not record["drop"] <= max_drop:
             found.append(f"the score fell from {before:.2f} to {after:.2f}, more than --max-drop {max_drop:g}")
     elif (differing := 100 * (1 - parity.agreement)) > max_drop:
         found.append(f"{differing:.2f} % of the answers differ, more than --max-drop {max_drop:g}")

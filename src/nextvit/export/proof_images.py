@@ -8,7 +8,7 @@ import numpy as np
 
 import nextvit
 from nextvit.card import ModelCard
-from nextvit.data.folder import list_images, read_dataset
+from nextvit.data.folder import is_dataset, list_images, read_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.tasks import task_for
@@ -42,7 +42,7 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
         raise InputError(f"a proof needs at least {MIN_LIMIT} images, or all there are; got {limit}")
     if data is None:
         return ProofImages(samples=plain(list_images(PICTURES)), source="bundled photographs")
-    if data.is_dir() and not (data / "train").is_dir():
+    if not is_dataset(data):
         paths = list_images(data)
         if not paths:
             raise InputError(f"{data}: holds no image, and an export is proven on real ones")

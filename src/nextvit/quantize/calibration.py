@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.card import ModelCard
-from nextvit.data.folder import list_images, read_dataset
+from nextvit.data.folder import is_dataset, list_images, read_dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
@@ -23,10 +23,10 @@ def calibration_images(data: Path, card: ModelCard, *, count: int = COUNT, seed:
     Raises:
         InputError: no image can be read.
     """
-    if data.is_dir() and not (data / "train").is_dir():
-        samples = Samples.pack((path, ()) for path in list_images(data))
-    else:
+    if is_dataset(data):
         samples = read_dataset(data).split("train")
+    else:
+        samples = Samples.pack((path, ()) for path in list_images(data))
     chosen = stratified(samples, count, seed=seed)
     batches = [batch.pixels_NHWC for batch in evaluation_batches(chosen, card.input) if batch.samples]
     if not batches:

@@ -14,7 +14,7 @@ from nextvit.data.findings import refuse_errors
 from nextvit.data.folder import Dataset, read_dataset
 from nextvit.data.loader import shut_down
 from nextvit.durable import sweep, write_durably
-from nextvit.environment import environment
+from nextvit.environment import environment, without_place
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
@@ -200,7 +200,7 @@ def make_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
         input=recipe.data.preprocess(),
         variant=settings.name,
         architecture=to_plain(architecture),
-        pretrained=None if settings.weights == "none" else settings.weights,
+        pretrained=None if settings.weights == "none" else without_place(settings.weights),
         thresholds=(DEFAULT_THRESHOLD,) * len(dataset.classes) if dataset.task == "multilabel" else (),
     )
     licence = licence_of(settings.weights)
