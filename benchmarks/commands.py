@@ -18,7 +18,7 @@ class Done:
     document: dict[str, Any]
     """Its JSON; empty where it refused."""
     message: str
-    """The last line of what it said to people: the reason, where it refused."""
+    """What it said to people in the end: the reason, where it refused."""
 
     def record(self) -> dict[str, Any]:
         return {"command": self.command, "seconds": self.seconds, **self.document}
@@ -29,13 +29,15 @@ def call(*arguments: str) -> Done:
     started = time.perf_counter()
     command = [sys.executable, "-m", "nextvit", *arguments, "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode not in (0, 1, 2, 3) or "Traceback" in done.stderr:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
     told = [line for line in done.stderr.splitlines() if line.startswith("nextvit: ")]
     return Done(
         command=" ".join(["nextvit", *arguments]),
         seconds=round(time.perf_counter() - started, 1),
         code=done.returncode,
         document=json.loads(done.stdout) if done.stdout else {},
-        message=told[-1].removeprefix("nextvit: ") if told else done.stderr.strip().rpartition("\n")[2],
+        message=told[-1].removeprefix("nextvit: ") if told else "",
     )
 
 

@@ -39,7 +39,15 @@ def measure(run: str, dataset: str) -> dict[str, Any]:
                     *("export", run, "--to", backend, "--precision", precision),
                     *("--data", dataset, "--out", str(bundle), *options),
                 )
-                exports.append({"backend": backend, "precision": precision, "code": done.code, **done.record()})
+                exports.append(
+                    {
+                        "backend": backend,
+                        "precision": precision,
+                        "code": done.code,
+                        "message": done.message,
+                        **done.record(),
+                    }
+                )
                 print(backend, precision, done.code, done.message if done.code else "", flush=True)
         bundles = [str(path) for path in sorted(Path(temporary).glob(f"*{SUFFIX}"))]
         bench = nextvit("bench", *bundles, "--threads", "1", "--batch", "1")
@@ -58,7 +66,8 @@ def table(record: dict[str, Any]) -> str:
     for each in record["exports"]:
         name = f"{each['backend']}-{each['precision']}"
         if each["code"]:
-            lines.append(f"| {each['backend']} | {each['precision']} | refused | | | | | |")
+            reason = each["message"].partition("; report: ")[0].replace("|", "/")
+            lines.append(f"| {each['backend']} | {each['precision']} | refused: {reason} | | | | | |")
             continue
         proven, latency = each["verification"], latencies[name]
         after, (low, high) = proven["after"], proven["drop_interval_95"]

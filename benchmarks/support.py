@@ -65,7 +65,7 @@ def attempt(run: Path, dataset: str, backend: str, precision: str, *, any_size: 
         "verification": done.document.get("verification"),
         "reason": done.message if done.code else None,
         "environment": environment(),
-        "command": f"nextvit export RUN --to {backend} --precision {precision} {' '.join(options)}".strip(),
+        "command": f"nextvit export {run.name} --to {backend} --precision {precision} {' '.join(options)}".strip(),
     }
 
 
@@ -75,11 +75,12 @@ def row(record: dict[str, Any]) -> str:
     start = f"| {record['backend']} | {record['precision']} | {size} |"
     if record["code"]:
         kind = {1: "refused", 2: "no", 3: "not here"}.get(record["code"], "failed")
-        return f"{start} {kind}: {record['reason']} | | | | | |"
+        reason = record["reason"].partition("; report: ")[0].replace("|", "/")
+        return f"{start} {kind}: {reason} | | | | | |"
     proven = record["verification"]
     low, high = proven["drop_interval_95"]
     runtime = proven["runtime"]
-    by = runtime["runtime"] + (f", {runtime['precision']}" if "precision" in runtime else "")
+    by = runtime["runtime"] + (f", in {runtime['computes_in']}" if "computes_in" in runtime else "")
     return (
         f"{start} {by} | {proven['agreement']:.2%} | {proven['max_error']:.1e} | {proven['mean_error']:.1e} | "
         f"{proven['drop']:.2f} ({low:.2f} to {high:.2f}) | {record['bytes'] / 1e6:.1f} |"

@@ -16,7 +16,7 @@ from nextvit.quiet import quietly
 
 BATCH = 10
 # Convolutions and matrix products alone: with additions, ReLUs and poolings in int8, too, ONNX Runtime is slower and less
-# exact on our networks, because each of them costs a requantisation (docs/quantization.md).
+# exact on our networks, because each of them costs a requantisation (docs/log.md).
 QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
