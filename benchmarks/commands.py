@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from nextvit.environment import without_place
+
 
 @dataclass(frozen=True)
 class Done:
@@ -33,7 +35,7 @@ def call(*arguments: str) -> Done:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
     told = [line for line in done.stderr.splitlines() if line.startswith("nextvit: ")]
     return Done(
-        command=" ".join(["nextvit", *arguments]),
+        command=" ".join(["nextvit", *map(without_place, arguments)]),
         seconds=round(time.perf_counter() - started, 1),
         code=done.returncode,
         document=json.loads(done.stdout) if done.stdout else {},

@@ -104,9 +104,8 @@ def main(*pairs: str) -> None:
     for pair in pairs:
         run, _, dataset = pair.partition("=")
         record = measure(run, dataset)
-        plain = json.dumps(record, ensure_ascii=False).replace(dataset, record["dataset"]).replace(run, record["run"])
         with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(plain + "\n")
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
         tables.append(table(record))
     head, _, rest = text.partition(START)
     PAGE.write_text(head + START + "\n" + "\n".join(tables) + "\n" + END + rest.partition(END)[2], encoding="utf-8")

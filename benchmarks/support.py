@@ -63,7 +63,7 @@ def attempt(run: Path, dataset: str, backend: str, precision: str, *, any_size: 
         "seconds": done.seconds,
         "bytes": size,
         "verification": done.document.get("verification"),
-        "reason": done.message if done.code else None,
+        "reason": done.message.replace(f"{temporary}/", "") if done.code else None,
         "environment": environment(),
         "command": f"nextvit export {run.name} --to {backend} --precision {precision} {' '.join(options)}".strip(),
     }
@@ -108,18 +108,9 @@ def main(dataset: str, *runs: str) -> None:
                     record = attempt(Path(run), dataset, backend, precision, any_size=any_size)
                     print(row(record), flush=True)
                     records.append(record)
-    hidden = {str(Path(dataset)): "signdigits10", str(ROOT.parent): "."}
     with RESULTS.open("a", encoding="utf-8") as file:
-        for record in records:
-            file.write(without(hidden, json.dumps(record, ensure_ascii=False)) + "\n")
-    PAGE.write_text(without(hidden, page(records)), encoding="utf-8")
-
-
-def without(hidden: dict[str, str], text: str) -> str:
-    """The text with the places of this machine by their public names."""
-    for place, name in hidden.items():
-        text = text.replace(place, name)
-    return text
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    PAGE.write_text(page(records), encoding="utf-8")
 
 
 if __name__ == "__main__":
