@@ -38,8 +38,8 @@ def call(*arguments: str) -> Done:
         command=" ".join(["nextvit", *map(without_place, arguments)]),
         seconds=round(time.perf_counter() - started, 1),
         code=done.returncode,
-        document=json.loads(done.stdout) if done.stdout else {},
-        message=told[-1].removeprefix("nextvit: ") if told else "",
+        document=json.loads(done.stdout) if not done.returncode else {},
+        message=told[-1].removeprefix("nextvit: ").partition("; report: ")[0] if told else "",
     )
 
 

@@ -66,7 +66,7 @@ def table(record: dict[str, Any]) -> str:
     for each in record["exports"]:
         name = f"{each['backend']}-{each['precision']}"
         if each["code"]:
-            reason = each["message"].partition("; report: ")[0].replace("|", "/")
+            reason = each["message"].replace("|", "/")
             lines.append(f"| {each['backend']} | {each['precision']} | refused: {reason} | | | | | |")
             continue
         proven, latency = each["verification"], latencies[name]

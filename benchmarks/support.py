@@ -63,7 +63,7 @@ def attempt(run: Path, dataset: str, backend: str, precision: str, *, any_size: 
         "seconds": done.seconds,
         "bytes": size,
         "verification": done.document.get("verification"),
-        "reason": done.message.replace(f"{temporary}/", "") if done.code else None,
+        "reason": done.message if done.code else None,
         "environment": environment(),
         "command": f"nextvit export {run.name} --to {backend} --precision {precision} {' '.join(options)}".strip(),
     }
@@ -75,7 +75,7 @@ def row(record: dict[str, Any]) -> str:
     start = f"| {record['backend']} | {record['precision']} | {size} |"
     if record["code"]:
         kind = {1: "refused", 2: "no", 3: "not here"}.get(record["code"], "failed")
-        reason = record["reason"].partition("; report: ")[0].replace("|", "/")
+        reason = record["reason"].replace("|", "/")
         return f"{start} {kind}: {reason} | | | | | |"
     proven = record["verification"]
     low, high = proven["drop_interval_95"]
