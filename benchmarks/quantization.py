@@ -46,6 +46,7 @@ def measure(run: str, dataset: str) -> dict[str, Any]:
                         "code": done.code,
                         "message": done.message,
                         **done.record(),
+                        "bundle": bundle.name,
                     }
                 )
                 print(backend, precision, done.code, done.message if done.code else "", flush=True)
