@@ -27,8 +27,8 @@ NOT_CORE_ML = (
     "run nextvit verify on a Mac before you ship it."
 )
 WHAT_NEXT = (
-    "What next: allow a larger drop of the score (--max-drop), take another precision, or prove (and for int8 calibrate) on "
-    "more or better pictures (--data). docs/export.md explains each."
+    "What next: where the score fell, allow more (--max-drop); take another precision; or prove, and for int8 calibrate, on "
+    "more or better pictures (--data). See docs/export.md."
 )
 
 
