@@ -104,7 +104,7 @@ def test_many_exports_are_one_table_and_two_tiles(run: Path):
         "434",
         "100.00%",
         "1.2e-02",
-        "97.70 %",
+        "97.70",
         "0.30 (0.00 to 0.90)",
         f"{size / 1e6:.2f}",
         "1.23",

@@ -134,7 +134,7 @@ def export_tiles(bundles: list[Exported], timings: list[dict[str, Any]]) -> list
     single = [record for record in timings if record["batch"] == 1 and record["backend"] != "torch"]
     if single:
         fastest = min(single, key=lambda record: record["p50_ms"])
-        meaning = f"fastest: {fastest['backend']} {fastest['precision']}, batch 1, {fastest['threads']} threads"
+        meaning = f"fastest: {fastest['backend']} {fastest['precision']}, batch 1, threads: {fastest['threads']}"
         shown.append((f"{fastest['p50_ms']:.2f} ms", meaning))
     return shown
 
@@ -198,7 +198,7 @@ def export_row(exported: Exported) -> list[str]:
     score = drop = time = ""
     if "before" in proven:
         low, high = proven["drop_interval_95"]
-        score = f"{proven['after']['score']:.2f} %"
+        score = f"{proven['after']['score']:.2f}"
         drop = f"{proven['drop']:.2f} ({low:.2f} to {high:.2f})"
     if "latency" in proven:
         time = f"{proven['latency']['p50_ms']:.2f}"
