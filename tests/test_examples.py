@@ -36,20 +36,31 @@ def bundles_and_answers(folder: Path) -> list[tuple[Path, Path, list[str]]]:
 
 
 def check(command: list[str], folder: Path) -> None:
-    """The program's lines are the answer; a picture of another kind and a newer bundle are refused."""
+    """The program's lines are the answer; what it cannot take it refuses."""
     for bundle, picture, expected in bundles_and_answers(folder):
         done = subprocess.run([*command, bundle, picture], capture_output=True, text=True, check=False)
         assert sorted(done.stdout.splitlines()) == sorted(expected), done.stderr
-        wrong = subprocess.run([*command, bundle, bundle / "golden.npz"], capture_output=True, text=True, check=False)
-        assert wrong.returncode == 1 and "must be a binary PPM of 48x32" in wrong.stderr
+        check_refused(command, "usage: ")
+        check_refused([*command, str(bundle)], "usage: ")
+        check_refused([*command, str(folder / "none"), str(picture)], "none: not a bundle, it has no manifest.json")
+        check_refused([*command, str(bundle), str(folder / "none.ppm")], "none.ppm: ")
+        check_refused([*command, str(bundle), str(bundle / "golden.npz")], "must be a binary PPM of 48x32")
         picture_cut = folder / "cut.ppm"
         picture_cut.write_bytes(picture.read_bytes()[:-1])
-        short = subprocess.run([*command, bundle, picture_cut], capture_output=True, text=True, check=False)
-        assert short.returncode == 1 and "ends early" in short.stderr
-        text = (bundle / "manifest.json").read_text()
-        (bundle / "manifest.json").write_text(text.replace('"format": 1', '"format": 2'))
-        newer = subprocess.run([*command, bundle, picture], capture_output=True, text=True, check=False)
-        assert newer.returncode == 1 and "not an ONNX bundle of format 1" in newer.stderr
+        check_refused([*command, str(bundle), str(picture_cut)], "ends early")
+        Image.open(picture).resize((47, 32)).save(folder / "small.ppm")
+        check_refused([*command, str(bundle), str(folder / "small.ppm")], "must be a binary PPM of 48x32")
+        original = (bundle / "manifest.json").read_text()
+        for other in (original.replace('"format": 1', '"format": 2'), original.replace('"onnx"', '"openvino"')):
+            (bundle / "manifest.json").write_text(other)
+            check_refused([*command, str(bundle), str(picture)], "not an ONNX bundle of format 1")
+
+
+def check_refused(command: list[str], message: str) -> None:
+    """One line that says what is wrong, and exit code 2."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert message in done.stderr
 
 
 def test_they_are_short():
@@ -77,6 +88,7 @@ def test_cpp_answers_as_nextvit_does(tmp_path: Path):
     if not root or not shutil.which("g++"):
         pytest.skip("needs g++, and in NEXTVIT_ONNXRUNTIME a folder with include/ and lib/ of ONNX Runtime")
     program = tmp_path / "classify"
+    # Releases have their headers in include/, Debian has them in include/onnxruntime/.
     places = [f"-I{root}/include", f"-I{root}/include/onnxruntime", f"-L{root}/lib", f"-Wl,-rpath,{root}/lib"]
     source = EXAMPLES / "cpp" / "main.cpp"
     warnings = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]

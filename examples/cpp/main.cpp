@@ -1,7 +1,5 @@
 // Answers of a nextvit bundle for one picture, with ONNX Runtime's C++ API and nlohmann/json: README.md says how to build.
-//
 //   ./classify photos-onnx-fp32.nextvit picture.ppm
-//
 // The picture is a binary PPM (P6, 8 bits) of the model's size.
 #include <algorithm>
 #include <cmath>
@@ -27,7 +25,9 @@ std::vector<uint8_t> read_ppm(const std::string& path, int64_t width, int64_t he
 int main(int count, char** arguments) try {
     if (count != 3) throw std::runtime_error("usage: classify BUNDLE PICTURE.ppm");
     const std::string bundle = arguments[1];
-    const auto manifest = nlohmann::json::parse(std::ifstream(bundle + "/manifest.json"));
+    std::ifstream text(bundle + "/manifest.json");
+    if (!text) throw std::runtime_error(bundle + ": not a bundle, it has no manifest.json");
+    const auto manifest = nlohmann::json::parse(text);
     if (manifest.at("format") != 1 || manifest.at("backend") != "onnx")
         throw std::runtime_error(bundle + ": not an ONNX bundle of format 1");
     const auto& card = manifest.at("card");
@@ -55,5 +55,5 @@ int main(int count, char** arguments) try {
             std::cout << classes[i].get<std::string>() << '\t' << std::fixed << probability << '\n';
     }
 } catch (const std::exception& error) {
-    return std::cerr << error.what() << "\n", 1;
+    return std::cerr << error.what() << "\n", 2;
 }

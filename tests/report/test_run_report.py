@@ -12,7 +12,8 @@ from nextvit.report.contents import duration, millions
 from nextvit.report.page import Markup, escape, page, table
 from nextvit.report.run_report import write_run_report
 from tests.report.conftest import epoch, write_run
-from tests.runtime.conftest import write_colour_bundle
+from tests.report.test_bundle_card import VERIFICATION
+from tests.runtime.conftest import sealed, write_colour_bundle
 
 
 def test_report_shows_score_mistakes_and_what_could_not_be_read(run: Path):
@@ -78,6 +79,39 @@ def test_a_damaged_bundle_does_not_spoil_the_report(run: Path):
     shutil.copytree(run / "exports" / "good.nextvit", run / "exports" / "bad.nextvit")
     (run / "exports" / "bad.nextvit" / "manifest.json").write_text("{")
     assert "manifest.json: damaged" in write_run_report(run).read_text()
+
+
+def test_many_exports_are_one_table_and_two_tiles(run: Path):
+    tiles_before = write_run_report(run).read_text().count('class="tile"')
+    verification = {
+        **VERIFICATION,
+        "images": 434,
+        "max_error": 0.0123,
+        "latency": {"batch": 1, "runs": 100, "p50_ms": 1.234, "p90_ms": 2.0, "p99_ms": 3.0},
+    }
+    without_labels = {name: value for name, value in VERIFICATION.items() if name not in ("before", "after", "latency")}
+    for name, facts in (("one", verification), ("two-dynamic", without_labels), ("three", VERIFICATION)):
+        bundle = write_colour_bundle(run / "exports" / f"{name}.nextvit", dynamic_size=name == "two-dynamic")
+        sealed(bundle, verification=facts)
+    text = write_run_report(run).read_text()
+    assert re.findall("<h2>(Export.*?)</h2>", text) == ["Exports"]
+    assert text.count('class="tile"') == tiles_before + 2
+    assert "exports, each proven" in text and "smallest export" in text
+    [one] = re.findall("<tr><td>one</td>(.*?)</tr>", text)
+    size = (run / "exports" / "one.nextvit" / "model.onnx").stat().st_size
+    assert re.findall("<td>(.*?)</td>", one) == [
+        "onnx fp32",
+        "434",
+        "100.00%",
+        "1.2e-02",
+        "97.70",
+        "0.30 (0.00 to 0.90)",
+        f"{size / 1e6:.2f}",
+        "1.23",
+    ]
+    [two] = re.findall("<tr><td>two-dynamic</td>(.*?)</tr>", text)
+    assert re.findall("<td>(.*?)</td>", two)[0] == "onnx fp32, any size"
+    assert re.findall("<td>(.*?)</td>", two)[4:6] == ["", ""]
 
 
 def test_an_epoch_that_was_repeated_after_a_kill_counts_once(run: Path):

@@ -1,6 +1,7 @@
 """The one page that a colleague reads to know what a bundle is and how far to trust it."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,43 +15,71 @@ PRECISIONS = {
     "fp16": "fp16",
     "bf16": "bf16",
     "int8": "int8",
-    "w8": "8-bit weights",
-    "w6": "6-bit weights from a palette",
+    "w8": "w8 (8-bit weights)",
+    "w6": "w6 (6-bit weights from a palette)",
 }
+SPREAD = (
+    "Differences are relative to the spread: the standard deviation of PyTorch's logits over all these images. 1e-3 is a "
+    "thousandth of it."
+)
+NOT_CORE_ML = (
+    "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published definitions; "
+    "run nextvit verify on a Mac before you ship it."
+)
+WHAT_NEXT = (
+    "What next: where the score fell, allow more (--max-drop); take another precision; or prove, and for int8 calibrate, on "
+    "more or better pictures (--data). See docs/export.md."
+)
 
 
 def bundle_card(manifest: Manifest, *, failures: Sequence[str] = ()) -> str:
     """The page of a bundle; with failures, that of an export that was refused."""
-    card = manifest.card
+    card, proven = manifest.card, manifest.verification
     height, width = card.input.image_size
     lead = f"{card.task} of {len(card.classes)} classes at {width}x{height} px"
     title = f"{manifest.card.variant}, {manifest.backend} {PRECISIONS[manifest.precision]}"
     sections = [heading(f"{title}: not proven" if failures else title, lead)]
     sections += [paragraph(failure, tone="bad") for failure in failures]
+    if failures:
+        sections.append(paragraph(WHAT_NEXT))
+    if stands_in(manifest):
+        sections.append(paragraph(NOT_CORE_ML, tone="warn"))
     sections += [proof_section(manifest), facts_section(manifest)]
-    for name, build in (
-        ("layers", layers_section),
-        ("sensitivity", sensitivity_section),
-        ("program", program_section),
-    ):
-        if name in manifest.verification:
-            sections.append(build(manifest.verification[name]))
-    sections.append(
-        section("Everything", folded("manifest", json.dumps(to_plain(manifest), indent=2, ensure_ascii=False)))
-    )
+    if manifest.sha256:
+        sections.append(files_section(manifest))
+    if "layers" in proven:
+        sections.append(layers_section(proven["layers"]))
+    elif "layers_note" in proven:
+        sections.append(section("Layer by layer", paragraph(proven["layers_note"])))
+    if "sensitivity" in proven:
+        sections.append(sensitivity_section(proven["sensitivity"]))
+    if "program" in proven:
+        sections.append(program_section(proven["program"]))
+    everything = json.dumps(to_plain(manifest), indent=2, ensure_ascii=False)
+    sections.append(section("Everything", folded("manifest", everything)))
     return page(title, sections)
+
+
+def stands_in(manifest: Manifest) -> bool:
+    """Whether something else than Core ML ran a Core ML file for the proof."""
+    return manifest.backend == "coreml" and "re-executed" in str(manifest.verification["runtime"].get("runtime"))
 
 
 def proof_section(manifest: Manifest) -> Markup:
     """How its answers compare with PyTorch's."""
     proven = manifest.verification
     facts = [
-        (f"{proven['agreement']:.2%}", "same answer as PyTorch"),
-        (f"{proven['max_error']:.1e}", "largest difference / spread"),
-        (f"{proven['mean_error']:.1e}", "mean difference / spread"),
-        (f"{proven['cosine']:.6f}", "least cosine"),
+        (f"{float(proven['agreement']):.2%}", "same answer as PyTorch"),
+        (scaled(proven["max_error"]), "largest difference / spread"),
+        (scaled(proven["mean_error"]), "mean difference / spread"),
+        (f"{float(proven['cosine']):.6f}", "least cosine"),
     ]
-    content = [tiles(facts)]
+    content = [
+        tiles(facts),
+        paragraph(f"Measured on {proven['images']} images: {proven['source']}. {SPREAD}", tone="soft"),
+    ]
+    if "unreadable" in proven:
+        content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
     if "before" in proven:
         rows = [
             (who, f"{each['score']:.2f} %", "{:.2f} to {:.2f} %".format(*each["interval_95"]))
@@ -58,32 +87,61 @@ def proof_section(manifest: Manifest) -> Markup:
         ]
         low, high = proven["drop_interval_95"]
         rows.append(("drop, on the same images", f"{proven['drop']:.2f} points", f"{low:.2f} to {high:.2f} points"))
+        if proven.get("max_drop") is not None:
+            rows.append(("drop that is allowed", f"{proven['max_drop']:.2f} points", ""))
         content.append(table([spoken(proven["before"]["metric"]), "", "95 % interval"], rows))
-    content.append(paragraph(f"Measured on {proven['images']} images: {proven['source']}.", tone="soft"))
     return section("Proof", *content)
 
 
+def scaled(difference: float | str) -> str:
+    """A relative difference; JSON has no number for an infinite one, so that one is text."""
+    return f"{float(difference):.1e}"
+
+
+def unreadable_words(unreadable: dict[str, Any]) -> str:
+    """How many images of the proof could not be read, and which came first."""
+    return f"{unreadable['images']} images could not be read, the first of them: {'; '.join(unreadable['first'])}"
+
+
 def facts_section(manifest: Manifest) -> Markup:
-    """What it is, where it was made, and what its files are."""
+    """What it is, and where it was made."""
     proven, card = manifest.verification, manifest.card
-    machine, runtime = proven["environment"], proven["runtime"]
+    machine = proven["environment"]
     classes = ", ".join(card.classes[:40]) + (f" and {len(card.classes) - 40} more" if len(card.classes) > 40 else "")
     rows: list[tuple[str, str]] = [
         ("classes", classes),
-        ("input", f'"images": uint8, (N, height, width, 3), RGB; {input_words(manifest)}'),
-        *((f'output "{name}"', meaning) for name, meaning in manifest.outputs.items()),
+        ("input", input_words(manifest)),
+        *((f'output "{name}"', output_words(manifest, meaning)) for name, meaning in manifest.outputs.items()),
         ("licence of the weights", card.weights_licence),
-        ("run by", ", ".join(f"{name} {value}" for name, value in runtime.items())),
+        *([("left in fp32", ", ".join(manifest.float_layers))] if manifest.float_layers else []),
+        *([("calibrated on", calibration_words(proven["calibration"]))] if proven.get("calibration") else []),
+        ("run by", runtime_words(proven["runtime"])),
         *latency_rows(proven),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine["versions"].items())),
         ("made at", machine["time"]),
         ("command", machine["command"] or "from Python"),
     ]
-    if manifest.float_layers:
-        rows.insert(3, ("left in fp32", ", ".join(manifest.float_layers)))
-    files = [(name, digest) for name, digest in manifest.sha256.items()]
-    return Markup(section("Facts", table(["", ""], rows)).text + section("Files", table(["", "SHA-256"], files)).text)
+    return section("Facts", table(["", ""], rows))
+
+
+def files_section(manifest: Manifest) -> Markup:
+    """The files with the beginning of their checksums."""
+    files = [(name, f"{digest[:16]}…") for name, digest in manifest.sha256.items()]
+    note = "The whole checksums are in manifest.json; nextvit verify compares them."
+    return section("Files", table(["", "SHA-256"], files), paragraph(note, tone="soft"))
+
+
+def calibration_words(calibration: dict[str, Any]) -> str:
+    """Which images the ranges of int8 come from."""
+    return f"{calibration['images']} images: {calibration['source']}; seed {calibration['seed']}"
+
+
+def runtime_words(runtime: dict[str, Any]) -> str:
+    """What ran the file, as the runtime said it."""
+    rest = {name: value for name, value in runtime.items() if name not in ("backend", "runtime", "device")}
+    said = [f"{name.replace('_', ' ')}: {words(value)}" for name, value in rest.items() if value != {}]
+    return "; ".join([f"{runtime['runtime']}, device {runtime['device']}", *said])
 
 
 def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
@@ -96,8 +154,21 @@ def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def input_words(manifest: Manifest) -> str:
+    """What it takes. A Core ML package takes pictures of the system's own kind, the others arrays."""
     height, width = manifest.card.input.image_size
-    return f"any size from 33 px, made for {width}x{height}" if manifest.dynamic_size else f"{width}x{height} px"
+    if manifest.backend == "coreml":
+        size = (
+            f"any size from 33 px, {width}x{height} px by default" if manifest.dynamic_size else f"{width}x{height} px"
+        )
+        program = manifest.verification.get("program", {})
+        return f'"images": {program.get("input") or f"RGB image, {size}"}'
+    size = f"any size from 33 px, made for {width}x{height}" if manifest.dynamic_size else f"{width}x{height} px"
+    return f'"images": uint8, (N, height, width, 3), RGB; {size}'
+
+
+def output_words(manifest: Manifest, meaning: str) -> str:
+    """What it answers; a Core ML package for one picture at a time."""
+    return meaning.replace("(N, classes)", "(1, classes)") if manifest.backend == "coreml" else meaning
 
 
 def layers_section(layers: Sequence[dict[str, Any]]) -> Markup:
@@ -105,38 +176,60 @@ def layers_section(layers: Sequence[dict[str, Any]]) -> Markup:
     rows = [
         (
             each["layer"],
-            f"{each['error']:.1e}",
-            f"{each['mean_error']:.1e}",
-            "" if each["share"] is None else f"{each['share']:.0%}",
+            scaled(each["error"]),
+            scaled(each["mean_error"]),
+            "" if each["share"] is None else f"{float(each['share']):.0%}",
         )
         for each in layers
     ]
-    note = "Differences are relative to the spread of PyTorch's tensor at that layer."
+    note = (
+        "Differences are relative to the spread of PyTorch's tensor at that layer. What a layer adds is a share of the whole "
+        "error of the answers; it can be negative, because errors partly cancel. Layers inside a block have no share of their "
+        "own, the block has."
+    )
     columns = ["layer", "largest difference", "mean difference", "adds to the error of the answers"]
     return section("Layer by layer", table(columns, rows), paragraph(note, tone="soft"))
 
 
 def sensitivity_section(costs: Sequence[dict[str, Any]]) -> Markup:
     """What quantising each group alone costs."""
-    most = max(each["mean_error"] for each in costs) or 1.0
+    errors = [float(each["mean_error"]) for each in costs]
+    most = max((error for error in errors if math.isfinite(error)), default=0.0) or 1.0
     rows = [
-        (each["group"], f"{each['mean_error']:.1e}", f"{each['agreement']:.1%}", bar(each["mean_error"] / most))
-        for each in costs
+        (each["group"], scaled(error), f"{float(each['agreement']):.1%}", bar(min(1.0, error / most)))
+        for each, error in zip(costs, errors, strict=True)
     ]
     columns = ["quantised alone", "mean difference", "same answer", ""]
     return section("What each group of layers costs", table(columns, rows))
 
 
 def program_section(program: dict[str, Any]) -> Markup:
-    """What a look at the file itself found."""
-    rows = [(name.replace("_", " "), words(value)) for name, value in program.items()]
+    """What a look at the file itself found: a row for each fact, and for each finding of a list."""
+    rows: list[tuple[str, str]] = []
+    for name, value in program.items():
+        if name == "bytes":
+            rows.append(("size", megabytes(value)))
+        elif isinstance(value, list):
+            rows += [(name.replace("_", " "), finding_words(each)) for each in value] or [
+                (name.replace("_", " "), "nothing that the rules name")
+            ]
+        else:
+            rows.append((name.replace("_", " "), words(value)))
     return section("What is in the file", table(["", ""], rows))
 
 
+def finding_words(finding: dict[str, Any]) -> str:
+    """A rule and the operators that break it."""
+    return f"{finding['rule']}: {words(finding['operators'])} (first: {finding['first']})"
+
+
+def megabytes(count: int) -> str:
+    """Bytes as millions of them."""
+    return f"{count / 1e6:.2f} MB"
+
+
 def words(value: Any) -> str:
-    """Counts and findings in a line."""
+    """A fact in a line; counts by name, the number first."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {words(each)}" for name, each in value.items())
-    if isinstance(value, list):
-        return "; ".join(words(each) for each in value) or "none"
+        return ", ".join(f"{count} {name}" for name, count in value.items())
     return str(value)

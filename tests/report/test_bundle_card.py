@@ -1,0 +1,119 @@
+"""card.html from a manifest."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextvit.bundle import Manifest, read_manifest
+from nextvit.report.bundle_card import bundle_card
+from tests.runtime.conftest import write_colour_bundle
+
+SCORE = {"metric": "top1_score", "score": 98.0, "interval_95": [96.0, 99.0]}
+VERIFICATION: dict[str, Any] = {
+    "images": 434,
+    "source": "signs, val",
+    "agreement": 1.0,
+    "max_error": 0.012,
+    "mean_error": 0.001,
+    "cosine": 0.9999,
+    "before": SCORE,
+    "after": {**SCORE, "score": 97.7},
+    "drop": 0.3,
+    "drop_interval_95": [0.0, 0.9],
+    "max_drop": 0.5,
+    "runtime": {
+        "backend": "onnx",
+        "runtime": "onnxruntime 1.32.0",
+        "device": "cpu",
+        "operators": {"CPUExecutionProvider": 652},
+        "threads": 1,
+    },
+    "environment": {"cpu": "EPYC", "cores": 2, "system": "Linux", "versions": {}, "time": "now", "command": "c"},
+}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    written = read_manifest(write_colour_bundle(tmp_path / "colours.nextvit"))
+    return replace(written, verification=VERIFICATION)
+
+
+def titles(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
+
+
+def test_facts_are_said_in_words(manifest: Manifest):
+    text = bundle_card(manifest)
+    assert "onnxruntime 1.32.0, device cpu; operators: 652 CPUExecutionProvider; threads: 1" in text
+    assert "standard deviation of PyTorch&#x27;s logits" in text
+    assert "drop that is allowed" in text and "0.50 points" in text
+    assert titles(text) == ["Proof", "Facts", "Files", "Everything"]
+    [digest] = [value for name, value in manifest.sha256.items() if name == "model.onnx"]
+    assert f"<td>{digest[:16]}…</td>" in text and f"<td>{digest}" not in text
+    assert "What next" not in text and "Core ML" not in text and "could not be read" not in text
+
+
+def test_what_int8_was_calibrated_on_and_what_could_not_be_read(manifest: Manifest):
+    more = {
+        "calibration": {"images": 300, "source": "signs, train", "seed": 7},
+        "unreadable": {"images": 12, "first": ["a.jpg: cut", "b.jpg: empty"]},
+    }
+    text = bundle_card(replace(manifest, precision="int8", verification={**VERIFICATION, **more}))
+    assert "300 images: signs, train; seed 7" in text
+    assert "12 images could not be read, the first of them: a.jpg: cut; b.jpg: empty" in text
+
+
+def test_a_refused_page_says_what_next_and_lists_no_files(manifest: Manifest):
+    text = bundle_card(replace(manifest, sha256={}), failures=["the score fell"])
+    assert "not proven" in text and "the score fell" in text and "--max-drop" in text and "docs/export.md" in text
+    assert "Files" not in titles(text)
+
+
+def test_errors_without_an_end_do_not_stop_the_page(manifest: Manifest):
+    endless = {
+        "max_error": float("inf"),
+        "layers": [{"layer": "stem.0", "error": "inf", "mean_error": "nan", "share": "nan"}],
+        "sensitivity": [
+            {"group": "stem", "mean_error": "nan", "agreement": 0.1},
+            {"group": "head", "mean_error": 0.1, "agreement": 0.9},
+        ],
+    }
+    text = bundle_card(replace(manifest, verification={**VERIFICATION, **endless}), failures=["endless"])
+    assert "width:100.0%" in text and "<td>inf</td>" in text and "it can be negative" in text
+
+
+def test_layers_that_could_not_be_watched_have_a_reason(manifest: Manifest):
+    text = bundle_card(replace(manifest, verification={**VERIFICATION, "layers_note": "cannot be watched"}))
+    assert "Layer by layer" in titles(text) and "cannot be watched" in text
+
+
+def test_a_core_ml_file_that_core_ml_never_ran_says_so(manifest: Manifest):
+    program = {
+        "input": "RGB image of 48x32 px",
+        "bytes": 4472962,
+        "operators": {"conv": 51, "add": 24},
+        "off_neural_engine": [],
+        "slow_on_neural_engine": [{"rule": "moves data", "operators": {"transpose": 20}, "first": "transpose_37"}],
+    }
+    runtime = {"backend": "coreml", "runtime": "re-executed in torch, not Core ML", "device": "cpu"}
+    coreml = replace(
+        manifest,
+        backend="coreml",
+        precision="w6",
+        outputs={"logits": "(N, classes) float32: one value"},
+        verification={**VERIFICATION, "runtime": runtime, "program": program},
+    )
+    text = bundle_card(coreml)
+    assert "by hand, coreml w6 (6-bit weights from a palette)" in text
+    assert text.index("Core ML itself has not run") < text.index("<h2>Proof")
+    assert "&quot;images&quot;: RGB image of 48x32 px" in text and "(1, classes) float32" in text
+    assert "4.47 MB" in text and "51 conv, 24 add" in text and "nothing that the rules name" in text
+    assert "moves data: 20 transpose (first: transpose_37)" in text
+
+    unseen = {name: value for name, value in coreml.verification.items() if name != "program"}
+    assert "RGB image, 48x32 px" in bundle_card(replace(coreml, verification=unseen))
+    proven = {**unseen, "runtime": {**runtime, "runtime": "Core ML, macOS 26"}}
+    assert "has not run" not in bundle_card(replace(coreml, verification=proven))
