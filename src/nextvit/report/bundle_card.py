@@ -134,7 +134,7 @@ def files_section(manifest: Manifest) -> Markup:
 
 def calibration_words(calibration: dict[str, Any]) -> str:
     """Which images the ranges of int8 come from."""
-    return f"{calibration['images']} images: {calibration['source']}; seed {calibration['seed']}"
+    return f"{calibration['images']} images: {calibration['source']}"
 
 
 def runtime_words(runtime: dict[str, Any]) -> str:
