@@ -167,6 +167,24 @@ def test_the_planted_models_are_real(tmp_path: Path):
     assert session.run(["logits"], {"images": pixels})[0] == pytest.approx(20)
 
 
+@pytest.mark.parametrize("tag", [b"\xea\x80\x80\x80\x10", b"\xf0\x80\x80\x80\x10"])
+def test_a_tag_of_more_than_32_bits_hides_no_external_data(tmp_path: Path, tag: bytes):
+    """protobuf's reader in C++ leaves out the higher bits, so that it sees the fields 13 and 14."""
+    planted = external_tensor("tenth", "inside.bin", 3).replace(b"\x6a", b"\xea\x80\x80\x80\x10")
+    planted = planted.replace(b"\x70\x01", b"\xf0\x80\x80\x80\x10\x01")
+    assert tag in planted and b"\x6a" not in planted and b"\x70\x01" not in planted
+    bundle = write_colour_bundle(tmp_path / "planted.nextvit", model=colour_model(tenth=planted))
+    TENTHS.tofile(bundle / "inside.bin")
+    with pytest.raises(InputError, match=r"model\.onnx: damaged, no ONNX file"):
+        nextvit.load(sealed(bundle))
+
+
+def test_a_field_of_number_zero_is_refused(tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(colour_model() + b"\x00\x00")
+    with pytest.raises(InputError, match="damaged, no ONNX file"):
+        check_self_contained(tmp_path / "model.onnx")
+
+
 def test_compiled_engines_and_other_formats_are_refused(tmp_path: Path):
     engine = node("EPContext", ["images"], "y", embed_mode=0)
     with pytest.raises(InputError, match=r"names a compiled engine"):

@@ -59,6 +59,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position = 0
     while position < len(message):
         tag, position = varint(message, position)
+        if tag >> 32 or not tag >> 3:  # protobuf refuses field 0, and some of its readers see the lower 32 bits alone
+            raise IndexError
         wire_type = tag & 7
         if wire_type == 0:
             value, position = varint(message, position)
