@@ -248,6 +248,37 @@ def test_a_card_of_other_classes_is_refused(bundle: Path):
         nextvit.load(sealed(bundle, card=card))([np.zeros((9, 9, 3), np.uint8)])
 
 
+@pytest.mark.parametrize("errors", [None, []])
+def test_an_int8_bundle_without_its_bounds_is_refused(bundle: Path, errors: list[float] | None):
+    verification = {} if errors is None else {"golden_max_errors": errors}
+    with pytest.raises(InputError, match=r"the manifest is damaged .verification: golden_max_errors has 0 of its sizes"):
+        verify_bundle(sealed(bundle, precision="int8", verification=verification))
+    verify_bundle(sealed(bundle, verification={"golden_max_errors": [0.01]}))
+
+
+@pytest.mark.parametrize(
+    ("size", "outputs", "message"),
+    [
+        ((32, 48), {}, "golden.npz: damaged .its logits are not of the model's shape"),
+        ((32, 48), {"logits": np.zeros((1, 2), np.float32)}, "golden.npz: damaged .its logits are not"),
+        ((48, 32), {"logits": np.zeros((1, 3), np.float32)}, "the model takes images of 48x32 px .* got 32x48 px"),
+    ],
+)
+def test_golden_examples_that_do_not_fit_the_model_are_refused(
+    bundle: Path, size: tuple[int, int], outputs: dict[str, np.ndarray], message: str
+):
+    write_golden(bundle, [Golden(np.zeros((1, *size, 3), np.uint8), outputs)])
+    with pytest.raises(InputError, match=message):
+        verify_bundle(sealed(bundle))
+
+
+def test_what_onnx_runtime_cannot_run_is_one_clear_error(tmp_path: Path):
+    model = colour_model(tenth=tensor("tenth", np.full(4, 0.1, np.float32)), size=("height", "width"))
+    bundle = write_colour_bundle(tmp_path / "b.nextvit", model=model, dynamic_size=True)
+    with pytest.raises(InputError, match=r"ONNX Runtime .* cannot (load it|run the model) \(.+\)$"):
+        nextvit.load(bundle)([np.zeros((9, 9, 3), np.uint8)])
+
+
 def test_attributes_are_written_as_onnx_reads_them():
     """The hand-made models are what they seem: onnx reads them, where it is installed."""
     onnx = pytest.importorskip("onnx")
