@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from nextvit.cli import main as command_line
+from nextvit.errors import InputError
+from nextvit.loading import load
 from nextvit.runs import read_json_lines
 from tests.conftest import draw_dataset
 
@@ -169,6 +171,15 @@ def test_a_signature_that_is_not_checked_is_told(bundle: Path, tmp_path: Path, c
     (signed / "manifest.sig").write_bytes(bytes(64))
     assert re.search(r"signed +not checked, pass --key", call("verify", signed).out)
     assert call("verify", signed, "--json").document["signed"]
+
+
+def test_a_run_answers_at_another_size_too(run_folder: Path, pictures: Path):
+    predictor = load(run_folder, image_size=(96, 64))
+    assert predictor.card.input.image_size == (96, 64)
+    assert predictor(sorted((pictures / "val" / "red").iterdir())[:1])[0].label
+    with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got height 16, width 64"):
+        load(run_folder, image_size=(16, 64))
+    assert predictor.session.facts()["precision"] == "fp32"
 
 
 def test_info_tells_what_a_bundle_takes_and_scores(bundle: Path, call):

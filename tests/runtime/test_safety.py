@@ -251,7 +251,9 @@ def test_a_card_of_other_classes_is_refused(bundle: Path):
 @pytest.mark.parametrize("errors", [None, []])
 def test_an_int8_bundle_without_its_bounds_is_refused(bundle: Path, errors: list[float] | None):
     verification = {} if errors is None else {"golden_max_errors": errors}
-    with pytest.raises(InputError, match=r"the manifest is damaged .verification: golden_max_errors has 0 of its sizes"):
+    with pytest.raises(
+        InputError, match=r"the manifest is damaged .verification: golden_max_errors has 0 of its sizes"
+    ):
         verify_bundle(sealed(bundle, precision="int8", verification=verification))
     verify_bundle(sealed(bundle, verification={"golden_max_errors": [0.01]}))
 
@@ -272,11 +274,16 @@ def test_golden_examples_that_do_not_fit_the_model_are_refused(
         verify_bundle(sealed(bundle))
 
 
-def test_what_onnx_runtime_cannot_run_is_one_clear_error(tmp_path: Path):
-    model = colour_model(tenth=tensor("tenth", np.full(4, 0.1, np.float32)), size=("height", "width"))
-    bundle = write_colour_bundle(tmp_path / "b.nextvit", model=model, dynamic_size=True)
-    with pytest.raises(InputError, match=r"ONNX Runtime .* cannot (load it|run the model) \(.+\)$"):
-        nextvit.load(bundle)([np.zeros((9, 9, 3), np.uint8)])
+def test_an_fp32_file_does_not_pass_for_fp16(bundle: Path):
+    with pytest.raises(InputError, match=r"model\.onnx: its manifest says fp16, and none of its weights are"):
+        nextvit.load(sealed(bundle, precision="fp16"))
+
+
+def test_what_onnx_runtime_cannot_run_is_one_clear_error(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    session = nextvit.load(bundle).session
+    monkeypatch.setattr(session, "width", (1, 99))
+    with pytest.raises(InputError, match=r"^ONNX Runtime .* cannot run the model \(.+\)$"):
+        session.run({"images": np.zeros((1, 32, 49, 3), np.uint8)})
 
 
 def test_attributes_are_written_as_onnx_reads_them():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest
 from nextvit.errors import InputError, did_you_mean
-from nextvit.runtime.onnx_contents import check_self_contained
+from nextvit.runtime.onnx_contents import FLOAT16, check_self_contained
 from nextvit.runtime.session import Arrays, check_images, first_line, sides_of
 
 ort = cast(Any, onnxruntime)
@@ -35,7 +35,9 @@ class OnnxSession:
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
         model_file = path / manifest.model_file
-        check_self_contained(model_file)
+        types = check_self_contained(model_file)
+        if manifest.precision == "fp16" and FLOAT16 not in types:
+            raise InputError(f"{model_file}: its manifest says fp16, and none of its weights are")
         self.device, self.threads, self.precision = device or "cpu", threads, manifest.precision
         providers = providers_of(self.device)
         options: Any = ort.SessionOptions()
