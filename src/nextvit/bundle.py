@@ -16,7 +16,7 @@ from nextvit.card import ModelCard, card_from_plain
 from nextvit.durable import compare_checksums
 from nextvit.errors import InputError
 from nextvit.preprocess import UNREADABLE
-from nextvit.records import from_plain, to_plain
+from nextvit.records import fits, from_plain, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
 """What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never "int8"."""
@@ -31,6 +31,18 @@ OWN_CHECKSUM = "manifest_sha256"
 MAX_SIDE_PX = 4096
 MIN_DYNAMIC_SIDE_PX = 33
 """Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
+READ_BACK: dict[str, Any] = {
+    "images": int,
+    "max_error": float,
+    "max_drop": float | None,
+    "drop": float,
+    "before": dict[str, Any],
+    "after": dict[str, Any],
+    "golden_max_errors": tuple[float, ...],
+    "runtime": dict[str, Any],
+    "environment": dict[str, Any],
+}
+"""What is read back of a manifest's verification, where it is there; the rest is for people."""
 MAX_GOLDEN_BYTES = 2**28
 """Unpacked; what `export` writes is far below."""
 
@@ -120,6 +132,7 @@ def read_manifest(path: Path) -> Manifest:
             raise InputError(f"{what}: damaged or changed, its SHA-256 is not the recorded one")
         values = {**given, "card": card_from_plain(given.get("card"), what=what)}
     manifest = from_plain(Manifest, values, what=what)
+    check_verification(manifest.verification, what)
     for name in (manifest.model_file, *manifest.sha256):
         if not stays_inside(name):
             raise InputError(f"{what}: file names must stay inside the bundle, got {name!r}")
@@ -127,6 +140,16 @@ def read_manifest(path: Path) -> Manifest:
     if not {manifest.model_file, GOLDEN} <= listed:
         raise InputError(f"{what}: has no checksum for {manifest.model_file} or {GOLDEN}")
     return manifest
+
+
+def check_verification(verification: dict[str, Any], what: str) -> None:
+    """Refuse a record of which a part that is read back is of another type. `what` names the manifest."""
+    for name in READ_BACK.keys() & verification.keys():
+        value = plain = verification[name]
+        if isinstance(plain, list):
+            value = tuple(cast("list[Any]", plain))
+        if not fits(value, READ_BACK[name]):
+            raise InputError(f"{what}: damaged (verification: {name} cannot be {str(value)[:40]!r})")
 
 
 def stays_inside(name: str) -> bool:

@@ -7,7 +7,7 @@ from nextvit.bundle import is_bundle
 from nextvit.durable import present
 from nextvit.errors import InputError, MissingDependency
 from nextvit.runs import best_weights, is_run
-from nextvit.runtime.predictor import Predictor, load_bundle
+from nextvit.runtime.predictor import Predictor, card_at, load_bundle
 from nextvit.runtime.session import check_threads
 
 if TYPE_CHECKING:
@@ -15,23 +15,33 @@ if TYPE_CHECKING:
     from nextvit.models.classification import Classifier
 
 
-def load(path: str | Path, *, threads: int | None = None, device: str | None = None) -> Predictor:
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Predictor:
     """A predictor for a run, a checkpoint file (`.safetensors`), or an exported bundle.
 
     Args:
         path: what `nextvit train` or `nextvit export` left.
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
+        image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size; None:
+            the card's.
 
     Raises:
-        InputError: nothing there that holds a model, or it is damaged, or there is no such device here.
+        InputError: nothing there that holds a model, or it is damaged, or does not take that size, or there is no such
+            device here.
         MissingDependency: the runtime it needs is not installed.
     """
     path = present(Path(path))
     if is_bundle(path):
-        return load_bundle(path, threads=threads, device=device)
+        return load_bundle(path, threads=threads, device=device, image_size=image_size)
     check_threads(threads)
     model, card = load_trained(path)
+    card = card_at(card, image_size, what=path, any_size=True)
     import torch
 
     from nextvit.models.deployed import Deployed

@@ -40,7 +40,7 @@ def refused(done, *words: str) -> None:
         (["eval", "nothing", "photos"], ["no such folder"]),
         (["predict", "nothing", "image.jpg"], ["image.jpg: no such file or folder"]),
         (["export", "nothing"], ["nothing: no such run, checkpoint or bundle"]),
-        (["verify", "nothing"], ["nothing: not a bundle"]),
+        (["verify", "nothing"], ["nothing: no such bundle"]),
         (["bench"], ["no model given"]),
         (["bench", "nothing", "--batch", "one"], ["--batch takes numbers with commas"]),
         (["bench", "nothing", "--runtimes", "onxn"], ["did you mean 'onnx'"]),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from nextvit.cli import main as command_line
+from nextvit.errors import InputError
+from nextvit.loading import load
 from nextvit.runs import read_json_lines
 from tests.conftest import draw_dataset
 
@@ -157,7 +159,35 @@ def test_verify_again_against_the_run_and_the_data(bundle: Path, run_folder: Pat
     assert done.document["golden"]["images"] == 4
     assert done.document["against"]["agreement"] == 1.0
     assert done.document["exam"]["score"] >= 90
-    assert "golden examples met" in call("verify", bundle).out
+    assert "golden examples met" in (shown := call("verify", bundle).out)
+    assert "not checked" not in shown
+    assert done.document["differs"] == {}
+    done = call("verify", run_folder)
+    assert done.code == 2 and f"is a run; its bundles are in {run_folder / 'exports'}" in done.err
+
+
+def test_a_signature_that_is_not_checked_is_told(bundle: Path, tmp_path: Path, call):
+    signed = Path(shutil.copytree(bundle, tmp_path / "signed.nextvit"))
+    (signed / "manifest.sig").write_bytes(bytes(64))
+    assert re.search(r"signed +not checked, pass --key", call("verify", signed).out)
+    assert call("verify", signed, "--json").document["signed"]
+
+
+def test_a_run_answers_at_another_size_too(run_folder: Path, pictures: Path):
+    predictor = load(run_folder, image_size=(96, 64))
+    assert predictor.card.input.image_size == (96, 64)
+    assert predictor(sorted((pictures / "val" / "red").iterdir())[:1])[0].label
+    with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got height 16, width 64"):
+        load(run_folder, image_size=(16, 64))
+    assert predictor.session.facts()["precision"] == "fp32"
+
+
+def test_info_tells_what_a_bundle_takes_and_scores(bundle: Path, call):
+    document = call("info", bundle, "--json").document
+    assert (document["image sizes"], document["signed"]) == ("this one", "no")
+    assert re.fullmatch(r"\d+\.\d MB", document["files"])
+    assert re.fullmatch(r"\d+\.\d\d %", document["top-1"])
+    assert re.fullmatch(r"-?\d+\.\d\d points", document["drop against PyTorch"])
 
 
 def test_verify_against_another_run_says_no(bundle: Path, pictures: Path, tmp_path: Path, call):

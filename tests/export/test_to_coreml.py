@@ -15,6 +15,7 @@ import torch
 
 from nextvit.bundle import Manifest, Precision, read_bundle
 from nextvit.card import ModelCard
+from nextvit.cli.verify import differences
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
 from nextvit.export.coreml_check import check
 from nextvit.export.coreml_stand_in import ReExecution, open_session
@@ -159,7 +160,7 @@ def test_one_file_takes_every_size(tmp_path: Path):
     opened = written(source, tmp_path)
     for size in ((33, 47), (64, 64), (129, 80)):
         assert parity(source, opened, noise(*size)).max_error <= 2e-2
-    with pytest.raises(InputError, match="the model takes 64x64 px, got 64x32"):
+    with pytest.raises(InputError, match=r"images of \(33 to 4096\)x\(33 to 4096\) px .*; got 64x32 px"):
         opened.run({"images": noise(32, 64)})
     report = check(tmp_path, manifest_for(source))
     assert report["input"] == "RGB image of 64x64 px, or any from 33x33 to 4096x4096 px"
@@ -192,6 +193,12 @@ def test_a_bundle_is_proven_checked_and_verified_without_core_ml(
     assert manifest.verification["runtime"]["runtime"].endswith("not Core ML")
     assert opened.facts()["runtime"].startswith("re-executed in torch")
     assert golden.images == 4
+    facts = verify_bundle(bundle, threads=1)[1].facts()
+    assert (facts["precision"], facts["computes_in"], facts["threads"]) == ("fp16", "FLOAT16, FLOAT32", 1)
+    with pytest.raises(InputError, match="what stands in for it has no choice of devices; leave out 'gpu'"):
+        verify_bundle(bundle, device="gpu")
+    on_macos = {"backend": "coreml", "runtime": "Core ML", "device": "all", "precision": "fp16"}
+    assert differences(manifest, on_macos).keys() == {"runtime", "device"}  # what Core ML computes in it does not tell
     program = manifest.verification["program"]
     assert program["operators"]["matmul"] == 4  # two of each attention
     assert program["off_neural_engine"] == []
@@ -366,8 +373,8 @@ def test_what_is_no_package_is_one_clear_error(odd: tuple[Source, Path], tmp_pat
 def test_images_of_another_type_or_size_are_refused(odd: tuple[Source, Path]):
     source, folder = odd
     opened = open_session(folder, manifest_for(source))
-    with pytest.raises(InputError, match=r"images must be uint8 \(N, H, W, 3\), got float32"):
+    with pytest.raises(InputError, match=r"as uint8 \(N, height, width, 3\), .*; got float32"):
         opened.run({"images": noise(33, 47).astype(np.float32)})
-    with pytest.raises(InputError, match="the model takes 47x33 px, got 64x64"):
+    with pytest.raises(InputError, match=r"images of 47x33 px .*; got 64x64 px"):
         opened.run({"images": noise(64, 64)})
     assert to_plain(source.card)["input"]["image_size"] == [33, 47]

@@ -97,10 +97,15 @@ def test_an_answer_stays_when_the_next_is_computed(session: ExecutorchSession):
 
 
 def test_other_sizes_are_refused_even_with_as_many_pixels(session: ExecutorchSession):
-    with pytest.raises(InputError, match="N x 33 x 47 x 3, got uint8, 1 x 47 x 33 x 3"):
+    with pytest.raises(InputError, match=r"images of 47x33 px .*; got 33x47 px"):
         session.run({"images": pixels(1, 47, 33)})
     with pytest.raises(InputError, match="got float32"):
         session.run({"images": pixels(1).astype(np.float32)})
+
+
+def test_what_the_runtime_refuses_is_one_clear_error(session: ExecutorchSession):
+    with pytest.raises(InputError, match=r"^ExecuTorch .* cannot run the model \(.+\)$"):
+        session.run_part(pixels(session.max_batch + 1))
 
 
 def test_the_network_is_one_piece_for_xnnpack(model: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

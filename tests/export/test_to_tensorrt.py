@@ -451,7 +451,7 @@ def test_an_export_goes_through_the_session(bundle: Path, stand_in: Library, pix
     manifest = read_bundle(bundle)
     assert {"model.onnx", "model.engine"} <= manifest.sha256.keys()
     assert manifest.model_file == "model.engine"
-    assert manifest.verification["runtime"]["device"] == "Stand-in GPU"
+    assert manifest.verification["runtime"]["gpu"] == "Stand-in GPU"
     assert manifest.verification["max_error"] <= 1e-4
 
     session = open_session(bundle, manifest)
@@ -464,11 +464,36 @@ def test_an_export_goes_through_the_session(bundle: Path, stand_in: Library, pix
     expected = reference_logits(calibrated_model().eval(), card_for(64, 64), many)
     assert np.abs(got - expected).max() <= 1e-4 * expected.std()
 
-    for wrong in (pixels.astype(np.float32), pixels[:, :32], pixels[0]):
-        with pytest.raises(InputError, match=r"takes uint8 images from \(64, 64, 3\) to \(64, 64, 3\)"):
+    for wrong in (pixels.astype(np.float32), pixels[:, :32], pixels[0], pixels[:0]):
+        with pytest.raises(InputError, match=r"the model takes images of 64x64 px as uint8 .* got "):
             session.run({"images": wrong})
     del session
     assert stand_in.calls[-1] == ("destroyed", STREAM)
+
+
+def test_a_machine_without_gpu_or_driver_is_told(bundle: Path, stand_in: Library, monkeypatch: pytest.MonkeyPatch):
+    cuda = stand_in.cuda()
+    cuda.cudaStreamCreate = lambda: (35, None)
+    cuda.cudaGetErrorString = lambda error: (0, b"CUDA driver version is insufficient")
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    with pytest.raises(InputError, match=r"cannot start here \(CUDA: CUDA driver version is insufficient\)$"):
+        open_session(bundle, read_bundle(bundle))
+
+    def no_driver() -> None:
+        raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+    cuda.cudaStreamCreate = no_driver
+    with pytest.raises(InputError, match=r"TensorRT 10.* cannot start here \(Failed to dlopen libcuda.so.1\)$"):
+        open_session(bundle, read_bundle(bundle))
+
+    def no_gpu(logger: Any) -> None:
+        logger.log("error", "CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", stand_in.cuda())
+    monkeypatch.setattr(stand_in, "Runtime", no_gpu)
+    with pytest.raises(InputError, match=r"cannot start here \(CUDA initialization failure with error: 35\)$"):
+        open_session(bundle, read_bundle(bundle))
 
 
 def test_an_engine_of_another_gpu_says_how_to_rebuild_it(bundle: Path, stand_in: Library):
@@ -488,7 +513,7 @@ def test_rebuilding_takes_the_onnx_file_alone(bundle: Path, tmp_path: Path):
     rebuilt = rebuild(bundle, new)
     assert read_bundle(new) == rebuilt, "whole, with its checksums"
     assert b"stranger" not in (new / "model.engine").read_bytes()
-    assert rebuilt.verification["rebuilt"]["runtime"]["device"] == "Stand-in GPU"
+    assert rebuilt.verification["rebuilt"]["runtime"]["gpu"] == "Stand-in GPU"
     assert rebuilt.verification["rebuilt"]["golden_max_error"] <= 1e-4
     with pytest.raises(InputError, match="choose a new name"):
         rebuild(bundle, new)

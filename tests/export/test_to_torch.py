@@ -111,7 +111,9 @@ def test_threads_are_those_asked_for_while_it_runs_and_the_programs_own_again_af
 def test_bf16_keeps_its_bounds_and_says_that_it_is_bf16(model: Classifier, manifest: Manifest, tmp_path: Path):
     source = Source(model=model, card=manifest.card, precision="bf16")
     to_torch.export(source, tmp_path)
-    session = TorchProgramSession(tmp_path, manifest)
+    with pytest.raises(InputError, match=r"model\.pt2: computes in bf16, and its manifest says fp32"):
+        TorchProgramSession(tmp_path, manifest)
+    session = TorchProgramSession(tmp_path, replace(manifest, precision="bf16"))
     images = pixels(4)
     found = error(session.run({"images": images})["logits"], reference_logits(model, manifest.card, images))
     assert 1e-4 < found <= 0.15
@@ -136,10 +138,10 @@ def test_watched_layers_come_by_their_names(model: Classifier, manifest: Manifes
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (pixels(1, 32, 64), r"N x \(33 to 4096\) x \(33 to 4096\) x 3, got uint8, 1 x 32 x 64 x 3"),
-        (pixels(1).astype(np.float32), "must be uint8, .* got float32"),
-        (pixels(1)[0], "got uint8, 64 x 64 x 3"),
-        (pixels(1)[:0], "got uint8, 0 x 64 x 64 x 3"),
+        (pixels(1, 32, 64), r"images of \(33 to 4096\)x\(33 to 4096\) px .*; got 64x32 px"),
+        (pixels(1).astype(np.float32), r"as uint8 \(N, height, width, 3\), .* got float32 of shape \(1, 64, 64, 3\)"),
+        (pixels(1)[0], r"got uint8 of shape \(64, 64, 3\)"),
+        (pixels(1)[:0], r"N at least 1; got uint8 of shape \(0, 64, 64, 3\)"),
     ],
 )
 def test_what_is_no_image_it_takes_is_refused(bundle: Path, manifest: Manifest, images: Any, message: str):
@@ -254,6 +256,51 @@ def test_guards_are_not_evaluated(bundle: Path, manifest: Manifest, tmp_path: Pa
     rewritten(bundle / "model.pt2", tmp_path / "model.pt2", lambda name, content: guard(name, content, bomb))
     TorchProgramSession(tmp_path, manifest).run({"images": pixels(1)})
     assert not bomb.path.exists()
+
+
+def test_an_fp32_file_does_not_pass_for_bf16(bundle: Path, manifest: Manifest):
+    with pytest.raises(InputError, match=r"model\.pt2: computes in fp32, and its manifest says bf16"):
+        TorchProgramSession(bundle, replace(manifest, precision="bf16"))
+
+
+def changed_graph(bundle: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    rewritten(
+        bundle / "model.pt2",
+        folder / "model.pt2",
+        lambda name, content: with_model(name, content, lambda model: change(model["graph_module"]["graph"])),
+    )
+
+
+def test_a_name_that_nothing_gave_before_is_refused(bundle: Path, manifest: Manifest, tmp_path: Path):
+    def backwards(graph: dict[str, Any]) -> None:
+        graph["nodes"].reverse()
+
+    changed_graph(bundle, tmp_path, backwards)
+    with pytest.raises(InputError, match=r"not a program .* \(it uses '\w+' before anything gives it\)"):
+        TorchProgramSession(tmp_path, manifest)
+
+    def without_the_last(graph: dict[str, Any]) -> None:
+        del graph["nodes"][-1]
+
+    changed_graph(bundle, tmp_path, without_the_last)
+    with pytest.raises(InputError, match="before anything gives it"):
+        TorchProgramSession(tmp_path, manifest)
+
+
+def test_steps_that_fit_each_other_badly_are_one_clear_error(bundle: Path, manifest: Manifest, tmp_path: Path):
+    def no_arguments(graph: dict[str, Any]) -> None:
+        graph["nodes"][-1]["inputs"] = graph["nodes"][-1]["inputs"][:1]
+
+    def other_operator(graph: dict[str, Any]) -> None:
+        [last] = [node for node in graph["nodes"] if node["target"].endswith("linear.default")][-1:]
+        last["target"] = "torch.ops.aten.conv2d.default"
+
+    for change in (no_arguments, other_operator):
+        changed_graph(bundle, tmp_path, change)
+        session = TorchProgramSession(tmp_path, manifest)
+        with pytest.raises(InputError, match=r"^torch .* cannot run the program \(.+\)$") as caught:
+            session.run({"images": pixels(1)})
+        assert "\n" not in str(caught.value)
 
 
 def test_other_things_in_an_archive_are_refused(bundle: Path, manifest: Manifest, tmp_path: Path):

@@ -141,13 +141,22 @@ def test_a_bundle_of_dynamic_size_answers_at_any(tmp_path: Path):
         assert predictor([picture])[0].label == "3 blue"
     with pytest.raises(InputError, match=r"shape \(N, 33, 100, 3\)"):
         predictor.answer(np.zeros((1, 32, 48, 3), np.uint8))
-    with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got 100x32"):
+    with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got height 32, width 100"):
         load_bundle(bundle, image_size=(32, 100))
+
+
+def test_load_takes_the_size_too(tmp_path: Path):
+    bundle = write_colour_bundle(tmp_path / "any.nextvit", dynamic_size=True)
+    assert nextvit.load(bundle, image_size=(40, 60)).card.input.image_size == (40, 60)
+    assert nextvit.load(bundle, image_size=[40, 60]).card.input.image_size == (40, 60)  # pyright: ignore
+    for wrong in (64, (64.0, 64.0), (64,), "64", (True, 64), ()):
+        with pytest.raises(InputError, match=r"a height and a width in whole pixels, such as \(320, 240\); got"):
+            nextvit.load(bundle, image_size=wrong)  # pyright: ignore
 
 
 def test_a_bundle_of_one_size_says_so(bundle: Path):
     assert load_bundle(bundle, image_size=(32, 48)).card.input.image_size == (32, 48)
-    with pytest.raises(InputError, match="takes images of 48x32 px alone; export it with --dynamic-size"):
+    with pytest.raises(InputError, match="images of height 32, width 48 alone, got height 64, width 64; export"):
         load_bundle(bundle, image_size=(64, 64))
 
 

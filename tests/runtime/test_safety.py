@@ -167,6 +167,24 @@ def test_the_planted_models_are_real(tmp_path: Path):
     assert session.run(["logits"], {"images": pixels})[0] == pytest.approx(20)
 
 
+@pytest.mark.parametrize("tag", [b"\xea\x80\x80\x80\x10", b"\xf0\x80\x80\x80\x10"])
+def test_a_tag_of_more_than_32_bits_hides_no_external_data(tmp_path: Path, tag: bytes):
+    """protobuf's reader in C++ leaves out the higher bits, so that it sees the fields 13 and 14."""
+    planted = external_tensor("tenth", "inside.bin", 3).replace(b"\x6a", b"\xea\x80\x80\x80\x10")
+    planted = planted.replace(b"\x70\x01", b"\xf0\x80\x80\x80\x10\x01")
+    assert tag in planted and b"\x6a" not in planted and b"\x70\x01" not in planted
+    bundle = write_colour_bundle(tmp_path / "planted.nextvit", model=colour_model(tenth=planted))
+    TENTHS.tofile(bundle / "inside.bin")
+    with pytest.raises(InputError, match=r"model\.onnx: damaged, no ONNX file"):
+        nextvit.load(sealed(bundle))
+
+
+def test_a_field_of_number_zero_is_refused(tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(colour_model() + b"\x00\x00")
+    with pytest.raises(InputError, match="damaged, no ONNX file"):
+        check_self_contained(tmp_path / "model.onnx")
+
+
 def test_compiled_engines_and_other_formats_are_refused(tmp_path: Path):
     engine = node("EPContext", ["images"], "y", embed_mode=0)
     with pytest.raises(InputError, match=r"names a compiled engine"):
@@ -228,6 +246,44 @@ def test_a_card_of_other_classes_is_refused(bundle: Path):
     card = replace(read_bundle(bundle).card, classes=("a", "b"))
     with pytest.raises(InputError, match=r"the model answers float32 \(1, 3\) for 1 images; its card has 2 classes"):
         nextvit.load(sealed(bundle, card=card))([np.zeros((9, 9, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("errors", [None, []])
+def test_an_int8_bundle_without_its_bounds_is_refused(bundle: Path, errors: list[float] | None):
+    verification = {} if errors is None else {"golden_max_errors": errors}
+    with pytest.raises(
+        InputError, match=r"the manifest is damaged .verification: golden_max_errors has 0 of its sizes"
+    ):
+        verify_bundle(sealed(bundle, precision="int8", verification=verification))
+    verify_bundle(sealed(bundle, verification={"golden_max_errors": [0.01]}))
+
+
+@pytest.mark.parametrize(
+    ("size", "outputs", "message"),
+    [
+        ((32, 48), {}, "golden.npz: damaged .its logits are not of the model's shape"),
+        ((32, 48), {"logits": np.zeros((1, 2), np.float32)}, "golden.npz: damaged .its logits are not"),
+        ((48, 32), {"logits": np.zeros((1, 3), np.float32)}, "the model takes images of 48x32 px .* got 32x48 px"),
+    ],
+)
+def test_golden_examples_that_do_not_fit_the_model_are_refused(
+    bundle: Path, size: tuple[int, int], outputs: dict[str, np.ndarray], message: str
+):
+    write_golden(bundle, [Golden(np.zeros((1, *size, 3), np.uint8), outputs)])
+    with pytest.raises(InputError, match=message):
+        verify_bundle(sealed(bundle))
+
+
+def test_an_fp32_file_does_not_pass_for_fp16(bundle: Path):
+    with pytest.raises(InputError, match=r"model\.onnx: its manifest says fp16, and none of its weights are"):
+        nextvit.load(sealed(bundle, precision="fp16"))
+
+
+def test_what_onnx_runtime_cannot_run_is_one_clear_error(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    session = nextvit.load(bundle).session
+    monkeypatch.setattr(session, "width", (1, 99))
+    with pytest.raises(InputError, match=r"^ONNX Runtime .* cannot run the model \(.+\)$"):
+        session.run({"images": np.zeros((1, 32, 49, 3), np.uint8)})
 
 
 def test_attributes_are_written_as_onnx_reads_them():

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import Manifest, is_bundle, read_bundle
+from nextvit.bundle import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.errors import InputError
@@ -42,8 +42,12 @@ def describe(path: Path) -> dict[str, Any]:
             "backend": manifest.backend,
             "precision": manifest.precision,
             **card_facts(asdict(manifest.card)),
+            "image sizes": f"any size from {MIN_DYNAMIC_SIDE_PX} px" if manifest.dynamic_size else "this one",
+            "files": f"{sum((path / name).stat().st_size for name in manifest.sha256) / 1e6:.1f} MB",
+            "signed": "yes, not checked here" if (path / SIGNATURE).is_file() else "no",
             "made with": [f"{name} {version}" for name, version in manifest.made_with.items()],
             "proven on": proven_on(manifest),
+            **score_facts(manifest),
         }
     from nextvit.models.weights import read_state
 
@@ -66,7 +70,20 @@ def describe(path: Path) -> dict[str, Any]:
 def proven_on(manifest: Manifest) -> str:
     """What the verification found, in a line."""
     proven = manifest.verification
-    return f"{proven['images']} images, largest error {proven['max_error']:.1e}" if proven else "nothing"
+    if not {"images", "max_error"} <= proven.keys():
+        return "nothing"
+    return f"{proven['images']} images, largest error {proven['max_error']:.1e}"
+
+
+def score_facts(manifest: Manifest) -> dict[str, str]:
+    """The score of the bundle and what the export cost, where it was proven on labelled images."""
+    proven, facts = manifest.verification, dict[str, str]()
+    metric, score = (proven.get("after", {}).get(name) for name in ("metric", "score"))
+    if isinstance(metric, str) and isinstance(score, int | float):
+        facts[spoken(metric)] = f"{score:.2f} %"
+    if "drop" in proven:
+        facts["drop against PyTorch"] = f"{proven['drop']:.2f} points"
+    return facts
 
 
 def card_facts(card: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import Manifest, is_bundle
+from nextvit.bundle import SIGNATURE, Manifest, is_bundle
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.environment import environment
 from nextvit.errors import InputError, NotProven
+from nextvit.runs import is_run
 from nextvit.scores import spoken
 
 
@@ -42,9 +43,7 @@ def verify(
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
-    bundle = present(bundle)
-    if not is_bundle(bundle):
-        raise InputError(f"{bundle}: not a bundle, it has no manifest.json")
+    bundle = checked_path(bundle)
     if key:
         from nextvit.signature import check_signature, read_public_key
 
@@ -56,6 +55,7 @@ def verify(
     document: dict[str, Any] = {
         "verb": "verify",
         "bundle": str(bundle),
+        "signed": (bundle / SIGNATURE).is_file(),
         "signed_by": str(key) if key else None,
         "golden": asdict(golden),
         "runtime": session.facts(),
@@ -70,6 +70,8 @@ def verify(
     ]
     if key:
         rows.insert(0, ("signed by", str(key)))
+    elif document["signed"]:
+        rows.insert(0, ("signed", "not checked, pass --key"))
     rows += [(name, f"{now}; made with {then}") for name, (then, now) in document["differs"].items()]
     if against:
         from nextvit.cli.export import images_for, proof_rows
@@ -105,10 +107,26 @@ def verify(
     show(as_json, make_table(["verified", ""], rows), document=document)
 
 
+def checked_path(path: Path) -> Path:
+    """The path, if a bundle is there.
+
+    Raises:
+        InputError: there is none, or something else.
+    """
+    path = present(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such bundle")
+    if is_run(path):
+        raise InputError(f"{path}: is a run; its bundles are in {path / 'exports'}")
+    if not is_bundle(path):
+        raise InputError(f"{path}: not a bundle, it has no manifest.json")
+    return path
+
+
 def differences(manifest: Manifest, here: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """What differs between the machine that made a bundle and this one: name -> (there, here)."""
     there = {**manifest.verification.get("environment", {}), **manifest.verification.get("runtime", {})}
-    compared = ("cpu", "system", "runtime", "device", "provider", "precision")
+    compared = ("cpu", "system", "runtime", "device", "gpu", "provider", "computes_in")
     return {
         name: (str(there[name]), str(here[name]))
         for name in compared

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import INPUT_NAME, Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.export.mil_operators import OPERATORS
 from nextvit.export.mil_program import Constant, MilProgram, Operation, TensorType, read_package
 from nextvit.runtime.coreml_session import feature_name
-from nextvit.runtime.session import Arrays
+from nextvit.runtime.session import Arrays, check_images
+from nextvit.runtime.torch_session import torch_threads
 
 FLOATS = ("FLOAT16", "FLOAT32")
 Value = Tensor | str
@@ -32,7 +33,7 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
     package = path / manifest.model_file
     program = read_package(package)
     try:
-        return ReExecution(program, list(manifest.outputs))
+        return ReExecution(program, list(manifest.outputs), manifest.precision, threads=threads)
     except InputError as error:
         raise InputError(f"{package}: {error}") from None
 
@@ -40,7 +41,9 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None) 
 class ReExecution:
     """One ML program, run operator by operator."""
 
-    def __init__(self, program: MilProgram, outputs: list[str]) -> None:
+    def __init__(
+        self, program: MilProgram, outputs: list[str], precision: Precision, *, threads: int | None = None
+    ) -> None:
         unknown = sorted({op.kind for op in program.operations} - OPERATORS.keys())
         if unknown:
             raise InputError(f"operators that cannot be re-executed here: {', '.join(unknown)}")
@@ -49,7 +52,7 @@ class ReExecution:
             raise InputError(f"the program's outputs are {', '.join(program.outputs)}, not {', '.join(names)}")
         if program.image.name != INPUT_NAME:
             raise InputError(f"the program's input is {program.image.name!r}, not {INPUT_NAME!r}")
-        self.program, self.outputs = program, outputs
+        self.program, self.outputs, self.precision, self.threads = program, outputs, precision, threads
         self.values: dict[str, Value] = {name: to_value(each) for name, each in program.constants.items()}
         self.steps: list[Operation] = []
         for op in program.operations:  # weights are expanded once, as when Core ML loads a model
@@ -64,14 +67,9 @@ class ReExecution:
         Raises:
             InputError: images of another type, or of a size that the program does not take.
         """
-        images_NHWC = inputs[INPUT_NAME]
-        image = self.program.image
-        if images_NHWC.dtype != np.uint8 or images_NHWC.ndim != 4 or images_NHWC.shape[3] != 3:
-            raise InputError(f"images must be uint8 (N, H, W, 3), got {images_NHWC.dtype} {images_NHWC.shape}")
-        height, width = images_NHWC.shape[1:3]
-        if not image.takes(height, width):
-            raise InputError(f"the model takes {image.size[1]}x{image.size[0]} px, got {width}x{height}")
-        rows = [self.run_one(each) for each in images_NHWC]
+        height, width = self.program.image.ranges
+        with torch_threads(self.threads):
+            rows = [self.run_one(each) for each in check_images(inputs, height=height, width=width)]
         return {name: np.concatenate([row[feature_name(name)] for row in rows]) for name in self.outputs}
 
     def run_one(self, image_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -104,10 +102,11 @@ class ReExecution:
             "backend": "coreml",
             "runtime": f"re-executed in torch {torch.__version__}, not Core ML",
             "device": "cpu",
-            "precision": ", ".join(sorted({declared.dtype for declared in self.float_types()})),
+            "precision": self.precision,
+            "computes_in": ", ".join(sorted({declared.dtype for declared in self.float_types()})),
             "specification": self.program.specification,
-            "operators": self.program.opset,
-            "threads": torch.get_num_threads(),
+            "opset": self.program.opset,
+            "threads": self.threads or torch.get_num_threads(),
         }
 
     def float_types(self) -> list[TensorType]:

@@ -6,8 +6,8 @@ Needs no torch, but where something stands in for a runtime that does not exist 
 from importlib import import_module
 from pathlib import Path
 
-from nextvit.bundle import INPUT_NAME, Golden, Manifest, read_bundle, read_golden
-from nextvit.errors import NoRuntimeHere, NotProven
+from nextvit.bundle import GOLDEN, INPUT_NAME, Golden, Manifest, read_bundle, read_golden
+from nextvit.errors import InputError, NoRuntimeHere, NotProven
 from nextvit.export.parity import TOLERANCES, Parity, compare
 from nextvit.runtime.session import Session, concatenate, open_session
 
@@ -45,6 +45,11 @@ def open_or_stand_in(
         stand_in = TARGETS[manifest.backend].stand_in
         if not stand_in:
             raise
+        if device:
+            raise InputError(
+                f"{path}: {manifest.backend} does not exist on this system, and what stands in for it has no choice of "
+                f"devices; leave out {device!r}"
+            ) from None
         return import_module(stand_in).open_session(path, manifest, threads=threads)
 
 
@@ -56,14 +61,16 @@ def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
 
     Raises:
         NotProven: they differ by more than the precision may.
+        InputError: the model does not take or answer what the golden examples say, or the manifest lacks their bounds.
     """
     found: list[Parity] = []
     for number, example in enumerate(read_golden(folder)):
         height, width = example.images.shape[1:3]
         for batch in BATCHES:
-            parity = compare(
-                example.outputs["logits"], in_batches(session, example, batch), thresholds=manifest.card.thresholds
-            )
+            expected, got = example.outputs.get("logits"), in_batches(session, example, batch)
+            if expected is None or expected.shape != got.shape:
+                raise InputError(f"{folder / GOLDEN}: damaged (its logits are not of the model's shape {got.shape})")
+            parity = compare(expected, got, thresholds=manifest.card.thresholds)
             if failures := golden_failures(parity, manifest, number):
                 what = f"golden examples of {width}x{height} px in batches of {batch}"
                 raise NotProven(f"{what}: {'; '.join(failures)}")
@@ -76,7 +83,10 @@ def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str
     they were proven, with half as much again for another machine's arithmetic."""
     if manifest.precision in TOLERANCES:
         return parity.failures(manifest.precision)
-    allowed = 1.5 * manifest.verification["golden_max_errors"][number] + TOLERANCES["fp16"].max_error
+    errors = manifest.verification.get("golden_max_errors", ())
+    if number >= len(errors):
+        raise InputError(f"the manifest is damaged (verification: golden_max_errors has {len(errors)} of its sizes)")
+    allowed = 1.5 * errors[number] + TOLERANCES["fp16"].max_error
     return [] if parity.max_error <= allowed else [f"largest error {parity.max_error:.2e} > {allowed:.1e}"]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from nextvit.bundle import INPUT_NAME, Manifest
 from nextvit.errors import InputError, MissingDependency, NoRuntimeHere, did_you_mean
 from nextvit.quiet import quietly
-from nextvit.runtime.session import Arrays
+from nextvit.runtime.session import Arrays, check_images, sides_of
 
 UNITS = {"all": "ALL", "ane": "CPU_AND_NE", "gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
 
@@ -46,9 +46,11 @@ class CoremlSession:
             raise InputError(f"{package}: Core ML cannot load it ({reason})") from None
         self.version = str(ct.__version__)
         self.precision, self.output_names = manifest.precision, list(manifest.outputs)
+        self.height, self.width = sides_of(manifest)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        images = [{INPUT_NAME: Image.fromarray(pixels_HWC)} for pixels_HWC in inputs[INPUT_NAME]]
+        pixels_NHWC = check_images(inputs, height=self.height, width=self.width)
+        images = [{INPUT_NAME: Image.fromarray(pixels_HWC)} for pixels_HWC in pixels_NHWC]
         rows: list[dict[str, NDArray[Any]]] = [self.model.predict(each) for each in images]
         return {
             name: np.concatenate([np.asarray(row[feature_name(name)]) for row in rows]) for name in self.output_names

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nextvit.bundle import Manifest
 from nextvit.errors import InputError
 from nextvit.quiet import quietly
-from nextvit.runtime.session import Arrays, check_images, concatenate
+from nextvit.runtime.session import Arrays, check_images, concatenate, first_line
 
 with quietly():
     import torch
@@ -53,7 +53,10 @@ class ExecutorchSession:
         return concatenate([self.run_part(images[start : start + self.max_batch]) for start in starts])
 
     def run_part(self, images_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        outputs: list[Any] = self.method.execute([torch.as_tensor(np.ascontiguousarray(images_NHWC))])
+        try:
+            outputs: list[Any] = self.method.execute([torch.as_tensor(np.ascontiguousarray(images_NHWC))])
+        except RuntimeError as error:
+            raise InputError(f"ExecuTorch {VERSION} cannot run the model ({first_line(error)})") from None
         return {name: output.numpy() for name, output in zip(self.output_names, outputs, strict=True)}
 
     def facts(self) -> dict[str, Any]:

@@ -21,18 +21,21 @@ PARTS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-OPERATOR, EXTERNAL_DATA, DATA_LOCATION = 4, 13, 14
+OPERATOR, DATA_TYPE, EXTERNAL_DATA, DATA_LOCATION = 4, 2, 13, 14
 """Fields of a node and of a tensor."""
+FLOAT16 = 10
+"""Of a tensor's data types, the one that makes a file an fp16 one."""
 
 
-def check_self_contained(model_file: Path) -> None:
-    """Refuse an ONNX file that would make its reader open others.
+def check_self_contained(model_file: Path) -> set[int]:
+    """Refuse an ONNX file that would make its reader open others; returns the data types of its tensors.
 
     Raises:
         InputError: it names other places, is damaged, or is none by its name (ONNX Runtime's own format may hide more).
     """
     if model_file.suffix != ".onnx":
         raise InputError(f"{model_file}: a bundle's model for ONNX Runtime is a .onnx file")
+    types: set[int] = set()
     todo = [("model", memoryview(model_file.read_bytes()))]
     try:
         while todo:
@@ -41,6 +44,8 @@ def check_self_contained(model_file: Path) -> None:
                 if kind == "tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):
                     raise InputError(f"{model_file}: a tensor lies outside of the file, which no bundle needs; refused")
                 if isinstance(value, int):
+                    if (kind, number) == ("tensor", DATA_TYPE):
+                        types.add(value)
                     continue
                 if kind == "node" and number == OPERATOR and value.tobytes() == b"EPContext":
                     raise InputError(f"{model_file}: names a compiled engine, which no bundle needs; refused")
@@ -48,6 +53,7 @@ def check_self_contained(model_file: Path) -> None:
                     todo.append((part, value))
     except IndexError:
         raise InputError(f"{model_file}: damaged, no ONNX file") from None
+    return types
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -59,6 +65,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position = 0
     while position < len(message):
         tag, position = varint(message, position)
+        if tag >> 32 or not tag >> 3:  # protobuf refuses field 0, and some of its readers see the lower 32 bits alone
+            raise IndexError
         wire_type = tag & 7
         if wire_type == 0:
             value, position = varint(message, position)

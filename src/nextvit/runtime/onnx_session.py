@@ -7,10 +7,10 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest
 from nextvit.errors import InputError, did_you_mean
-from nextvit.runtime.onnx_contents import check_self_contained
-from nextvit.runtime.session import Arrays
+from nextvit.runtime.onnx_contents import FLOAT16, check_self_contained
+from nextvit.runtime.session import Arrays, check_images, first_line, sides_of
 
 ort = cast(Any, onnxruntime)
 
@@ -35,7 +35,9 @@ class OnnxSession:
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
         model_file = path / manifest.model_file
-        check_self_contained(model_file)
+        types = check_self_contained(model_file)
+        if manifest.precision == "fp16" and FLOAT16 not in types:
+            raise InputError(f"{model_file}: its manifest says fp16, and none of its weights are")
         self.device, self.threads, self.precision = device or "cpu", threads, manifest.precision
         providers = providers_of(self.device)
         options: Any = ort.SessionOptions()
@@ -57,9 +59,16 @@ class OnnxSession:
             )
         self.output_names = list(manifest.outputs)
         check_fit(model_file, self.session, manifest)
+        self.height, self.width = sides_of(manifest)
+        if manifest.dynamic_size:  # the file itself takes smaller ones, too
+            self.height = self.width = (1, MAX_SIDE_PX)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        outputs = self.session.run(self.output_names, dict(inputs))
+        images = check_images(inputs, height=self.height, width=self.width)
+        try:
+            outputs = self.session.run(self.output_names, {INPUT_NAME: images})
+        except Exception as error:  # noqa: BLE001 (as above)
+            raise InputError(f"ONNX Runtime {ort.__version__} cannot run the model ({first_line(error)})") from None
         return dict(zip(self.output_names, outputs, strict=True))
 
     def facts(self) -> dict[str, Any]:

@@ -4,12 +4,11 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays
+from nextvit.runtime.session import Arrays, Sides, check_images
 from nextvit.runtime.telemetry import without_telemetry
 
 with without_telemetry():
@@ -55,15 +54,17 @@ class OpenVinoSession:
                 f"this {self.device}; export another precision for it"
             )
         self.file_precision, self.output_names = manifest.precision, list(manifest.outputs)
+        try:
+            _, height, width, _ = self.compiled.input(INPUT_NAME).partial_shape
+        except (RuntimeError, ValueError):
+            raise InputError(f"{model_file}: its input is not one of images") from None
+        self.height, self.width = sides(height), sides(width)
         self.request: Any = self.compiled.create_infer_request()
         self.busy = threading.Lock()
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        images = inputs[INPUT_NAME]
-        expected = self.compiled.input(INPUT_NAME).partial_shape
         # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
-        if images.dtype != np.uint8 or not expected.compatible(ov.PartialShape(images.shape)):
-            raise InputError(f"the model takes uint8 {expected}, got {images.dtype} {list(images.shape)}")
+        images = check_images(inputs, height=self.height, width=self.width)
         with self.busy:
             self.request.infer({INPUT_NAME: images})
             return {name: self.request.get_tensor(name).data.copy() for name in self.output_names}
@@ -72,7 +73,7 @@ class OpenVinoSession:
         return {
             "backend": "openvino",
             "runtime": version(),
-            "device": ", ".join(self.property("EXECUTION_DEVICES")),
+            "device": ", ".join(self.property("EXECUTION_DEVICES")).lower(),
             "precision": self.file_precision,
             "computes_in": self.precision,
             "threads": self.property("INFERENCE_NUM_THREADS") if self.device == CPU else "default",
@@ -105,6 +106,12 @@ def device_named(name: str | None, core: Any) -> str:
     if wanted not in available and f"{wanted}.0" not in available:
         raise InputError(f"device {name!r}: {version()} finds only {', '.join(available).lower()} here")
     return wanted
+
+
+def sides(dimension: Any) -> Sides:
+    """The sizes that an axis of the model takes."""
+    low, high = dimension.get_min_length(), dimension.get_max_length()
+    return low, high if 0 < high <= MAX_SIDE_PX else MAX_SIDE_PX  # -1 or a very large number: any
 
 
 def version() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,13 +94,34 @@ def load_bundle(
     """
     path = Path(path)
     manifest = read_bundle(path)
-    card = manifest.card
-    if image_size and image_size != card.input.image_size:
-        if not manifest.dynamic_size:
-            height, width = card.input.image_size
-            raise InputError(f"{path}: takes images of {width}x{height} px alone; export it with --dynamic-size")
-        if not all(MIN_DYNAMIC_SIDE_PX <= side <= MAX_SIDE_PX for side in image_size):
-            least = f"{MIN_DYNAMIC_SIDE_PX} to {MAX_SIDE_PX} px"
-            raise InputError(f"{path}: takes sides of {least}, got {image_size[1]}x{image_size[0]}")
-        card = replace(card, input=replace(card.input, image_size=image_size))
+    card = card_at(manifest.card, image_size, what=path, any_size=manifest.dynamic_size)
     return Predictor(open_session(path, manifest, threads=threads, device=device), card)
+
+
+def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> ModelCard:
+    """The card of a model that answers at another size; None: at its own. `what` names the model in messages.
+
+    Raises:
+        InputError: the model does not take that size, or it is no pair of whole numbers.
+    """
+    if image_size is None:
+        return card
+    if not is_size(image_size):
+        raise InputError(f"image_size is a height and a width in whole pixels, such as (320, 240); got {image_size!r}")
+    height, width = image_size
+    own_height, own_width = card.input.image_size
+    if (height, width) == (own_height, own_width):
+        return card
+    got = f"got height {height}, width {width}"
+    if not any_size:
+        own = f"height {own_height}, width {own_width}"
+        raise InputError(f"{what}: takes images of {own} alone, {got}; export it with --dynamic-size")
+    if not all(MIN_DYNAMIC_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
+        raise InputError(f"{what}: takes sides of {MIN_DYNAMIC_SIDE_PX} to {MAX_SIDE_PX} px, {got}")
+    return replace(card, input=replace(card.input, image_size=(height, width)))
+
+
+def is_size(value: Any) -> bool:
+    """Whether it is a pair of whole numbers; callers may have no types."""
+    sides = cast("Sequence[Any]", value) if isinstance(value, tuple | list) else ()
+    return len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -86,6 +86,14 @@ Sides = tuple[int, int]
 """The smallest and largest size of an axis."""
 
 
+def sides_of(manifest: Manifest) -> tuple[Sides, Sides]:
+    """The heights and the widths that a bundle's model takes, for a runtime that does not tell."""
+    if manifest.dynamic_size:
+        return (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX), (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX)
+    height, width = manifest.card.input.image_size
+    return (height, height), (width, width)
+
+
 def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.uint8]:
     """The images among the inputs, for a runtime that would answer something else without a word.
 
@@ -96,9 +104,14 @@ def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.u
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and len(images) > 0
     if fits and height[0] <= images.shape[1] <= height[1] and width[0] <= images.shape[2] <= width[1]:
         return images
-    sides = " x ".join(str(low) if low == high else f"({low} to {high})" for low, high in (height, width))
-    got = " x ".join(map(str, images.shape))
-    raise InputError(f"images must be uint8, N x {sides} x 3, got {images.dtype}, {got}")
+    sides = "x".join(str(low) if low == high else f"({low} to {high})" for low, high in (width, height))
+    got = f"{images.shape[2]}x{images.shape[1]} px" if fits else f"{images.dtype} of shape {images.shape}"
+    raise InputError(f"the model takes images of {sides} px as uint8 (N, height, width, 3), N at least 1; got {got}")
+
+
+def first_line(error: Exception) -> str:
+    """The part of a runtime's message that is for people."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import INPUT_NAME, Manifest
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays, concatenate
+from nextvit.runtime.session import Arrays, check_images, concatenate
 from nextvit.runtime.tensorrt_library import collecting_logger, load_cuda, load_tensorrt, reasons
 
 
@@ -34,7 +34,7 @@ class Cuda:
         """
         error, *values = result
         if error != self.runtime.cudaError_t.cudaSuccess:
-            raise RuntimeError(f"CUDA: {self.runtime.cudaGetErrorString(error)[1]}")
+            raise RuntimeError(f"CUDA: {self.runtime.cudaGetErrorString(error)[1].decode()}")
         return values[0] if values else None
 
     def buffer(self, name: str, size: int) -> int:
@@ -78,11 +78,16 @@ class TensorRTSession:
     """One engine on the current GPU. It computes in the types that its network states (see `export.to_tensorrt`)."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None) -> None:
-        self.trt, self.cuda = load_tensorrt(), Cuda()
+        self.trt = load_tensorrt()
         self.logger = collecting_logger(self.trt)
+        try:
+            self.cuda = Cuda()
+            self.runtime: Any = self.trt.Runtime(self.logger)
+        except (RuntimeError, TypeError, OSError) as error:  # no driver, no GPU; TensorRT's own is a TypeError
+            reason = "; ".join(self.logger.messages) or str(error).partition("\n")[0]
+            raise InputError(f"TensorRT {self.trt.__version__} cannot start here ({reason})") from None
         self.threads, self.precision = threads, manifest.precision
         engine_file = path / manifest.model_file
-        self.runtime: Any = self.trt.Runtime(self.logger)
         self.engine: Any = self.runtime.deserialize_cuda_engine(engine_file.read_bytes())
         if self.engine is None:
             raise InputError(
@@ -102,21 +107,11 @@ class TensorRTSession:
         Raises:
             InputError: the images are no uint8 (N, H, W, 3) of a size that the engine was built for.
         """
-        images = np.ascontiguousarray(inputs[INPUT_NAME])
-        self.check(images)
+        (_, *low, _), (_, *high, _) = self.smallest, self.largest
+        height, width = zip(low, high, strict=True)
+        images = np.ascontiguousarray(check_images(inputs, height=height, width=width))
         most = self.largest[0]
         return concatenate([self.run_batch(images[start : start + most]) for start in range(0, len(images), most)])
-
-    def check(self, images: NDArray[Any]) -> None:
-        fits = images.ndim == 4 and all(
-            low <= side <= high
-            for low, side, high in zip(self.smallest[1:], images.shape[1:], self.largest[1:], strict=True)
-        )
-        if images.dtype != np.uint8 or not fits:
-            raise InputError(
-                f"the engine takes uint8 images from {self.smallest[1:]} to {self.largest[1:]} (height, width, channels), "
-                f"got {images.dtype} {images.shape[1:]}"
-            )
 
     def run_batch(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """One call of the engine, for a batch that it takes."""
@@ -139,7 +134,8 @@ class TensorRTSession:
         return {
             "backend": "tensorrt",
             "runtime": f"tensorrt {self.trt.__version__}",
-            "device": self.cuda.device_name(),
+            "device": "cuda",
+            "gpu": self.cuda.device_name(),
             "precision": self.precision,
             "largest_input": list(self.largest),
             "threads": self.threads or "default",

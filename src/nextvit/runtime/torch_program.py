@@ -151,12 +151,13 @@ def program_in(archive: zipfile.ZipFile, device: torch.device) -> Program:
             constants[value["arg"]["name"]] = stored[value[stored_name]]
     [image] = images
     outputs = [spec["user_output"]["arg"]["as_tensor"]["name"] for spec in signature["output_specs"]]
+    nodes = [node for node in graph["nodes"] if node["target"] != CHECK]
     sizes = graph["tensor_values"][image]["sizes"]
     return Program(
         input=image,
         input_sizes=tuple(bounds(size, model["range_constraints"]) for size in sizes),
         constants=constants,
-        steps=steps_of([node for node in graph["nodes"] if node["target"] != CHECK], outputs),
+        steps=steps_of(nodes, {image, *constants}, outputs),
         outputs=outputs,
     )
 
@@ -188,8 +189,12 @@ def bounds(size: dict[str, Any], ranges: dict[str, Any]) -> tuple[int, int]:
     return allowed["min_val"], allowed["max_val"]
 
 
-def steps_of(nodes: list[dict[str, Any]], outputs: list[str]) -> list[Step]:
-    """The calls of a graph, each with the results that can be let go after it."""
+def steps_of(nodes: list[dict[str, Any]], given_names: set[str], outputs: list[str]) -> list[Step]:
+    """The calls of a graph, each with the results that can be let go after it.
+
+    Raises:
+        ValueError: they use something else than what they are given and what an earlier one gave, or are unknown.
+    """
     steps: list[Step] = []
     needed = set(outputs)
     for node in reversed(nodes):
@@ -200,17 +205,24 @@ def steps_of(nodes: list[dict[str, Any]], outputs: list[str]) -> list[Step]:
         if len(node["outputs"]) != 1 or kind not in ("as_tensor", "as_sym_int"):
             raise ValueError(f"a call of {node['target']!r} gives something else than one value")
         used = {name for _, _, each in given for name in names_in(each)}
+        needed.discard(name_of(output))  # what is still needed in the end must have been given
         steps.append(
             Step(
                 function=OPERATORS[node["target"]],
                 args=tuple(each for kind, _, each in given if kind == POSITIONAL),
                 options={name: each for kind, name, each in given if kind == KEYWORD},
-                output=output.get("name") or output["as_name"],
+                output=name_of(output),
                 last_used=tuple(sorted(used - needed)),
             )
         )
         needed |= used
+    if unknown := sorted(needed - given_names):
+        raise ValueError(f"it uses {unknown[0]!r} before anything gives it")
     return steps[::-1]
+
+
+def name_of(output: dict[str, Any]) -> str:
+    return output.get("name") or output["as_name"]
 
 
 def argument(given: dict[str, Any]) -> Any:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays, check_images
+from nextvit.runtime.session import Arrays, check_images, first_line
 from nextvit.runtime.torch_program import read_program
+from nextvit.runtime.torch_session import torch_threads
 
-PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+PRECISIONS: dict[torch.dtype | None, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 class TorchProgramSession:
@@ -34,26 +35,29 @@ class TorchProgramSession:
         _, self.height, self.width, channels = self.program.input_sizes
         if channels != (3, 3) or len(self.program.outputs) != len(manifest.outputs):
             raise InputError(f"{model_file}: its input or outputs are not those of the manifest")
+        # All weights but the two of the normalisation are of the type that the network computes in.
+        types = Counter(each.dtype for each in self.program.constants.values())
+        self.precision = PRECISIONS.get(max(types, key=lambda each: types[each], default=None))
+        if self.precision != manifest.precision:
+            raise InputError(
+                f"{model_file}: computes in {self.precision or 'other numbers'}, and its manifest says {manifest.precision}"
+            )
         self.output_names, self.threads = list(manifest.outputs), threads
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = torch.as_tensor(np.ascontiguousarray(check_images(inputs, height=self.height, width=self.width)))
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads or before)
         try:
-            with torch.inference_mode():
+            with torch_threads(self.threads), torch.inference_mode():
                 outputs = self.program(images.to(self.device))
-        finally:
-            torch.set_num_threads(before)
-        return {name: output.cpu().numpy() for name, output in zip(self.output_names, outputs, strict=True)}
+                return {name: output.cpu().numpy() for name, output in zip(self.output_names, outputs, strict=True)}
+        except Exception as error:  # noqa: BLE001 (steps in a file that fit each other badly raise anything)
+            raise InputError(f"torch {torch.__version__} cannot run the program ({first_line(error)})") from None
 
     def facts(self) -> dict[str, Any]:
-        # All weights but the two of the normalisation are of the type that the network computes in.
-        types = Counter(each.dtype for each in self.program.constants.values())
         return {
             "backend": "torch",
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
-            "precision": PRECISIONS[types.most_common(1)[0][0]],
+            "precision": self.precision,
             "threads": self.threads or torch.get_num_threads(),
         }

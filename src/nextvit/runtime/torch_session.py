@@ -1,13 +1,15 @@
 """PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME
+from nextvit.bundle import MAX_SIDE_PX
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays
+from nextvit.runtime.session import Arrays, check_images
 
 
 def torch_device(name: str) -> torch.device:
@@ -26,6 +28,17 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def torch_threads(threads: int | None) -> Generator[None]:
+    """So many CPU threads for now; torch's are the process's. None: as many as it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class TorchSession:
     """A module from uint8 images (N, H, W, 3) to logits (N, classes), run without gradients on its own device."""
 
@@ -34,8 +47,9 @@ class TorchSession:
         self.device = next(model.parameters()).device
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        images = check_images(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
         with torch.inference_mode():
-            logits = self.model(torch.as_tensor(inputs[INPUT_NAME]).to(self.device))
+            logits = self.model(torch.as_tensor(images).to(self.device))
         return {"logits": logits.float().cpu().numpy()}
 
     def facts(self) -> dict[str, Any]:
@@ -43,5 +57,6 @@ class TorchSession:
             "backend": "torch",
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
+            "precision": "fp32",
             "threads": torch.get_num_threads(),
         }
