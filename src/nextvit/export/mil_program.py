@@ -68,9 +68,6 @@ class ImageInput:
     height_range: tuple[int, int]
     width_range: tuple[int, int]
 
-    def takes(self, height: int, width: int) -> bool:
-        return all(low <= side <= high for side, (low, high) in zip((height, width), self.ranges, strict=True))
-
     @property
     def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
         return self.height_range, self.width_range
