@@ -28,7 +28,8 @@ HEAD = """# What is supported
 Written by `python benchmarks/support.py` from what `nextvit export` measured; do not edit. Every line is an export that was
 run on all validation images of signdigits10 and compared with PyTorch, or the reason why there is none. "Largest" and
 "mean" are differences of the logits relative to their spread; the drop is in points of top-1, with its 95 % interval
-(paired bootstrap over the images). "Any size" is `--dynamic-size`.
+(paired bootstrap over the images). "Any" size is `--dynamic-size`. The networks were trained from scratch at 64 px: `nextvit
+train signdigits10 --image-size 64 --weights none` with `--model nextvit_nano --epochs 30` and `--model nextvit_small --epochs 8`.
 """
 COLUMNS = "| backend | precision | size | proven by | same answer | largest | mean | drop (95 %) | MB |"
 
@@ -80,7 +81,8 @@ def row(record: dict[str, Any]) -> str:
     proven = record["verification"]
     low, high = proven["drop_interval_95"]
     runtime = proven["runtime"]
-    by = runtime["runtime"] + (f", in {runtime['computes_in']}" if "computes_in" in runtime else "")
+    rest = "the rest " if record["precision"] == "int8" else ""
+    by = runtime["runtime"] + (f", {rest}in {runtime['computes_in']}" if "computes_in" in runtime else "")
     return (
         f"{start} {by} | {proven['agreement']:.2%} | {proven['max_error']:.1e} | {proven['mean_error']:.1e} | "
         f"{proven['drop']:.2f} ({low:.2f} to {high:.2f}) | {record['bytes'] / 1e6:.1f} |"
@@ -92,7 +94,9 @@ def page(records: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for variant in dict.fromkeys(record["variant"] for record in records):
         lines = [row(record) for record in records if record["variant"] == variant]
-        parts.append("\n".join([f"## {variant}\n", COLUMNS, "| --- " * 9 + "|", *lines]) + "\n")
+        score = next(each["verification"]["before"] for each in records if each["variant"] == variant)
+        title = f"## {variant}: top-1 {score['score']:.2f} % on {score['images']} images in PyTorch\n"
+        parts.append("\n".join([title, COLUMNS, "| --- " * 9 + "|", *lines]) + "\n")
     machine = records[0]["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts.append(f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {versions}.\n")
