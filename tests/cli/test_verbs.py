@@ -77,7 +77,7 @@ def test_train_ends_with_the_score_and_the_report(pictures: Path, tmp_path: Path
 
 def test_report_is_one_self_contained_page(run_folder: Path):
     page = (run_folder / "report.html").read_text()
-    for part in ("Training", "One image of each class", "Confusion", "Classes", "Export: onnx fp32", "recipe.yaml"):
+    for part in ("Training", "One image of each class", "Confusion", "Classes", "Exports", "onnx fp32", "recipe.yaml"):
         assert part in page
     assert page.count("<svg") >= 2
     assert not re.search(r'(src|href)="(?!data:|#)', page)

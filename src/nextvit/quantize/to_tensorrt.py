@@ -5,27 +5,23 @@ the graph by pairs of QuantizeLinear and DequantizeLinear. ONNX Runtime on x86 i
 file is another one (`quantize.to_onnx`). This one runs there as well, with the same answers but for rounding.
 """
 
-import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export import to_onnx
 from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
 from nextvit.export.to_tensorrt import write_engine
 from nextvit.export.to_tensorrt import write_onnx as write_float_onnx
+from nextvit.quantize.to_onnx import Images
+from nextvit.quiet import quietly
 from nextvit.runtime.tensorrt_library import load_tensorrt
 
-BATCH = 16
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 OPTIONS: dict[str, Any] = {
     "ActivationSymmetric": True,
@@ -67,9 +63,7 @@ def quantise(file: Path, source: Source, out: Path) -> None:
         from onnxruntime import quantization  # pyright: ignore[reportMissingTypeStubs]
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxruntime", extra="onnx") from None
-    before = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it logs to the root, and advises what was left out on purpose
-    try:
+    with quietly():  # it advises what was left out on purpose
         quantization.quantize_static(
             file,
             out,
@@ -82,8 +76,6 @@ def quantise(file: Path, source: Source, out: Path) -> None:
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options=OPTIONS,
         )
-    finally:
-        logging.getLogger().setLevel(before)
 
 
 def quantised(model: onnx.ModelProto, float_layers: tuple[str, ...]) -> list[str]:
@@ -95,14 +87,3 @@ def quantised(model: onnx.ModelProto, float_layers: tuple[str, ...]) -> list[str
         for node in model.graph.node
         if node.op_type in WEIGHTED and node.input[1] in weights and groups[node.name] not in float_layers
     ]
-
-
-class Images:
-    """Calibration images, as ONNX Runtime asks for them: a batch at each call, None at the end."""
-
-    def __init__(self, pixels_NHWC: NDArray[np.uint8]) -> None:
-        starts = range(0, len(pixels_NHWC), BATCH)
-        self.batches: Iterator[dict[str, Any]] = ({INPUT_NAME: pixels_NHWC[start : start + BATCH]} for start in starts)
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self.batches, None)
