@@ -19,7 +19,7 @@ from nextvit.errors import InputError
 from nextvit.export import to_torch
 from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
-from nextvit.export.layers import Trained, watched
+from nextvit.export.layers import TAP_SCALE, Trained, watched
 from nextvit.export.program import Source
 from nextvit.export.proof import reference_logits
 from nextvit.models.classification import Classifier
@@ -132,7 +132,7 @@ def test_watched_layers_come_by_their_names(model: Classifier, manifest: Manifes
         trained(torch.from_numpy(images))
     assert list(got) == source.outputs
     for name in TAPS:
-        assert error(got[name], expected[name].numpy()) <= 1e-4, name
+        assert error(got[name] / TAP_SCALE, expected[name].numpy()) <= 1e-4, name
 
 
 @pytest.mark.parametrize(
