@@ -17,7 +17,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from nextvit.environment import environment
+from nextvit.environment import environment, without_place
 
 RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
 PROCESSES = 10
@@ -96,7 +96,7 @@ def main() -> None:
         "installed_mib": round(sum(mib.values()), 1),
         "imported_mib": round(sum(mib[package] for package in {"nextvit", *used}), 1),
         "packages_mib": dict(sorted(mib.items(), key=lambda each: -each[1])),
-        "environment": {**environment(), "command": shlex.join(["python", *sys.argv])},
+        "environment": {**environment(), "command": shlex.join(["python", *map(without_place, sys.argv)])},
     }
     print(json.dumps(record, indent=2))
     with RESULTS.open("a", encoding="utf-8") as file:
