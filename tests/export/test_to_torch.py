@@ -150,7 +150,7 @@ def test_what_is_no_image_it_takes_is_refused(bundle: Path, manifest: Manifest, 
 
 
 def test_a_device_that_is_not_there_is_named(bundle: Path, manifest: Manifest):
-    with pytest.raises(InputError, match="has no device 'nonsense' here"):
+    with pytest.raises(InputError, match="device 'nonsense' is not available to PyTorch here"):
         TorchProgramSession(bundle, manifest, device="nonsense")
 
 

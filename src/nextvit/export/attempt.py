@@ -68,6 +68,8 @@ def attempt(
         "max_drop": allowed_drop(source.precision, max_drop),
         **target.checked(folder, manifest),
     }
+    if source.precision == "int8" and source.calibration is not None:
+        record["calibration"] = {"images": len(source.calibration), "source": source.calibration_source}
     found = failures(record, proof.parity, source.precision, max_drop)
     if source.precision not in TOLERANCES:
         record["golden_max_errors"], too_far = golden_errors(session, golden)

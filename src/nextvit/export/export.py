@@ -90,11 +90,10 @@ def export_bundle(
         precision=precision,
         dynamic_size=dynamic_size,
         calibration=calibration,
+        calibration_source=calibration_source,
     )
     with durable_folder(out) as folder:
         tried = attempt(source, target, backend, folder, images, max_drop)
-        if precision == "int8" and calibration is not None:
-            tried = with_facts(tried, calibration={"images": len(calibration), "source": calibration_source})
         if tried.failures and precision == "int8":
             source, tried = with_islands(source, target, backend, folder, images, max_drop, tried, say)
         elif explain_layers and calibration is not None and precision == "int8":
@@ -145,7 +144,6 @@ def with_islands(
         say(f"trying again with {', '.join(float_layers)} in float")
         source = replace(source, float_layers=float_layers)
         tried = attempt(source, target, backend, folder, images, max_drop)
-        tried = with_facts(tried, calibration=refused.manifest.verification["calibration"])
         if not tried.failures:
             break
     return source, with_costs(tried, costs)

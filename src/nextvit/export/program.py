@@ -33,6 +33,8 @@ class Source:
     dynamic_size: bool = False
     calibration: NDArray[np.uint8] | None = None
     """Real images (N, H, W, 3) at the card's size, where something is quantised."""
+    calibration_source: str | None = None
+    """Where they are from, for people."""
     float_layers: tuple[str, ...] = ()
     """Groups of `layers.group_of` that an int8 file computes in fp32 all the same."""
     taps: tuple[str, ...] = ()

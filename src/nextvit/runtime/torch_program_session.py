@@ -12,7 +12,7 @@ from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays, check_images, first_line
 from nextvit.runtime.torch_program import read_program
-from nextvit.runtime.torch_session import torch_threads
+from nextvit.runtime.torch_session import torch_device, torch_threads
 
 PRECISIONS: dict[torch.dtype | None, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
@@ -27,10 +27,7 @@ class TorchProgramSession:
             device: where torch runs it, such as "cuda".
         """
         model_file = path / manifest.model_file
-        try:
-            self.device = torch.zeros(1, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"torch {torch.__version__} has no device {device!r} here ({error})") from None
+        self.device = torch_device(device)
         self.program = read_program(model_file, device=self.device)
         _, self.height, self.width, channels = self.program.input_sizes
         if channels != (3, 3) or len(self.program.outputs) != len(manifest.outputs):
