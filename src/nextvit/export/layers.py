@@ -68,16 +68,23 @@ def watched(root: nn.Module, names: Iterable[str]) -> Generator[dict[str, Tensor
 
 
 def tap_points(model: Classifier, spec: Preprocess) -> list[str]:
-    """Names of all layers that can be watched, in the order in which they are computed."""
+    """Names of all layers that can be watched, in the order in which they are computed.
+
+    The deployed form never computes some of the trained one's tensors: what `models.rearrange` averages earlier or makes
+    narrower has the same name there, but another shape.
+    """
     trained = Trained(model, spec).eval()
     names = [
         name
         for name, module in trained.named_modules()
         if isinstance(module, WATCHED) and not (isinstance(module, PatchEmbed) and passes_through(module))
     ]
-    with torch.inference_mode(), watched(trained, names) as tensors:
-        trained(torch.zeros(1, *spec.image_size, 3, dtype=torch.uint8))
-    return list(tensors)
+    zeros = torch.zeros(1, *spec.image_size, 3, dtype=torch.uint8)
+    deployed = Deployed(model, spec)
+    with torch.inference_mode(), watched(trained, names) as expected, watched(deployed, names) as found:
+        trained(zeros)
+        deployed(zeros)
+    return [name for name, tensor in expected.items() if found[name].shape == tensor.shape]
 
 
 def passes_through(module: PatchEmbed) -> bool:

@@ -110,7 +110,7 @@ class Mlp(nn.Module):
     def __init__(self, channels: int, *, expansion: int) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels * expansion, 1)
-        self.act = nn.ReLU()
+        self.act: nn.Module = nn.ReLU()
         self.fc2 = nn.Conv2d(channels * expansion, channels, 1)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -131,12 +131,13 @@ class NCB(nn.Module):
         self.mhca = MHCA(out_channels, head_dim=head_dim)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.mlp = Mlp(out_channels, expansion=expansion)
+        self.shortcut: nn.Module = nn.Identity()
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         x_NCHW = self.patch_embed(x_NCHW)
         x_NCHW = x_NCHW + self.drop_path(self.mhca(x_NCHW))
-        return x_NCHW + self.drop_path(self.mlp(self.norm(x_NCHW)))
+        return self.shortcut(x_NCHW) + self.drop_path(self.mlp(self.norm(x_NCHW)))
 
 
 class NTB(nn.Module):
@@ -163,13 +164,14 @@ class NTB(nn.Module):
         out_channels = mhsa_channels + mhca_channels
         self.patch_embed = PatchEmbed(in_channels, mhsa_channels, stride=stride)
         self.norm1: nn.Module = nn.BatchNorm2d(mhsa_channels)
-        self.e_mhsa = EMHSA(mhsa_channels, head_dim=head_dim, reduction=reduction)
+        self.e_mhsa: nn.Module = EMHSA(mhsa_channels, head_dim=head_dim, reduction=reduction)
         self.mhsa_drop_path = StochasticDepth(drop_path * mix_ratio, mode="row")
         self.projection = PatchEmbed(mhsa_channels, mhca_channels)
         self.mhca = MHCA(mhca_channels, head_dim=head_dim)
         self.mhca_drop_path = StochasticDepth(drop_path * (1 - mix_ratio), mode="row")
         self.norm2: nn.Module = nn.BatchNorm2d(out_channels)
         self.mlp = Mlp(out_channels, expansion=expansion)
+        self.shortcut: nn.Module = nn.Identity()
         self.mlp_drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ class NTB(nn.Module):
         high_NCHW = self.projection(low_NCHW)
         high_NCHW = high_NCHW + self.mhca_drop_path(self.mhca(high_NCHW))
         x_NCHW = torch.cat([low_NCHW, high_NCHW], dim=1)
-        return x_NCHW + self.mlp_drop_path(self.mlp(self.norm2(x_NCHW)))
+        return self.shortcut(x_NCHW) + self.mlp_drop_path(self.mlp(self.norm2(x_NCHW)))
 
 
 class Stage(nn.Module):

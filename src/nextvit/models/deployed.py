@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from nextvit.models.classification import Classifier
 from nextvit.models.fuse import fuse
+from nextvit.models.rearrange import rearrange
 from nextvit.preprocess import Preprocess
 
 
@@ -35,14 +37,16 @@ class Normalise(nn.Module):
 class Deployed(nn.Module):
     """uint8 (N, H, W, C), RGB -> logits (N, num_classes), float32.
 
-    It fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between the
+    It fuses the model itself, so that nothing unfused can be exported, and rearranges it if it is a classifier, of which
+    nobody sees the maps between. With another `dtype` the network between the
     normalised image and the logits computes with that.
     """
 
     def __init__(self, model: nn.Module, spec: Preprocess, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.normalise = Normalise(spec).to(next(model.parameters()).device)
-        self.model = fuse(model).to(dtype)
+        fused = fuse(model)
+        self.model = (rearrange(fused) if isinstance(fused, Classifier) else fused).to(dtype)
         self.dtype = dtype
         self.eval()
 

@@ -77,8 +77,9 @@ def for_any_size(model: Model) -> Model:
     return copied
 
 
-def fold_attention(norm: nn.Module, attention: EMHSA) -> None:
+def fold_attention(norm: nn.Module, attention: nn.Module) -> None:
     """Fold the norm before E-MHSA into q, and it and the norm behind the pooling into k and v."""
+    assert isinstance(attention, EMHSA)
     # The pooling is a plain average, so the first norm passes through it to meet the second.
     for_keys: list[nn.Module] = [attention.norm, norm] if isinstance(attention.norm, nn.BatchNorm1d) else [norm]
     for each in for_keys:
