@@ -29,7 +29,7 @@ from nextvit.runtime.executorch_session import ExecutorchSession, set_threads
 
 pytestmark = pytest.mark.backend
 CARD, EVEN = card_for(33, 47), card_for(64, 64)
-TAPS = ("normalise", "model.backbone.stages.1.blocks.0.e_mhsa", "model.backbone.stages.3.blocks.0")
+TAPS = ("normalise", "model.backbone.stages.1.blocks.0.e_mhsa", "model.backbone.stages.3.blocks.0.mhca")
 MANIFEST = Manifest(
     card=CARD, backend="executorch", precision="fp32", model_file="model.pte", outputs={"logits": ""}, made_with={}
 )

@@ -120,7 +120,7 @@ def size_of(bundle: Path) -> int:
 def operators_compute_in(session: Any) -> set[str]:
     """What the compiled graph says of its convolutions and matrices: the names of their kernels end in a type."""
     compiled = [each.get_rt_info() for each in session.compiled.get_runtime_model().get_ops()]
-    kinds = ("Convolution", "FullyConnected")
+    kinds = ("Convolution", "GroupConvolution", "FullyConnected")
     kernels = [str(each["primitiveType"].value) for each in compiled if str(each["layerType"].value) in kinds]
     return {name.rpartition("_")[2] for name in kernels}
 

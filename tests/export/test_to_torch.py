@@ -27,7 +27,7 @@ from nextvit.runtime.torch_program_session import TorchProgramSession
 from tests.export.test_export import calibrated_model, card_for, unlabelled
 
 pytestmark = pytest.mark.backend
-TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.1")
+TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.0")
 
 
 def pixels(count: int, height: int = 64, width: int = 64) -> Any:

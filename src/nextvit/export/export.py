@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.benchmark.timing import Latency, measure_interleaved
 from nextvit.bundle import (
     CARD_PAGE,
     INPUT_NAME,
@@ -37,6 +36,7 @@ from nextvit.models.classification import Classifier
 from nextvit.records import to_plain
 from nextvit.report.bundle_card import bundle_card
 from nextvit.signature import read_private_key, sign_bundle
+from nextvit.timing import Latency, measure_interleaved
 
 REFUSED = ".refused"
 

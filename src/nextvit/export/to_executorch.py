@@ -8,7 +8,6 @@ There is no form for any size: ExecuTorch plans all memory for the largest input
 network, 8 images and sides up to 4096 px that is a plan of 1.2 TB, and the file cannot be loaded.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def plain(program: ExportedProgram) -> ExportedProgram:
     """An equal program out of operators that XNNPACK knows."""
     return program.run_decompositions(
         {
-            aten.scaled_dot_product_attention.default: attention,
+            aten.matmul.default: product,
             aten.avg_pool1d.default: pool_runs,
             aten.avg_pool2d.default: pool_up,
             aten.mean.dim: mean_of_positions,
@@ -63,15 +62,16 @@ def plain(program: ExportedProgram) -> ExportedProgram:
     )
 
 
-# N batch, H heads, T tokens of the queries, S tokens of the keys, D width of a head
+# N batch, H heads, T S D any sizes
 
 
-def attention(q_NHTD: Tensor, k_NHSD: Tensor, v_NHSD: Tensor) -> Tensor:
-    """Softmax attention as three plain steps; the fused operator also guards against rows that are masked whole."""
-    heads, tokens, width = q_NHTD.shape[1:]
-    q, k, v = (each.reshape(-1, *each.shape[2:]) for each in (q_NHTD, k_NHSD, v_NHSD))
-    weights = torch.bmm(q / math.sqrt(width), k.transpose(1, 2)).softmax(dim=-1)
-    return torch.bmm(weights, v).reshape(-1, heads, tokens, width)
+def product(a_NHTD: Tensor, b_NHDS: Tensor) -> Tensor:
+    """Matrix products of all heads as one batch: left alone, their shapes are spread by an operator that XNNPACK lacks."""
+    if not a_NHTD.ndim == b_NHDS.ndim == 4:
+        return NotImplemented  # a linear layer without bias
+    heads, tokens = a_NHTD.shape[1:3]
+    a, b = (each.reshape(-1, *each.shape[2:]) for each in (a_NHTD, b_NHDS))
+    return torch.bmm(a, b).reshape(-1, heads, tokens, b.shape[2])
 
 
 def pool_runs(x_NCT: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:

@@ -36,7 +36,8 @@ def export(source: Source, folder: Path) -> str:
 
     Activations are unsigned with ranges from the least to the largest value seen on `source.calibration`, weights are
     signed with one scale for each output channel: on x86 that is the form with instructions of its own, and twice as fast
-    as signed activations. What belongs to `source.float_layers` stays fp32.
+    as signed activations. What belongs to `source.float_layers` stays fp32, and so do attention's products: between
+    them and the softmax, requantising costs more than eight bits save.
     """
     try:
         import onnx
@@ -49,6 +50,7 @@ def export(source: Source, folder: Path) -> str:
         plain = Path(temporary) / to_onnx.export(source, Path(temporary))
         model = onnx.load(plain)
         groups = groups_of_nodes(model)
+        in_float = [name for name, group in groups.items() if group in source.float_layers]
         with quietly():  # it advises preparations that change nothing here: the exporter has folded and merged already
             quantize_static(
                 plain,
@@ -59,6 +61,12 @@ def export(source: Source, folder: Path) -> str:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=list(QUANTISED),
-                nodes_to_exclude=[name for name, group in groups.items() if group in source.float_layers],
+                nodes_to_exclude=[*in_float, *products(model)],
             )
     return to_onnx.MODEL_FILE
+
+
+def products(model: Any) -> list[str]:
+    """Names of the matrix products of two computed tensors."""
+    weights = {weight.name for weight in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and not weights.intersection(node.input)]

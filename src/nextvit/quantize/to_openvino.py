@@ -24,7 +24,8 @@ def export(source: Source, folder: Path) -> str:
     """Write the program in int8 for OpenVINO under `folder`; returns the file's name, beside which its weights lie.
 
     Weights are signed and symmetric with one scale for each output channel, activations have the ranges seen on all of
-    `source.calibration`. What belongs to `source.float_layers` stays fp32.
+    `source.calibration`. What belongs to `source.float_layers` stays fp32, and so do attention's products,
+    which OpenVINO fuses with the softmax between them.
     """
     assert source.calibration is not None
     with tempfile.TemporaryDirectory() as temporary, without_telemetry():

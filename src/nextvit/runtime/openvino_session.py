@@ -26,7 +26,9 @@ CPU_HINTS: dict[Precision, str] = {**HINTS, "fp16": "f32"}
 class OpenVinoSession:
     """One model in OpenVINO's own format, on the device of that name: "cpu", "gpu", "gpu.1", "npu".
 
-    It answers one call at a time; others wait.
+    It answers one call at a time; others wait. Where the sides are fixed, single images, which most calls are, have a
+    compiled model of their own: OpenVINO computes 2 to 5 % faster when it knows all sizes. The one for any batch is
+    compiled when the first is asked for.
 
     Raises:
         InputError: OpenVINO cannot load the file, has no such device, or computes less exactly than the file's precision
@@ -36,38 +38,53 @@ class OpenVinoSession:
     def __init__(
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
-        model_file = path / manifest.model_file
-        core = ov.Core()
-        self.device = device_named(device, core)
-        wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": wanted, "PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": ""}
-        if threads is not None and self.device == CPU:
-            options["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self.compiled: Any = core.compile_model(read_model(model_file), self.device, options)
-        except Exception as error:  # noqa: BLE001 (OpenVINO's are RuntimeErrors, and those of its bindings anything)
-            raise InputError(f"{model_file}: {version()} cannot load it on {self.device} ({reason(error)})") from None
+        self.core = ov.Core()
+        self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
+        self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
+        self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
+        self.compiled: Any = self.compile(one_image=not manifest.dynamic_size)
         self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
-        if self.precision != wanted:
+        if self.precision != self.wanted:
             raise InputError(
-                f"{model_file}: {manifest.precision} needs {wanted}, and {version()} computes in {self.precision} on "
-                f"this {self.device}; export another precision for it"
+                f"{self.model_file}: {manifest.precision} needs {self.wanted}, and {version()} computes in "
+                f"{self.precision} on this {self.device}; export another precision for it"
             )
-        self.file_precision, self.output_names = manifest.precision, list(manifest.outputs)
         try:
             _, height, width, _ = self.compiled.input(INPUT_NAME).partial_shape
         except (RuntimeError, ValueError):
-            raise InputError(f"{model_file}: its input is not one of images") from None
+            raise InputError(f"{self.model_file}: its input is not one of images") from None
         self.height, self.width = sides(height), sides(width)
-        self.request: Any = self.compiled.create_infer_request()
+        self.requests: dict[bool, Any] = {not manifest.dynamic_size: self.compiled.create_infer_request()}
         self.busy = threading.Lock()
+
+    def compile(self, *, one_image: bool) -> Any:
+        """The file as a compiled model, for single images or for any number."""
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self.wanted,
+            "PERFORMANCE_HINT": "LATENCY",
+            "CACHE_DIR": "",
+        }
+        if self.threads is not None and self.device == CPU:
+            options["INFERENCE_NUM_THREADS"] = self.threads
+        try:
+            model = read_model(self.model_file)
+            if one_image and model.inputs[0].partial_shape.rank == 4:
+                model.reshape([1, *model.inputs[0].partial_shape[1:]])
+            return self.core.compile_model(model, self.device, options)
+        except Exception as error:  # noqa: BLE001 (OpenVINO's are RuntimeErrors, and those of its bindings anything)
+            reason = last_line(error)
+            raise InputError(f"{self.model_file}: {version()} cannot load it on {self.device} ({reason})") from None
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
         images = check_images(inputs, height=self.height, width=self.width)
+        one_image = len(images) == 1 and True in self.requests
         with self.busy:
-            self.request.infer({INPUT_NAME: images})
-            return {name: self.request.get_tensor(name).data.copy() for name in self.output_names}
+            if one_image not in self.requests:
+                self.requests[one_image] = self.compile(one_image=False).create_infer_request()
+            request = self.requests[one_image]
+            request.infer({INPUT_NAME: images})
+            return {name: request.get_tensor(name).data.copy() for name in self.output_names}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -118,6 +135,6 @@ def version() -> str:
     return f"openvino {ov.__version__.partition('-')[0]}"
 
 
-def reason(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """The last line of a message: the ones before it say where in OpenVINO's source."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from nextvit.benchmark import timing
-from nextvit.benchmark.timing import Latency, measure_interleaved
+from nextvit import timing
+from nextvit.timing import Latency, measure_interleaved
 
 
 class Clock:
@@ -33,24 +33,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_candidates_take_turns_and_the_first_run_of_a_turn_does_not_count(clock: Clock):
     candidates = {name: clock.candidate(name, seconds=0.01) for name in "ab"}
-    seconds = measure_interleaved(candidates, runs=5, min_seconds=0.0, warmup=2)
+    rounds: list[int] = []
+    turns = measure_interleaved(
+        candidates, runs=5, min_seconds=0.0, warmup=2, each_round=lambda: rounds.append(len(clock.calls))
+    )
     assert "".join(clock.calls) == "aabb" + "aabb" * 5
-    assert {name: len(each) for name, each in seconds.items()} == {"a": 5, "b": 5}
+    assert {name: list(map(len, each)) for name, each in turns.items()} == {"a": [1] * 5, "b": [1] * 5}
+    assert rounds == [4, 8, 12, 16, 20]
 
 
 def test_a_fast_candidate_gets_as_much_time_as_a_slow_one(clock: Clock):
     candidates = {name: clock.candidate(name, seconds=length) for name, length in (("slow", 0.03), ("fast", 0.003))}
-    seconds = measure_interleaved(candidates, runs=3, min_seconds=0.0)
-    assert {name: len(each) for name, each in seconds.items()} == {"slow": 3, "fast": 30}
-    assert seconds["fast"] == pytest.approx(0.003)
+    turns = measure_interleaved(candidates, runs=3, min_seconds=0.0)
+    assert {name: list(map(len, each)) for name, each in turns.items()} == {"slow": [1] * 3, "fast": [10] * 3}
+    assert np.concatenate(turns["fast"]) == pytest.approx(0.003)
 
 
 def test_it_goes_on_until_the_time_is_full():
-    seconds = measure_interleaved({"a": lambda: time.sleep(0.01)}, runs=2, min_seconds=0.1, warmup=0)
-    assert sum(seconds["a"]) >= 0.1
-    assert min(seconds["a"]) >= 0.01
+    turns = measure_interleaved({"a": lambda: time.sleep(0.01)}, runs=2, min_seconds=0.1, warmup=0)
+    seconds = np.concatenate(turns["a"])
+    assert sum(seconds) >= 0.1
+    assert min(seconds) >= 0.01
 
 
 def test_percentiles_are_milliseconds():
-    latency = Latency.of(np.arange(1, 102) / 1000)
-    assert (latency.runs, latency.p50_ms, latency.p90_ms, latency.p99_ms) == (101, 51.0, 91.0, 100.0)
+    latency = Latency.of(np.array_split(np.arange(1, 102) / 1000, 7))
+    assert (latency.runs, latency.least_ms, latency.p50_ms, latency.p90_ms, latency.p99_ms) == (
+        101,
+        1.0,
+        51.0,
+        91.0,
+        100.0,
+    )

@@ -11,20 +11,25 @@ WARMUP_RUNS = 10
 MIN_RUNS = 50
 MOST_REPEATS = 50
 
+Turns = list[NDArray[np.float64]]
+"""Seconds of timed runs, an array for each turn that a candidate had: turn k of all candidates is one round."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds of one run, over many."""
 
     runs: int
+    least_ms: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
 
     @classmethod
-    def of(cls, seconds: NDArray[np.float64]) -> "Latency":
-        p50, p90, p99 = np.percentile(seconds * 1000, [50, 90, 99]).tolist()
-        return cls(runs=len(seconds), p50_ms=p50, p90_ms=p90, p99_ms=p99)
+    def of(cls, turns: Turns) -> "Latency":
+        milliseconds = np.concatenate(turns) * 1000
+        least, p50, p90, p99 = np.percentile(milliseconds, [0, 50, 90, 99]).tolist()
+        return cls(runs=len(milliseconds), least_ms=least, p50_ms=p50, p90_ms=p90, p99_ms=p99)
 
 
 def measure_interleaved(
@@ -33,23 +38,30 @@ def measure_interleaved(
     runs: int = MIN_RUNS,
     min_seconds: float = 5.0,
     warmup: int = WARMUP_RUNS,
-) -> dict[str, NDArray[np.float64]]:
+    each_round: Callable[[], object] = lambda: None,
+) -> dict[str, Turns]:
     """Seconds of every timed run of each candidate: at least `runs` of them, and `min_seconds` in sum.
 
     Candidates take turns in rounds. A turn is one run that does not count, which bears what the candidate before left
-    behind (spinning threads, cold caches), then as many timed runs as make all turns about equally long.
+    behind (spinning threads, cold caches), then as many timed runs as make all turns about equally long. `each_round` is
+    called before each round.
     """
     typical: dict[str, float] = {}
     for name, run in candidates.items():
         typical[name] = float(np.median([timed(run) for _ in range(max(1, warmup))]))
     longest = max(typical.values())
     repeats = {name: max(1, min(MOST_REPEATS, round(longest / each))) for name, each in typical.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    while any(len(each) < runs or sum(each) < min_seconds for each in seconds.values()):
+    turns: dict[str, Turns] = {name: [] for name in candidates}
+    counts, sums = dict.fromkeys(candidates, 0), dict.fromkeys(candidates, 0.0)
+    while any(counts[name] < runs or sums[name] < min_seconds for name in candidates):
+        each_round()
         for name, run in candidates.items():
             run()
-            seconds[name] += [timed(run) for _ in range(repeats[name])]
-    return {name: np.array(each) for name, each in seconds.items()}
+            turn = np.array([timed(run) for _ in range(repeats[name])])
+            turns[name].append(turn)
+            counts[name] += len(turn)
+            sums[name] += float(turn.sum())
+    return turns
 
 
 def timed(run: Callable[[], object]) -> float:
