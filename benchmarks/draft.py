@@ -10,8 +10,8 @@ network's answers in the way of the proof, which allows fp16 exports an error of
 answers. The box of the resize is exact where the fraction of a side is none of whole pixels.
 
 To set the measure, the same is done for the whole pictures with every value raised or lowered by at most one at random.
-Times are those of one thread, pictures taken in turn, decoded whole and in part. One JSON line for each size and factor is
-appended to benchmarks/results/draft.jsonl.
+Times are those that the one thread ran, pictures taken in turn, decoded whole and in part. One JSON line for each size and factor is
+appended to benchmarks/results/draft.jsonl, and docs/serving.md gets the table of this call.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pages import write_table
 from PIL import Image
 
 import nextvit
@@ -39,6 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "draft.jsonl"
 FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 FRACTIONS = (8, 4, 2)
 BATCH = 32
+ENOUGH = 100
 
 
 def fraction_for(content: bytes, spec: Preprocess, factor: float) -> int:
@@ -105,17 +107,17 @@ def summary(parity: Parity) -> dict[str, float]:
 
 
 def read_ms(pictures: list[tuple[bytes, int]], spec: Preprocess, *, rounds: int) -> tuple[float, float]:
-    """Milliseconds a picture, decoded and resized, whole and in part: medians of the rounds."""
+    """Milliseconds that the thread ran for a picture, decoded and resized, whole and in part: medians of the rounds."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         sums = [0.0, 0.0]
         for content, fraction in pictures:
-            started = time.perf_counter()
+            started = time.thread_time()
             spec(Encoded(content, "photo.jpg"))
-            between = time.perf_counter()
+            between = time.thread_time()
             drafted(content, spec, fraction)
             sums[0] += between - started
-            sums[1] += time.perf_counter() - between
+            sums[1] += time.thread_time() - between
         for each, total in zip(seconds, sums, strict=True):
             each.append(total)
     whole, part = (1000 * statistics.median(each) / len(pictures) for each in seconds)
@@ -134,6 +136,7 @@ def main() -> None:
     if not files:
         sys.exit(f"{asked.folder} holds no JPEGs")
     contents = [file.read_bytes() for file in files]
+    records: list[dict[str, Any]] = []
     command = shlex.join(["python", "benchmarks/draft.py", *map(without_place, sys.argv[1:])])
     for size in [int(each) for each in asked.sizes.split(",") if each] or [None]:
         predictor = nextvit.load(asked.model, threads=1, image_size=(size, size) if size else None)
@@ -148,8 +151,28 @@ def main() -> None:
                 "agreement": TOLERANCES["fp16"].min_agreement,
             }
             print({name: value for name, value in record.items() if name != "environment"}, flush=True)
+            records.append(record)
             with RESULTS.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps({**record, "environment": {**environment(), "command": command}}) + "\n")
+    write_table("serving.md", "draft.py", table(records))
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Rows of at least `ENOUGH` pictures: fewer show no largest error."""
+    lines = [
+        "| input | at least | pictures | largest error | mean error | same answer | by noise: largest, mean | faster |\n"
+    ]
+    lines.append(f"|{' --- |' * 8}\n")
+    for each in records:
+        if each["images"] < ENOUGH:
+            continue
+        found, noise = each["answers"], each["answers_of_noise"]
+        lines.append(
+            f"| {each['image_size'][0]} px | {each['factor']:g} times | {each['images']} | {found['max_error']:.3f} "
+            f"| {found['mean_error']:.4f} | {found['agreement']:.2%} | {noise['max_error']:.3f}, {noise['mean_error']:.4f} "
+            f"| {each['times_faster']:.1f} times |\n"
+        )
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ threads it measures, interleaved round by round: the graph alone on pixels that 
 reading (file, decoding, resizing) alone, for each number of workers; and the whole, for each number of workers. Figures are
 medians of the rounds, in images a second. `default` marks the number of workers that `stream` takes by itself.
 
-What bounds the whole: with as many cores as graph threads and workers together, the slower of the graph and of reading
-alone. With fewer they share cores, and the work of both must be done on all of them: the bound is the rate at which cores
-would do both one after another, counted from one worker's rate, and of the graph that of its own threads. `reached` is the
-whole as a share of that bound.
+What bounds the whole is the least of three rates: the graph's alone, reading's alone, and that at which all cores could
+do the work of both, an image of the graph taking its time on all of its threads and reading one as long as with one worker.
+With a core for each thread and worker that is never the least. `reached` is the whole as a share of the bound.
 
 One JSON line for each bundle and number of threads is appended to benchmarks/results/pipeline.jsonl; docs/serving.md gets
 the table of this call. Run it on a machine with nothing else to do.
@@ -38,7 +37,7 @@ from nextvit.bundle import INPUT_NAME
 from nextvit.environment import environment, without_place
 from nextvit.preprocess import Pixels
 from nextvit.runtime.predictor import AHEAD, Predictor
-from nextvit.runtime.read_ahead import idle_cores, read_ahead, usable_cores
+from nextvit.runtime.read_ahead import default_workers, read_ahead, usable_cores
 
 RESULTS = Path(__file__).parent / "results" / "pipeline.jsonl"
 COLUMNS = (
@@ -78,10 +77,9 @@ def rates(candidates: dict[str, Callable[[], None]], *, images: int, rounds: int
 
 def bound(graph: float, reading: dict[int, float], *, threads: int, workers: int, cores: int) -> tuple[str, float]:
     """What the whole cannot exceed, and its name."""
-    if threads + workers <= cores:
-        return min(("the graph", graph), ("decoding", reading[workers]), key=lambda each: each[1])
     core_seconds = min(threads, cores) / graph + 1 / reading[1]
-    return "shared cores", min(cores / core_seconds, graph, reading[workers])
+    limits = {"the graph": graph, "reading": reading[workers], "shared cores": cores / core_seconds}
+    return min(limits.items(), key=lambda each: each[1])
 
 
 def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threads: int) -> dict[str, Any]:
@@ -106,7 +104,7 @@ def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threa
         rows.append(
             {
                 "workers": workers,
-                "default": workers == idle_cores(threads),
+                "default": workers == default_workers(),
                 "reading": round(reading[workers], 2),
                 "whole": round(whole, 2),
                 "of_graph": round(whole / median["graph"], 3),

@@ -16,7 +16,7 @@ from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
 from nextvit.preprocess import DecodeError, ImageLike
 from nextvit.results import Answer
-from nextvit.runtime.read_ahead import idle_cores, read_ahead
+from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
 
 AHEAD = 2
@@ -75,8 +75,8 @@ class Predictor:
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.
-            workers: threads that read files; None: one for each core that the graph leaves idle, at least one; 0: none,
-                so that the answers of a batch come as soon as its last image is there.
+            workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
+                soon as its last image is there.
             keep_unreadable: an image that cannot be read gives its DecodeError in place of an answer, rather than raise
                 it when its turn comes.
 
@@ -89,7 +89,7 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if workers is None:
-            workers = idle_cores(self.session.facts().get("threads"))
+            workers = default_workers()
         if workers < 0:
             raise InputError(f"workers must not be negative, got {workers}")
         return self._answers(images, batch_size, workers, keep_unreadable)

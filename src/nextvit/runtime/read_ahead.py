@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from nextvit.errors import InputError
 from nextvit.preprocess import Encoded, ImageLike, Pixels, Preprocess
 
 THREAD_NAME = "nextvit-reader"
+MOST_WORKERS = 16
+"""Unless more are asked for: each holds a whole picture while it resizes it, 36 MB of one from a phone."""
 
 
 def read_ahead(
@@ -55,11 +56,10 @@ def result_of(read: Future[Pixels | InputError] | Pixels | InputError) -> Pixels
     return read.result() if isinstance(read, Future) else read
 
 
-def idle_cores(threads: Any) -> int:
-    """The cores that a graph leaves idle which computes in so many threads, at least one: a graph that takes all of them
-    (whatever is no number counts as that) still waits for its images.
-    """
-    return max(1, usable_cores() - threads) if isinstance(threads, int) else 1
+def default_workers() -> int:
+    """One for each core, also where the graph takes all of them: readers that are far enough ahead wait, so they never
+    take more than their share of the work."""
+    return min(MOST_WORKERS, usable_cores())
 
 
 def usable_cores() -> int:
