@@ -47,20 +47,18 @@ def predict(
         out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
     rows: list[tuple[str, str, str]] = []
-    for number, file in enumerate(files):
-        try:
-            image = read_image(file)
-            answer = predictor([image])[0]
-        except DecodeError as error:
-            records.append({"path": str(file), "error": str(error)})
-            progress.print(f"could not be read: {error}", markup=False, soft_wrap=True)
+    answers = predictor.stream(files, keep_unreadable=True)
+    for number, (file, answer) in enumerate(zip(files, answers, strict=True)):
+        if isinstance(answer, DecodeError):
+            records.append({"path": str(file), "error": str(answer)})
+            progress.print(f"could not be read: {answer}", markup=False, soft_wrap=True)
             continue
         records.append({"path": str(file), **answer.to_dict()})
         said, _ = said_and_unsaid(answer)
         names = ", ".join(guess.label for guess in said) or "none"
         rows.append((str(file), names, ", ".join(f"{guess.probability:.1%}" for guess in said)))
-        if out:
-            annotate(image, answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
+        if out:  # read once more: the stream holds pictures at the model's size, and no more of them than it must
+            annotate(read_image(file), answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
     if out:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / "predictions.jsonl").write_text(lines, encoding="utf-8")

@@ -1,9 +1,11 @@
 """A predictor turns images into answers and knows nothing of the backend."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,13 @@ from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bu
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import ImageLike
+from nextvit.preprocess import DecodeError, ImageLike
 from nextvit.results import Answer
+from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
+
+AHEAD = 2
+"""Batches that are read before their turn: one could run dry where pictures differ in size."""
 
 
 class Predictor:
@@ -32,13 +38,77 @@ class Predictor:
         """
         if isinstance(images, str) or not isinstance(images, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass a list of images, such as [image]")
+        workers = None if len(images) > 1 else 0  # there is nothing to do beside the one
+        return list(self.stream(images, batch_size=batch_size, workers=workers))
+
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 16,
+        workers: int | None = None,
+        keep_unreadable: Literal[False] = False,
+    ) -> Iterator[Answer]: ...
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 16,
+        workers: int | None = None,
+        keep_unreadable: Literal[True],
+    ) -> Iterator[Answer | DecodeError]: ...
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 16,
+        workers: int | None = None,
+        keep_unreadable: bool = False,
+    ) -> Iterator[Answer | DecodeError]:
+        """Answers in order for any number of images, of which only a few batches are in memory at a time.
+
+        While the graph runs on one batch, threads read, decode and resize the files of the next ones. `images` is
+        taken from in the caller's thread, `AHEAD` batches before the answers. Each run of the graph is one of
+        `batch_size` images that follow each other, as in a call with a list.
+
+        Args:
+            images: a list, a generator, or anything else to iterate over, of what a call takes.
+            workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
+                soon as its last image is there.
+            keep_unreadable: an image that cannot be read gives its DecodeError in place of an answer, rather than raise
+                it when its turn comes.
+
+        Raises:
+            DecodeError: an image cannot be read; the answers of those before it have come.
+            InputError: `images` is a single image, or holds something else than images.
+        """
+        if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError("pass several images, such as [image] or a generator")
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        answers: list[Answer] = []
-        for start in range(0, len(images), batch_size):
-            pixels = np.stack([self.card.input(image) for image in images[start : start + batch_size]])
-            answers += self.answer(pixels)
-        return answers
+        if workers is None:
+            workers = default_workers()
+        if workers < 0:
+            raise InputError(f"workers must not be negative, got {workers}")
+        return self._answers(images, batch_size, workers, keep_unreadable)
+
+    def _answers(
+        self, images: Iterable[ImageLike], batch_size: int, workers: int, keep_unreadable: bool
+    ) -> Iterator[Answer | DecodeError]:
+        """What `stream` gives, which has checked its arguments at once and not at the first answer."""
+        with closing(read_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
+            while batch := list(islice(inputs, batch_size)):
+                pixels = [each for each in batch if not isinstance(each, InputError)]
+                answers = iter(self.answer(np.stack(pixels)) if pixels else ())
+                for each in batch:
+                    if not isinstance(each, InputError):
+                        yield next(answers)
+                    elif keep_unreadable and isinstance(each, DecodeError):
+                        yield each
+                    else:
+                        raise each
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
         """Answers for images (N, H, W, 3) in RGB that are already at the input's size.

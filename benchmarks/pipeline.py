@@ -1,0 +1,192 @@
+"""Many photographs: the graph alone, reading alone, and both together in `Predictor.stream`; what bounds the whole.
+
+    python benchmarks/pipeline.py FOLDER BUNDLE... [--images 1000] [--batch-size 16] [--threads 1,2] [--workers 1,2]
+        [--rounds 5]
+
+FOLDER holds JPEGs (any depth), which are repeated in order until there are enough. For each bundle and number of graph
+threads it measures, interleaved round by round: the graph alone on pixels that are there, at the same batch and threads;
+reading (file, decoding, resizing) alone, for each number of workers; and the whole, for each number of workers. Figures are
+medians of the rounds, in images a second. `default` marks the number of workers that `stream` takes by itself.
+
+What bounds the whole is the least of three rates: the graph's alone, reading's alone, and that at which all cores could
+do the work of both, an image of the graph taking its time on all of its threads and reading one as long as with one worker.
+With a core for each thread and worker that is never the least. `reached` is the whole as a share of the bound.
+
+One JSON line for each bundle and number of threads is appended to benchmarks/results/pipeline.jsonl; docs/serving.md gets
+the table of this call. Run it on a machine with nothing else to do.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pages import write_table
+
+import nextvit
+from nextvit.benchmark.end_to_end import end_to_end
+from nextvit.bundle import INPUT_NAME
+from nextvit.environment import environment, without_place
+from nextvit.preprocess import Pixels
+from nextvit.runtime.predictor import AHEAD, Predictor
+from nextvit.runtime.read_ahead import default_workers, read_ahead, usable_cores
+
+RESULTS = Path(__file__).parent / "results" / "pipeline.jsonl"
+COLUMNS = (
+    "| bundle | threads | workers | graph alone | reading alone | whole | of the graph | bound by | of the bound |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+)
+
+
+def run_graph(predictor: Predictor, batch: Pixels, *, count: int) -> None:
+    """The same batch again and again, the last one cut."""
+    for start in range(0, count, len(batch)):
+        predictor.session.run({INPUT_NAME: batch[: count - start]})
+
+
+def run_reading(predictor: Predictor, files: list[Path], *, workers: int, ahead: int) -> None:
+    for each in read_ahead(files, predictor.card.input, workers=workers, ahead=ahead):
+        if isinstance(each, Exception):
+            raise each
+
+
+def run_whole(predictor: Predictor, files: list[Path], *, workers: int, batch_size: int) -> None:
+    for _ in predictor.stream(files, batch_size=batch_size, workers=workers):
+        pass
+
+
+def rates(candidates: dict[str, Callable[[], None]], *, images: int, rounds: int) -> dict[str, list[float]]:
+    """Images a second of each candidate in each round; one round before them does not count."""
+    found: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            run()
+            if number:
+                found[name].append(images / (time.perf_counter() - started))
+    return found
+
+
+def bound(graph: float, reading: dict[int, float], *, threads: int, workers: int, cores: int) -> tuple[str, float]:
+    """What the whole cannot exceed, and its name."""
+    core_seconds = min(threads, cores) / graph + 1 / reading[1]
+    limits = {"the graph": graph, "reading": reading[workers], "shared cores": cores / core_seconds}
+    return min(limits.items(), key=lambda each: each[1])
+
+
+def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+    predictor = nextvit.load(bundle, threads=threads)
+    predictor.warm_up((asked.batch_size,))
+    batch = np.stack([predictor.card.input(file) for file in files[: asked.batch_size]])
+    chosen = sorted({1, *numbers(asked.workers)})
+    candidates: dict[str, Callable[[], None]] = {"graph": partial(run_graph, predictor, batch, count=len(files))}
+    for workers in chosen:
+        ahead = AHEAD * asked.batch_size
+        candidates[f"reading {workers}"] = partial(run_reading, predictor, files, workers=workers, ahead=ahead)
+        candidates[f"whole {workers}"] = partial(
+            run_whole, predictor, files, workers=workers, batch_size=asked.batch_size
+        )
+    found = rates(candidates, images=len(files), rounds=asked.rounds)
+    median = {name: statistics.median(each) for name, each in found.items()}
+    reading = {workers: median[f"reading {workers}"] for workers in chosen}
+    rows: list[dict[str, Any]] = []
+    for workers in chosen:
+        by, limit = bound(median["graph"], reading, threads=threads, workers=workers, cores=usable_cores())
+        whole = median[f"whole {workers}"]
+        rows.append(
+            {
+                "workers": workers,
+                "default": workers == default_workers(),
+                "reading": round(reading[workers], 2),
+                "whole": round(whole, 2),
+                "of_graph": round(whole / median["graph"], 3),
+                "bound_by": by,
+                "bound": round(limit, 2),
+                "reached": round(whole / limit, 3),
+            }
+        )
+    return {
+        "bundle": bundle.name,
+        "variant": predictor.card.variant,
+        "image_size": list(predictor.card.input.image_size),
+        **predictor.session.facts(),
+        "threads": threads,
+        "cores": usable_cores(),
+        "batch_size": asked.batch_size,
+        "images": len(files),
+        "rounds": asked.rounds,
+        "graph": round(median["graph"], 2),
+        "workers": rows,
+        "range": {name: [round(min(each), 2), round(max(each), 2)] for name, each in found.items()},
+        "one_by_one": end_to_end(predictor, files[:200], images=min(200, len(files))),
+    }
+
+
+def numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
+
+
+def tables(records: list[dict[str, Any]]) -> str:
+    lines = [COLUMNS]
+    for record in records:
+        for row in record["workers"]:
+            workers = f"{row['workers']}{' (default)' if row['default'] else ''}"
+            lines.append(
+                f"| {record['bundle']} | {record['threads']} | {workers} | {record['graph']:.0f} | {row['reading']:.0f} "
+                f"| {row['whole']:.0f} | {row['of_graph']:.2f} | {row['bound_by']} | {row['reached']:.2f} |\n"
+            )
+    stages = list(records[0]["one_by_one"]["shares"])
+    lines.append(
+        f"\n| bundle | threads | ms an image | {' | '.join(stages)} |\n| --- |{' --- |' * (len(stages) + 2)}\n"
+    )
+    for record in records:
+        one = record["one_by_one"]
+        shares = " | ".join(f"{share:.0%}" for share in one["shares"].values())
+        lines.append(f"| {record['bundle']} | {record['threads']} | {one['p50_ms']:.1f} | {shares} |\n")
+    first = records[0]
+    machine = first["environment"]
+    lines.append(
+        f"\nThe first table: images a second for {first['images']} photographs in batches of {first['batch_size']}, medians "
+        f"of {first['rounds']} rounds; the second: one photograph after another, in one thread beside the graph's. "
+        f"{first['cores']} cores of {machine['cpu']}.\n"
+    )
+    return "".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    found = sorted(asked.folder.rglob("*.jp*g"))
+    if not found:
+        sys.exit(f"{asked.folder} holds no JPEGs")
+    files = list(islice(cycle(found), asked.images))
+    command = shlex.join(["python", "benchmarks/pipeline.py", *map(without_place, sys.argv[1:])])
+    records: list[dict[str, Any]] = []
+    for bundle in asked.bundles:
+        for threads in numbers(asked.threads):
+            record = measure(bundle, files, asked, threads=threads)
+            record["environment"] = {**environment(), "command": command}
+            records.append(record)
+            print(json.dumps({name: value for name, value in record.items() if name != "environment"}), flush=True)
+            with RESULTS.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(record) + "\n")
+    write_table("serving.md", "pipeline.py", tables(records))
+
+
+if __name__ == "__main__":
+    main()
