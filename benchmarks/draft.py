@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pages import write_table
+from marked_tables import write_table
 from PIL import Image
 
 import nextvit

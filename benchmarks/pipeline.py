@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import write_table
+from marked_tables import write_table
 
 import nextvit
 from nextvit.benchmark.end_to_end import end_to_end
