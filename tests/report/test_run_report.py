@@ -11,6 +11,7 @@ from nextvit.errors import InputError
 from nextvit.report.contents import duration, millions
 from nextvit.report.page import Markup, escape, page, table
 from nextvit.report.run_report import write_run_report
+from tests.report.bench_records import MACHINE, records
 from tests.report.conftest import epoch, write_run
 from tests.report.test_bundle_card import VERIFICATION
 from tests.runtime.conftest import sealed, write_colour_bundle
@@ -112,6 +113,20 @@ def test_many_exports_are_one_table_and_two_tiles(run: Path):
     [two] = re.findall("<tr><td>two-dynamic</td>(.*?)</tr>", text)
     assert re.findall("<td>(.*?)</td>", two)[0] == "onnx fp32, any size"
     assert re.findall("<td>(.*?)</td>", two)[4:6] == ["", ""]
+
+
+def test_the_latest_benchmark_is_shown_with_its_ratios_and_those_of_an_older_form_are_not(run: Path):
+    older = {"name": "older", "batch": 1, "p50_ms": 1.0, "speedup": 2.0, "environment": MACHINE}
+    earlier = [{**each, "name": "earlier", "environment": {**MACHINE, "time": "2026-01-01"}} for each in records(1)]
+    latest = records(2, batches=(1,))
+    latest[1]["ratio"] = 0.437
+    lines = [json.dumps(each) + "\n" for each in (older, *earlier, *latest)]
+    (run / "benchmark.jsonl").write_text("".join(lines))
+    text = write_run_report(run).read_text()
+    assert "<h2>Latency</h2>" in text and latest[1]["name"] in text and "<td>0.44</td>" in text
+    assert "older" not in text and "earlier" not in text
+    (run / "benchmark.jsonl").write_text(lines[0])
+    assert "<h2>Latency</h2>" not in write_run_report(run).read_text()
 
 
 def test_an_epoch_that_was_repeated_after_a_kill_counts_once(run: Path):

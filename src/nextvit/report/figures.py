@@ -36,7 +36,7 @@ FEW_EPOCHS = 12
 def to_svg(figure: Figure) -> str:
     """The <svg> element alone."""
     buffer = io.StringIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), plt.rc_context(STYLE):  # how text and ids are written is decided when saving
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has fonts that this machine lacks
         nothing = dict.fromkeys(("Date", "Creator", "Type", "Format"))
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=nothing)
@@ -154,22 +154,4 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
         axes.set_xticks(range(len(classes)), list(classes), rotation=90, parse_math=False)
         axes.set_yticks(range(len(classes)), list(classes), parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
-    return to_svg(figure)
-
-
-def latency_bars(records: Sequence[dict[str, Any]]) -> str:
-    """p50 as bars with a line up to p90, for each model and batch."""
-    labels = [f"{record['name']}, batch {record['batch']}" for record in records]
-    position = np.arange(len(records))[::-1]
-    p50 = np.array([record["p50_ms"] for record in records])
-    p90 = np.array([record["p90_ms"] for record in records])
-    with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = plt.subplots(figsize=(8.4, 0.6 + 0.42 * len(records)), layout="constrained")
-        colours = [GREY if record["backend"] == "torch" else BLUE for record in records]
-        axes.barh(position, p50, xerr=[np.zeros_like(p50), p90 - p50], color=colours, ecolor="#475569", height=0.62)
-        for place, record in zip(position, records, strict=True):
-            text = f"{record['p50_ms']:.2f} ms  ({record['speedup']:.2f}x)"
-            axes.text(record["p90_ms"], place, f"  {text}", va="center")
-        axes.set_yticks(position, labels, parse_math=False)
-        axes.set(xlabel="milliseconds, median and 90th percentile", xlim=(0, p90.max() * 1.35))
     return to_svg(figure)

@@ -12,6 +12,7 @@ from nextvit.durable import write_durably
 from nextvit.errors import InputError
 from nextvit.preprocess import read_image
 from nextvit.report import exam, figures
+from nextvit.report.bench_figures import latency_bars
 from nextvit.report.bundle_card import stands_in
 from nextvit.report.contents import Contents, millions, read_contents
 from nextvit.report.evidence import evidence
@@ -87,8 +88,8 @@ def exported_bundles(run: Path) -> tuple[list[Exported], list[str]]:
 
 
 def latest_benchmark(run: Path) -> list[dict[str, Any]]:
-    """The records of the last benchmark of this run."""
-    records = read_json_lines(run / BENCHMARK)
+    """The records of the last benchmark of this run; those of an older form, which had no ratio, are left out."""
+    records = [record for record in read_json_lines(run / BENCHMARK) if "ratio" in record]
     return [record for record in records if record["environment"]["time"] == records[-1]["environment"]["time"]]
 
 
@@ -219,11 +220,11 @@ def latency(records: list[dict[str, Any]]) -> Markup | None:
     """The benchmark, drawn and in numbers."""
     if not records:
         return None
-    return section("Latency", Markup(figures.latency_bars(records)), latency_table(records))
+    return section("Latency", Markup(latency_bars(records)), latency_table(records))
 
 
 def latency_table(records: list[dict[str, Any]]) -> Markup:
-    columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed"]
+    columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "ratio"]
     rows = [
         (
             record["name"],
@@ -235,7 +236,7 @@ def latency_table(records: list[dict[str, Any]]) -> Markup:
             Markup(f"{record['p90_ms']:.2f}"),
             Markup(f"{record['p99_ms']:.2f}"),
             Markup(f"{record['images_per_second']:.0f}"),
-            Markup(f"{record['speedup']:.2f}x"),
+            Markup(f"{record['ratio']:.2f}"),
         )
         for record in records
     ]

@@ -1,0 +1,333 @@
+"""docs/benchmarks.md, written from all that was measured.
+
+    python benchmarks/pages.py
+
+Each file of benchmarks/results gives a section: what was measured, a table of the newest figures, the command and the machine.
+A file that has no section here is an error, so that no result is committed that nobody can read.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "results"
+PAGE = ROOT.parent / "docs" / "benchmarks.md"
+HEAD = """# What was measured
+
+Written by `python benchmarks/pages.py` from [benchmarks/results](../benchmarks/results); do not edit. Each section ends with the
+command that measured it, the machine and the versions. Times of two machines do not compare; ratios of interleaved runs
+mostly do. What was tried, and what was learnt from it, is in [log.md](log.md).
+"""
+OWN_PAGES = {
+    "support": "[support.md](support.md): every backend and precision, exported and compared with PyTorch",
+    "quantization": "[quantization.md](quantization.md): what fewer bits cost in accuracy, and gain in time and size",
+}
+
+Record = dict[str, Any]
+Lines = list[str]
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Lines:
+    """Markdown; numbers stand to the right."""
+    cells = [["" if value is None else str(value).replace("|", "/") for value in row] for row in rows]
+    numeric = [
+        all(row[index].lstrip("-")[:1].isdigit() or not row[index] for row in cells) for index in range(len(columns))
+    ]
+    rule = ["---:" if number and index else "---" for index, number in enumerate(numeric)]
+    return ["| " + " | ".join(each).replace("\n", " ") + " |" for each in (columns, rule, *cells)] + [""]
+
+
+def provenance(*measured: tuple[str | None, Record]) -> Lines:
+    """The commands that measured it, and on what: a line for each machine and its versions."""
+    commands: dict[str, dict[str, None]] = {}
+    for command, facts in measured:
+        told = commands.setdefault(machine_of(facts), {})
+        told |= {f"`{command}`": None} if command else {}
+    return [line for machine, told in commands.items() for line in (", ".join([*told, machine]), "")]
+
+
+def machine_of(facts: Record) -> str:
+    """The day, the machine and the versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    memory = f", {facts['memory_gib']} GiB" if facts.get("memory_gib") else ""
+    gpu = f", {facts['gpu']}" if facts.get("gpu") else ""
+    machine = f"{facts['cpu']}, {facts['cores']} cores{memory}{gpu}, {facts['system']}"
+    return f"{facts['time'][:10]}: {machine}; Python {facts['python']}, {versions}."
+
+
+def called(record: Record) -> tuple[str | None, Record]:
+    """The command of a record and its environment."""
+    return record.get("command") or record["environment"]["command"], record["environment"]
+
+
+def short(value: float | None) -> str:
+    """Three digits that count, and never an exponent."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def bench(records: list[Record]) -> Lines:
+    """Configurations that took turns in one call: a table for each command, of its newest call.
+
+    What was not available has no environment, and stands behind what was measured in the same call.
+    """
+    newest: dict[str, list[Record]] = {}
+    group: list[Record] = []
+    for record in records:
+        if "environment" in record:
+            group = newest.setdefault(str(called(record)[0]), [])
+            if group and group[0]["environment"]["time"] != record["environment"]["time"]:
+                group.clear()
+        group.append(record)
+    lines: Lines = []
+    for group in newest.values():
+        measured = [record for record in group if "unavailable" not in record]
+        if measured:
+            lines += bench_table(measured)
+        for record in group:
+            lines += [f"- {record['name']}: not available ({record['unavailable']})"] if "unavailable" in record else []
+        lines += [""] if len(measured) < len(group) else []
+        lines += provenance(called(group[0]))
+    return lines
+
+
+def bench_table(records: list[Record]) -> Lines:
+    """The numbers of `nextvit bench`; columns for which nothing was measured are left out."""
+    several = {name: len({str(record.get(name)) for record in records}) > 1 for name in ("threads", "image_size")}
+    columns: dict[str, Callable[[Record], str]] = {
+        "configuration": lambda record: record["name"],
+        "batch": lambda record: str(record["batch"]),
+        "threads": lambda record: str(record["threads"]) if several["threads"] else "",
+        "px": lambda record: "x".join(map(str, record["image_size"])) if several["image_size"] else "",
+        "least ms": lambda record: short(record.get("least_ms")),
+        "p50 ms": lambda record: short(record["p50_ms"]),
+        "p90 ms": lambda record: short(record.get("p90_ms")),
+        "ratio (95 %)": ratio,
+        "verdict": lambda record: record.get("verdict") or "",
+        "images/s": lambda record: short(record.get("images_per_second")),
+        "of the peak": lambda record: f"{record['peak_share']:.0%}" if record.get("peak_share") is not None else "",
+        "cold start ms": lambda record: short(record.get("cold_start_ms")),
+        "memory MiB": lambda record: short(record.get("peak_memory_mib")),
+        "size MiB": lambda record: short(record.get("size_mib")),
+        "score": lambda record: f"{record['score']['value']:.2f}" if record.get("score") else "",
+        "published top-1": lambda record: short(record.get("published_top1")),
+    }
+    cells = {name: [read(record) for record in records] for name, read in columns.items()}
+    held = {name: column for name, column in cells.items() if any(column)}
+    noises = [record["noise"] for record in records if record.get("noise") is not None]
+    busy = (
+        "; **the machine was too busy to trust small differences**" if any(each.get("busy") for each in records) else ""
+    )
+    note = [f"Noise of the machine meanwhile: {max(noises):.0%}{busy}.", ""] if noises else []
+    return [*table(list(held), zip(*held.values(), strict=True)), *note]
+
+
+def ratio(record: Record) -> str:
+    if record.get("ratio") is None:
+        return ""
+    interval = record.get("ratio_interval_95")
+    first = record.get("verdict") == "first"
+    return f"{record['ratio']:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval and not first else "")
+
+
+def step(records: list[Record]) -> Lines:
+    last = records[-1]
+    rows = [
+        [
+            f"{row['device']} {row['precision']}{', channels-last' if row['channels_last'] else ''}{', compiled' if row['compile'] else ''}",
+            short(row["median_ms"]["ours"]),
+            short(row["median_ms"]["timm"]),
+            f"{row['speedup_over_timm']:.2f} ({row['quartiles'][0]:.2f} to {row['quartiles'][1]:.2f})",
+        ]
+        for row in last["rows"]
+    ]
+    return [
+        (f"A step of nextvit_small, batch {last['batch_size']} at {last['image_size']} px: forward, loss, backward, optimizer, moving "
+        "average; timm's network in the same loop, step by step in turn. The speed is the median of the ratios of neighbouring "
+        "steps, with quartiles; above 1 ours is faster."),
+        "",
+        *table(["computed in", "ours ms", "timm ms", "speed (quartiles)"], rows),
+        *provenance(called(last)),
+    ]  # fmt: skip
+
+
+def loader(records: list[Record]) -> Lines:
+    last = records[-1]
+    names = {"ours": "nextvit", "timm": "timm, with its prefetcher", "timm_plain": "timm, plain"}
+    rows = [
+        [size, f"{mine['mean_bytes'] / 1000:.0f} kB", names[name], short(mine[name]["ms"]),
+         short(mine[name]["images_per_second_and_core"]), speed_with_quartiles(mine[name]) if name != "ours" else ""]
+        for size, mine in last.items() if isinstance(mine, dict) and "ours" in mine and "pictures" in mine
+        for name in names if name in mine
+    ]  # fmt: skip
+    return [
+        "From a JPEG's bytes to an augmented picture at 224 px (the paper's augmentation), on one thread, taking turns.",
+        "",
+        *table(["picture", "mean size", "pipeline", "ms", "images/s and core", "ours is faster by (quartiles)"], rows),
+        *provenance((last["command"], last)),
+    ]
+
+
+def speed_with_quartiles(record: Record) -> str:
+    low, high = record["quartiles"]
+    return f"{record['ours_is_faster_by']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def memory(records: list[Record]) -> Lines:
+    newest = {record["command"]: record for record in records}
+    rows = [
+        [
+            f"{record['samples']}, {record['start_method']}",
+            *(short(statistics.mean(each[kind] for each in epoch["workers_mib"]))
+              for kind in ("resident", "private") for epoch in (record["epochs"][0], record["epochs"][-1])),
+        ]
+        for record in newest.values()
+    ]  # fmt: skip
+    first = records[0]
+    epochs = len(first["epochs"])
+    return [
+        (
+            f"Memory of a training worker in MiB, with an index of {first['images']:,} images: what is in memory, and what a process "
+            f"has for itself, after the first and the last of {epochs} epochs of {first['batches_an_epoch']} batches."
+        ),
+        "",
+        *table(["samples", "resident, first", "resident, last", "private, first", "private, last"], rows),
+        *provenance(*map(called, newest.values())),
+    ]
+
+
+def serving(records: list[Record]) -> Lines:
+    last = records[-1]
+    rows = [
+        ["installed", f"{last['installed_mib']:.0f} MiB"],
+        ["of it imported while serving", f"{last['imported_mib']:.0f} MiB"],
+        ["`import nextvit`", f"{last['import_nextvit_ms']} ms"],
+        ["importing numpy and Pillow", f"{last['import_numpy_and_pillow_ms']:.0f} ms"],
+        ["importing ONNX Runtime", f"{last['import_onnxruntime_ms']:.0f} ms"],
+        ["loading the bundle", f"{last['load_ms']:.0f} ms"],
+        ["first answer", f"{last['first_answer_ms']} ms"],
+        ["second answer", f"{last['second_answer_ms']} ms"],
+        ["from the first import to the first answer", f"{last['import_to_first_answer_ms']:.0f} ms"],
+        ["most memory", f"{last['peak_memory_mib']:.0f} MiB"],
+    ]
+    return [
+        f"What a server pays for a bundle: medians of {last['processes']} fresh processes.",
+        "",
+        *table(["", "median"], rows),
+        *provenance(called(last)),
+    ]
+
+
+def kill(records: list[Record]) -> Lines:
+    columns = {"kills": "kills", "kills_while_saving": "while saving", "unusable_states": "unusable states",
+               "finished_runs": "finished runs", "runs_that_differ": "that differ from an undisturbed run",
+               "failures": "failures"}  # fmt: skip
+    rows = [[record["environment"]["time"][:10], *(record[name] for name in columns)] for record in records]
+    return [
+        "SIGKILL at random moments of a training, which is resumed: is any state unusable, does the end differ?",
+        "",
+        *table(["campaign", *columns.values()], rows),
+        *provenance(*map(called, records)),
+    ]
+
+
+def distillation(records: list[Record]) -> Lines:
+    last = records[-1]
+    rows = [
+        [name, *(f"{each['scores']['top1_score']:.1f}" for each in last[key])]
+        for name, key in (("alone", "alone"), ("with the teacher", "distilled"))
+    ]
+    teacher = last["teacher"]["scores"]["top1_score"]
+    return [
+        (
+            f"Top-1 in % of a nextvit_nano, trained alone and with a nextvit_tiny of {teacher:.1f} % as its teacher, on the same "
+            f"pictures of clothing10; {last['mean_gain_points']:.1f} points on average."
+        ),
+        "",
+        *table(["nextvit_nano", *(f"seed {seed}" for seed in range(len(last["alone"])))], rows),
+        *provenance(called(last)),
+    ]
+
+
+def yardstick(records: list[Record]) -> Lines:
+    names = {"ours": "nextvit_nano, the default recipe", "usual": "timm's edgenext_x_small, the usual recipe",
+             "light": "timm's edgenext_x_small, light augmentation"}  # fmt: skip
+    newest = {record["subject"]: record for record in records}
+    rows = [
+        [names[subject], len(record["epochs"]), short(record["epochs"][-1]["seconds"]),
+         f"{record['epochs'][-1]['top1_score']:.1f}", f"{max(each['top1_score'] for each in record['epochs']):.1f}"]
+        for subject, record in newest.items()
+    ]  # fmt: skip
+    last = records[-1]
+    return [
+        (
+            f"{last['minutes']:g} minutes of training from scratch on clothing10 at {last['image_size']} px, on two cores; the networks "
+            "have about as many parameters."
+        ),
+        "",
+        *table(["what", "epochs", "seconds", "top-1 in the end, %", "at best, %"], rows),
+        *provenance(*map(called, newest.values())),
+    ]
+
+
+def signdigits10(records: list[Record]) -> Lines:
+    last = records[-1]
+    train, export = last["train"], last["export"]["verification"]
+    low, high = train["interval_95"]
+    rows = [
+        ["top-1", f"{train['scores']['top1_score']:.2f} % ({low:.1f} to {high:.1f}) on {train['images']} pictures"],
+        ["epochs, time of `nextvit train`", f"{len(last['epochs'])}, {train['seconds']:.0f} s"],
+        ["largest difference of the ONNX bundle's logits, of their spread", f"{export['max_error']:.1e}"],
+        ["same answer of PyTorch and the bundle", f"{last['same_answers']} of {last['pictures']}"],
+    ]
+    return [
+        "From a folder of photographs (2,062 of ten hand signs) to a proven bundle, with the ordinary commands.",
+        "",
+        *table(["", "measured"], rows),
+        *provenance(*((last[name]["command"], train["environment"]) for name in ("train", "export", "bench"))),
+    ]
+
+
+SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
+    "bench": ("Latency: nextvit bench", bench),
+    "fastest": ("The deployment form against timm's", bench),
+    "paper": ("The paper's comparison", bench),
+    "gpu": ("On a GPU", bench),
+    "signdigits10": ("From photographs to a proven bundle", signdigits10),
+    "yardstick": ("Five minutes of training", yardstick),
+    "step": ("A training step", step),
+    "loader": ("The loader", loader),
+    "distillation": ("A teacher", distillation),
+    "memory": ("A million images in memory", memory),
+    "kill": ("Killed at any moment", kill),
+    "serving": ("Serving", serving),
+}
+
+
+def page(results: Path) -> str:
+    """The whole page from a folder of JSON lines.
+
+    Raises:
+        ValueError: a file has no section.
+    """
+    files = {path.stem: path for path in sorted(results.glob("*.jsonl"))}
+    unknown = files.keys() - SECTIONS.keys() - OWN_PAGES.keys()
+    if unknown:
+        raise ValueError(
+            f"no section for {', '.join(f'{name}.jsonl' for name in sorted(unknown))}; write one in benchmarks/pages.py"
+        )
+    lines = [HEAD, *(f"- {told}" for name, told in OWN_PAGES.items() if name in files)]
+    for name, (title, section) in SECTIONS.items():
+        if name in files:
+            records = [json.loads(line) for line in files[name].read_text(encoding="utf-8").splitlines()]
+            lines += ["", f"## {title}", "", *section(records)]
+            lines += [f"[{name}.jsonl](../benchmarks/results/{name}.jsonl)"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(RESULTS), encoding="utf-8")

@@ -1,0 +1,252 @@
+"""The comparison with an earlier benchmark, for continuous integration: --baseline FILE --fail-if "p50>+5%"."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from nextvit.errors import InputError, did_you_mean
+
+Record = dict[str, Any]
+Key = tuple[Any, ...]
+
+FIELDS = {
+    "p50": ("p50_ms", "ms"),
+    "p90": ("p90_ms", "ms"),
+    "p99": ("p99_ms", "ms"),
+    "least": ("least_ms", "ms"),
+    "images_per_second": ("images_per_second", ""),
+    "peak_memory": ("peak_memory_mib", "MiB"),
+    "cold_start": ("cold_start_ms", "ms"),
+    "size": ("size_mib", "MiB"),
+    "score": ("score", "points"),
+    "ratio": ("ratio", ""),
+}
+"""What a condition may be about: its name, the field of the record, and the unit."""
+OF_ANY_MACHINE = {"size", "score"}
+FORM = re.compile(
+    r"\s*(?P<field>\w+)\s*(?P<sign>[<>])\s*(?P<by>[+-]?)(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*"
+)
+ACCEPTED = (
+    "accepted: a field, > or <, and a value as in 'p50>+5%', 'p90>+1.5ms' (against the baseline), 'p50>12ms', "
+    "'images_per_second<100' (the value itself), several with commas"
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a benchmark fails: a field is above (or below) a value, or above its baseline by more than that."""
+
+    text: str
+    name: str
+    above: bool
+    value: float
+    relative: bool
+    """Against the baseline (written with a sign), else the value itself."""
+    percent: bool
+
+    def limit(self, before: float | None) -> float:
+        """The value beyond which it fails, in the field's unit."""
+        if not self.relative:
+            return self.value
+        assert before is not None, "a relative condition has a baseline"
+        return before * (1 + self.value / 100) if self.percent else before + self.value
+
+    def failed(self, now: float, before: float | None) -> bool:
+        return now > self.limit(before) if self.above else now < self.limit(before)
+
+
+def parse_conditions(text: str) -> list[Condition]:
+    """ "p50>+5%,size>100" -> two conditions.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return [parse_condition(part.strip()) for part in text.split(",")]
+
+
+def parse_condition(text: str) -> Condition:
+    match = FORM.fullmatch(text)
+    if not match:
+        raise InputError(f"--fail-if cannot read {text!r}; {ACCEPTED}")
+    name, unit = match["field"], match["unit"]
+    if name not in FIELDS:
+        raise InputError(f"--fail-if knows no field {name!r}; {did_you_mean(name, FIELDS)}")
+    expected = FIELDS[name][1]
+    relative, percent = bool(match["by"]), unit == "%"
+    if percent and name == "score":
+        raise InputError(f"--fail-if {text!r}: a score changes by points, write it without %, as in 'score<-0.5'")
+    if percent and not relative:
+        raise InputError(
+            f"--fail-if {text!r}: a percentage is against the baseline and needs a sign, as in '{name}>+5%'"
+        )
+    if unit and not percent and unit.lower() != expected.lower():
+        accepted = f"in {expected}" if expected else "without a unit"
+        raise InputError(f"--fail-if {text!r}: {name} is {accepted}{'' if name == 'score' else ' or in %'}")
+    value = float(match["by"] + match["number"])
+    return Condition(text.replace(" ", ""), name, match["sign"] == ">", value, relative, percent)
+
+
+def read_baseline(path: Path) -> list[Record]:
+    """The records of a file of JSON lines, or of the one document that `nextvit bench --json` prints.
+
+    Raises:
+        InputError: the file is not there, is damaged, or holds no configuration that was measured.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or 'it is no text'}"
+        ) from None
+    try:
+        documents = [json.loads(text)]
+    except ValueError:
+        try:
+            documents = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            raise InputError(f"{path}: neither JSON lines nor the document of nextvit bench --json") from None
+    found: list[Any] = []
+    for document in documents:
+        results = document.get("results") if isinstance(document, dict) else document
+        found += results if isinstance(results, list) else [document]
+    records = [each for each in found if isinstance(each, dict) and {*KEY, "p50_ms"} <= each.keys()]
+    if not records:
+        raise InputError(f"{path}: holds no measured configuration; write one with nextvit bench ... --json > {path}")
+    return records
+
+
+KEY = ("model", "backend", "precision", "threads", "batch", "image_size")
+
+
+def key_of(record: Record) -> Key:
+    """What makes two measurements the same configuration."""
+    model = PurePath(record["model"]).as_posix()
+    return (model, *(str(record.get(name)) for name in KEY[1:]), record.get("device", "cpu"))
+
+
+@dataclass
+class Outcome:
+    """What the conditions gave: with a reason in `failed`, the answer is no."""
+
+    failed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def judge(now: Sequence[Record], baseline: Sequence[Record] | None, conditions: Sequence[Condition]) -> Outcome:
+    """Hold each measured configuration to each condition, against the same configuration of the baseline.
+
+    The numbers decide alone: a condition fails exactly when the median (or what it names) is beyond the limit, whatever
+    the noise, so that the same two files always give the same answer. The margin for noise is the one that is written into
+    the condition; that a machine was busy is said beside a failure. (To tell a small loss from a slow day, measure the old
+    bundle beside the new one, and ask `ratio>1.02`: that compares within the same rounds and needs no baseline.)
+
+    A configuration without a baseline, or without the value that a condition asks for, is a warning; a configuration of the
+    baseline that was asked for now and could not be measured is a failure.
+
+    Raises:
+        InputError: a relative condition without a baseline, or with one from another CPU (sizes and scores excepted), or a
+            condition that no configuration can answer: a check that checks nothing must not pass.
+    """
+    outcome = Outcome()
+    relative = [condition for condition in conditions if condition.relative]
+    if relative and baseline is None:
+        raise InputError(
+            f"--fail-if {relative[0].text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
+        )
+    measured = [record for record in now if "unavailable" not in record]
+    before = [match(record, baseline or []) for record in measured]
+    if relative:
+        refuse_another_machine(measured, before, relative)
+        outcome.failed += lost(now, baseline or [])
+        outcome.warnings += gaps(measured, before)
+    for condition in conditions:
+        answered = False
+        for record, old in zip(measured, before, strict=True):
+            value, reference = value_of(record, condition.name), value_of(old, condition.name) if old else None
+            if value is None or (condition.relative and reference is None):
+                if value is None or old:  # that there is no baseline at all was said above
+                    outcome.warnings.append(
+                        f"{label(record)}: {condition.name} was not measured, so {condition.text} was not judged"
+                    )
+                continue
+            answered = True
+            if condition.failed(value, reference):
+                outcome.failed.append(reason(condition, record, value, reference))
+        if not answered:
+            raise InputError(
+                f"--fail-if {condition.text!r}: no configuration has {condition.name}{' here and in the baseline' * condition.relative}"
+            )
+    return outcome
+
+
+def match(record: Record, baseline: Sequence[Record]) -> Record | None:
+    """The newest record of the same configuration; among several at once (bundles of one run), that of the same name."""
+    same = [each for each in baseline if key_of(each) == key_of(record)]
+    named = [each for each in same if each.get("name") == record.get("name")]
+    return (named or same or [None])[-1]
+
+
+def lost(now: Sequence[Record], baseline: Sequence[Record]) -> list[str]:
+    """Failures: configurations that the baseline measured, and that could not be measured now."""
+    missing = [record for record in now if "unavailable" in record and match(record, baseline)]
+    return [
+        f"{label(record)}: is in the baseline, but could not be measured now: {record['unavailable']}"
+        for record in missing
+    ]
+
+
+def gaps(measured: Sequence[Record], before: Sequence[Record | None]) -> list[str]:
+    """Warnings: configurations without a baseline, and versions that differ."""
+    warnings = [
+        f"{label(record)}: not in the baseline, so not compared"
+        for record, old in zip(measured, before, strict=True)
+        if old is None
+    ]
+    pairs = [(record["environment"], old["environment"]) for record, old in zip(measured, before, strict=True) if old]
+    changed: dict[str, None] = {}
+    for here, there in pairs:
+        if here.get("cores") != there.get("cores"):
+            changed[f"{there.get('cores')} cores (now {here.get('cores')})"] = None
+        for package, version in there.get("versions", {}).items():
+            current = here.get("versions", {}).get(package)
+            if package != "nextvit" and current and current != version:  # nextvit itself is what is being tested
+                changed[f"{package} {version} (now {current})"] = None
+    return [*warnings, *([f"the baseline was measured with {', '.join(changed)}"] if changed else [])]
+
+
+def refuse_another_machine(
+    measured: Sequence[Record], before: Sequence[Record | None], conditions: Sequence[Condition]
+) -> None:
+    """Times of another processor say nothing about a change of the software."""
+    timed = [condition for condition in conditions if condition.name not in OF_ANY_MACHINE]
+    for record, old in zip(measured, before, strict=True):
+        here, there = record["environment"].get("cpu"), old["environment"].get("cpu") if old else None
+        if timed and there and here != there:
+            raise InputError(
+                f"--fail-if {timed[0].text!r}: the baseline was measured on {there!r}, this machine is {here!r}; measure a "
+                f"baseline here, or ask about {' and '.join(sorted(OF_ANY_MACHINE))} alone"
+            )
+
+
+def value_of(record: Record, name: str) -> float | None:
+    """The value of a condition's field; None where it was not measured."""
+    value = record.get(FIELDS[name][0])
+    return value["value"] if isinstance(value, dict) else value
+
+
+def label(record: Record) -> str:
+    return f"{record['name']} (batch {record['batch']}, threads {record['threads']})"
+
+
+def reason(condition: Condition, record: Record, value: float, before: float | None) -> str:
+    """Why it failed, in one line."""
+    unit = FIELDS[condition.name][1]
+    unit = f" {unit}" if unit and condition.name != "score" else ""
+    text = f"{label(record)}: {condition.name} {value:.4g}{unit}"
+    if condition.relative and before is not None:
+        change = f"{value / before - 1:+.1%}" if condition.percent and before else f"{value - before:+.4g}"
+        text += f", {before:.4g}{unit} in the baseline ({change})"
+    return text + f", fails {condition.text}{'; the machine was busy' if record.get('busy') else ''}"

@@ -1,0 +1,190 @@
+"""Conditions are read or refused in one line; judged, they fail exactly when the numbers say so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextvit.benchmark.baseline import Condition, Outcome, judge, parse_conditions, read_baseline
+from nextvit.errors import InputError
+
+MACHINE = {"cpu": "CPU A", "cores": 2, "versions": {"nextvit": "1", "onnxruntime": "1.32.0", "torch": "2.15.0"}}
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    values = {"p50_ms": 10.0, "p90_ms": 12.0, "p99_ms": 20.0, "least_ms": 9.0, "images_per_second": 100.0}
+    more = {"peak_memory_mib": 200.0, "cold_start_ms": 300.0, "size_mib": 8.0, "ratio": 1.0, "busy": False}
+    score = {"name": "top1", "value": 97.0, "interval_95": [95.0, 98.0], "images": 434}
+    same = {"model": "runs/a", "backend": "onnx", "precision": "fp32", "threads": 1, "batch": 1, "image_size": [64, 64]}
+    return {"name": "a onnx", **same, **values, **more, "score": score, "environment": MACHINE, **changes}
+
+
+def outcome(text: str, now: dict[str, Any], *before: dict[str, Any]) -> Outcome:
+    return judge([now], before or None, parse_conditions(text))
+
+
+def test_conditions_are_read():
+    assert parse_conditions("p50>+5%, p90>12ms,size<-1.5MiB , images_per_second<100,score<-.5,p99 > +2") == [
+        Condition("p50>+5%", "p50", above=True, value=5.0, relative=True, percent=True),
+        Condition("p90>12ms", "p90", above=True, value=12.0, relative=False, percent=False),
+        Condition("size<-1.5MiB", "size", above=False, value=-1.5, relative=True, percent=False),
+        Condition(
+            "images_per_second<100", "images_per_second", above=False, value=100.0, relative=False, percent=False
+        ),
+        Condition("score<-.5", "score", above=False, value=-0.5, relative=True, percent=False),
+        Condition("p99>+2", "p99", above=True, value=2.0, relative=True, percent=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "cannot read ''; accepted: a field, > or <, and a value as in 'p50>+5%'"),
+        ("p50", "cannot read 'p50'"),
+        ("p50>=5%", "cannot read 'p50>=5%'"),
+        ("p50>+5%,", "cannot read ''"),
+        ("p50>fast", "cannot read 'p50>fast'"),
+        ("p5>+5%", "no field 'p5'; did you mean"),
+        ("speed>+5%", "no field 'speed'; accepted: cold_start, images_per_second, least,"),
+        ("p50>5%", "needs a sign, as in 'p50>+5%'"),
+        ("p50>12s", "p50 is in ms or in %"),
+        ("size>+2MB", "size is in MiB or in %"),
+        ("images_per_second<5ms", "images_per_second is without a unit or in %"),
+        ("score<-1%", "a score changes by points"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(text: str, says: str):
+    with pytest.raises(InputError) as error:
+        parse_conditions(text)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "fails"),
+    [
+        ("p50>+5%", {"p50_ms": 10.5}, False),
+        ("p50>+5%", {"p50_ms": 10.51}, True),
+        ("p50<-5%", {"p50_ms": 9.4}, True),
+        ("p50>-5%", {"p50_ms": 9.6}, True),  # asks for a gain of 5 %
+        ("p90>+1.5ms", {"p90_ms": 13.6}, True),
+        ("p90>+1.5ms", {"p90_ms": 13.4}, False),
+        ("images_per_second<-5%", {"images_per_second": 94.0}, True),
+        ("images_per_second<-5%", {"images_per_second": 120.0}, False),
+        ("score<-0.5", {"score": {"name": "top1", "value": 96.4}}, True),
+        ("score<-0.5", {"score": {"name": "top1", "value": 96.6}}, False),
+        ("size>+0", {"size_mib": 8.01}, True),
+        ("least>9.5ms", {"least_ms": 9.6}, True),
+        ("peak_memory>+10%", {"peak_memory_mib": 221.0}, True),
+        ("cold_start>+10%", {"cold_start_ms": 331.0}, True),
+        ("ratio>1.05", {"ratio": 1.06}, True),
+    ],
+)
+def test_a_condition_fails_exactly_beyond_its_limit(text: str, now: dict[str, Any], fails: bool):
+    assert bool(outcome(text, record(**now), record()).failed) == fails
+
+
+def test_the_reason_is_one_line_with_both_numbers():
+    slow = record(p50_ms=11.0, busy=True)
+    assert outcome("p50>+5%", slow, record()).failed == [
+        "a onnx (batch 1, threads 1): p50 11 ms, 10 ms in the baseline (+10.0%), fails p50>+5%; the machine was busy"
+    ]
+    assert outcome("p50>+0.5ms", record(p50_ms=11.0), record()).failed == [
+        "a onnx (batch 1, threads 1): p50 11 ms, 10 ms in the baseline (+1), fails p50>+0.5ms"
+    ]
+    assert outcome("p50>9", record()).failed == ["a onnx (batch 1, threads 1): p50 10 ms, fails p50>9"]
+
+
+def test_every_failure_of_every_condition_is_told():
+    now = [record(p50_ms=20.0, size_mib=9.0), record(batch=8, p50_ms=80.0)]
+    before = [record(), record(batch=8, p50_ms=70.0)]
+    assert len(judge(now, before, parse_conditions("p50>+5%,size>+5%")).failed) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "runs/b"}, {"backend": "openvino"}, {"precision": "int8"}, {"threads": 2}, {"batch": 8}, {"image_size": [96, 64]},
+     {"device": "cuda"}],
+)  # fmt: skip
+def test_another_configuration_is_no_baseline(change: dict[str, Any]):
+    other = record(**change)
+    with pytest.raises(InputError, match="no configuration has p50 here and in the baseline"):
+        outcome("p50>+5%", record(p50_ms=99.0), other)
+    told = judge([record(p50_ms=99.0), other], [other], parse_conditions("p50>+5%"))
+    assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
+
+
+def test_the_newest_of_the_same_configuration_counts_and_of_two_at_once_that_of_the_same_name():
+    assert outcome("p50>+5%", record(p50_ms=12.0), record(), record(p50_ms=12.0)).failed == []
+    assert outcome("p50>+5%", record(p50_ms=12.0), record(), record(p50_ms=12.0, name="b onnx")).failed
+
+
+def test_what_cannot_be_measured_any_more_is_a_failure():
+    gone = {name: value for name, value in record(batch=8).items() if not name.endswith("_ms")}
+    now = [record(), {**gone, "unavailable": "the file is damaged"}]
+    before = [record(), record(batch=8)]
+    assert judge(now, before, parse_conditions("p50>+5%")).failed == [
+        "a onnx (batch 8, threads 1): is in the baseline, but could not be measured now: the file is damaged"
+    ]
+    assert judge(now, before[:1], parse_conditions("p50>+5%")).failed == []
+
+
+def test_a_value_that_was_not_measured_is_a_warning_and_with_no_other_an_error():
+    without = record(score=None, batch=8)
+    told = judge([record(), without], [record(), without], parse_conditions("score<-0.5"))
+    assert told == Outcome([], ["a onnx (batch 8, threads 1): score was not measured, so score<-0.5 was not judged"])
+    with pytest.raises(InputError, match="no configuration has score"):
+        judge([without], [record(batch=8)], parse_conditions("score<-0.5"))
+
+
+def test_a_relative_condition_needs_a_baseline_and_an_absolute_one_none():
+    with pytest.raises(InputError, match=r"add --baseline FILE"):
+        outcome("p50>+5%", record())
+    assert outcome("p50>12", record()) == Outcome()
+
+
+def test_times_of_another_cpu_are_refused_sizes_and_scores_are_not():
+    elsewhere = record(environment={**MACHINE, "cpu": "CPU B"})
+    with pytest.raises(
+        InputError, match=r"measured on 'CPU B', this machine is 'CPU A'.*ask about score and size alone"
+    ):
+        outcome("size>+1%,p50>+5%", record(), elsewhere)
+    assert outcome("size>+1%,score<-1", record(size_mib=9.0), elsewhere).failed
+    assert outcome("p50>12", record(), elsewhere) == Outcome()
+
+
+def test_other_versions_are_said_but_not_those_of_nextvit():
+    older = {"nextvit": "0", "onnxruntime": "1.31.0", "torch": "2.15.0", "openvino": "2026.1"}
+    told = outcome("p50>+5%", record(), record(environment={**MACHINE, "versions": older, "cores": 4}))
+    assert told.warnings == ["the baseline was measured with 4 cores (now 2), onnxruntime 1.31.0 (now 1.32.0)"]
+
+
+def test_a_baseline_is_json_lines_or_the_document_of_the_verb(tmp_path: Path):
+    records = [record(), record(batch=8)]
+    refused = {"name": "b", "model": "b", "unavailable": "not here"}
+    lines, document = tmp_path / "a.jsonl", tmp_path / "a.json"
+    lines.write_text("".join(json.dumps(each) + "\n" for each in [*records, refused]))
+    document.write_text(json.dumps({"verb": "bench", "results": [*records, refused]}, indent=2))
+    assert read_baseline(lines) == read_baseline(document) == records
+    document.write_text(json.dumps(records[0], indent=2))
+    assert read_baseline(document) == records[:1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        (b"\xff\xfe", "it is no text"),
+        (b"p50: 3", "neither JSON lines nor the document"),
+        (b"", "holds no measured configuration"),
+        (b"[1, 2]", "holds no measured configuration"),
+        (b'{"verb": "bench", "results": []}', "holds no measured configuration"),
+        (b'{"model": "a"}', "write one with nextvit bench"),
+    ],
+)
+def test_a_file_that_is_no_baseline(content: bytes | None, says: str, tmp_path: Path):
+    path = tmp_path / "baseline.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_baseline(path)
