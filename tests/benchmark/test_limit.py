@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from nextvit.benchmark import limit
+from nextvit.benchmark import limit, timing
 from nextvit.benchmark.limit import Limits, bandwidth, peak, peaks
 from nextvit.errors import InputError
 
 pytestmark = pytest.mark.backend
-BRIEF = {"size": 256, "rounds": 1, "seconds": 0.01}
+BRIEF = {"sizes": [256], "rounds": 1, "seconds": 0.01}
 
 
 @pytest.mark.parametrize(("backend", "precision"), limit.PRODUCTS)
@@ -33,19 +33,33 @@ def test_what_is_absent_has_no_peak(monkeypatch: pytest.MonkeyPatch):
     assert peak("onnx", "fp32", 1, **BRIEF) is None
 
 
-def test_operations_are_counted_per_second_and_turns_are_taken(monkeypatch: pytest.MonkeyPatch):
+def test_operations_are_counted_and_turns_are_taken(monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
-    monkeypatch.setattr(limit, "product", lambda backend, precision, size, threads: lambda: backend)
-    speeds = iter([100.0, 10.0, 50.0, 20.0])
+    monkeypatch.setattr(limit, "product", lambda backend, precision, size, threads: lambda: f"{backend}{size}")
+    lengths = iter([0.02, 0.08, 0.2, 0.8, 0.04, 0.04, 0.1, 1.6])
 
-    def rate(run: limit.Run, *, seconds: float) -> float:
+    def fastest(run: limit.Run, *, seconds: float) -> float:
+        assert seconds == 0.25
         order.append(str(run()))
-        return next(speeds)
+        return next(lengths)
 
-    monkeypatch.setattr(limit, "rate", rate)
-    measured = peaks([("a", "fp32"), ("b", "fp32")], 1, size=1000, rounds=2)
-    assert order == ["a", "b", "a", "b"]
-    assert measured == {("a", "fp32"): pytest.approx(200.0), ("b", "fp32"): pytest.approx(40.0)}
+    monkeypatch.setattr(limit, "fastest", fastest)
+    measured = peaks([("a", "fp32"), ("b", "fp32")], 1, sizes=[1000, 2000], rounds=2, seconds=0.5)
+    assert order == ["a1000", "a2000", "b1000", "b2000"] * 2
+    # 2 * 2000**3 operations in 0.04 s; 2 * 2000**3 in 0.8 s against 2 * 1000**3 in 0.1 s
+    assert measured == {("a", "fp32"): pytest.approx(400.0), ("b", "fp32"): pytest.approx(20.0)}
+
+
+def test_the_fastest_run_counts_and_the_first_does_not(monkeypatch: pytest.MonkeyPatch):
+    lengths = iter([0.01, 0.5, 0.2, 0.4])
+    now = [0.0]
+
+    def run() -> None:
+        now[0] += next(lengths)
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    assert limit.fastest(run, seconds=1.0) == pytest.approx(0.2)
+    assert next(lengths, None) is None
 
 
 def test_a_product_that_is_computed_otherwise_has_no_peak():

@@ -1,11 +1,12 @@
 """What this machine could do: arithmetic, by each runtime's own large matrix product, and the memory's bandwidth.
 
-Both are the best of several rounds: other work on the machine makes a measurement slower, and nothing makes it faster.
+Both are the best single run of several rounds: other work on the machine makes a run slower, and nothing makes it faster.
+So it is a limit for short work; a processor that throttles cannot keep it up for long.
 """
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.benchmark.timing import timed
 from nextvit.errors import InputError
 
-SIZE = 2048
-"""Rows and columns of the matrices. At 1024 some products are below the plateau, from 2048 on all are on it."""
+SIZES = (1024, 2048)
+"""Rows and columns of the matrices; the better counts. On a quiet machine 2048 is on the plateau and 4096 is no faster; on
+a busy one the smaller product, of a few milliseconds, is the one that runs undisturbed."""
 ROUNDS = 5
 SECONDS = 0.5
 Run = Callable[[], object]
@@ -54,7 +57,13 @@ def measure_limits(backend: str, precisions: Collection[str], threads: int) -> L
 
 
 def peak(
-    backend: str, precision: str, threads: int, *, size: int = SIZE, rounds: int = ROUNDS, seconds: float = SECONDS
+    backend: str,
+    precision: str,
+    threads: int,
+    *,
+    sizes: Sequence[int] = SIZES,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
 ) -> float | None:
     """GFLOP/s (two for each multiply-accumulate) of the runtime's own product of two large matrices on the CPU.
 
@@ -67,36 +76,35 @@ def peak(
     Raises:
         InputError: the runtime computes with another number of threads.
     """
-    return peaks([(backend, precision)], threads, size=size, rounds=rounds, seconds=seconds)[backend, precision]
+    return peaks([(backend, precision)], threads, sizes=sizes, rounds=rounds, seconds=seconds)[backend, precision]
 
 
 def peaks(
     wanted: Collection[tuple[str, str]],
     threads: int,
     *,
-    size: int = SIZE,
+    sizes: Sequence[int] = SIZES,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
 ) -> dict[tuple[str, str], float | None]:
-    """The same for several pairs of backend and precision, which take turns: the best round of each."""
-    runs = {pair: product(*pair, size=size, threads=threads) for pair in wanted}
-    best = dict.fromkeys(runs, 0.0)
+    """The same for several pairs of backend and precision, which take turns of `seconds`, shared by the sizes."""
+    runs = {(pair, size): product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
+    best: dict[tuple[str, str], float | None] = dict.fromkeys(wanted)
     for _ in range(rounds):
-        for pair, run in runs.items():
+        for (pair, size), run in runs.items():
             if run is not None:
-                best[pair] = max(best[pair], rate(run, seconds=seconds))
-    return {pair: 2e-9 * size**3 * best[pair] if run is not None else None for pair, run in runs.items()}
+                gflops = 2e-9 * size**3 / fastest(run, seconds=seconds / len(sizes))
+                best[pair] = max(best[pair] or 0.0, gflops)
+    return best
 
 
-def rate(run: Run, *, seconds: float) -> float:
-    """Runs per second, over at least that time after one that does not count."""
-    run()
-    started, count = time.perf_counter(), 0
-    while True:
-        run()
-        count += 1
-        if (passed := time.perf_counter() - started) >= seconds:
-            return count / passed
+def fastest(run: Run, *, seconds: float) -> float:
+    """Seconds of the fastest of the runs that fit into that time, after one that does not count."""
+    timed(run)
+    started, least = time.perf_counter(), timed(run)
+    while time.perf_counter() - started < seconds:
+        least = min(least, timed(run))
+    return least
 
 
 def product(backend: str, precision: str, *, size: int, threads: int) -> Run | None:
@@ -275,7 +283,7 @@ def bandwidth(threads: int, *, array_bytes: int | None = None, rounds: int = ROU
         best = 0.0
         for _ in range(rounds):
             for work, streams in ((copy, 2), (add, 3)):
-                best = max(best, streams * rate(lambda work=work: list(pool.map(work, parts)), seconds=seconds))
+                best = max(best, streams / fastest(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2))
     return best * 8 * size * threads / 1e9
 
 

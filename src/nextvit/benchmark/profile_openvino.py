@@ -59,16 +59,23 @@ def profile_openvino(
         "INFERENCE_NUM_THREADS": threads,
         "PERF_COUNT": True,
     }
-    compiled: list[Any] = [ov.Core().compile_model(model, CPU, options) for _ in range(ROUNDS)]
-    inputs = {INPUT_NAME: pixels_NHWC}
-    rounds = [times_ms(each.create_infer_request(), inputs, seconds=seconds / ROUNDS) for each in compiled]
-    in_attention = attention_of(model, pixels_NHWC.shape)
+    rounds = [one_round(model, options, {INPUT_NAME: pixels_NHWC}, seconds=seconds / ROUNDS) for _ in range(ROUNDS)]
+    graph, in_attention = rounds[-1][1], attention_of(model, pixels_NHWC.shape)
     operators: list[Operator] = []
-    for node in compiled[-1].get_runtime_model().get_ordered_ops():
-        ms = median(each.get(node.get_friendly_name(), 0.0) for each in rounds)
+    for node in graph.get_ordered_ops():
+        ms = median(times.get(node.get_friendly_name(), 0.0) for times, _ in rounds)
         if ms > 0:
             operators.append(operator_of(node, ms, in_attention))
     return operators
+
+
+def one_round(
+    model: Any, options: dict[str, Any], inputs: dict[str, Any], *, seconds: float
+) -> tuple[dict[str, float], Any]:
+    """Milliseconds of each operator of a freshly loaded model, and the graph that OpenVINO made of it."""
+    compiled: Any = ov.Core().compile_model(model, CPU, options)
+    times = times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
+    return times, compiled.get_runtime_model()
 
 
 def times_ms(request: Any, inputs: dict[str, Any], *, seconds: float) -> dict[str, float]:
