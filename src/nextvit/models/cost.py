@@ -1,24 +1,56 @@
-"""What a model costs: parameters, and multiply-accumulates counted on the network itself, without running it."""
+"""What a model costs: parameters, multiply-accumulates and the least traffic, counted on the network itself, without
+running it."""
 
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from nextvit.models.classification import Classifier
+from nextvit.card import ModelCard
+from nextvit.models.classification import Classifier, classifier_for
 from nextvit.models.config import NextViTConfig
+from nextvit.models.deployed import Deployed
+
+BYTES: dict[str, tuple[float, float]] = {
+    # precision: bytes of a weight, and of a value that one layer hands to the next
+    "fp32": (4, 4),
+    "fp16": (2, 2),
+    "bf16": (2, 2),
+    "int8": (1, 1),
+    "w8": (1, 2),
+    "w6": (0.75, 2),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Parameters and multiply-accumulates of one forward pass of one image.
+    """What one forward pass of one image costs at the least.
 
     Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs.
     """
 
     parameters: int
     macs: int
+    """Multiply-accumulates."""
+    activations: int
+    """Values that these layers read and write: for each of them its input once and its output once; of a product both
+    operands and the result. Attention that the graph states as one operation reads q, k and v and writes its answer, and
+    its scores go nowhere. All else (norms, activations, additions, poolings, layouts) counts nothing, as if fused."""
+
+    def bytes(self, precision: str, *, batch: int = 1) -> int:
+        """The least traffic of one run of so many images: every parameter once, the activations of each image once.
+
+        It is the traffic between layers; what stays in a cache from one to the next never reaches the memory.
+        """
+        for_weight, for_value = BYTES[precision]
+        return math.ceil(self.parameters * for_weight + batch * self.activations * for_value)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -28,8 +60,80 @@ def count_parameters(model: nn.Module) -> int:
 def cost(config: NextViTConfig, *, num_classes: int = 1000, image_size: tuple[int, int] = (224, 224)) -> Cost:
     """The cost of a classifier at an image size (height, width) in pixels; tensors have shapes but no data."""
     with torch.device("meta"):
-        model = Classifier(config, num_classes=num_classes).eval()
+        model = Classifier(config, num_classes=num_classes)
         image_NCHW = torch.empty(1, config.in_chans, *image_size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image_NCHW)
-    return Cost(parameters=count_parameters(model), macs=counter.get_total_flops() // 2)
+    return module_cost(model, image_NCHW)
+
+
+def deployed_cost(card: ModelCard) -> Cost:
+    """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's size.
+
+    Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
+    """
+    with torch.device("meta"):
+        model = classifier_for(card)
+    model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data.zero_()
+    images_NHWC = torch.empty(1, *card.input.image_size, 3, dtype=torch.uint8, device="meta")
+    return module_cost(Deployed(model, card.input), images_NHWC)
+
+
+def module_cost(model: nn.Module, inputs: Tensor) -> Cost:
+    """The cost of any module in eval mode for a batch of one, of which only the shape counts; nothing is computed."""
+    model = copy.deepcopy(model).to("meta").eval()
+    weights = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    traffic = Traffic(weights)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, traffic, WholeAttention(traffic):
+        model(inputs.to("meta"))
+    return Cost(
+        parameters=count_parameters(model), macs=counter.get_total_flops() // 2, activations=traffic.activations
+    )
+
+
+class Traffic(TorchDispatchMode):
+    """Counts what the operations that `FlopCounterMode` knows read and write, but for weights."""
+
+    def __init__(self, weights: set[int]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.activations = 0
+        self.paused = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry and not self.paused:
+            self.add(*args, result)
+        return result
+
+    def add(self, *values: Any) -> None:
+        """Count the tensors among the values that are no weights, nor views of some."""
+        for each in values:
+            if isinstance(each, Tensor) and each.untyped_storage()._cdata not in self.weights:
+                self.activations += each.numel()
+
+
+class WholeAttention(TorchFunctionMode):
+    """Counts attention that is called as one function as one operation, whatever it is made of on this device."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__()
+        self.traffic = traffic
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is not nn.functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        self.traffic.paused = True
+        result = func(*args, **(kwargs or {}))
+        self.traffic.paused = False
+        named = [(kwargs or {})[name] for name in ("query", "key", "value") if name in (kwargs or {})]
+        self.traffic.add(*args[:3], *named, result)
+        return result

@@ -1,0 +1,341 @@
+"""Next-ViT on a CUDA device against networks of timm, as they are served there.
+
+    python benchmarks/gpu.py [--minutes 9] [--only nextvit_small,timm:resnet101] [--results FILE]
+
+Ours are the deployment form; timm's are reparameterized where timm can, with batch norms folded into convolutions where
+torch.fx can. All take uint8 images (N, 224, 224, 3) that are on the device already, and compute in fp16 or bf16.
+Networks of one group (precision, layout, how it is run, batch) take turns, and CUDA events time every run; a network
+whose answers in that way differ from its own eager ones is not measured. The most important groups come first; what the
+time does not suffice for, and what fails, is recorded with its reason. One JSON line each is appended to
+benchmarks/results/gpu.jsonl. Without a CUDA device it says so and does nothing.
+"""
+
+import argparse
+import copy
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nextvit.environment import environment
+from nextvit.models.config import VARIANTS
+from nextvit.models.cost import Cost, module_cost
+from nextvit.models.create import create_model
+from nextvit.models.deployed import Deployed, Normalise
+from nextvit.preprocess import Preprocess
+from nextvit.runs import append_json_line
+
+RESULTS = Path(__file__).parent / "results" / "gpu.jsonl"
+SIZE_PX = 224
+OURS = ("nextvit_small", "nextvit_base", "nextvit_large")
+PEERS = (
+    *("timm:nextvit_small", "timm:resnet101", "timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224"),
+    *("timm:efficientformer_l7", "timm:caformer_s18"),
+)
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+EAGER, GRAPH, COMPILED = "torch", "torch-cuda-graph", "torch-compiled"
+SECONDS = {EAGER: 2.0, GRAPH: 2.0, COMPILED: 45.0}
+"""What one configuration is expected to take, preparation included; compilation is most of its own."""
+TURNS, TURN_SECONDS, MOST_RUNS = 8, 0.06, 200
+LEAST_COSINE = 0.999
+Run = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Configurations that are compared with each other."""
+
+    precision: str
+    channels_last: bool
+    backend: str
+    batch: int
+    networks: tuple[str, ...]
+
+    @property
+    def expected_seconds(self) -> float:
+        return len(self.networks) * SECONDS[self.backend]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """One network in float32 on the CPU, of which every group takes a copy."""
+
+    module: Any
+    """`Deployed` or `Peer`: uint8 (N, H, W, C) -> logits, float32."""
+    cost: Cost
+    batch_norms: int
+    """How many of them nothing could fold."""
+
+
+def plan(names: tuple[str, ...]) -> list[Group]:
+    """All groups, the most important first: with `SECONDS` all but the last compiled ones fit into nine minutes."""
+
+    def group(precision: str, backend: str, batch: int, *, few: bool = False, channels_last: bool = True) -> Group:
+        chosen = tuple(name for name in names if not few or name in ("nextvit_small", *PEERS[:2]))
+        return Group(precision=precision, channels_last=channels_last, backend=backend, batch=batch, networks=chosen)
+
+    return [
+        *(group("fp16", GRAPH, batch) for batch in (1, 64, 8, 256)),
+        *(group("fp16", EAGER, batch) for batch in (1, 64)),
+        group("fp16", COMPILED, 64, few=True),
+        *(group("bf16", GRAPH, batch) for batch in (1, 64)),
+        *(group("fp16", GRAPH, batch, channels_last=False, few=True) for batch in (1, 64)),
+        *(group("fp16", EAGER, batch, few=True) for batch in (8, 256)),
+        *(group("bf16", GRAPH, batch, few=True) for batch in (8, 256)),
+        group("fp16", COMPILED, 1, few=True),
+        *(group("fp16", COMPILED, batch, few=True) for batch in (8, 256)),
+        group("bf16", COMPILED, 64, few=True),
+    ]
+
+
+class Peer(nn.Module):
+    """A network of timm behind the same normalisation as ours: uint8 (N, H, W, C) -> logits, float32."""
+
+    def __init__(self, model: nn.Module, spec: Preprocess) -> None:
+        super().__init__()
+        self.normalise, self.model, self.dtype = Normalise(spec), model, torch.float32
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()
+
+
+@cache
+def build(name: str) -> Network:
+    """A network by its name, with random weights."""
+    torch.manual_seed(0)
+    spec = Preprocess(image_size=(SIZE_PX, SIZE_PX))
+    ours = name in VARIANTS
+    module = Deployed(create_model(name), spec) if ours else Peer(timm_model(name.removeprefix("timm:")), spec)
+    counted = module_cost(module, torch.empty(1, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8))
+    norms = sum(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
+    return Network(module=module.eval(), cost=counted, batch_norms=norms)
+
+
+def placed(network: Network, group: Group, device: str) -> nn.Module:
+    """A copy of the network as the group has it."""
+    module = copy.deepcopy(network.module)
+    module.model.to(DTYPES[group.precision])
+    module.dtype = DTYPES[group.precision]
+    memory = torch.channels_last if group.channels_last else torch.contiguous_format
+    for each in module.modules():
+        if isinstance(each, nn.Conv2d):
+            each.weight.data = each.weight.data.contiguous(memory_format=memory)
+    return module.to(device)
+
+
+def images_for(group: Group, device: str) -> Tensor:
+    """Random images (N, H, W, C), whose memory has the group's layout: the network's first layer keeps it."""
+    shape = (group.batch, SIZE_PX, SIZE_PX, 3) if group.channels_last else (group.batch, 3, SIZE_PX, SIZE_PX)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    return images if group.channels_last else images.permute(0, 2, 3, 1)
+
+
+def timm_model(name: str) -> nn.Module:
+    """timm's network as fast as timm and torch make it without being compiled."""
+    import timm
+    from timm.utils.model import reparameterize_model
+    from torch.fx.experimental.optimization import fuse
+
+    model: nn.Module = reparameterize_model(timm.create_model(name).eval())
+    try:
+        return fuse(model)
+    except Exception:  # noqa: BLE001 (what torch.fx cannot trace fails in any way, and stays as it is)
+        return model
+
+
+def prepare(model: nn.Module, images_NHWC: Tensor, group: Group, pool: Any) -> Run:
+    """A run of the network in the group's way, whose answers are those of the eager network."""
+
+    def eager() -> Tensor:
+        return model(images_NHWC)
+
+    expected, run = eager(), eager
+    if group.backend == COMPILED:
+        torch.compiler.reset()
+        compiled = torch.compile(model, dynamic=False)
+
+        def run() -> Tensor:
+            return compiled(images_NHWC)
+    elif group.backend == GRAPH:
+        run = captured(eager, pool)
+    for _ in range(3):
+        answers = run()
+    cosine = float(nn.functional.cosine_similarity(answers.double(), expected.double()).min())
+    if not cosine >= LEAST_COSINE:
+        raise RuntimeError(f"its answers differ from eager ones (cosine {cosine:.4f})")
+    return run
+
+
+def captured(run: Run, pool: Any) -> Run:
+    """The same as a CUDA graph; all graphs of a group share memory, because one runs at a time."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        answers = run()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return answers
+
+    return replay
+
+
+def times_ms(run: Run, runs: int) -> list[float]:
+    """Milliseconds of each of some runs in a row, after one that does not count."""
+    run()
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(runs)]
+    for start, end in events:
+        start.record()
+        run()
+        end.record()
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) for start, end in events]
+
+
+def interleaved(runs: dict[str, Run]) -> dict[str, list[float]]:
+    """Milliseconds of every run of each network; they take turns of about the same length."""
+    counts: dict[str, int] = {}
+    for name, run in runs.items():
+        counts[name] = max(3, min(MOST_RUNS, int(1000 * TURN_SECONDS / np.median(times_ms(run, 5)))))
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(TURNS):
+        for name in runs if turn % 2 else reversed(runs):
+            found[name] += times_ms(runs[name], counts[name])
+    return found
+
+
+def peak_gflops(dtype: torch.dtype, *, size: int = 8192) -> float:
+    """GFLOP/s of torch's own product of two large matrices: the best of many."""
+    left, right = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
+    return 2e-6 * size**3 / min(min(times_ms(lambda: left @ right, 10)) for _ in range(3))
+
+
+@torch.inference_mode()
+def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a group."""
+    images = images_for(group, "cuda")
+    pool = torch.cuda.graph_pool_handle()
+    runs: dict[str, Run] = {}
+    failed: dict[str, str] = {}
+    for name in group.networks:
+        try:
+            runs[name] = prepare(placed(build(name), group, "cuda"), images, group, pool)
+        except Exception as error:  # noqa: BLE001 (out of memory, a compiler's fault: whatever it is, it is recorded)
+            failed[name] = reason(error)
+            torch.cuda.empty_cache()
+    try:
+        times = interleaved(runs)
+    except Exception as error:  # noqa: BLE001 (as above)
+        failed |= dict.fromkeys(runs, reason(error))
+        times = {}
+    medians = {name: float(np.median(each)) for name, each in times.items()}
+    first = next(iter(medians.values()), None)
+    records = [unavailable(name, group, why, facts) for name, why in failed.items()]
+    for name, each in times.items():
+        network, p50 = build(name), medians[name]
+        rate = 2e-6 * network.cost.macs * group.batch / p50
+        p90, p99 = np.percentile(each, [90, 99]).tolist()
+        records.append(
+            {
+                **identity(name, group),
+                "runs": len(each),
+                "least_ms": min(each),
+                "p50_ms": p50,
+                "p90_ms": p90,
+                "p99_ms": p99,
+                "images_per_second": 1000 * group.batch / p50,
+                "ratio": p50 / first if first else None,
+                "parameters": network.cost.parameters,
+                "macs": network.cost.macs,
+                "batch_norms": network.batch_norms,
+                "gflops_per_second": rate,
+                "peak_gflops_per_second": peak,
+                "peak_share": rate / peak,
+                "environment": facts,
+            }
+        )
+    return [
+        {key: round(value, 4) if isinstance(value, float) else value for key, value in each.items()} for each in records
+    ]
+
+
+def identity(name: str, group: Group) -> dict[str, Any]:
+    """What a configuration is."""
+    layout = "channels-last" if group.channels_last else "contiguous"
+    return {
+        "name": f"{name} {group.backend} {group.precision} {layout}",
+        "variant": name,
+        "kind": "variant" if name in VARIANTS else "timm",
+        "backend": group.backend,
+        "runtime": f"torch {torch.__version__}",
+        "device": "cuda",
+        "precision": group.precision,
+        "layout": layout,
+        "batch": group.batch,
+        "image_size": [SIZE_PX, SIZE_PX],
+    }
+
+
+def unavailable(name: str, group: Group, why: str, facts: dict[str, Any]) -> dict[str, Any]:
+    return {**identity(name, group), "unavailable": why, "environment": facts}
+
+
+def reason(error: Exception) -> str:
+    """One line of an error."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
+def gpu_facts(minutes: float) -> dict[str, Any]:
+    """The environment with the device and its driver."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        driver = None
+    command = f"python benchmarks/gpu.py --minutes {minutes:g}"
+    gpu = {"gpu": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
+    return {**environment(), **gpu, "command": command}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--only", default=",".join((*OURS, *PEERS)))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no CUDA device here: nothing to measure")
+        sys.exit(0)
+    started = time.monotonic()
+    torch.backends.cudnn.benchmark = True
+    facts = gpu_facts(asked.minutes)
+    peaks = {name: peak_gflops(dtype) for name, dtype in DTYPES.items()}
+    for group in plan(tuple(asked.only.split(","))):
+        left = 60 * asked.minutes - (time.monotonic() - started)
+        if left < group.expected_seconds:
+            why = f"the {asked.minutes:g} minutes did not suffice for it"
+            records = [unavailable(name, group, why, facts) for name in group.networks]
+        else:
+            records = measure(group, peaks[group.precision], facts)
+        torch.cuda.empty_cache()
+        for each in records:
+            append_json_line(asked.results, each)
+            said = each.get("unavailable") or f"{each['p50_ms']:.3f} ms, {each['peak_share']:.0%} of the peak"
+            print(f"{each['name']} batch {each['batch']}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

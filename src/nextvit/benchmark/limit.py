@@ -1,0 +1,294 @@
+"""What this machine could do: arithmetic, by each runtime's own large matrix product, and the memory's bandwidth.
+
+Both are the best single run of several rounds: other work on the machine makes a run slower, and nothing makes it faster.
+So it is a limit for short work; a processor that throttles cannot keep it up for long.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.benchmark.timing import timed
+from nextvit.errors import InputError
+
+SIZES = (1024, 2048)
+"""Rows and columns of the matrices; the better counts. On a quiet machine 2048 is on the plateau and 4096 is no faster; on
+a busy one the smaller product, of a few milliseconds, is the one that runs undisturbed."""
+ROUNDS = 5
+SECONDS = 0.5
+Run = Callable[[], object]
+Product = Callable[[int, int], Run]
+"""What makes a product of two matrices of that size on so many threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The machine's limits for one runtime at a number of threads."""
+
+    backend: str
+    threads: int
+    peaks: dict[str, float | None]
+    """GFLOP/s, two for each multiply-accumulate, for each precision."""
+    bandwidth: float
+    """GB/s of main memory."""
+
+    def least_ms(self, *, macs: int, moved_bytes: float, precision: str) -> float:
+        """The time below which that much arithmetic and traffic cannot be done, in milliseconds.
+
+        Where the peak of the precision is not known, the traffic alone counts. What is small enough to stay in a cache
+        can be faster than this, because the bandwidth is that of main memory.
+        """
+        peak = self.peaks.get(precision)
+        return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidth)
+
+
+def measure_limits(backend: str, precisions: Collection[str], threads: int) -> Limits:
+    """Measure what `Limits` holds: about three seconds for each precision, and three for the memory."""
+    peaks = {precision: peak(backend, precision, threads) for precision in precisions}
+    return Limits(backend=backend, threads=threads, peaks=peaks, bandwidth=bandwidth(threads))
+
+
+def peak(
+    backend: str,
+    precision: str,
+    threads: int,
+    *,
+    sizes: Sequence[int] = SIZES,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+) -> float | None:
+    """GFLOP/s (two for each multiply-accumulate) of the runtime's own product of two large matrices on the CPU.
+
+    The second matrix is constant, as weights are. An fp16 product of ONNX Runtime is what it makes of one: on CPUs for
+    which it has no such kernel it computes in fp32.
+
+    Returns:
+        None where the runtime is not installed, or has no product of that precision here.
+
+    Raises:
+        InputError: the runtime computes with another number of threads.
+    """
+    return peaks([(backend, precision)], threads, sizes=sizes, rounds=rounds, seconds=seconds)[backend, precision]
+
+
+def peaks(
+    wanted: Collection[tuple[str, str]],
+    threads: int,
+    *,
+    sizes: Sequence[int] = SIZES,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+) -> dict[tuple[str, str], float | None]:
+    """The same for several pairs of backend and precision, which take turns of `seconds`, shared by the sizes."""
+    runs = {(pair, size): product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
+    best: dict[tuple[str, str], float | None] = dict.fromkeys(wanted)
+    for _ in range(rounds):
+        for (pair, size), run in runs.items():
+            if run is not None:
+                gflops = 2e-9 * size**3 / fastest(run, seconds=seconds / len(sizes))
+                best[pair] = max(best[pair] or 0.0, gflops)
+    return best
+
+
+def fastest(run: Run, *, seconds: float) -> float:
+    """Seconds of the fastest of the runs that fit into that time, after one that does not count."""
+    timed(run)
+    started, least = time.perf_counter(), timed(run)
+    while time.perf_counter() - started < seconds:
+        least = min(least, timed(run))
+    return least
+
+
+def product(backend: str, precision: str, *, size: int, threads: int) -> Run | None:
+    """A product of two random matrices (size, size), made by that runtime; None where it cannot."""
+    if (backend, precision) not in PRODUCTS:
+        return None
+    try:
+        # The packages come one by one, and a bundle's runtime may be all that is there.
+        run = PRODUCTS[backend, precision](size, threads)
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxruntime", "openvino", "torch"):
+            raise
+        return None
+    return run
+
+
+def check_same_threads(backend: str, asked: int, got: int) -> None:
+    if asked != got:
+        raise InputError(f"{backend} computes with {got} threads where {asked} were asked for; pass --threads {got}")
+
+
+def matrix(size: int) -> NDArray[np.float32]:
+    """(size, size), normally distributed."""
+    return np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+
+
+def onnx_float(size: int, threads: int, *, dtype: Any) -> Run:
+    """ONNX Runtime's MatMul."""
+    from onnx import helper, numpy_helper
+
+    weight = numpy_helper.from_array(matrix(size).astype(dtype), "b")
+    node = helper.make_node("MatMul", ["a", "b"], ["c"])
+    return onnx_run([node], [weight], matrix(size).astype(dtype), threads=threads)
+
+
+def onnx_int8(size: int, threads: int) -> Run:
+    """ONNX Runtime's product of unsigned by signed bytes, with one scale for each column: what an int8 bundle runs."""
+    from onnx import helper, numpy_helper
+
+    generator = np.random.default_rng(0)
+    weights: list[tuple[str, Any]] = [
+        ("a_scale", np.float32(1)),
+        ("a_zero", np.uint8(128)),
+        ("b", generator.integers(-127, 128, (size, size)).astype(np.int8)),
+        ("b_scale", np.ones(size, np.float32)),
+        ("b_zero", np.zeros(size, np.int8)),
+        ("c_scale", np.float32(1000)),
+        ("c_zero", np.uint8(128)),
+    ]
+    node = helper.make_node("QLinearMatMul", ["a", *(name for name, _ in weights)], ["c"])
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights]
+    values = generator.integers(0, 256, (size, size)).astype(np.uint8)
+    return onnx_run([node], tensors, values, threads=threads)
+
+
+def onnx_run(nodes: list[Any], weights: list[Any], values: NDArray[Any], *, threads: int) -> Run:
+    """A run of a graph from "a" to "c", two matrices of the same type and shape, with both kept in place."""
+    import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    ends = [helper.make_tensor_value_info(name, kind, values.shape) for name in ("a", "c")]
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], initializer=weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options: Any = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    check_same_threads("ONNX Runtime", threads, session.get_session_options().intra_op_num_threads)
+    binding: Any = session.io_binding()
+    binding.bind_ortvalue_input("a", ort.OrtValue.ortvalue_from_numpy(values))
+    binding.bind_ortvalue_output("c", ort.OrtValue.ortvalue_from_numpy(np.empty_like(values)))
+    return lambda: session.run_with_iobinding(binding)
+
+
+def openvino_float(size: int, threads: int, *, kind: str) -> Run | None:
+    """OpenVINO's MatMul of floats of that kind; None where this CPU computes it in another."""
+    from nextvit.runtime.openvino_session import ov
+
+    ops, dtype = ov.opset13, {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[kind]
+    values = ops.parameter([size, size], dtype, name="a")
+    weight = ops.constant(ov.Tensor(matrix(size))) if kind == "f32" else ops.convert(ops.constant(matrix(size)), "bf16")
+    return openvino_run(ops.matmul(values, weight, False, True), values, kind=kind, threads=threads)
+
+
+def openvino_int8(size: int, threads: int) -> Run | None:
+    """OpenVINO's product of unsigned by signed bytes, with one scale for each column: what an int8 bundle runs.
+
+    Only a graph with a FakeQuantize in it makes OpenVINO compute in integers; here it stands behind the product, as it
+    does in a network.
+    """
+    from nextvit.runtime.openvino_session import ov
+
+    ops = ov.opset13
+    values = ops.parameter([size, size], ov.Type.u8, name="a")
+    integers = np.random.default_rng(0).integers(-127, 128, (size, size)).astype(np.int8)
+    weight = ops.multiply(ops.convert(ops.constant(integers), "f32"), np.full((size, 1), 0.01, np.float32))
+    scaled = ops.multiply(ops.convert(values, "f32"), np.float32(0.01))
+    result = ops.relu(ops.matmul(scaled, weight, False, True))
+    ends = [np.float32(end) for end in (0, 255, 0, 255)]
+    quantised = ops.convert(ops.fake_quantize(result, *ends, 256), "u8")
+    return openvino_run(quantised, values, kind="i8", threads=threads)
+
+
+def openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | None:
+    """A run of a graph of one product; None where its kernel turns out to be of another kind."""
+    from nextvit.runtime.openvino_session import ov
+
+    hint = kind if kind != "i8" else "f32"
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    compiled: Any = ov.Core().compile_model(ov.Model([result], [values]), "CPU", options)
+    check_same_threads("OpenVINO", threads, compiled.get_property("INFERENCE_NUM_THREADS"))
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    # Of the facts that it tells, the kernel alone is reliable: compressed weights computed in f32 have precision "u8".
+    kernels = [text(info["primitiveType"]) for info in nodes if text(info["layerType"]) in PRODUCT_LAYERS]
+    if len(kernels) != 1 or not kernels[0].lower().endswith(f"_{kind}"):
+        return None
+    request: Any = compiled.create_infer_request()
+    return request.infer
+
+
+PRODUCT_LAYERS = ("FullyConnected", "MatMul")
+
+
+def text(value: Any) -> str:
+    """What OpenVINO says of an operator, as a string."""
+    return str(getattr(value, "value", value))
+
+
+def torch_float(size: int, threads: int, *, dtype: str) -> Run:
+    """PyTorch's product."""
+    torch = import_module("torch")
+    from nextvit.runtime.torch_session import torch_threads
+
+    left, right = (torch.from_numpy(matrix(size)).to(getattr(torch, dtype)) for _ in range(2))
+
+    def run() -> None:
+        with torch_threads(threads), torch.inference_mode():
+            check_same_threads("PyTorch", threads, torch.get_num_threads())
+            torch.mm(left, right)
+
+    return run
+
+
+PRODUCTS: dict[tuple[str, str], Callable[[int, int], Run | None]] = {
+    ("onnx", "fp32"): lambda size, threads: onnx_float(size, threads, dtype=np.float32),
+    ("onnx", "fp16"): lambda size, threads: onnx_float(size, threads, dtype=np.float16),
+    ("onnx", "int8"): onnx_int8,
+    ("openvino", "fp32"): lambda size, threads: openvino_float(size, threads, kind="f32"),
+    ("openvino", "bf16"): lambda size, threads: openvino_float(size, threads, kind="bf16"),
+    ("openvino", "int8"): openvino_int8,
+    ("torch", "fp32"): lambda size, threads: torch_float(size, threads, dtype="float32"),
+    ("torch", "bf16"): lambda size, threads: torch_float(size, threads, dtype="bfloat16"),
+}
+
+
+def bandwidth(threads: int, *, array_bytes: int | None = None, rounds: int = ROUNDS, seconds: float = SECONDS) -> float:
+    """GB/s of main memory, by copying an array, or by adding two into a third: the better of the two.
+
+    What is read and what is written counts, and not what a cache reads before it writes. Every thread has its own part of
+    the arrays, each of which is `array_bytes` long; None: four times the last cache, but at least 128 MiB.
+    """
+    size = (array_bytes or max(4 * last_cache_bytes(), 2**27)) // (8 * threads)
+    with ThreadPoolExecutor(threads) as pool:
+        # Each part is first written by the pool, so that its pages are there.
+        parts = list(
+            pool.map(lambda _: [np.full(size, value, np.float64) for value in (1.0, 2.0, 3.0)], range(threads))
+        )
+
+        def copy(arrays: list[NDArray[np.float64]]) -> None:
+            np.copyto(arrays[0], arrays[1])
+
+        def add(arrays: list[NDArray[np.float64]]) -> None:
+            np.add(arrays[1], arrays[2], out=arrays[0])
+
+        best = 0.0
+        for _ in range(rounds):
+            for work, streams in ((copy, 2), (add, 3)):
+                best = max(best, streams / fastest(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2))
+    return best * 8 * size * threads / 1e9
+
+
+def last_cache_bytes() -> int:
+    """The size of the last cache of the first core; 32 MiB where the system does not tell."""
+    sizes = [file.read_text() for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    found = [re.fullmatch(r"(\d+)([KM])\s*", each) for each in sizes]
+    return max((int(each[1]) * {"K": 2**10, "M": 2**20}[each[2]] for each in found if each), default=2**25)

@@ -1,0 +1,170 @@
+"""Operators of a model in OpenVINO on the CPU, from its own counters and the graph that it made."""
+
+import math
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.benchmark.operators import (
+    ATTENTION,
+    CONVERSION,
+    ELEMENTWISE,
+    LAYOUT,
+    LINEAR,
+    OTHER,
+    POOLING,
+    PRODUCT,
+    SOFTMAX,
+    Operator,
+    attention_macs,
+    convolution_kind,
+    convolution_macs,
+    product_macs,
+    repeat,
+)
+from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.runtime.openvino_session import CPU, CPU_HINTS, ov, read_model
+
+KINDS = {
+    **dict.fromkeys(("Transpose", "Reshape", "Reorder", "Concat", "Concatenation", "Split", "StridedSlice"), LAYOUT),
+    **dict.fromkeys(("Crop", "Pad", "Gather", "ShapeOf", "Broadcast", "Tile", "Squeeze", "Unsqueeze"), LAYOUT),
+    **dict.fromkeys(("Convert", "FakeQuantize", "Quantize"), CONVERSION),
+    **dict.fromkeys(("Eltwise", "Math", "Subgraph", "Clamp", "ReLU"), ELEMENTWISE),
+    **dict.fromkeys(("Pooling", "Reduce"), POOLING),
+    **dict.fromkeys(("SoftMax", "Softmax"), SOFTMAX),
+}
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+SIZES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+WARM_UP = 5
+ROUNDS = 5
+
+
+def profile_openvino(
+    model_file: Path, precision: Precision, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float
+) -> list[Operator]:
+    """The operators in the order in which they ran; shares and limits are not filled in.
+
+    OpenVINO's counters are means over all runs since the model was loaded, in whole microseconds: here the warm-up is
+    taken out of them again, and the median over several loads is taken. What takes less than a
+    microsecond is left out.
+    """
+    model = read_model(model_file)
+    options = {
+        "INFERENCE_PRECISION_HINT": CPU_HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "CACHE_DIR": "",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERF_COUNT": True,
+    }
+    rounds = [one_round(model, options, {INPUT_NAME: pixels_NHWC}, seconds=seconds / ROUNDS) for _ in range(ROUNDS)]
+    graph, in_attention = rounds[-1][1], attention_of(model, pixels_NHWC.shape)
+    operators: list[Operator] = []
+    for node in graph.get_ordered_ops():
+        ms = median(times.get(node.get_friendly_name(), 0.0) for times, _ in rounds)
+        if ms > 0:
+            operators.append(operator_of(node, ms, in_attention))
+    return operators
+
+
+def one_round(
+    model: Any, options: dict[str, Any], inputs: dict[str, Any], *, seconds: float
+) -> tuple[dict[str, float], Any]:
+    """Milliseconds of each operator of a freshly loaded model, and the graph that OpenVINO made of it."""
+    compiled: Any = ov.Core().compile_model(model, CPU, options)
+    times = times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
+    return times, compiled.get_runtime_model()
+
+
+def times_ms(request: Any, inputs: dict[str, Any], *, seconds: float) -> dict[str, float]:
+    """Mean milliseconds of each operator over the runs after the warm-up."""
+    for _ in range(WARM_UP):
+        request.infer(inputs)
+    before = counters_ms(request)
+    runs = repeat(lambda: request.infer(inputs), seconds=seconds)
+    after, total = counters_ms(request), WARM_UP + runs
+    return {name: max(0.0, total * ms - WARM_UP * before.get(name, 0.0)) / runs for name, ms in after.items()}
+
+
+def counters_ms(request: Any) -> dict[str, float]:
+    """OpenVINO's own means."""
+    return {each.node_name: each.real_time.total_seconds() * 1000 for each in request.profiling_info}
+
+
+def fact(node: Any, name: str) -> str:
+    """What the runtime says of one of its operators."""
+    info = node.get_rt_info()
+    value = info[name] if name in info else ""  # noqa: SIM401 (it is no dict)
+    return str(getattr(value, "value", value))
+
+
+def shapes_of(ends: list[Any]) -> list[tuple[int, ...]]:
+    """Sizes of inputs or outputs as they were in the last run."""
+    return [tuple(int(size.get_length()) for size in each.get_partial_shape()) for each in ends]
+
+
+def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
+    """One operator of the graph that OpenVINO made."""
+    layer, made_of = fact(node, "layerType"), fact(node, "originalLayersNames").split(",")
+    inputs, outputs = shapes_of(node.inputs()), shapes_of(node.outputs())
+    kind, macs = KINDS.get(layer, OTHER), 0
+    if layer in ("Convolution", "GroupConvolution"):
+        groups = inputs[1][0] if len(inputs[1]) == 5 else 1
+        kind = convolution_kind(inputs[1], groups)
+        macs = convolution_macs(outputs[0], inputs[1], outputs[0][1])
+    elif layer == "FullyConnected":
+        kind, macs = LINEAR, product_macs(inputs[0], inputs[1], outputs[0])
+    elif layer == "MatMul":
+        kind, macs = PRODUCT, product_macs(inputs[0], inputs[1], outputs[0])
+    elif found := sum(in_attention.get(name, 0) for name in made_of):
+        kind, macs = ATTENTION, found
+    kernel = fact(node, "primitiveType")
+    # Of a file with fp16 weights the runtime's precision is said to be f16, and only the kernel tells that it is f32.
+    tells = kernel.rpartition("_")[2].lower()
+    precision = PRECISIONS.get(tells if tells in PRECISIONS else fact(node, "runtimePrecision"), "fp32")
+    is_heavy = layer in ("Convolution", "GroupConvolution", "FullyConnected")
+    moved = 0
+    for position, (end, shape) in enumerate(zip([*node.inputs(), *node.outputs()], [*inputs, *outputs], strict=True)):
+        # The graph tells a weight's type in the file, and the kernel has packed it in its own.
+        size = SIZES[precision] if is_heavy and position == 1 else end.get_element_type().size
+        moved += size * math.prod(shape)
+    return Operator(
+        name=node.get_friendly_name(),
+        module="",
+        kind=kind,
+        kernel=kernel,
+        precision=precision,
+        ms=ms,
+        macs=macs,
+        bytes=moved,
+    )
+
+
+def attention_of(model: Any, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """Multiply-accumulates of both products of each attention, by the name of the operator of the file that gives its
+    result: OpenVINO makes one operator of them, whose shapes do not tell what is what."""
+    fixed = model.clone()
+    fixed.reshape({INPUT_NAME: list(input_shape)})
+    found: dict[str, int] = {}
+    for operator in fixed.get_ops():
+        name, kind = operator.get_friendly_name(), operator.get_type_name()
+        if kind == "ScaledDotProductAttention":
+            query, key, *_ = shapes_of(operator.inputs())
+            [output] = shapes_of(operator.outputs())
+            found[name] = attention_macs(query, key, output, tokens=query[-2])
+        elif kind == "MatMul" and (scores := product_behind_softmax(operator)):
+            found[name] = sum(
+                product_macs(*shapes_of(each.inputs()), *shapes_of(each.outputs())) for each in (scores, operator)
+            )
+    return found
+
+
+def product_behind_softmax(product: Any) -> Any | None:
+    """The product of queries and keys whose softmax is the first operand of this one; None: this one is of another kind."""
+    seen_softmax, node = False, product.input_value(0).get_node()
+    while node.get_type_name() in ("Softmax", "Multiply", "Add", "Subtract", "Convert", "Reshape", "FakeQuantize"):
+        seen_softmax |= node.get_type_name() == "Softmax"
+        node = node.input_value(0).get_node()
+    return node if seen_softmax and node.get_type_name() == "MatMul" else None

@@ -1,0 +1,181 @@
+"""Profiles of real files in both runtimes: every operator's arithmetic is found again, whatever was fused."""
+
+import json
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nextvit.benchmark.limit import Limits
+from nextvit.benchmark.operators import (
+    ATTENTION,
+    GROUPED,
+    LINEAR,
+    OTHER,
+    Operator,
+    attention_macs,
+    convolution_macs,
+    product_macs,
+)
+from nextvit.benchmark.profile import COLUMNS, by_kind, profile, record, rows, verdict, with_limits
+from nextvit.bundle import Manifest
+from nextvit.errors import InputError
+from nextvit.export.program import Source
+from nextvit.export.targets import TARGETS
+from nextvit.models.cost import deployed_cost
+from tests.export.test_export import calibrated_model, card_for
+
+pytestmark = pytest.mark.backend
+LIMITS = Limits(backend="onnx", threads=1, peaks={"fp32": 200.0, "bf16": 400.0, "int8": 800.0}, bandwidth=20.0)
+BATCH = 2
+FILES = [("onnx", "fp32"), ("onnx", "int8"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "int8")]
+Bundles = dict[tuple[str, str], tuple[Path, Manifest]]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Files as `export` writes them, without the proof, which no profile needs."""
+    found: Bundles = {}
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    model, card, made = calibrated_model().eval(), card_for(64, 64), {}
+    for backend, precision in FILES:
+        for package in {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}[backend]:
+            pytest.importorskip(package)
+        folder = tmp_path_factory.mktemp(f"{backend}-{precision}")
+        source = Source(model=model, card=card, precision=precision, calibration=pixels, made=made)
+        name = TARGETS[backend].writer(precision)(source, folder)
+        facts: dict[str, Any] = {"outputs": {"logits": "scores"}, "made_with": {}}
+        found[backend, precision] = (
+            folder,
+            Manifest(card=card, backend=backend, precision=precision, model_file=name, **facts),
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def profiles(bundles: Bundles) -> dict[tuple[str, str], list[Operator]]:
+    return {
+        pair: profile(folder, manifest, threads=1, batch=BATCH, limits=LIMITS, seconds=0.1)
+        for pair, (folder, manifest) in bundles.items()
+    }
+
+
+@pytest.fixture(params=FILES, ids="-".join)
+def operators(request: pytest.FixtureRequest, profiles: dict[tuple[str, str], list[Operator]]) -> list[Operator]:
+    return profiles[request.param]
+
+
+def test_all_multiply_accumulates_are_found_again(operators: list[Operator]):
+    expected = BATCH * deployed_cost(card_for(64, 64)).macs
+    assert sum(each.macs for each in operators) == pytest.approx(expected, rel=0.01)
+
+
+def test_shares_are_of_the_whole(operators: list[Operator]):
+    assert math.isclose(sum(each.share for each in operators), 1.0)
+    assert all(each.ms >= 0 and each.least_ms > 0 for each in operators)
+    kinds = by_kind(operators)
+    assert math.isclose(sum(each.ms for each in kinds), sum(each.ms for each in operators))
+    assert {each.kind for each in kinds} >= {"convolution 1x1", "convolution 3x3", GROUPED, LINEAR}
+    assert OTHER not in {each.kind for each in kinds}
+
+
+def test_traffic_of_heavy_operators_is_about_the_least(profiles: dict[tuple[str, str], list[Operator]]):
+    """A little more, because residual sums that were fused are read, too, and scores of attention may be."""
+    least = deployed_cost(card_for(64, 64))
+    for pair in (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32")):
+        moved = sum(each.bytes for each in profiles[pair] if each.macs)
+        assert 1.0 <= moved / least.bytes(pair[1], batch=BATCH) < 1.15, pair
+
+
+def test_an_onnx_file_tells_the_modules(profiles: dict[tuple[str, str], list[Operator]]):
+    for pair in (("onnx", "fp32"), ("onnx", "int8")):
+        heavy = [each for each in profiles[pair] if each.macs]
+        assert all(each.module.startswith("model.") for each in heavy), pair
+        [head] = [each for each in heavy if each.module == "model.head"]
+        assert head.macs == BATCH * 3 * 320
+        [stem] = [each for each in heavy if each.module == "model.backbone.stem.0.conv"]
+        assert stem.macs == BATCH * 32 * 32 * 32 * 3 * 9
+
+
+def test_the_precision_is_what_computed_it(profiles: dict[tuple[str, str], list[Operator]]):
+    assert {each.precision for each in profiles["onnx", "fp32"] if each.macs} == {"fp32"}
+    for backend in ("onnx", "openvino"):
+        convolutions = [each for each in profiles[backend, "int8"] if each.kind.startswith("convolution")]
+        assert {each.precision for each in convolutions} == {"int8"}
+    assert {each.precision for each in profiles["onnx", "fp16"] if each.kind.startswith("convolution")} <= {
+        "fp32",
+        "fp16",
+    }
+    assert ATTENTION in {each.kind for each in profiles["openvino", "fp32"]}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["one operator", "its parts"])
+def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
+    pytest.importorskip("openvino")
+    from nextvit.benchmark.profile_openvino import attention_of
+    from nextvit.runtime.openvino_session import ov
+
+    ops = ov.opset13
+    query = ops.parameter([-1, 3, 10, 32], np.float32, name="images")
+    query.output(0).set_names({"images"})
+    key, value = (np.ones((2, 3, 4, width), np.float32) for width in (32, 16))
+    if whole:
+        result = ops.scaled_dot_product_attention(query, key, value)
+    else:
+        scores = ops.multiply(ops.matmul(query, key, False, True), np.float32(0.1))
+        result = ops.matmul(ops.softmax(scores, -1), value, False, False)
+    model = ov.Model([result], [query])
+    assert attention_of(model, (2, 3, 10, 32)) == {result.get_friendly_name(): 2 * 3 * 10 * 4 * (32 + 16)}
+
+
+def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder, manifest = bundles["onnx", "fp32"]
+    before = set(folder.iterdir())
+    profile(folder, manifest, threads=1, batch=1, limits=LIMITS, seconds=0.0)
+    assert list(tmp_path.iterdir()) == []
+    assert set(folder.iterdir()) == before
+
+
+def test_a_backend_without_a_profile_says_so(bundles: Bundles):
+    folder, manifest = bundles["onnx", "fp32"]
+    with pytest.raises(InputError, match="there are profiles of onnx and openvino, not of torch"):
+        profile(folder, replace(manifest, backend="torch"), threads=1, batch=1, limits=LIMITS)
+
+
+def operator(name: str, kind: str, *, ms: float, macs: int, moved: int = 0) -> Operator:
+    facts = {"module": "", "kernel": "", "precision": "fp32"}
+    return Operator(name=name, kind=kind, ms=ms, macs=macs, bytes=moved, **facts)
+
+
+def test_one_line_says_what_bounds_it():
+    operators = with_limits(
+        [
+            operator("a", "convolution 1x1", ms=6.0, macs=400_000_000),  # 4 ms at 200 GFLOP/s
+            operator("b", LINEAR, ms=2.0, macs=100_000_000),  # 1 ms
+            operator("c", "layout", ms=2.0, macs=0, moved=10_000_000),  # 0.5 ms at 20 GB/s
+        ],
+        LIMITS,
+    )
+    assert verdict(operators) == (
+        "convolutions 60% of 10.00 ms at 0.67 of the limit; matrix products 20% of 10.00 ms at 0.50 of the limit; "
+        "all else 20% of 10.00 ms. At the limit it would save 2.00 ms in convolution 1x1 and 1.50 ms in layout."
+    )
+    assert rows(operators, most=1) == [("a", "convolution 1x1", "fp32", "6.000", "60.0%", "133", "4.000", "0.67")]
+    assert len(rows(operators)[0]) == len(COLUMNS)
+    written = json.loads(json.dumps(record(operators), allow_nan=False))
+    assert [each["kind"] for each in written["kinds"]] == ["convolution 1x1", LINEAR, "layout"]
+    assert written["operators"][2]["gain_ms"] == 1.5
+
+
+def test_arithmetic_of_shapes():
+    assert convolution_macs((2, 8, 8, 64), (64, 32, 3, 3), 64) == 2 * 64 * 64 * 32 * 9  # whatever the layout
+    assert product_macs((2, 3, 64, 32), (2, 3, 32, 4), (2, 3, 64, 4)) == 2 * 3 * 64 * 32 * 4
+    assert product_macs((2, 96, 64), (96, 48), (2, 64, 48)) == 2 * 64 * 96 * 48  # the first transposed
+    assert product_macs((2, 320), (3, 320), (2, 3)) == 2 * 320 * 3
+    assert attention_macs((2, 3, 64, 32), (2, 3, 4, 32), (2, 64, 3, 32), tokens=64) == 2 * (2 * 3 * 64 * 32 * 4)

@@ -1,0 +1,74 @@
+"""What is counted as a model's cost, against counts by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nextvit.models.config import VARIANTS
+from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost
+from nextvit.models.create import create_model
+from nextvit.models.deployed import Deployed
+from tests.export.test_export import calibrated_model, card_for
+
+
+def test_a_convolution_and_a_linear_layer_by_hand():
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)
+    )
+    counted = module_cost(model, torch.zeros(1, 4, 8, 10))
+    assert counted.parameters == 6 * 4 * 9 + 6 + 6 * 5 + 5
+    assert counted.macs == 6 * 80 * 4 * 9 + 6 * 5
+    assert counted.activations == 4 * 80 + 6 * 80 + 6 + 5
+    assert counted.bytes("fp32", batch=2) == 4 * (counted.parameters + 2 * counted.activations)
+    assert counted.bytes("int8") == counted.parameters + counted.activations
+    assert counted.bytes("w6") == -(-counted.parameters * 3 // 4) + 2 * counted.activations
+
+
+class Attention(nn.Module):
+    def __init__(self, *, whole: bool) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, q_BTC: Tensor) -> Tensor:
+        if self.whole:
+            return nn.functional.scaled_dot_product_attention(q_BTC, q_BTC, value=q_BTC)
+        return (q_BTC @ q_BTC.transpose(1, 2)).softmax(-1) @ q_BTC
+
+
+@pytest.mark.parametrize(("whole", "scores"), [(True, 0), (False, 2 * 7 * 7)])
+def test_scores_of_attention_are_traffic_only_where_the_graph_states_them(whole: bool, scores: int):
+    counted = module_cost(Attention(whole=whole), torch.zeros(1, 7, 3))
+    assert counted.macs == 2 * 7 * 7 * 3
+    assert counted.activations == 4 * 7 * 3 + scores
+
+
+def test_nothing_is_changed_or_computed():
+    model = nn.Linear(3, 2)
+    module_cost(model, torch.zeros(1, 3))
+    assert model.weight.device.type == "cpu"
+    assert model.training
+
+
+def test_the_cost_of_a_card_is_that_of_the_graph_which_is_exported():
+    card = card_for(64, 96)
+    deployed = Deployed(calibrated_model(), card.input)
+    counted = deployed_cost(card)
+    assert counted == module_cost(deployed, torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
+    assert counted.parameters == count_parameters(deployed)
+
+
+def test_folding_takes_parameters_and_adds_no_work():
+    trained, deployed = (
+        cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 64)),
+        deployed_cost(card_for(64, 64)),
+    )
+    assert deployed.parameters < trained.parameters
+    assert 0.9 * trained.macs < deployed.macs <= trained.macs
+
+
+def test_a_foreign_network_costs_as_much_as_ours():
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        models = [make("nextvit_small") for make in (timm.create_model, create_model)]
+    theirs, ours = (module_cost(model, torch.zeros(1, 3, 64, 64)) for model in models)
+    assert theirs == ours
