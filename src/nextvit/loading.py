@@ -42,14 +42,11 @@ def load(
     check_threads(threads)
     model, card = load_trained(path)
     card = card_at(card, image_size, what=path, any_size=True)
-    import torch
-
     from nextvit.models.deployed import Deployed
     from nextvit.runtime.torch_session import TorchSession, torch_device
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return Predictor(TorchSession(Deployed(model, card.input).to(torch_device(device or "cpu"))), card)
+    deployed = Deployed(model, card.input).to(torch_device(device or "cpu"))
+    return Predictor(TorchSession(deployed, threads=threads), card)
 
 
 def load_trained(path: Path) -> "tuple[Classifier, ModelCard]":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.benchmark.timing import timed
+from nextvit.timing import timed
 from nextvit.errors import InputError
 
 SIZES = (1024, 2048)

@@ -63,18 +63,27 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, 
     check_threads(threads)
     if manifest.backend not in BACKENDS:
         raise InputError(f"{path}: unknown backend {manifest.backend!r}; {did_you_mean(manifest.backend, BACKENDS)}")
-    module, name, package, extra = BACKENDS[manifest.backend]
-    try:
-        factory = cast(SessionFactory, getattr(import_module(module), name))
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise MissingDependency(package, extra=extra) from None
+    factory = factory_of(manifest.backend)
     if device is None:
         return factory(path, manifest, threads=threads)
     if "device" not in signature(factory).parameters:
         raise InputError(f"the backend {manifest.backend} has no choice of devices; leave out {device!r}")
     return factory(path, manifest, threads=threads, device=device)
+
+
+def factory_of(backend: str) -> SessionFactory:
+    """The class of a backend, whose import brings the runtime.
+
+    Raises:
+        MissingDependency: the runtime is not installed.
+    """
+    module, name, package, extra = BACKENDS[backend]
+    try:
+        return cast(SessionFactory, getattr(import_module(module), name))
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingDependency(package, extra=extra) from None
 
 
 def check_threads(threads: int | None) -> None:

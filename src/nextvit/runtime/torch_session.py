@@ -48,18 +48,26 @@ class TorchSession:
         precision: what the module computes in, for the record.
         compiled: let torch.compile make one program for each shape of images, with the weights in it as constants laid
             out for this processor. The first run of a shape takes long, and needs a C++ compiler on a CPU.
+        threads: CPU threads while it runs; None: as many as the process has.
     """
 
-    def __init__(self, model: torch.nn.Module, *, precision: str = "fp32", compiled: bool = False) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        precision: str = "fp32",
+        compiled: bool = False,
+        threads: int | None = None,
+    ) -> None:
         self.model = model.eval().to(memory_format=torch.channels_last)
-        self.device, self.precision = next(model.parameters()).device, precision
+        self.device, self.precision, self.threads = next(model.parameters()).device, precision, threads
         self.backend = "torch-compiled" if compiled else "torch"
         if compiled:
             self.model = cast(torch.nn.Module, torch.compile(self.model, options={"freezing": True}, dynamic=False))
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = check_images(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
-        with torch.no_grad():  # torch.compile freezes no weights in inference mode
+        with torch_threads(self.threads), torch.no_grad():  # torch.compile freezes no weights in inference mode
             logits = self.model(torch.as_tensor(images).to(self.device))
         return {"logits": logits.float().cpu().numpy()}
 
@@ -69,5 +77,5 @@ class TorchSession:
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
             "precision": self.precision,
-            "threads": torch.get_num_threads(),
+            "threads": self.threads or torch.get_num_threads(),
         }

@@ -1,0 +1,60 @@
+"""What the first answer costs, in a process of its own: `python -m nextvit.benchmark.cold_start PATH THREADS HEIGHT WIDTH BATCH`.
+
+It prints one line of JSON: milliseconds from before the import of the runtime to the first answer, and the most memory that
+the process ever held.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """The cost of beginning."""
+
+    cold_start_ms: float
+    """From the import of the runtime to the first answer."""
+    peak_memory_mib: float | None
+    """Of the whole process, after a few answers; None where the system does not tell."""
+
+
+def cold_start(path: Path, *, threads: int, image_size: tuple[int, int], batch: int) -> ColdStart | None:
+    """Start a process that loads a run, a checkpoint or a bundle and answers; None where that fails."""
+    arguments = [str(path), str(threads), *map(str, image_size), str(batch)]
+    command = [sys.executable, "-m", "nextvit.benchmark.cold_start", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return ColdStart(**json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
+
+
+def main(path: str, threads: str, height: str, width: str, batch: str) -> None:
+    import numpy as np
+
+    size = (int(height), int(width))
+    images_NHWC = np.zeros((int(batch), *size, 3), np.uint8)
+    started = time.perf_counter()
+    from nextvit.loading import load
+
+    predictor = load(path, threads=int(threads), image_size=size)
+    predictor.session.run({"images": images_NHWC})
+    first = time.perf_counter() - started
+    for _ in range(3):
+        predictor.session.run({"images": images_NHWC})
+    print(json.dumps({"cold_start_ms": round(1000 * first, 1), "peak_memory_mib": peak_memory_mib()}))
+
+
+def peak_memory_mib() -> float | None:
+    """The most physical memory that this process held."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,308 @@
+"""What is to be measured: every combination of model, runtime, precision, threads and size that exists; of others, why not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from nextvit.benchmark.peers import PREFIX, photographs, timm_source, with_statistics
+from nextvit.benchmark.unproven import write_unproven
+from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
+from nextvit.card import ModelCard
+from nextvit.errors import InputError, MissingDependency
+from nextvit.export.program import Source
+from nextvit.export.targets import TARGETS
+from nextvit.loading import load, load_trained
+from nextvit.models.classification import Classifier
+from nextvit.models.config import VARIANTS
+from nextvit.models.create import create_model
+from nextvit.models.deployed import Deployed
+from nextvit.preprocess import Preprocess
+from nextvit.quiet import quietly
+from nextvit.records import to_plain
+from nextvit.runs import best_weights, is_run
+from nextvit.runtime.predictor import Predictor, card_at, load_bundle
+from nextvit.runtime.session import factory_of
+from nextvit.runtime.torch_session import TorchSession, torch_device
+
+Kind = Literal["run", "checkpoint", "bundle", "variant", "timm"]
+Size = tuple[int, int]
+
+EAGER, COMPILED = "torch", "torch-compiled"
+IN_TORCH: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FOR_NETWORKS = (EAGER, "onnx", "openvino")
+"""What a network without files of its own is measured in, where no runtimes are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What was asked for; None: what there is, and of a network without files fp32 at its own size."""
+
+    runtimes: tuple[str, ...] | None = None
+    precisions: tuple[Precision, ...] | None = None
+    threads: tuple[int, ...] = (1,)
+    image_sizes: tuple[Size, ...] | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One way to run one model."""
+
+    model: str
+    """As the user named it."""
+    kind: Kind
+    card: ModelCard
+    """With the size that is measured."""
+    backend: str
+    precision: Precision
+    threads: int
+    path: Path | None
+    """The bundle, run or checkpoint; None for what is computed in PyTorch without a file."""
+    size_bytes: int
+    load: Callable[[], Predictor]
+    label: str
+    """Short and for people, without threads and size."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says before anything is measured."""
+        return {
+            "model": self.model,
+            "variant": self.card.variant,
+            "kind": self.kind,
+            "backend": self.backend,
+            "precision": self.precision,
+            "threads": self.threads,
+            "image_size": list(self.card.input.image_size),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unavailable:
+    """A combination that cannot be measured."""
+
+    facts: dict[str, Any]
+    reason: str
+
+
+Found = list[Configuration | Unavailable]
+
+
+def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
+    """Everything that is asked for; files of networks that have none are written under `folder`, only to be timed.
+
+    Args:
+        models: runs, checkpoint files, bundles, names of variants, and "timm:NAME".
+
+    Raises:
+        InputError: there is no such model.
+        MissingDependency: for "timm:NAME", timm is not installed.
+    """
+    found: Found = []
+    for number, model in enumerate(dict.fromkeys(models)):
+        kind = kind_of(model)
+        if kind in ("variant", "timm"):
+            found += of_network(model, kind, wanted, folder / str(number), say=say)
+        else:
+            found += of_path(Path(model), kind, wanted)
+    return found
+
+
+def kind_of(model: str) -> Kind:
+    if model.startswith(PREFIX):
+        return "timm"
+    path = Path(model)
+    if is_bundle(path):
+        return "bundle"
+    if is_run(path):
+        return "run"
+    if not path.exists() and model in VARIANTS:
+        return "variant"
+    if path.is_file():
+        return "checkpoint"
+    raise InputError(
+        f"{model}: no such run, checkpoint or bundle, and no name of a network ({', '.join(VARIANTS)}, {PREFIX}NAME)"
+    )
+
+
+def of_path(path: Path, kind: Kind, wanted: Wanted) -> Found:
+    """A run with all that was exported from it, a checkpoint, or a bundle."""
+    found: Found = []
+    if kind == "bundle":
+        return of_bundle(path, path, kind, wanted)
+    bundles = exported_from(path) if kind == "run" else []
+    for bundle in bundles:
+        found += of_bundle(bundle, path, kind, wanted)
+    in_torch = [each for each in wanted.runtimes or (EAGER,) if each in (EAGER, COMPILED)]
+    weights = best_weights(path) if kind == "run" else path
+    trained, card = load_trained(path)
+    modules: Found = []
+    for backend, precision in product(in_torch, wanted.precisions or ("fp32",)):
+        for size in wanted.image_sizes or (card.input.image_size,):
+            sized = card_at(card, size, what=path, any_size=True)
+            modules += of_module(
+                partial(Deployed, trained, sized.input),
+                str(path),
+                kind,
+                sized,
+                backend,
+                precision,
+                wanted,
+                path=path if (backend, precision) == (EAGER, "fp32") else None,
+                size_bytes=weights.stat().st_size,
+            )
+    there = {(each.backend, each.precision) for each in found if isinstance(each, Configuration)}
+    exports = [each for each in wanted.runtimes or () if each not in (EAGER, COMPILED)]
+    for backend, precision in product(exports, wanted.precisions or ()):
+        if (backend, precision) not in there and precision in TARGETS[backend].writers:
+            facts = {"model": str(path), "variant": card.variant, "kind": kind, "backend": backend}
+            reason = f"not exported; nextvit export {path} --to {backend} --precision {precision}"
+            found.append(Unavailable(facts={**facts, "precision": precision}, reason=reason))
+    return modules + found
+
+
+def exported_from(run: Path) -> list[Path]:
+    """The bundles in a run's folder."""
+    return [path for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
+
+
+def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted) -> Found:
+    """A bundle at every size that is asked for; nothing where another runtime or precision is."""
+    manifest = read_manifest(bundle)
+    is_asked_for = manifest.backend in (wanted.runtimes or (manifest.backend,))
+    if not is_asked_for or manifest.precision not in (wanted.precisions or (manifest.precision,)):
+        return []
+    found: Found = []
+    for size, threads in product(wanted.image_sizes or (manifest.card.input.image_size,), wanted.threads):
+        facts = {
+            **{"model": str(model), "variant": manifest.card.variant, "kind": kind, "backend": manifest.backend},
+            **{"precision": manifest.precision, "threads": threads, "image_size": list(size)},
+        }
+        try:
+            factory_of(manifest.backend)
+            card = card_at(manifest.card, size, what=bundle, any_size=manifest.dynamic_size)
+        except (InputError, MissingDependency) as error:
+            found.append(Unavailable(facts=facts, reason=str(error)))
+            continue
+        found.append(
+            Configuration(
+                model=str(model),
+                kind=kind,
+                card=card,
+                backend=manifest.backend,
+                precision=manifest.precision,
+                threads=threads,
+                path=bundle,
+                size_bytes=model_bytes(bundle, manifest),
+                load=partial(load_bundle, bundle, threads=threads, device=wanted.device, image_size=size),
+                label=bundle.resolve().name.removesuffix(SUFFIX),
+            )
+        )
+    return found
+
+
+def model_bytes(bundle: Path, manifest: Manifest) -> int:
+    """The size of a bundle without what only explains it."""
+    return sum((bundle / name).stat().st_size for name in manifest.sha256 if name not in (GOLDEN, CARD_PAGE))
+
+
+def of_network(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
+    """A network by its name, with random weights, in files that are written now."""
+    found: Found = []
+    runtimes, precisions = wanted.runtimes or FOR_NETWORKS, wanted.precisions or ("fp32",)
+    for size, backend, precision in product(wanted.image_sizes or (None,), runtimes, precisions):
+        facts = {"model": model, "variant": model, "kind": kind, "backend": backend, "precision": precision}
+        facts |= {"image_size": list(size)} if size else {}
+        try:
+            if backend in (EAGER, COMPILED):
+                source = network_source(model, size, "fp32")
+                found += of_module(
+                    partial(source.deployed),
+                    model,
+                    kind,
+                    source.card,
+                    backend,
+                    precision,
+                    wanted,
+                    path=None,
+                    size_bytes=sum(each.numel() * each.element_size() for each in source.model.parameters()),
+                )
+                continue
+            if precision not in TARGETS[backend].writers:
+                raise InputError(f"{backend} has no precision {precision!r}")
+            factory_of(backend)
+            source = network_source(model, size, precision)
+            say(f"writing {model} for {backend} {precision}")
+            with quietly():
+                bundle = write_unproven(source, backend, folder / f"{size}-{backend}-{precision}{SUFFIX}")
+        except (InputError, MissingDependency) as error:
+            found.append(Unavailable(facts=facts, reason=str(error)))
+            continue
+        found += [
+            replace(each, model=model, kind=kind, label=f"{model} {backend} {precision}")
+            for each in of_bundle(bundle, bundle, kind, replace(wanted, image_sizes=None))
+            if isinstance(each, Configuration)
+        ]
+    return found
+
+
+def network_source(model: str, size: Size | None, precision: Precision) -> Source:
+    """What the files of a network are written from, with random weights; int8 is calibrated on the bundled photographs."""
+    if model.startswith(PREFIX):
+        return timm_source(model.removeprefix(PREFIX), image_size=size, precision=precision)
+    spec = Preprocess(image_size=size or (224, 224))
+    pictures_NHWC = photographs(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = with_statistics(create_model(model).eval(), pictures_NHWC, spec)
+    assert isinstance(network, Classifier)
+    classes = tuple(str(index) for index in range(network.num_classes))
+    card = ModelCard(
+        task="classification", classes=classes, input=spec, variant=model, architecture=to_plain(VARIANTS[model])
+    )
+    return Source(model=network, card=card, precision=precision, calibration=pictures_NHWC)
+
+
+def of_module(
+    module: Callable[..., torch.nn.Module],
+    model: str,
+    kind: Kind,
+    card: ModelCard,
+    backend: str,
+    precision: Precision,
+    wanted: Wanted,
+    *,
+    path: Path | None,
+    size_bytes: int,
+) -> Found:
+    """A module in PyTorch; `module(dtype=...)` makes it."""
+    facts = {"model": model, "variant": card.variant, "kind": kind, "backend": backend, "precision": precision}
+    if precision not in IN_TORCH:
+        return [Unavailable(facts=facts, reason=f"PyTorch is measured in {', '.join(IN_TORCH)} here")]
+
+    def predictor(threads: int) -> Predictor:
+        made = module(dtype=IN_TORCH[precision]).to(torch_device(wanted.device or "cpu"))
+        compiled = backend == COMPILED
+        return Predictor(TorchSession(made, precision=precision, compiled=compiled, threads=threads), card)
+
+    name = Path(model).resolve().name if kind in ("run", "checkpoint") else model
+    return [
+        Configuration(
+            model=model,
+            kind=kind,
+            card=card,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            path=path,
+            size_bytes=size_bytes,
+            load=partial(predictor, threads),
+            label=f"{name} ({'PyTorch' if backend == EAGER else 'torch.compile'}{f' {precision}' if precision != 'fp32' else ''})",
+        )
+        for threads in wanted.threads
+    ]

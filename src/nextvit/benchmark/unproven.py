@@ -1,0 +1,34 @@
+"""Files that are only timed: written like bundles, with the checksums of bundles, and proven by nobody."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nextvit.bundle import Manifest, write_golden, write_manifest
+from nextvit.durable import sha256_of
+from nextvit.environment import versions
+from nextvit.export.program import Source
+from nextvit.export.targets import target_of
+
+
+def write_unproven(source: Source, backend: str, folder: Path) -> Path:
+    """Write a source for a backend as a bundle without golden examples; returns the folder.
+
+    Raises:
+        InputError: the backend lacks the precision, or cannot take the network.
+        MissingDependency: the backend's packages are not installed.
+    """
+    target = target_of(backend, source.precision, dynamic_size=source.dynamic_size)
+    folder.mkdir(parents=True)
+    manifest = Manifest(
+        card=source.card,
+        backend=backend,
+        precision=source.precision,
+        model_file=target.writer(source.precision)(source, folder),
+        outputs={name: "not proven: written to be timed" for name in source.outputs},
+        made_with=versions(),
+    )
+    write_golden(folder, [])
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    sha256 = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+    write_manifest(folder, replace(manifest, sha256=sha256))
+    return folder
