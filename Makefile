@@ -3,6 +3,10 @@
 #   make quickstart   from small real images to a trained, exported, proven and measured model, with a report
 #   make test         the default tests
 #
+# and one takes an hour on a quiet machine of two cores:
+#
+#   make bench-paper  the paper's networks and newer ones side by side: docs/paper.md (goes on where it was stopped)
+#
 # Each builds what it needs of .venv, once, with the versions of constraints.txt.
 
 PYTHON ?= python3
@@ -10,7 +14,7 @@ BIN := .venv/bin
 INSTALL = $(BIN)/uv pip install --quiet --constraints constraints.txt
 WHAT ?= tests
 
-.PHONY: help quickstart test check format constraints clean
+.PHONY: help quickstart test check format bench-paper constraints clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -30,6 +34,9 @@ check: .venv/.development
 format: .venv/.development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-paper: .venv/.development
+	$(BIN)/python benchmarks/paper.py
 
 # Resolve all dependencies anew: names and versions for every Python that we support.
 constraints: .venv/.development

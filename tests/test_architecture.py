@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "recipes": {"train", "tasks", "models", "data"},
     "export": {"models", "runtime", "data", "tasks", "metrics", "benchmark", "report"},
     "quantize": {"export", "data", "runtime"},
-    "benchmark": {"runtime", "models"},
+    "benchmark": {"runtime", "models", "export"},
     "report": {"data"},  # the page of a check shows the pictures of its findings
     "loading": {"models", "runtime"},
 }

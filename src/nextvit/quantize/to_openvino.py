@@ -68,6 +68,8 @@ def in_groups(model: Any, folder: Path, groups: Iterable[str]) -> list[str]:
     import onnx
 
     wanted, names = set(groups), dict[str, str]()
+    if not wanted:  # nor are the layers of other networks (`benchmark.peers`) among those that are known
+        return []
     onnx_model = onnx.load(folder / to_onnx.MODEL_FILE)
     group_of_node = groups_of_nodes(onnx_model)
     for node in onnx_model.graph.node:

@@ -1,0 +1,443 @@
+"""The paper's comparison, redone on this machine: Next-ViT S, B and L against its peers and against newer networks.
+
+    python benchmarks/paper.py [--only timm:resnet101,cswin_tiny] [--group heavy,light] [--threads 2] [--fresh]
+    python benchmarks/paper.py --page
+
+ONNX Runtime in fp32; OpenVINO in fp32, bf16 and int8. Whole classifiers at 224 px, batch 1 and 8; networks without their
+heads at 512 px, batch 1, which is what the paper's latencies of detection and segmentation are. All networks go through
+the same exporters and sessions, with random weights; int8 is calibrated on the bundled photographs, which is enough for
+latency alone. Every group of networks is measured in rounds with nextvit_small among them, and ratios to it are of the
+same rounds.
+
+Each measured cell (a group in one runtime and precision at one batch) is appended to benchmarks/results/paper.jsonl as one
+JSON line for each network; a second call goes on with what is missing on this machine with these versions. The page
+docs/paper.md is written from the file at the end, and by --page alone.
+"""
+
+import argparse
+import gc
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, members
+from paper_page import page
+
+from nextvit.benchmark.timing import Latency, measure_interleaved
+from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.card import ModelCard
+from nextvit.environment import environment
+from nextvit.errors import InputError, MissingDependency, did_you_mean
+from nextvit.runs import read_json_lines
+from nextvit.runtime.session import Session, open_session
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "results" / "paper.jsonl"
+PAGE = ROOT.parent / "docs" / "paper.md"
+RUNTIMES: tuple[tuple[str, Precision], ...] = (
+    ("onnx", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
+WRITERS: dict[str, str] = {
+    # folder of a file: the module that writes it; OpenVINO's bf16 is its fp32 file, computed otherwise
+    "onnx-fp32": "nextvit.export.to_onnx",
+    "openvino-fp32": "nextvit.export.to_openvino",
+    "openvino-int8": "nextvit.quantize.to_openvino",
+}
+MAX_ERROR = 1e-2
+"""Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
+RESAMPLES = 2000
+THREADS = 2
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured of a network, and for how long."""
+
+    part: str
+    """"classifier" or "backbone"."""
+    image_size_px: int
+    batch: int
+    runs: int
+    seconds: float
+    warmup: int
+
+
+# The whole protocol would take hours where a run takes half a second: there, fewer runs are made, and the records say so.
+SETTINGS = (
+    Setting("classifier", 224, 1, runs=50, seconds=5.0, warmup=5),
+    Setting("classifier", 224, 8, runs=20, seconds=1.0, warmup=1),
+    Setting("backbone", 512, 1, runs=20, seconds=1.0, warmup=1),
+)
+
+
+MeasuredAs = tuple[str, Precision, Setting]
+"""A cell of a group: backend, precision and setting."""
+Key = tuple[str, str]
+"""Name of a network, and part of it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The files of one network at one size, or why there are none."""
+
+    card: ModelCard | None = None
+    images_NHWC: NDArray[np.uint8] | None = None
+    """Photographs at its size: random weights were given the statistics of these."""
+    output: str = ""
+    parameters: int = 0
+    macs: int = 0
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """By the name of WRITERS: folder and model file."""
+    faults: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By the name of WRITERS, or "" for all: one line that says why there is no file."""
+
+
+def source_of(name: str, part: str, image_size_px: int) -> Any:
+    """The network as the exporters take it."""
+    from cswin import cswin_tiny
+
+    from nextvit.benchmark.peers import FEATURES, PREFIX, Features, backbone_source, module_source, timm_source
+    from nextvit.export.program import Source
+    from nextvit.models.create import create_model
+    from nextvit.preprocess import Preprocess
+
+    size = (image_size_px, image_size_px)
+    if name == CSWIN:
+        model = cswin_tiny() if part == "classifier" else Features(cswin_tiny())
+        output = {} if part == "classifier" else {"output": FEATURES}
+        return module_source(model, name=name, spec=Preprocess(image_size=size), precision="fp32", **output)
+    if part == "backbone":
+        return backbone_source(name, image_size=size, precision="fp32")
+    if name.startswith(PREFIX):
+        return timm_source(name.removeprefix(PREFIX), image_size=size, precision="fp32")
+    peer = module_source(
+        create_model(name), name=name, spec=Preprocess(image_size=size), precision="fp32"
+    )  # for its card and its calibration; what is exported is our own source, with all that it does to a classifier
+    return Source(model=peer.model, card=peer.card, precision="fp32", calibration=peer.calibration)
+
+
+def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
+    """Write all files of a network below `folder`, in a process of its own: what that took of memory goes with it."""
+    from importlib import import_module
+
+    import torch
+
+    from nextvit.benchmark.peers import cost_of
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    try:
+        source = source_of(name, part, image_size_px)
+        cost = cost_of(source)
+    except (InputError, MissingDependency) as error:
+        return Prepared(faults={"": str(error)})
+    files: dict[str, tuple[str, str]] = {}
+    faults: dict[str, str] = {}
+    for kind, module in WRITERS.items():
+        target = folder / f"{name.replace(':', '-')}-{part}" / kind
+        target.mkdir(parents=True)
+        precision: Any = kind.partition("-")[2]
+        try:
+            files[kind] = (str(target), import_module(module).export(replace(source, precision=precision), target))
+            if kind == "onnx-fp32":
+                check_answer(source, target / files[kind][1])
+        except Exception as error:  # noqa: BLE001 (a network that an exporter cannot take is a result, whatever it raises)
+            files.pop(kind, None)
+            faults[kind] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    return Prepared(
+        card=source.card,
+        images_NHWC=source.calibration,
+        output=source.outputs[0],
+        parameters=cost.parameters,
+        macs=cost.macs,
+        files=files,
+        faults=faults,
+    )
+
+
+def check_answer(source: Any, file: Path) -> None:
+    """Compare ONNX Runtime with PyTorch, one image and three at once, that nothing else is measured than was meant."""
+    import onnxruntime
+    import torch
+
+    session: Any = onnxruntime.InferenceSession(file)
+    deployed = source.deployed()
+    for images_NHWC in (source.calibration[:1], source.calibration[:3]):
+        with torch.no_grad():
+            expected = deployed(torch.from_numpy(images_NHWC)).numpy()
+        error = np.abs(session.run(None, {INPUT_NAME: images_NHWC})[0] - expected).max() / expected.std()
+        if not error <= MAX_ERROR:
+            raise InputError(f"ONNX Runtime answers otherwise than PyTorch, by {error:.1g} of the spread")
+
+
+def open_file(prepared: Prepared, backend: str, precision: Precision, *, threads: int) -> tuple[Session, float]:
+    """A session for a network's file, and the size of the file in MiB.
+
+    Raises:
+        InputError: there is no such file, or the runtime does not take it.
+    """
+    kind = "openvino-fp32" if precision == "bf16" else f"{backend}-{precision}"
+    if fault := prepared.faults.get("") or prepared.faults.get(kind):
+        raise InputError(fault)
+    assert prepared.card is not None
+    folder, model_file = prepared.files[kind]
+    manifest = Manifest(
+        card=prepared.card,
+        backend=backend,
+        precision=precision,
+        model_file=model_file,
+        outputs={prepared.output: prepared.output},
+        made_with={},
+    )
+    size = sum(file.stat().st_size for file in Path(folder).iterdir()) / MIB
+    return open_session(Path(folder), manifest, threads=threads), size
+
+
+def measure_cell(
+    group: str,
+    prepared: Mapping[str, Prepared],
+    backend: str,
+    precision: Precision,
+    setting: Setting,
+    *,
+    threads: int,
+    machine: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Records of all networks of a group in one runtime and precision at one batch; the first is the one of the ratios."""
+    side = setting.image_size_px
+    common = {"group": group, "part": setting.part, "image_size": [side, side], "batch": setting.batch}
+    common |= {"backend": backend, "precision": precision, "threads": threads}
+    sessions: dict[str, Session] = {}
+    candidates: dict[str, Callable[[], object]] = {}
+    sizes: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for name, files in prepared.items():
+        try:
+            session, sizes[name] = open_file(files, backend, precision, threads=threads)
+            run = partial(session.run, {INPUT_NAME: pixels(files, setting.batch)})
+            run()
+            sessions[name], candidates[name] = session, run
+        except (InputError, MissingDependency, RuntimeError) as error:
+            missing[name] = str(error).strip().partition("\n")[0]
+    seconds: dict[str, NDArray[np.float64]] = {}
+    if candidates:  # where a precision does not exist, there are none
+        seconds = measure_interleaved(candidates, runs=setting.runs, min_seconds=setting.seconds, warmup=setting.warmup)
+    first = next(iter(prepared))
+    records: list[dict[str, Any]] = []
+    for name in prepared:
+        about = {"name": f"{name} {setting.part} {backend} {precision} batch {setting.batch}", "model": name}
+        about |= {"variant": name, "kind": kind_of(name), **common}
+        if name in missing:
+            records.append({**about, "unavailable": missing[name], "environment": machine})
+            continue
+        facts = {key: value for key, value in sessions[name].facts().items() if key not in ("operators", "provider")}
+        record = {**about, **facts, **measured(name, seconds, first, setting.batch)}
+        record |= {"size_mib": round(sizes[name], 2), "parameters": prepared[name].parameters}
+        record |= {"macs": prepared[name].macs, "affinity": affinity(), "environment": machine}
+        record["gflops_per_second"] = round(2 * record["macs"] * setting.batch / record["p50_ms"] / 1e6, 1)
+        record["published_top1"] = BY_NAME[name].top1 if setting.part == "classifier" else None
+        records.append(record)
+    return records
+
+
+def pixels(prepared: Prepared, batch: int) -> NDArray[np.uint8]:
+    """As many photographs as a batch takes, again and again the same."""
+    assert prepared.images_NHWC is not None
+    return np.ascontiguousarray(np.resize(prepared.images_NHWC, (batch, *prepared.images_NHWC.shape[1:])))
+
+
+def measured(name: str, seconds: Mapping[str, NDArray[np.float64]], first: str, batch: int) -> dict[str, Any]:
+    """The figures of one network of a cell."""
+    own = seconds[name]
+    record = {key: round(value, 4) for key, value in asdict(Latency.of(own)).items()}
+    record |= {
+        "least_ms": round(1000 * float(own.min()), 4),
+        "images_per_second": round(batch / float(np.median(own)), 2),
+    }
+    if first in seconds:
+        low, high = ratio_interval(seconds[first], own, rounds=min(map(len, seconds.values())))
+        verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference shown"
+        record |= {
+            "ratio": round(float(np.median(own) / np.median(seconds[first])), 4),
+            "ratio_interval_95": [round(low, 4), round(high, 4)],
+            "verdict": "first" if name == first else verdict,
+            "noise": round(spread(seconds[first]), 4),
+        }
+    return record
+
+
+def ratio_interval(
+    first: NDArray[np.float64], other: NDArray[np.float64], *, rounds: int, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of `other`'s median over `first`'s, over rounds drawn anew, the same ones for both."""
+    drawn = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
+    medians = [np.median(each.reshape(rounds, -1)[drawn].reshape(RESAMPLES, -1), axis=1) for each in (first, other)]
+    low, high = np.percentile(medians[1] / medians[0], [2.5, 97.5]).tolist()
+    return low, high
+
+
+def spread(seconds: NDArray[np.float64]) -> float:
+    """The distance between the quartiles of the same work, over its median."""
+    low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
+    return (high - low) / median
+
+
+def kind_of(name: str) -> str:
+    return "timm" if name.startswith("timm:") else "variant" if BY_NAME[name].ours else "peer"
+
+
+def affinity() -> list[int]:
+    """The CPUs that this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def machine_now() -> dict[str, Any]:
+    """`environment`, with the version of timm and this call."""
+    found = environment()
+    return {
+        **found,
+        "versions": {**found["versions"], "timm": metadata.version("timm")},
+        "command": "python benchmarks/paper.py",
+    }
+
+
+def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int) -> bool:
+    """Whether a record is of this machine and these versions, with as many threads."""
+    about = record["environment"]
+    return record["threads"] == threads and all(about[key] == machine[key] for key in ("cpu", "cores", "versions"))
+
+
+def is_done(
+    done: Iterable[dict[str, Any]], group: str, names: Iterable[str], backend: str, precision: str, setting: Setting
+) -> bool:
+    """Whether all these networks are among the records for this cell."""
+    cell = (group, backend, precision, setting.part, setting.batch)
+    keys = ("group", "backend", "precision", "part", "batch")
+    return set(names) <= {each["model"] for each in done if tuple(each[key] for key in keys) == cell}
+
+
+class Clock:
+    """How long it has taken, and from that how long the rest will."""
+
+    def __init__(self, work: float) -> None:
+        self.started, self.work, self.finished = time.monotonic(), work, 0.0
+
+    def told(self, what: str, work: float) -> None:
+        """Print that a piece of work is finished."""
+        self.finished += work
+        spent = time.monotonic() - self.started
+        left = spent * (self.work - self.finished) / self.finished
+        print(f"{spent / 60:5.1f} min spent, about {left / 60:4.1f} min left: {what}", flush=True)
+
+
+# Roughly, seconds a network: only their proportions matter, for the time that is left.
+PREPARING = {"classifier": 15.0, "backbone": 25.0}
+MEASURING = {("classifier", 1): 10.0, ("classifier", 8): 13.0, ("backbone", 1): 10.0}
+
+
+def preparing(cells: list[MeasuredAs]) -> float:
+    """Seconds that the exports of one network take for these cells."""
+    return sum(PREPARING[part] for part in {setting.part for _, _, setting in cells})
+
+
+def measuring(cell: MeasuredAs) -> float:
+    """Seconds that one network takes in a cell."""
+    return MEASURING[cell[2].part, cell[2].batch]
+
+
+def prepare_all(names: list[str], cells: list[MeasuredAs], folder: Path, *, processes: int) -> dict[Key, Prepared]:
+    """The files of these networks for the parts that are measured; by name and part."""
+    sizes = {setting.part: setting.image_size_px for _, _, setting in cells}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        keys = [(name, part) for name in names for part in sizes]
+        waiting = {key: pool.submit(prepare, *key, sizes[key[1]], folder) for key in keys}
+        return {key: each.result() for key, each in waiting.items()}
+
+
+def measure(
+    groups: Mapping[str, list[str]], results: Path, *, threads: int, fresh: bool, settings: Sequence[Setting]
+) -> None:
+    """Measure all cells of these groups that are not in the file of results yet."""
+    machine = machine_now()
+    records = [] if fresh or not results.is_file() else read_json_lines(results)
+    done = [each for each in records if same_place(each, machine, threads=threads)]
+    cells: list[MeasuredAs] = [(*runtime, setting) for setting in settings for runtime in RUNTIMES]
+    todo = {
+        group: [cell for cell in cells if not is_done(done, group, names, *cell)] for group, names in groups.items()
+    }
+    clock = Clock(sum(len(groups[each]) * (preparing(todo[each]) + sum(map(measuring, todo[each]))) for each in todo))
+    for group, missing in todo.items():
+        if not missing:
+            continue
+        names = groups[group]
+        with tempfile.TemporaryDirectory() as temporary:
+            prepared = prepare_all(names, missing, Path(temporary), processes=threads)
+            clock.told(f"{group}: {len(names)} networks exported", len(names) * preparing(missing))
+            for cell in missing:
+                backend, precision, setting = cell
+                files = {name: prepared[name, setting.part] for name in names}
+                append(results, measure_cell(group, files, *cell, threads=threads, machine=machine))
+                gc.collect()  # the sessions of several networks at once are gigabytes
+                what = f"{group}: {backend} {precision}, {setting.part}s, batch {setting.batch}"
+                clock.told(what, len(names) * measuring(cell))
+
+
+def append(results: Path, records: list[dict[str, Any]]) -> None:
+    """Add the records of a cell to the file, in one write, so that a kill leaves all of them or a cell to be done again."""
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    with results.open("a", encoding="utf-8") as file:
+        file.write(lines)
+
+
+def chosen(only: str | None, group: str | None) -> dict[str, list[str]]:
+    """The groups that were asked for, each with the anchor as its first network.
+
+    Raises:
+        InputError: an unknown group or network.
+    """
+    wanted_groups, wanted = group.split(",") if group else GROUPS, only.split(",") if only else list(BY_NAME)
+    for name, known in [*((each, GROUPS) for each in wanted_groups), *((each, BY_NAME) for each in wanted)]:
+        if name not in known:
+            raise InputError(f"no {name!r} among them; {did_you_mean(name, known)}")
+    groups = {each: [one.name for one in members(each) if one.name in (ANCHOR, *wanted)] for each in wanted_groups}
+    return {group: names for group, names in groups.items() if len(names) > 1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="write docs/paper.md from the results, measure nothing")
+    parser.add_argument("--only", help="networks, with commas; nextvit_small is always there")
+    parser.add_argument("--group", help=f"groups, with commas: {', '.join(GROUPS)}")
+    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--runs", type=int, help="timed runs everywhere, and no least time: for a quick try")
+    parser.add_argument("--fresh", action="store_true", help="measure everything anew")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of results")
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    arguments = parser.parse_args()
+    if not arguments.page:
+        settings = SETTINGS
+        if arguments.runs:
+            settings = tuple(replace(each, runs=arguments.runs, seconds=0.0, warmup=1) for each in SETTINGS)
+        groups = chosen(arguments.only, arguments.group)
+        measure(groups, arguments.results, threads=arguments.threads, fresh=arguments.fresh, settings=settings)
+    arguments.out.write_text(page(read_json_lines(arguments.results)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

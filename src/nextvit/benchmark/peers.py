@@ -1,0 +1,211 @@
+"""Other networks as sources of the same exporters, so that comparing them with ours compares nothing else.
+
+They have random weights: a benchmark of latency needs no others. Their batch norms get the statistics of the bundled
+photographs, because as they are made some of these networks grow until nothing can be compared or quantised.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nextvit.bundle import Precision
+from nextvit.card import ModelCard
+from nextvit.errors import InputError, MissingDependency, did_you_mean
+from nextvit.export.program import Source
+from nextvit.export.proof_images import PICTURES
+from nextvit.models.classification import Classifier
+from nextvit.models.config import VARIANTS
+from nextvit.models.cost import Cost, count_parameters
+from nextvit.models.create import create_model
+from nextvit.models.deployed import Deployed, Normalise
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
+
+PREFIX = "timm:"
+LOGITS, FEATURES = "logits", "features"
+SEED = 0
+CLASSES = 1000  # ImageNet-1k's, also of a network that timm knows best with other ones
+
+
+class Peer(nn.Module):
+    """uint8 (N, H, W, 3), RGB -> what the network gives, in float32: `models.deployed.Deployed` for one that is not ours."""
+
+    def __init__(self, model: nn.Module, spec: Preprocess, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.normalise = Normalise(spec)
+        self.model = copy.deepcopy(model).requires_grad_(False).to(dtype)
+        self.dtype = dtype
+        self.eval()
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()
+
+
+class Features(nn.Module):
+    """A network without its head: (N, 3, H, W) -> its last features, (N, C, H', W') or (N, tokens, C)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return cast(Any, self.model).forward_features(images_NCHW)
+
+
+class LastMap(nn.Module):
+    """Our backbone, of whose four feature maps the last one counts."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.backbone(images_NCHW)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerSource(Source):
+    """A source of a network that is not a classifier of ours."""
+
+    output: str = LOGITS
+    """What the graph's one output is called."""
+
+    @property
+    def outputs(self) -> list[str]:
+        return [self.output]
+
+    def deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The network behind our normalisation: uint8 (N, H, W, 3) -> its output. Ours is fused, as it always is."""
+        form = Deployed if isinstance(self.model, LastMap) else Peer
+        return form(self.model, self.card.input, dtype=dtype)
+
+
+def module_source(
+    model: nn.Module, *, name: str, spec: Preprocess, precision: Precision, output: str = LOGITS
+) -> PeerSource:
+    """A source of any module (N, 3, H, W) -> one tensor. `name` becomes the card's variant."""
+    card = ModelCard(
+        task="classification",
+        classes=tuple(str(index) for index in range(CLASSES)),
+        input=spec,
+        variant=name,
+        architecture=to_plain(VARIANTS[name]) if name in VARIANTS else {},
+    )
+    images_NHWC = photographs(spec)
+    settled = with_statistics(model.eval(), images_NHWC, spec)
+    return PeerSource(
+        model=cast(Classifier, settled),  # only `deployed` looks into it, and a PeerSource has its own
+        card=card,
+        precision=precision,
+        calibration=images_NHWC,
+        calibration_source="bundled photographs",
+        output=output,
+    )
+
+
+def timm_source(name: str, *, image_size: tuple[int, int] | None = None, precision: Precision) -> PeerSource:
+    """A classifier of timm, reparameterized, behind timm's own normalisation.
+
+    Args:
+        name: as in timm, without the prefix "timm:".
+        image_size: height and width in pixels; None: timm's own for this name.
+
+    Raises:
+        MissingDependency: timm is not installed.
+        InputError: timm has no such network, or it does not take this size.
+    """
+    model, spec = timm_model(name, image_size=image_size)
+    return module_source(model, name=PREFIX + name, spec=spec, precision=precision)
+
+
+def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precision) -> PeerSource:
+    """A network without its head, to its last features: a variant of ours, or one of timm with the prefix "timm:".
+
+    Raises:
+        MissingDependency: timm is not installed.
+        InputError: there is no such network, or it does not take this size.
+    """
+    if name.startswith(PREFIX):
+        model, spec = timm_model(name.removeprefix(PREFIX), image_size=image_size)
+        inner: Features | LastMap = Features(model)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            inner = LastMap(create_model(name, features_only=True))
+        spec = Preprocess(image_size=image_size)
+    return module_source(inner, name=name, spec=spec, precision=precision, output=FEATURES)
+
+
+def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple[nn.Module, Preprocess]:
+    """A network of timm in its form for deployment, with random weights, and the input that it is made for."""
+    try:
+        import timm
+        from timm.data.config import resolve_data_config
+        from timm.utils.model import reparameterize_model
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise MissingDependency("timm", extra="timm") from None
+    if not timm.is_model(name):
+        raise InputError(f"timm {timm.__version__} has no network {name!r}; {nearest(name, timm.list_models())}")
+    own = timm.get_pretrained_cfg(name)
+    size = image_size or (own.input_size[1:] if own else (224, 224))
+    sized: dict[str, Any] = {}
+    if own and own.fixed_input_size and size != own.input_size[1:]:
+        sized["img_size"] = size  # networks with positions of a fixed number are made for a size; the others take any
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        try:
+            # `exportable` is timm's own way out: attention as plain products, which every exporter knows.
+            model: nn.Module = timm.create_model(name, num_classes=CLASSES, exportable=True, **sized).eval()
+            if sized:  # some take the size and only find out here
+                with torch.no_grad():
+                    model(torch.zeros(1, 3, *size))
+        except (TypeError, AssertionError, RuntimeError):
+            if not sized or own is None:
+                raise
+            taken = "x".join(str(side) for side in own.input_size[1:])
+            raise InputError(f"timm's {name} takes images of {taken} px alone") from None
+    config: dict[str, Any] = resolve_data_config({"input_size": (3, *size)}, model=model)
+    spec = Preprocess(
+        image_size=(int(size[0]), int(size[1])), crop_ratio=config["crop_pct"], mean=config["mean"], std=config["std"]
+    )
+    return reparameterize_model(model), spec
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The hint of an error: of a thousand names all that matters is the one that was meant."""
+    hint = did_you_mean(name.partition(".")[0], known)
+    return hint if hint.startswith("did you mean") else "timm.list_models() has them all"
+
+
+def photographs(spec: Preprocess) -> NDArray[np.uint8]:
+    """The bundled photographs as the network gets them: (N, H, W, 3)."""
+    return np.stack([spec(path) for path in sorted(PICTURES.glob("*.jpg"))])
+
+
+def with_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Preprocess) -> nn.Module:
+    """Give the batch norms of a model, in place, the statistics of these images; everything else stays in eval mode."""
+    norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0  # of this one batch
+    if norms:
+        with torch.no_grad():
+            model(Normalise(spec)(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)))
+    return model.eval()
+
+
+def cost_of(source: Source) -> Cost:
+    """Parameters and multiply-accumulates of one image through the deployed form, counted while it runs."""
+    deployed = source.deployed()
+    image_NHWC = torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        deployed(image_NHWC)
+    return Cost(parameters=count_parameters(deployed), macs=counter.get_total_flops() // 2)

@@ -1,0 +1,227 @@
+"""The paper's comparison: its claims on made-up records, its intervals, and that it goes on where it was stopped."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import paper
+from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, NETWORKS, members
+from paper_page import CLAIMS, Measured, Ratio, at_least, better, page, worse
+
+from nextvit.errors import InputError
+
+MACHINE = {"cpu": "made up", "cores": 2, "system": "none", "versions": {"torch": "1"}, "time": "", "command": ""}
+CELL = ("onnx", "fp32", "classifier", 1)
+BACKBONE = ("openvino", "int8", "backbone", 1)
+
+
+def record(name: str, ratio: float, *, spread: float = 0.01, cell: Any = CELL, **changes: Any) -> dict[str, Any]:
+    """A made-up measurement: `ratio` is the time over the anchor's, `spread` half of the interval's width."""
+    backend, precision, part, batch = cell
+    return {
+        "model": name,
+        "group": BY_NAME[name].group,
+        "backend": backend,
+        "precision": precision,
+        "part": part,
+        "batch": batch,
+        "threads": 2,
+        "runs": 50,
+        "p50_ms": 100 * ratio,
+        "noise": 0.02,
+        "ratio": ratio,
+        "ratio_interval_95": [ratio - spread, ratio + spread],
+        "parameters": 10_000_000,
+        "macs": 10**9,
+        "environment": MACHINE,
+        **changes,
+    }
+
+
+def anchor(cell: Any = CELL, group: str = "light") -> dict[str, Any]:
+    return record(ANCHOR, 1.0, spread=0, cell=cell, group=group)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(1.1, 1.2, "holds"), (0.8, 0.9, "does not hold"), (0.9, 1.1, "not shown")]
+)
+def test_a_claim_needs_its_whole_interval(low: float, high: float, verdict: str):
+    assert at_least(Ratio((low + high) / 2, low, high), 1.0) == verdict
+
+
+def claim_of(slower: str, part: str) -> Any:
+    return next(each for each in CLAIMS if each.slower == slower and part in each.parts)
+
+
+@pytest.mark.parametrize(
+    ("slower", "own", "other", "verdict"),
+    [
+        ("timm:resnet101", 1.0, 1.0, "holds"),  # at the same latency
+        ("timm:resnet101", 1.0, 0.95, "holds"),  # similar
+        ("timm:resnet101", 1.0, 0.8, "does not hold"),
+        ("timm:resnet101", 1.0, 1 / 1.1, "not shown"),
+        (CSWIN, 1.0, 3.7, "holds"),
+        (CSWIN, 1.0, 2.5, "does not hold"),
+        (CSWIN, 1.0, 3.6, "not shown"),
+        ("timm:efficientformer_l7", 1.6, 1.7, "holds"),
+        ("timm:efficientformer_l7", 1.6, 1.5, "does not hold"),
+        ("timm:efficientformer_l7", 1.6, 1.605, "not shown"),
+    ],
+)
+def test_claims_go_both_ways(slower: str, own: float, other: float, verdict: str):
+    claim = claim_of(slower, "classifier")
+    records = [anchor(), record(slower, other)]
+    if claim.ours != ANCHOR:
+        records.append(record(claim.ours, own))
+    assert claim.verdict(Measured(records), CELL)[0] == verdict
+
+
+def test_backbone_claim_is_against_next_vit_b():
+    records = [anchor(BACKBONE), record("nextvit_base", 1.4, cell=BACKBONE), record(CSWIN, 5.4, cell=BACKBONE)]
+    verdict, ratio = claim_of(CSWIN, "backbone").verdict(Measured(records), BACKBONE)
+    assert verdict == "holds" and ratio and ratio.value == pytest.approx(5.4 / 1.4)
+
+
+def test_nothing_is_claimed_of_what_was_not_measured():
+    records = [anchor(), {**record(CSWIN, 1.0), "unavailable": "no reason"}]
+    assert claim_of(CSWIN, "classifier").verdict(Measured(records), CELL) == ("not measured", None)
+
+
+def test_a_ratio_of_ratios_is_less_certain_than_both():
+    one, other = Ratio(2.0, 1.8, 2.2), Ratio(4.0, 3.8, 4.2)
+    joined = one.over(other)
+    assert joined.value == 0.5
+    assert joined.low < 0.5 * 1.8 / 2.0 and joined.high > 0.5 * 2.2 / 2.0
+    assert one.inverse() == Ratio(0.5, 1 / 2.2, 1 / 1.8)
+
+
+def test_winners_are_both_faster_and_more_accurate():
+    faster_and_better, faster_only, slower = "timm:caformer_s18", "timm:resnet50", "timm:repvit_m2_3"
+    unknown, undecided = "timm:fastvit_sa24", "timm:tiny_vit_21m_224"
+    records = [anchor(), record(faster_and_better, 0.9), record(faster_only, 0.5), record(slower, 1.2)]
+    records += [record(unknown, 0.4), record(undecided, 0.99, spread=0.02)]
+    measured = Measured(records)
+    assert [each.name for each, _ in better(measured, CELL, ANCHOR)] == [faster_and_better]
+    assert not worse(measured, CELL, ANCHOR)
+    records.append(record("timm:deit_small_patch16_224", 1.5))
+    assert [each.name for each, _ in worse(Measured(records), CELL, ANCHOR)] == ["timm:deit_small_patch16_224"]
+
+
+def test_page_says_who_wins_and_which_claims_fail():
+    text = page([anchor(), record("timm:repvit_m2_3", 0.8), record("timm:resnet101", 0.7), record(CSWIN, 4.0)])
+    assert "| ONNX Runtime, fp32, 1 | Next-ViT-S | **RepViT-M2.3** 0.80 | 0 of 3 |" in text
+    assert "| ONNX Runtime, fp32 | classifier, batch 1 | 0.70 (0.69 to 0.71) | does not hold |" in text
+    assert "| ONNX Runtime, fp32 | classifier, batch 1 | 4.00 (3.99 to 4.01) | holds |" in text
+    lines = [line for line in text.splitlines() if line.startswith("| RepViT-M2.3 | 80.0 |")]
+    assert lines == ["| RepViT-M2.3 | 80.0 | 0.80 (0.79 to 0.81) | 10.0 M | 1.00 G | 83.7 |"]
+
+
+def test_page_turns_with_the_data():
+    text = page([anchor(), record("timm:repvit_m2_3", 1.2), record("timm:resnet101", 1.3), record(CSWIN, 2.0)])
+    assert "| ONNX Runtime, fp32, 1 | Next-ViT-S | none | 1 of 3 |" in text
+    assert "| ONNX Runtime, fp32 | classifier, batch 1 | 1.30 (1.29 to 1.31) | holds |" in text
+    assert "| ONNX Runtime, fp32 | classifier, batch 1 | 2.00 (1.99 to 2.01) | does not hold |" in text
+
+
+def test_page_tells_what_could_not_be_measured():
+    text = page([anchor(), {**record("timm:resnet50", 1.0), "unavailable": "it would not load"}])
+    assert "- ResNet50, ONNX Runtime, fp32, classifier, batch 1: it would not load" in text
+    assert "| ResNet50 | 100" not in text
+
+
+def test_page_keeps_machines_apart():
+    elsewhere = {**MACHINE, "cpu": "another"}
+    text = page([record("timm:resnet50", 9.0, environment=elsewhere), anchor()])
+    assert "made up" in text and "| ResNet50 | 900" not in text
+
+
+def test_interval_of_a_ratio_is_over_rounds():
+    generator = np.random.default_rng(0)
+    drift = generator.uniform(1, 3, 60)  # a machine that slows down hurts both alike
+    first, other = drift, np.repeat(2 * drift, 2) * generator.uniform(0.99, 1.01, 120)
+    low, high = paper.ratio_interval(first, other, rounds=60)
+    assert 1.9 < low < 2.0 < high < 2.1
+    assert high - low < 0.1 < np.subtract(*paper.ratio_interval(first, generator.permutation(other), rounds=60)[::-1])
+
+
+class Slept:
+    """A session that computes nothing, and takes a millisecond for it."""
+
+    def __init__(self, backend: str, precision: str) -> None:
+        self.backend, self.precision = backend, precision
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.001)
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        return {"backend": self.backend, "runtime": "none", "device": "cpu", "precision": self.precision, "threads": 2}
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Exports of no network at all, which take no time; returns what was asked for."""
+    asked: list[list[str]] = []
+    images = np.zeros((5, 8, 8, 3), dtype=np.uint8)
+
+    def prepare_all(names: list[str], cells: list[Any], *_: Any, **__: Any) -> dict[tuple[str, str], paper.Prepared]:
+        asked.append(names)
+        parts = {setting.part for _, _, setting in cells}
+        return {(name, part): paper.Prepared(images_NHWC=images, macs=10**9) for name in names for part in parts}
+
+    def open_file(prepared: paper.Prepared, backend: str, precision: str, *, threads: int) -> tuple[Slept, float]:
+        if precision == "bf16":
+            raise InputError("no bf16 here")
+        return Slept(backend, precision), 1.0
+
+    monkeypatch.setattr(paper, "prepare_all", prepare_all)
+    monkeypatch.setattr(paper, "open_file", open_file)
+    return asked
+
+
+QUICK = [paper.Setting("classifier", 224, 1, runs=3, seconds=0.0, warmup=1)]
+
+
+def measure(results: Path, groups: dict[str, list[str]], *, fresh: bool = False) -> list[dict[str, Any]]:
+    paper.measure(groups, results, threads=2, fresh=fresh, settings=QUICK)
+    return paper.read_json_lines(results)
+
+
+def test_a_second_call_goes_on_with_what_is_missing(networks: list[list[str]], tmp_path: Path):
+    results = tmp_path / "paper.jsonl"
+    names = [ANCHOR, "timm:resnet50"]
+    records = measure(results, {"middle": names})
+    assert len(records) == 2 * len(paper.RUNTIMES) and networks == [names]
+    assert {each["unavailable"] for each in records if each["precision"] == "bf16"} == {"no bf16 here"}
+    assert all(each["runs"] >= 3 for each in records if "runs" in each)
+    lines = results.read_text().splitlines(keepends=True)
+    results.write_text("".join(lines[:-2]))  # stopped before the last cell
+    assert len(measure(results, {"middle": names})) == len(records)
+    assert len(measure(results, {"middle": names})) == len(records) and len(networks) == 2
+    assert len(measure(results, {"middle": names}, fresh=True)) == 2 * len(records)
+    page(paper.read_json_lines(results))
+
+
+def test_groups_all_have_the_anchor_and_every_network_has_one():
+    assert all(members(group)[0].name == ANCHOR for group in GROUPS)
+    grouped = [each.name for group in GROUPS for each in members(group)[1:]]
+    assert sorted([ANCHOR, *grouped]) == sorted(each.name for each in NETWORKS) == sorted(BY_NAME)
+
+
+def test_all_networks_are_known_to_timm():
+    timm = pytest.importorskip("timm", reason="needs nextvit[timm]")
+    assert not [each.name for each in NETWORKS if each.name[:5] == "timm:" and not timm.is_model(each.name[5:])]
+
+
+def test_unknown_network_or_group_is_told():
+    with pytest.raises(InputError, match="did you mean 'timm:resnet101'"):
+        paper.chosen("timm:resnet10", None)
+    with pytest.raises(InputError, match="did you mean 'light'"):
+        paper.chosen(None, "lights")
+    assert paper.chosen("cswin_tiny", None) == {"heavy": [ANCHOR, "cswin_tiny"]}
