@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from marked_tables import write_table
+from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit

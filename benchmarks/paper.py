@@ -34,13 +34,13 @@ from numpy.typing import NDArray
 from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, members
 from paper_page import page
 
-from nextvit.benchmark.timing import Latency, measure_interleaved
 from nextvit.bundle import INPUT_NAME, Manifest, Precision
 from nextvit.card import ModelCard
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 from nextvit.runs import read_json_lines
 from nextvit.runtime.session import Session, open_session
+from nextvit.timing import Latency, measure_interleaved
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "paper.jsonl"

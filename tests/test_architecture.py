@@ -20,9 +20,9 @@ MAY_IMPORT = {
     "tasks": {"models", "data", "metrics"},
     "train": {"tasks", "data", "models", "runtime", "loading"},
     "recipes": {"train", "tasks", "models", "data"},
-    "export": {"models", "runtime", "data", "tasks", "metrics", "benchmark", "report"},
+    "export": {"models", "runtime", "data", "tasks", "metrics", "report"},
     "quantize": {"export", "data", "runtime"},
-    "benchmark": {"runtime", "models", "export"},
+    "benchmark": {"export", "models", "runtime", "loading"},
     "report": {"data"},  # the page of a check shows the pictures of its findings
     "loading": {"models", "runtime"},
 }

@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 import torch
 
-from nextvit.benchmark.peers import PREFIX, photographs, timm_source, with_statistics
+from nextvit.benchmark.peers import PREFIX, cost_of, photographs, timm_source, with_statistics
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
 from nextvit.card import ModelCard
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export.program import Source
 from nextvit.export.targets import TARGETS
-from nextvit.loading import load, load_trained
+from nextvit.loading import load_trained
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
+from nextvit.models.cost import Cost, deployed_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.preprocess import Preprocess
@@ -65,6 +66,8 @@ class Configuration:
     """The bundle, run or checkpoint; None for what is computed in PyTorch without a file."""
     size_bytes: int
     load: Callable[[], Predictor]
+    cost: Cost
+    """Of the graph, for one image."""
     label: str
     """Short and for people, without threads and size."""
 
@@ -154,6 +157,7 @@ def of_path(path: Path, kind: Kind, wanted: Wanted) -> Found:
                 precision,
                 wanted,
                 path=path if (backend, precision) == (EAGER, "fp32") else None,
+                cost=deployed_cost(sized),
                 size_bytes=weights.stat().st_size,
             )
     there = {(each.backend, each.precision) for each in found if isinstance(each, Configuration)}
@@ -171,8 +175,9 @@ def exported_from(run: Path) -> list[Path]:
     return [path for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
 
 
-def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted) -> Found:
-    """A bundle at every size that is asked for; nothing where another runtime or precision is."""
+def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: Cost | None = None) -> Found:
+    """A bundle at every size that is asked for; nothing where another runtime or precision is. `cost` is that of a
+    network that is not ours."""
     manifest = read_manifest(bundle)
     is_asked_for = manifest.backend in (wanted.runtimes or (manifest.backend,))
     if not is_asked_for or manifest.precision not in (wanted.precisions or (manifest.precision,)):
@@ -180,8 +185,13 @@ def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted) -> Found:
     found: Found = []
     for size, threads in product(wanted.image_sizes or (manifest.card.input.image_size,), wanted.threads):
         facts = {
-            **{"model": str(model), "variant": manifest.card.variant, "kind": kind, "backend": manifest.backend},
-            **{"precision": manifest.precision, "threads": threads, "image_size": list(size)},
+            "model": str(model),
+            "variant": manifest.card.variant,
+            "kind": kind,
+            "backend": manifest.backend,
+            "precision": manifest.precision,
+            "threads": threads,
+            "image_size": list(size),
         }
         try:
             factory_of(manifest.backend)
@@ -200,6 +210,7 @@ def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted) -> Found:
                 path=bundle,
                 size_bytes=model_bytes(bundle, manifest),
                 load=partial(load_bundle, bundle, threads=threads, device=wanted.device, image_size=size),
+                cost=cost or deployed_cost(card),
                 label=bundle.resolve().name.removesuffix(SUFFIX),
             )
         )
@@ -230,6 +241,7 @@ def of_network(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Cal
                     precision,
                     wanted,
                     path=None,
+                    cost=cost_of(source),
                     size_bytes=sum(each.numel() * each.element_size() for each in source.model.parameters()),
                 )
                 continue
@@ -245,7 +257,7 @@ def of_network(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Cal
             continue
         found += [
             replace(each, model=model, kind=kind, label=f"{model} {backend} {precision}")
-            for each in of_bundle(bundle, bundle, kind, replace(wanted, image_sizes=None))
+            for each in of_bundle(bundle, bundle, kind, replace(wanted, image_sizes=None), cost=cost_of(source))
             if isinstance(each, Configuration)
         ]
     return found
@@ -278,6 +290,7 @@ def of_module(
     wanted: Wanted,
     *,
     path: Path | None,
+    cost: Cost,
     size_bytes: int,
 ) -> Found:
     """A module in PyTorch; `module(dtype=...)` makes it."""
@@ -302,6 +315,7 @@ def of_module(
             path=path,
             size_bytes=size_bytes,
             load=partial(predictor, threads),
+            cost=cost,
             label=f"{name} ({'PyTorch' if backend == EAGER else 'torch.compile'}{f' {precision}' if precision != 'fp32' else ''})",
         )
         for threads in wanted.threads

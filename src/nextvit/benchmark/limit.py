@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.timing import timed
 from nextvit.errors import InputError
+from nextvit.timing import timed
 
 SIZES = (1024, 2048)
 """Rows and columns of the matrices; the better counts. On a quiet machine 2048 is on the plateau and 4096 is no faster; on

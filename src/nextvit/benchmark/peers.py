@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nextvit.bundle import Precision
 from nextvit.card import ModelCard
@@ -21,7 +20,7 @@ from nextvit.export.program import Source
 from nextvit.export.proof_images import PICTURES
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
-from nextvit.models.cost import Cost, count_parameters
+from nextvit.models.cost import Cost, module_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed, Normalise
 from nextvit.preprocess import Preprocess
@@ -203,9 +202,5 @@ def with_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Prep
 
 
 def cost_of(source: Source) -> Cost:
-    """Parameters and multiply-accumulates of one image through the deployed form, counted while it runs."""
-    deployed = source.deployed()
-    image_NHWC = torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        deployed(image_NHWC)
-    return Cost(parameters=count_parameters(deployed), macs=counter.get_total_flops() // 2)
+    """The cost of one image through the deployed form, so that networks of others are counted as ours."""
+    return module_cost(source.deployed(), torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8))

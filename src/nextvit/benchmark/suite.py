@@ -18,7 +18,6 @@ from nextvit.benchmark.ratio import compare
 from nextvit.bundle import INPUT_NAME
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency
-from nextvit.models.cost import Cost, deployed_cost
 from nextvit.runtime.predictor import Predictor
 from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 
@@ -173,7 +172,9 @@ def latency_of(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Rec
         **{name: round(value, 4) for name, value in asdict(latency).items()},
         "images_per_second": round(1000 * batch / latency.p50_ms, 2),
         "ratio": 1.0 if is_first else round(ratio.value, 4),
-        "ratio_interval_95": None if is_first or ratio.low is None else [round(ratio.low, 4), round(ratio.high or 0, 4)],
+        "ratio_interval_95": None
+        if is_first or ratio.low is None
+        else [round(ratio.low, 4), round(ratio.high or 0, 4)],
         "verdict": "first" if is_first else ratio.verdict,
     }
 
@@ -200,9 +201,7 @@ class Limits:
 
     def of(self, loaded: Loaded, batch: int, turns: Turns) -> Record:
         """A configuration's operations and least traffic, and its share of what the machine could do."""
-        cost = cost_of(loaded.configuration)
-        if cost is None:
-            return {}
+        cost = loaded.configuration.cost
         seconds = Latency.of(turns).p50_ms / 1000
         width = BYTES.get(loaded.configuration.precision, 4)
         moved = width * (cost.parameters + batch * cost.activations)
@@ -223,8 +222,3 @@ def kind_of(loaded: Loaded) -> tuple[str, str, int]:
     """What a peak is measured for; compiled PyTorch has PyTorch's."""
     backend = loaded.configuration.backend.removesuffix("-compiled")
     return backend, loaded.configuration.precision, loaded.configuration.threads
-
-
-def cost_of(configuration: Configuration) -> Cost | None:
-    """The cost of the graph; None for networks of others, whose files do not tell."""
-    return deployed_cost(configuration.card) if configuration.card.architecture else None
