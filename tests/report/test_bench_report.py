@@ -138,7 +138,8 @@ def test_a_far_p99_ends_in_an_arrow_and_leaves_the_bars_long():
 
 def test_old_and_unrated_records_are_drawn_without_a_ratio():
     made: list[dict[str, Any]] = [{**each, "ratio": None} for each in records(2, batches=(1,))]
-    assert "1.00x" not in latency_bars(made)
+    assert "(1.00)" not in latency_bars(made)
+    assert "(1.00)" in latency_bars(records(2, batches=(1,)))
 
 
 def test_heights_are_spread_in_their_order():

@@ -66,11 +66,14 @@ def latency_bars(records: Sequence[Record], colours: Mapping[str, str] | None = 
         far = p99 > right
         axes.plot(np.full(far.sum(), right), places[far], ">", color=INK, markersize=4, clip_on=False)
         for place, record in enumerate(ranked):
-            text = number(record["p50_ms"]) + " ms" + (f"   {record['ratio']:.2f}x" if record.get("ratio") else "")
+            text = number(record["p50_ms"]) + " ms" + (f" ({record['ratio']:.2f})" if record.get("ratio") else "")
             axes.text(1.02, place, text, va="center", transform=axes.get_yaxis_transform(), color=INK)
         names = [label_of(record, batch=several) for record in ranked]
         axes.set_yticks(places, names, parse_math=False)
-        axes.set(xlabel="milliseconds of one run: median, thick line to p90, thin line to p99", xlim=(0, right))
+        axes.set(
+            xlabel="milliseconds of one run: median, thick line to p90, thin line to p99 (ratio to the first)",
+            xlim=(0, right),
+        )
         axes.set_ylim(len(ranked) - 0.5, -0.5)
         if len(colours) > 1:
             handles = [Line2D([], [], color=colour, linewidth=6) for colour in colours.values()]

@@ -1,6 +1,6 @@
 """The page of a benchmark: what was measured, on what, how sure it is, and how far it is from what the machine can do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nextvit.report import bench_figures as figures
@@ -28,12 +28,13 @@ def bench_report(records: Sequence[Record], unavailable: Sequence[Record] = (), 
 
     `warning` is the line of a machine that was too busy (`Noise.warning`).
     """
+    colours = figures.colours_of(records)
     batches = list(dict.fromkeys(record["batch"] for record in records))
     sections = [
         heading("nextvit bench", lead(records)),
         busy_line(records, warning),
         summary(records, unavailable),
-        *(speed([record for record in records if record["batch"] == batch], batch) for batch in batches),
+        *(speed([record for record in records if record["batch"] == batch], batch, colours) for batch in batches),
         *fronts(records),
         costs(records),
         limit(records),
@@ -89,7 +90,7 @@ def summary(records: Sequence[Record], unavailable: Sequence[Record]) -> Markup 
     return tiles([*facts, (str(len(records)), told)])
 
 
-def speed(records: Sequence[Record], batch: int) -> Markup:
+def speed(records: Sequence[Record], batch: int, colours: Mapping[str, str]) -> Markup:
     """The bars and the numbers of one batch."""
     extra = varying(records)
     columns = ["configuration", *extra, "least", "p50 ms", "p90", "p99", "images/s", "ratio (95 %)", "verdict"]
@@ -103,7 +104,6 @@ def speed(records: Sequence[Record], batch: int) -> Markup:
         ]
         for record in records
     ]
-    colours = figures.colours_of(records)
     return section(f"Latency, batch {batch}", Markup(figures.latency_bars(records, colours)), table(columns, rows))
 
 
