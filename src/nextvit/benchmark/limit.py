@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from nextvit.errors import InputError
 from nextvit.timing import timed
 
-SIZES = (1024, 2048)
-"""Rows and columns of the matrices; the better counts. On a quiet machine 2048 is on the plateau and 4096 is no faster; on
-a busy one the smaller product, of a few milliseconds, is the one that runs undisturbed."""
+SIZES = (512, 1024, 2048)
+"""Rows and columns of the matrices; the best counts. On one core of a Zen 5 the plateau begins at 512 in fp32 and at 1024 in
+int8. Small products of a few milliseconds also run undisturbed on a busy machine, where those of 2048 and 4096 lost half
+of their speed; several threads may need the larger ones."""
 ROUNDS = 5
 SECONDS = 0.5
 Run = Callable[[], object]
