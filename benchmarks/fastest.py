@@ -1,0 +1,281 @@
+"""The same network twice, as timm exports it and as we do, on the same runtime, precision and threads: before and after.
+
+    python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 2]
+
+timm's way: `reparameterize_model`, `timm.utils.onnx_export` with its defaults, its float input (N, 3, 224, 224), and the
+runtime's own loading of that file with threads and precision stated. In int8: NNCF on `openvino.convert_model` with the
+mixed preset, and ONNX Runtime's `quantize_static` (QDQ, u8s8, one scale a channel), once with its own choice of operators
+and once with convolutions and matrix products alone; both calibrated on the photographs that ours is calibrated on. PyTorch: timm's module
+in bf16 as it is, ours compiled. Ours take uint8 pixels and normalise them, so they do more. Weights are random and the same
+for both, batch norms have the statistics of the photographs.
+
+One JSON line for each pair is appended to benchmarks/results/fastest.jsonl; the table of docs/performance.md is written
+from it (`--page` alone does only that).
+"""
+
+import argparse
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from marked_tables import write_table
+from numpy.typing import NDArray
+
+from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
+from nextvit.benchmark.peers import photographs
+from nextvit.benchmark.ratio import compare
+from nextvit.benchmark.unproven import write_unproven
+from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.card import ModelCard
+from nextvit.environment import environment
+from nextvit.export.program import Source
+from nextvit.models.classification import Classifier
+from nextvit.models.config import VARIANTS
+from nextvit.models.create import create_model
+from nextvit.models.deployed import normalise
+from nextvit.models.weights import load_weights
+from nextvit.preprocess import Preprocess
+from nextvit.quiet import quietly
+from nextvit.records import to_plain
+from nextvit.runs import append_json_line, read_json_lines
+from nextvit.runtime.openvino_session import ov
+from nextvit.runtime.predictor import load_bundle
+from nextvit.runtime.torch_session import TorchSession, torch_threads
+from nextvit.timing import Latency, Turns, measure_interleaved, timed
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "results" / "fastest.jsonl"
+SPEC = Preprocess(image_size=(224, 224))
+CELLS: tuple[tuple[str, Precision], ...] = (
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("torch", "bf16"),
+)
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+Run = Callable[[], object]
+
+
+def networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
+    """timm's network, reparameterized, and ours with the same weights."""
+    import timm
+    from timm.utils.model import reparameterize_model
+
+    torch.manual_seed(0)
+    theirs = timm.create_model(variant).eval()
+    images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC)
+    norms = [each for each in theirs.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        theirs(images)
+    torch.save(theirs.eval().state_dict(), folder / "weights.pt")
+    ours = create_model(variant).eval()
+    assert isinstance(ours, Classifier)
+    load_weights(ours, folder / "weights.pt")
+    with torch.no_grad():
+        assert torch.allclose(ours(images), theirs(images), atol=1e-3)
+    return reparameterize_model(theirs), ours
+
+
+class TheirFiles:
+    """timm's network as files and runs of them; every input is the same batch of floats (N, 3, 224, 224)."""
+
+    def __init__(self, network: torch.nn.Module, folder: Path) -> None:
+        from timm.utils.onnx import onnx_export
+
+        self.network, self.folder = network, folder
+        self.images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC).numpy()
+        onnx_export(network, str(folder / "timm.onnx"), input_size=(3, 224, 224), batch_size=1)
+
+    def runs(self, backend: str, precision: str, threads: int, batch: int) -> dict[str, Run]:
+        pixels_NCHW = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
+        if backend == "torch":
+            return {"timm": self.in_torch(torch.from_numpy(pixels_NCHW).bfloat16(), threads)}
+        if backend == "openvino":
+            return {"timm": self.in_openvino(precision, pixels_NCHW, threads)}
+        files = {"timm": self.folder / "timm.onnx"}
+        if precision == "int8":
+            files = {"timm": self.int8_onnx(None), "timm, few operators": self.int8_onnx(["Conv", "MatMul", "Gemm"])}
+        return {name: in_onnx(file, pixels_NCHW, threads) for name, file in files.items()}
+
+    def in_torch(self, pixels_NCHW: torch.Tensor, threads: int) -> Run:
+        network = self.network.to(torch.bfloat16)
+
+        def run() -> object:
+            with torch_threads(threads), torch.inference_mode():
+                return network(pixels_NCHW)
+
+        return run
+
+    def in_openvino(self, precision: str, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
+        model = ov.convert_model(self.folder / "timm.onnx")
+        if precision == "int8":
+            import nncf  # pyright: ignore[reportMissingTypeStubs]
+
+            images = [image[None] for image in self.images]
+            model = nncf.quantize(model, nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED)
+        options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
+        request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+        return lambda: request.infer({0: pixels_NCHW})
+
+    def int8_onnx(self, operators: list[str] | None) -> Path:
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+        path = self.folder / f"timm-int8-{'few' if operators else 'all'}.onnx"
+        if not path.exists():
+            quantize_static(
+                self.folder / "timm.onnx",
+                path,
+                Images(self.images),  # pyright: ignore[reportArgumentType]
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=operators,
+            )
+        return path
+
+
+class Images:
+    """Calibration images as ONNX Runtime's quantiser reads them."""
+
+    def __init__(self, images_NCHW: NDArray[np.float32]) -> None:
+        self.batches = iter([{"input0": images_NCHW}])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self.batches, None)
+
+
+def in_onnx(file: Path, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"input0": pixels_NCHW})
+
+
+def our_run(model: Classifier, backend: str, precision: Precision, threads: int, batch: int, folder: Path) -> Run:
+    """The session of a bundle, or of PyTorch."""
+    pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
+    classes = tuple(str(index) for index in range(model.num_classes))
+    card = ModelCard(
+        task="classification",
+        classes=classes,
+        input=SPEC,
+        variant="ours",
+        architecture=to_plain(model.backbone.config),
+    )
+    source = Source(model=model, card=card, precision=precision, calibration=photographs(SPEC))
+    if backend == "torch":
+        deployed = replace(source, precision="bf16").deployed(dtype=torch.bfloat16)
+        session: Any = TorchSession(deployed, precision="bf16", compiled=True, threads=threads)
+    else:
+        bundle = folder / f"{backend}-{precision}.nextvit"
+        if not bundle.exists():
+            write_unproven(source, backend, bundle)
+        session = load_bundle(bundle, threads=threads).session
+    return lambda: session.run({INPUT_NAME: pixels_NHWC})
+
+
+def measure(runs: dict[str, Run], *, seconds: float) -> tuple[dict[str, Turns], Noise]:
+    work: list[float] = []
+    before = CpuTimes.now()
+    turns = measure_interleaved(runs, min_seconds=seconds, warmup=3, each_round=lambda: work.append(timed(fixed_work)))
+    return turns, Noise.of(work, before, CpuTimes.now(), cores=os_cores())
+
+
+def os_cores() -> int:
+    import os
+
+    return os.cpu_count() or 1
+
+
+def measure_variant(variant: str, batches: list[int], threads: int, seconds: float) -> None:
+    """All cells of one variant, and beside them what a user would have without choosing: ONNX Runtime in fp32."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with quietly():
+            theirs, ours = networks(variant, folder)
+            files = TheirFiles(theirs, folder)
+        for batch in batches:
+            for backend, precision in CELLS:
+                with quietly():
+                    runs = files.runs(backend, precision, threads, batch)
+                    runs["ours"] = our_run(ours, backend, precision, threads, batch, folder)
+                turns, noise = measure(runs, seconds=seconds)
+                best = min((name for name in runs if name != "ours"), key=lambda name: Latency.of(turns[name]).p50_ms)
+                ratio = compare(turns["ours"], turns[best])
+                record = {
+                    "variant": variant,
+                    "backend": backend,
+                    "precision": precision,
+                    "batch": batch,
+                    "threads": threads,
+                    "before": best,
+                    **{name: asdict(Latency.of(each)) for name, each in turns.items()},
+                    "ratio": ratio.value,
+                    "ratio_interval_95": [ratio.low, ratio.high],
+                    "verdict": ratio.verdict,
+                    "noise": noise.spread,
+                    "warning": noise.warning,
+                    "environment": environment(),
+                }
+                append_json_line(RESULTS, record)
+                print(f"{variant} {backend} {precision} batch {batch}: {ratio}", noise.warning or "", flush=True)
+
+
+def table() -> str:
+    """The newest line of each pair, and the geometric mean of all."""
+    newest = {
+        (each["variant"], each["batch"], each["backend"], each["precision"], each["threads"]): each
+        for each in read_json_lines(RESULTS)
+    }
+    lines = ["| network | batch | runtime | timm, ms | ours, ms | ratio (95 %) | least of runs |", "| --- " * 7 + "|"]
+    for (variant, batch, backend, precision, _), each in newest.items():
+        low, high = each["ratio_interval_95"]
+        before, after = each[each["before"]], each["ours"]
+        least = after["least_ms"] / before["least_ms"]
+        interval = f"{low:.3f} to {high:.3f}" if low else "too few rounds"
+        lines.append(
+            f"| {variant} | {batch} | {backend} {precision} | {before['p50_ms']:.1f} | {after['p50_ms']:.1f} | "
+            f"{each['ratio']:.3f} ({interval}) | {least:.3f} |"
+        )
+    mean = math.exp(float(np.mean([math.log(each["ratio"]) for each in newest.values()])))
+    slower = [key for key, each in newest.items() if each["verdict"] == "slower"]
+    any_line = next(iter(newest.values()))
+    machine, threads = any_line["environment"], sorted({each["threads"] for each in newest.values()})
+    lines.append(
+        f"\nGeometric mean {mean:.3f}; slower: {len(slower)} of {len(newest)}. {machine['cpu']}, threads: "
+        f"{', '.join(map(str, threads))}; {machine['time'][:10]}. Ratios are of runs that took turns; the last column is the "
+        "ratio of the fastest runs. PyTorch: timm's module as it is against ours compiled.\n"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", default="nextvit_small,nextvit_base,nextvit_large")
+    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--page", action="store_true", help="only write the table of docs/performance.md")
+    given = parser.parse_args()
+    unknown = set(given.variants.split(",")) - VARIANTS.keys()
+    assert not unknown, f"no variant {unknown}"
+    if not given.page:
+        for variant in given.variants.split(","):
+            measure_variant(variant, [int(each) for each in given.batches.split(",")], given.threads, given.seconds)
+    write_table("performance.md", "fastest.py", table())
+
+
+if __name__ == "__main__":
+    main()
