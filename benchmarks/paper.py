@@ -235,7 +235,7 @@ def measure_cell(
             run()
             sessions[name], candidates[name] = session, run
         except (InputError, MissingDependency, RuntimeError) as error:
-            missing[name] = str(error).strip().partition("\n")[0]
+            missing[name] = without_folder(str(error).strip().partition("\n")[0], files)
     seconds: dict[str, NDArray[np.float64]] = {}
     if candidates:  # where a precision does not exist, there are none
         seconds = measure_interleaved(candidates, runs=setting.runs, min_seconds=setting.seconds, warmup=setting.warmup)
@@ -255,6 +255,13 @@ def measure_cell(
         record["published_top1"] = BY_NAME[name].top1 if setting.part == "classifier" else None
         records.append(record)
     return records
+
+
+def without_folder(message: str, prepared: Prepared) -> str:
+    """A runtime's message without where the files lay: the folder is gone when somebody reads it."""
+    for folder, _ in prepared.files.values():
+        message = message.replace(f"{folder}/", "")
+    return message
 
 
 def pixels(prepared: Prepared, batch: int) -> NDArray[np.uint8]:
