@@ -61,6 +61,8 @@ MAX_ERROR = 1e-2
 """Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
 RESAMPLES = 2000
 THREADS = 2
+MINUTES = 60.0
+"""What one call may take; the next one goes on."""
 MIB = 2**20
 
 
@@ -233,7 +235,7 @@ def measure_cell(
             run()
             sessions[name], candidates[name] = session, run
         except (InputError, MissingDependency, RuntimeError) as error:
-            missing[name] = str(error).strip().partition("\n")[0]
+            missing[name] = without_folder(str(error).strip().partition("\n")[0], files)
     seconds: dict[str, NDArray[np.float64]] = {}
     if candidates:  # where a precision does not exist, there are none
         seconds = measure_interleaved(candidates, runs=setting.runs, min_seconds=setting.seconds, warmup=setting.warmup)
@@ -253,6 +255,13 @@ def measure_cell(
         record["published_top1"] = BY_NAME[name].top1 if setting.part == "classifier" else None
         records.append(record)
     return records
+
+
+def without_folder(message: str, prepared: Prepared) -> str:
+    """A runtime's message without where the files lay: the folder is gone when somebody reads it."""
+    for folder, _ in prepared.files.values():
+        message = message.replace(f"{folder}/", "")
+    return message
 
 
 def pixels(prepared: Prepared, batch: int) -> NDArray[np.uint8]:
@@ -334,8 +343,13 @@ def is_done(
 class Clock:
     """How long it has taken, and from that how long the rest will."""
 
-    def __init__(self, work: float) -> None:
-        self.started, self.work, self.finished = time.monotonic(), work, 0.0
+    def __init__(self, work: float, minutes: float) -> None:
+        self.started, self.work, self.finished, self.limit = time.monotonic(), work, 0.0, 60 * minutes
+
+    def allows(self, work: float) -> bool:
+        """Whether a piece of work will be finished within the limit, as fast as it went so far."""
+        spent = time.monotonic() - self.started
+        return not self.finished or spent * (1 + work / self.finished) <= self.limit
 
     def told(self, what: str, work: float) -> None:
         """Print that a piece of work is finished."""
@@ -371,17 +385,25 @@ def prepare_all(names: list[str], cells: list[MeasuredAs], folder: Path, *, proc
 
 
 def measure(
-    groups: Mapping[str, list[str]], results: Path, *, threads: int, fresh: bool, settings: Sequence[Setting]
+    groups: Mapping[str, list[str]],
+    results: Path,
+    *,
+    threads: int,
+    fresh: bool,
+    settings: Sequence[Setting],
+    minutes: float = MINUTES,
 ) -> None:
-    """Measure all cells of these groups that are not in the file of results yet."""
+    """Measure the cells of these groups that are not in the file of results yet, as many as the minutes hold."""
     machine = machine_now()
-    records = [] if fresh or not results.is_file() else read_json_lines(results)
+    records = [] if fresh else read_json_lines(results)
     done = [each for each in records if same_place(each, machine, threads=threads)]
     cells: list[MeasuredAs] = [(*runtime, setting) for setting in settings for runtime in RUNTIMES]
     todo = {
         group: [cell for cell in cells if not is_done(done, group, names, *cell)] for group, names in groups.items()
     }
-    clock = Clock(sum(len(groups[each]) * (preparing(todo[each]) + sum(map(measuring, todo[each]))) for each in todo))
+    clock = Clock(
+        sum(len(groups[each]) * (preparing(todo[each]) + sum(map(measuring, todo[each]))) for each in todo), minutes
+    )
     for group, missing in todo.items():
         if not missing:
             continue
@@ -390,6 +412,9 @@ def measure(
             prepared = prepare_all(names, missing, Path(temporary), processes=threads)
             clock.told(f"{group}: {len(names)} networks exported", len(names) * preparing(missing))
             for cell in missing:
+                if not clock.allows(len(names) * measuring(cell)):
+                    print(f"{minutes:g} min are over; the same call again measures the rest")
+                    return
                 backend, precision, setting = cell
                 files = {name: prepared[name, setting.part] for name in names}
                 append(results, measure_cell(group, files, *cell, threads=threads, machine=machine))
@@ -425,6 +450,7 @@ def main() -> None:
     parser.add_argument("--only", help="networks, with commas; nextvit_small is always there")
     parser.add_argument("--group", help=f"groups, with commas: {', '.join(GROUPS)}")
     parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="stop before this; the next call goes on")
     parser.add_argument("--runs", type=int, help="timed runs everywhere, and no least time: for a quick try")
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of results")
@@ -435,7 +461,14 @@ def main() -> None:
         if arguments.runs:
             settings = tuple(replace(each, runs=arguments.runs, seconds=0.0, warmup=1) for each in SETTINGS)
         groups = chosen(arguments.only, arguments.group)
-        measure(groups, arguments.results, threads=arguments.threads, fresh=arguments.fresh, settings=settings)
+        measure(
+            groups,
+            arguments.results,
+            threads=arguments.threads,
+            fresh=arguments.fresh,
+            settings=settings,
+            minutes=arguments.minutes,
+        )
     arguments.out.write_text(page(read_json_lines(arguments.results)), encoding="utf-8")
 
 

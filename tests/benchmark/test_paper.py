@@ -208,6 +208,12 @@ def test_a_second_call_goes_on_with_what_is_missing(networks: list[list[str]], t
     page(paper.read_json_lines(results))
 
 
+def test_it_stops_when_the_minutes_are_over(networks: list[list[str]], tmp_path: Path):
+    results = tmp_path / "paper.jsonl"
+    paper.measure({"middle": [ANCHOR]}, results, threads=2, fresh=False, settings=QUICK, minutes=0)
+    assert not paper.read_json_lines(results)
+
+
 def test_groups_all_have_the_anchor_and_every_network_has_one():
     assert all(members(group)[0].name == ANCHOR for group in GROUPS)
     grouped = [each.name for group in GROUPS for each in members(group)[1:]]
