@@ -34,13 +34,15 @@ from numpy.typing import NDArray
 from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, members
 from paper_page import page
 
+from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
+from nextvit.benchmark.ratio import compare
 from nextvit.bundle import INPUT_NAME, Manifest, Precision
 from nextvit.card import ModelCard
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 from nextvit.runs import read_json_lines
 from nextvit.runtime.session import Session, open_session
-from nextvit.timing import Latency, measure_interleaved
+from nextvit.timing import Latency, Turns, measure_interleaved, timed
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "paper.jsonl"
@@ -236,9 +238,18 @@ def measure_cell(
             sessions[name], candidates[name] = session, run
         except (InputError, MissingDependency, RuntimeError) as error:
             missing[name] = without_folder(str(error).strip().partition("\n")[0], files)
-    seconds: dict[str, NDArray[np.float64]] = {}
+    turns: dict[str, Turns] = {}
+    work: list[float] = []
+    before = CpuTimes.now()
     if candidates:  # where a precision does not exist, there are none
-        seconds = measure_interleaved(candidates, runs=setting.runs, min_seconds=setting.seconds, warmup=setting.warmup)
+        turns = measure_interleaved(
+            candidates,
+            runs=setting.runs,
+            min_seconds=setting.seconds,
+            warmup=setting.warmup,
+            each_round=lambda: work.append(timed(fixed_work)),
+        )
+    noise = Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
     first = next(iter(prepared))
     records: list[dict[str, Any]] = []
     for name in prepared:
@@ -248,7 +259,7 @@ def measure_cell(
             records.append({**about, "unavailable": missing[name], "environment": machine})
             continue
         facts = {key: value for key, value in sessions[name].facts().items() if key not in ("operators", "provider")}
-        record = {**about, **facts, **measured(name, seconds, first, setting.batch)}
+        record = {**about, **facts, **measured(name, turns, first, setting.batch, noise)}
         record |= {"size_mib": round(sizes[name], 2), "parameters": prepared[name].parameters}
         record |= {"macs": prepared[name].macs, "affinity": affinity(), "environment": machine}
         record["gflops_per_second"] = round(2 * record["macs"] * setting.batch / record["p50_ms"] / 1e6, 1)
@@ -270,40 +281,19 @@ def pixels(prepared: Prepared, batch: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.resize(prepared.images_NHWC, (batch, *prepared.images_NHWC.shape[1:])))
 
 
-def measured(name: str, seconds: Mapping[str, NDArray[np.float64]], first: str, batch: int) -> dict[str, Any]:
+def measured(name: str, turns: Mapping[str, Turns], first: str, batch: int, noise: Noise) -> dict[str, Any]:
     """The figures of one network of a cell."""
-    own = seconds[name]
-    record = {key: round(value, 4) for key, value in asdict(Latency.of(own)).items()}
-    record |= {
-        "least_ms": round(1000 * float(own.min()), 4),
-        "images_per_second": round(batch / float(np.median(own)), 2),
-    }
-    if first in seconds:
-        low, high = ratio_interval(seconds[first], own, rounds=min(map(len, seconds.values())))
-        verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference shown"
+    latency = Latency.of(turns[name])
+    record: dict[str, Any] = {key: round(value, 4) for key, value in asdict(latency).items()}
+    record |= {"images_per_second": round(1000 * batch / latency.p50_ms, 2), "noise": noise.spread, "busy": noise.busy}
+    if first in turns:
+        ratio = compare(turns[name], turns[first])
         record |= {
-            "ratio": round(float(np.median(own) / np.median(seconds[first])), 4),
-            "ratio_interval_95": [round(low, 4), round(high, 4)],
-            "verdict": "first" if name == first else verdict,
-            "noise": round(spread(seconds[first]), 4),
+            "ratio": round(ratio.value, 4),
+            "ratio_interval_95": [round(bound, 4) for bound in (ratio.low, ratio.high) if bound is not None] or None,
+            "verdict": "first" if name == first else ratio.verdict,
         }
     return record
-
-
-def ratio_interval(
-    first: NDArray[np.float64], other: NDArray[np.float64], *, rounds: int, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval of `other`'s median over `first`'s, over rounds drawn anew, the same ones for both."""
-    drawn = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
-    medians = [np.median(each.reshape(rounds, -1)[drawn].reshape(RESAMPLES, -1), axis=1) for each in (first, other)]
-    low, high = np.percentile(medians[1] / medians[0], [2.5, 97.5]).tolist()
-    return low, high
-
-
-def spread(seconds: NDArray[np.float64]) -> float:
-    """The distance between the quartiles of the same work, over its median."""
-    low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
-    return (high - low) / median
 
 
 def kind_of(name: str) -> str:

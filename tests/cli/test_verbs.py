@@ -197,8 +197,49 @@ def test_verify_against_another_run_says_no(bundle: Path, pictures: Path, tmp_pa
     assert f"differs from {tmp_path / 'other'} on 12 images: largest error" in done.err
 
 
+BRIEF = ("--runs", 2, "--seconds", 0, "--quick")
+
+
+def test_bench_scores_profiles_and_writes_its_page(run_folder: Path, pictures: Path, tmp_path: Path, call):
+    page, lines = tmp_path / "bench.html", tmp_path / "bench.jsonl"
+    done = call(
+        *("bench", run_folder, "--threads", 1, "--runs", 2, "--seconds", 0, "--data", pictures),
+        *("--profile", "--page", page, "--save", lines),
+    )
+    assert done.code == 0, done.err
+    assert "matrix products" in done.out and "of limit" in done.out and "first answer after" in done.out
+    records = read_json_lines(lines)
+    assert [each["backend"] for each in records] == ["torch", "onnx"]
+    for each in records:
+        assert each["score"]["images"] == 12 and each["score"]["name"] == "top1_score"
+        assert sum(each["end_to_end"]["shares"].values()) == pytest.approx(1, abs=1e-3)
+        assert 0 < each["peak_share"] < 2
+    assert records[0]["score"]["value"] == records[1]["score"]["value"]
+    assert "<svg" in page.read_text(encoding="utf-8")
+
+
+def test_bench_fails_by_a_condition_and_compares_with_a_baseline(run_folder: Path, tmp_path: Path, call):
+    lines = tmp_path / "before.jsonl"
+    assert call("bench", run_folder, "--runtimes", "onnx", *BRIEF, "--save", lines).code == 0
+    done = call("bench", run_folder, "--runtimes", "onnx", *BRIEF, "--baseline", lines, "--fail-if", "p50>+100000%")
+    assert done.code == 0, done.err
+    done = call("bench", run_folder, "--runtimes", "onnx", *BRIEF, "--fail-if", "p50>0.0001ms")
+    assert done.code == 1
+    assert "p50" in done.err and done.err.count("\n") <= 3
+    done = call("bench", run_folder, "--runtimes", "onnx", *BRIEF, "--fail-if", "p50>0.0001ms", "--json")
+    assert done.code == 1
+    assert done.document["failed"]
+    assert call("bench", run_folder, *BRIEF, "--baseline", lines).code == 2
+
+
+def test_bench_says_what_was_not_exported(run_folder: Path, call):
+    done = call("bench", run_folder, "--runtimes", "onnx", "--precisions", "fp32,int8", *BRIEF)
+    assert done.code == 0
+    assert f"not exported; nextvit export {run_folder} --to onnx --precision int8" in done.out
+
+
 def test_bench_compares_pytorch_with_the_bundle(run_folder: Path, call):
-    done = call("bench", run_folder, "--batch", "1,2", "--runs", 3, "--seconds", 0, "--threads", 1, "--json")
+    done = call("bench", run_folder, "--batch", "1,2", *BRIEF, "--threads", 1, "--json")
     assert [(each["backend"], each["batch"]) for each in done.document["results"]] == [
         ("torch", 1), ("onnx", 1), ("torch", 2), ("onnx", 2),
     ]  # fmt: skip
@@ -209,10 +250,10 @@ def test_bench_compares_pytorch_with_the_bundle(run_folder: Path, call):
 
 def test_models_of_the_same_name_are_told_apart(run_folder: Path, tmp_path: Path, call):
     shutil.copytree(run_folder, tmp_path / "run")
-    done = call("bench", run_folder, tmp_path / "run", "--runtimes", "torch", "--runs", 2, "--seconds", 0, "--json")
+    done = call("bench", run_folder, tmp_path / "run", "--runtimes", "torch", *BRIEF, "--json")
     assert [each["name"] for each in done.document["results"]] == [
-        f"{run_folder} (PyTorch)",
-        f"{tmp_path / 'run'} (PyTorch)",
+        f"run (PyTorch) {run_folder}",
+        f"run (PyTorch) {tmp_path / 'run'}",
     ]
 
 

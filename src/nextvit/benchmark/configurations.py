@@ -90,7 +90,7 @@ class Unavailable:
     """A combination that cannot be measured."""
 
     facts: dict[str, Any]
-    reason: str
+    error: InputError | MissingDependency
 
 
 Found = list[Configuration | Unavailable]
@@ -165,8 +165,8 @@ def of_path(path: Path, kind: Kind, wanted: Wanted) -> Found:
     for backend, precision in product(exports, wanted.precisions or ()):
         if (backend, precision) not in there and precision in TARGETS[backend].writers:
             facts = {"model": str(path), "variant": card.variant, "kind": kind, "backend": backend}
-            reason = f"not exported; nextvit export {path} --to {backend} --precision {precision}"
-            found.append(Unavailable(facts={**facts, "precision": precision}, reason=reason))
+            error = InputError(f"not exported; nextvit export {path} --to {backend} --precision {precision}")
+            found.append(Unavailable(facts={**facts, "precision": precision}, error=error))
     return modules + found
 
 
@@ -197,7 +197,7 @@ def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: Co
             factory_of(manifest.backend)
             card = card_at(manifest.card, size, what=bundle, any_size=manifest.dynamic_size)
         except (InputError, MissingDependency) as error:
-            found.append(Unavailable(facts=facts, reason=str(error)))
+            found.append(Unavailable(facts=facts, error=error))
             continue
         found.append(
             Configuration(
@@ -253,7 +253,7 @@ def of_network(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Cal
             with quietly():
                 bundle = write_unproven(source, backend, folder / f"{size}-{backend}-{precision}{SUFFIX}")
         except (InputError, MissingDependency) as error:
-            found.append(Unavailable(facts=facts, reason=str(error)))
+            found.append(Unavailable(facts=facts, error=error))
             continue
         found += [
             replace(each, model=model, kind=kind, label=f"{model} {backend} {precision}")
@@ -296,7 +296,8 @@ def of_module(
     """A module in PyTorch; `module(dtype=...)` makes it."""
     facts = {"model": model, "variant": card.variant, "kind": kind, "backend": backend, "precision": precision}
     if precision not in IN_TORCH:
-        return [Unavailable(facts=facts, reason=f"PyTorch is measured in {', '.join(IN_TORCH)} here")]
+        error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(IN_TORCH)}")
+        return [Unavailable(facts=facts, error=error)]
 
     def predictor(threads: int) -> Predictor:
         made = module(dtype=IN_TORCH[precision]).to(torch_device(wanted.device or "cpu"))

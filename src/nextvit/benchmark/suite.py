@@ -55,12 +55,14 @@ def benchmark(found: Found, protocol: Protocol, *, say: Callable[[str], None] = 
 
     Raises:
         InputError: nothing can be measured.
+        MissingDependency: the one thing to measure lacks a package.
     """
-    loaded, records = load_all(found)
-    records = [{**each, "batch": batch} for each in records for batch in protocol.batches]
+    loaded, refused = load_all(found)
+    if not loaded and len(refused) == 1:
+        raise refused[0].error
     if not loaded:
-        reasons = {each["unavailable"] for each in records}
-        raise InputError(f"nothing to measure: {'; '.join(sorted(reasons)) or 'no file fits what was asked for'}")
+        reasons = dict.fromkeys(str(each.error) for each in refused)
+        raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
     machine = environment()
     measured: list[Record] = []
     limits = Limits.measured(loaded, say) if protocol.limits else Limits(peaks={}, bandwidths={})
@@ -90,21 +92,25 @@ def benchmark(found: Found, protocol: Protocol, *, say: Callable[[str], None] = 
             if protocol.files and batch == 1:
                 record["end_to_end"] = end_to_end(each.predictor, protocol.files)
             measured.append(record)
-    return measured + records
+    return measured + [
+        {"name": named(each.facts), **each.facts, "batch": batch, "unavailable": str(each.error)}
+        for each in refused
+        for batch in protocol.batches
+    ]
 
 
-def load_all(found: Iterable[Configuration | Unavailable]) -> tuple[list[Loaded], list[Record]]:
-    """What answers, by names that tell it apart, and records of what does not."""
+def load_all(found: Iterable[Configuration | Unavailable]) -> tuple[list[Loaded], list[Unavailable]]:
+    """What answers, by names that tell it apart, and what does not."""
     loaded: list[tuple[Configuration, Predictor]] = []
-    unavailable: list[Record] = []
+    unavailable: list[Unavailable] = []
     for each in found:
         if isinstance(each, Unavailable):
-            unavailable.append({"name": named(each.facts), **each.facts, "unavailable": each.reason})
+            unavailable.append(each)
             continue
         try:
             loaded.append((each, each.load()))
         except (InputError, MissingDependency) as error:
-            unavailable.append({"name": each.label, **each.facts, "unavailable": str(error)})
+            unavailable.append(Unavailable(facts=each.facts, error=error))
     names = unique_names([each for each, _ in loaded])
     return [
         Loaded(name=name, configuration=each, predictor=predictor)
