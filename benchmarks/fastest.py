@@ -1,6 +1,6 @@
 """The same network twice, as timm exports it and as we do, on the same runtime, precision and threads: before and after.
 
-    python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 2]
+    python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 1]
 
 timm's way: `reparameterize_model`, `timm.utils.onnx_export` with its defaults, its float input (N, 3, 224, 224), and the
 runtime's own loading of that file with threads and precision stated. In int8: NNCF on `openvino.convert_model` with the
@@ -15,6 +15,7 @@ from it (`--page` alone does only that).
 
 import argparse
 import math
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -47,7 +48,7 @@ from nextvit.runs import append_json_line, read_json_lines
 from nextvit.runtime.openvino_session import ov
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.torch_session import TorchSession, torch_threads
-from nextvit.timing import Latency, Turns, measure_interleaved, timed
+from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "fastest.jsonl"
@@ -186,17 +187,18 @@ def our_run(model: Classifier, backend: str, precision: Precision, threads: int,
     return lambda: session.run({INPUT_NAME: pixels_NHWC})
 
 
-def measure(runs: dict[str, Run], *, seconds: float) -> tuple[dict[str, Turns], Noise]:
+def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[str, Turns], Noise]:
+    """At least 50 runs of single images, and 20 of batches, which take up to a second each."""
     work: list[float] = []
     before = CpuTimes.now()
-    turns = measure_interleaved(runs, min_seconds=seconds, warmup=3, each_round=lambda: work.append(timed(fixed_work)))
-    return turns, Noise.of(work, before, CpuTimes.now(), cores=os_cores())
-
-
-def os_cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
+    turns = measure_interleaved(
+        runs,
+        runs=MIN_RUNS if batch == 1 else 20,
+        min_seconds=seconds,
+        warmup=3,
+        each_round=lambda: work.append(timed(fixed_work)),
+    )
+    return turns, Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
 
 
 def measure_variant(variant: str, batches: list[int], threads: int, seconds: float) -> None:
@@ -211,7 +213,7 @@ def measure_variant(variant: str, batches: list[int], threads: int, seconds: flo
                 with quietly():
                     runs = files.runs(backend, precision, threads, batch)
                     runs["ours"] = our_run(ours, backend, precision, threads, batch, folder)
-                turns, noise = measure(runs, seconds=seconds)
+                turns, noise = measure(runs, batch, seconds=seconds)
                 best = min((name for name in runs if name != "ours"), key=lambda name: Latency.of(turns[name]).p50_ms)
                 ratio = compare(turns["ours"], turns[best])
                 record = {
@@ -265,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", default="nextvit_small,nextvit_base,nextvit_large")
     parser.add_argument("--batches", default="1,8")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--page", action="store_true", help="only write the table of docs/performance.md")
     given = parser.parse_args()
