@@ -208,6 +208,8 @@ class Limits:
     def of(self, loaded: Loaded, batch: int, turns: Turns) -> Record:
         """A configuration's operations and least traffic, and its share of what the machine could do."""
         cost = loaded.configuration.cost
+        if cost is None:
+            return {}
         seconds = Latency.of(turns).p50_ms / 1000
         width = BYTES.get(loaded.configuration.precision, 4)
         moved = width * (cost.parameters + batch * cost.activations)

@@ -1,7 +1,8 @@
 """PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -62,12 +63,17 @@ class TorchSession:
         self.model = model.eval().to(memory_format=torch.channels_last)
         self.device, self.precision, self.threads = next(model.parameters()).device, precision, threads
         self.backend = "torch-compiled" if compiled else "torch"
+        self.settings: Callable[[], AbstractContextManager[Any]] = nullcontext
         if compiled:
-            self.model = cast(torch.nn.Module, torch.compile(self.model, options={"freezing": True}, dynamic=False))
+            from torch._inductor import config
+
+            self.model = cast(torch.nn.Module, torch.compile(self.model, dynamic=False))
+            # Weights become constants only so: as an option of torch.compile it has no effect (torch 2.15).
+            self.settings = partial(cast(Any, config).patch, freezing=True)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = check_images(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
-        with torch_threads(self.threads), torch.no_grad():  # torch.compile freezes no weights in inference mode
+        with torch_threads(self.threads), torch.no_grad(), self.settings():  # inference mode would freeze nothing
             logits = self.model(torch.as_tensor(images).to(self.device))
         return {"logits": logits.float().cpu().numpy()}
 
