@@ -24,6 +24,10 @@ mostly do. What was tried, and what was learnt from it, is in [log.md](log.md).
 OWN_PAGES = {
     "support": "[support.md](support.md): every backend and precision, exported and compared with PyTorch",
     "quantization": "[quantization.md](quantization.md): what fewer bits cost in accuracy, and gain in time and size",
+    "fastest": "[performance.md](performance.md): Next-ViT as timm exports it and as we do (fastest.jsonl)",
+    "paper": "[paper.md](paper.md): the paper's comparison redone here, and newer networks",
+    "pipeline": "[serving.md](serving.md): many images through a predictor (pipeline.jsonl)",
+    "draft": "[serving.md](serving.md): why large JPEGs are decoded whole (draft.jsonl)",
 }
 
 Record = dict[str, Any]
@@ -294,8 +298,6 @@ def signdigits10(records: list[Record]) -> Lines:
 
 SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "bench": ("Latency: nextvit bench", bench),
-    "fastest": ("The deployment form against timm's", bench),
-    "paper": ("The paper's comparison", bench),
     "gpu": ("On a GPU", bench),
     "signdigits10": ("From photographs to a proven bundle", signdigits10),
     "yardstick": ("Five minutes of training", yardstick),
