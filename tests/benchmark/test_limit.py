@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nextvit.benchmark import limit, timing
+from nextvit import timing
+from nextvit.benchmark import limit
 from nextvit.benchmark.limit import Limits, bandwidth, peak, peaks
 from nextvit.errors import InputError
 
