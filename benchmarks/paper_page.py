@@ -100,7 +100,7 @@ class Measured:
         if name == ANCHOR:
             return Ratio(1, 1, 1) if self.record(cell, name) else None
         found = self.record(cell, name)
-        return Ratio(found["ratio"], *found["ratio_interval_95"]) if found and "ratio" in found else None
+        return Ratio(found["ratio"], *found["ratio_interval_95"]) if found and found.get("ratio_interval_95") else None
 
     def ratio(self, cell: Cell, name: str, to: str) -> Ratio | None:
         """A network's time over another's."""
