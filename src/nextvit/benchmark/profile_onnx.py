@@ -37,7 +37,16 @@ from nextvit.runtime.onnx_contents import check_self_contained
 MODULES = "pkg.torch.onnx.name_scopes"  # the exporter's note on each node: which modules it stands in
 SUFFIX = "_kernel_time"
 CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
-PRODUCTS = ("MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger", "Gemm", "FusedGemm", "QGemm")
+PRODUCTS = (
+    "MatMul",
+    "FusedMatMul",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "Gemm",
+    "FusedGemm",
+    "QGemm",
+)
 ATTENTIONS = ("Attention", "MultiHeadAttention", "QAttention")
 KINDS = {
     **dict.fromkeys(("Softmax", "QLinearSoftmax"), SOFTMAX),
