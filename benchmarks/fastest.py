@@ -45,7 +45,7 @@ from nextvit.preprocess import Preprocess
 from nextvit.quiet import quietly
 from nextvit.records import to_plain
 from nextvit.runs import append_json_line, read_json_lines
-from nextvit.runtime.openvino_session import ov
+from nextvit.runtime.openvino_session import ov, shared_core
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.torch_session import TorchSession, torch_threads
 from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
@@ -126,7 +126,7 @@ class TheirFiles:
             images = [image[None] for image in self.images]
             model = nncf.quantize(model, nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED)
         options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
-        request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+        request = shared_core().compile_model(model, "CPU", options).create_infer_request()
         return lambda: request.infer({0: pixels_NCHW})
 
     def int8_onnx(self, operators: list[str] | None) -> Path:

@@ -320,3 +320,27 @@ def test_nothing_is_reported_to_anyone(quantised: tuple[Session, Path], tmp_path
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     subprocess.run([sys.executable, "-c", code], check=True, env=home)
     assert not list(tmp_path.iterdir())
+
+
+def test_sessions_that_go_in_any_order_leave_signals_alone(fp32: Path):
+    """In a process of its own, which the first signal would end: its handler's stack was gone with a Core."""
+    code = f"""
+import faulthandler, gc, signal
+from pathlib import Path
+from nextvit.bundle import read_bundle
+from nextvit.runtime.session import open_session
+
+faulthandler.enable()  # gives the thread a stack for handlers, which OpenVINO replaces
+folder = Path({str(fp32)!r})
+first, second = (open_session(folder, read_bundle(folder)) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+got = []
+signal.signal(signal.SIGUSR1, lambda *about: got.append(about))
+signal.raise_signal(signal.SIGUSR1)
+print(len(got))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr[-500:]

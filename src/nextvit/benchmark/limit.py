@@ -212,11 +212,11 @@ def openvino_int8(size: int, threads: int) -> Run | None:
 
 def openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | None:
     """A run of a graph of one product; None where its kernel turns out to be of another kind."""
-    from nextvit.runtime.openvino_session import ov
+    from nextvit.runtime.openvino_session import ov, shared_core
 
     hint = kind if kind != "i8" else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    compiled: Any = ov.Core().compile_model(ov.Model([result], [values]), "CPU", options)
+    compiled: Any = shared_core().compile_model(ov.Model([result], [values]), "CPU", options)
     check_same_threads("OpenVINO", threads, compiled.get_property("INFERENCE_NUM_THREADS"))
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     # Of the facts that it tells, the kernel alone is reliable: compressed weights computed in f32 have precision "u8".

@@ -26,7 +26,7 @@ from nextvit.benchmark.operators import (
     repeat,
 )
 from nextvit.bundle import INPUT_NAME, Precision
-from nextvit.runtime.openvino_session import CPU, CPU_HINTS, ov, read_model
+from nextvit.runtime.openvino_session import CPU, CPU_HINTS, read_model
 
 KINDS = {
     **dict.fromkeys(("Transpose", "Reshape", "Reorder", "Concat", "Concatenation", "Split", "StridedSlice"), LAYOUT),
@@ -73,7 +73,7 @@ def one_round(
     model: Any, options: dict[str, Any], inputs: dict[str, Any], *, seconds: float
 ) -> tuple[dict[str, float], Any]:
     """Milliseconds of each operator of a freshly loaded model, and the graph that OpenVINO made of it."""
-    compiled: Any = ov.Core().compile_model(model, CPU, options)
+    compiled: Any = shared_core().compile_model(model, CPU, options)
     times = times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
     return times, compiled.get_runtime_model()
 

@@ -1,6 +1,7 @@
 """OpenVINO."""
 
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +39,7 @@ class OpenVinoSession:
     def __init__(
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
-        self.core = ov.Core()
+        self.core = shared_core()
         self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
         self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
         self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
@@ -99,6 +100,17 @@ class OpenVinoSession:
     def property(self, name: str) -> Any:
         """What the compiled model says of itself."""
         return self.compiled.get_property(name)
+
+
+@cache
+def shared_core() -> Any:
+    """The process's one Core, which is never destroyed.
+
+    Each Core gives the thread that makes it a stack for signal handlers, and takes it away when it goes (2026.4.1). Where
+    two of them go in another order than the reverse of how they came, the thread is left with one that is gone, and the
+    next signal ends the process.
+    """
+    return ov.Core()
 
 
 def read_model(model_file: Path) -> Any:
