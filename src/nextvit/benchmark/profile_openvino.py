@@ -26,7 +26,7 @@ from nextvit.benchmark.operators import (
     repeat,
 )
 from nextvit.bundle import INPUT_NAME, Precision
-from nextvit.runtime.openvino_session import CPU, CPU_HINTS, read_model
+from nextvit.runtime.openvino_session import CPU, CPU_HINTS, read_model, shared_core
 
 KINDS = {
     **dict.fromkeys(("Transpose", "Reshape", "Reorder", "Concat", "Concatenation", "Split", "StridedSlice"), LAYOUT),
