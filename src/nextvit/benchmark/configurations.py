@@ -55,8 +55,8 @@ class Configuration:
     """The bundle, run or checkpoint; None for what is computed in PyTorch without a file."""
     size_bytes: int
     load: Callable[[], Predictor]
-    cost: "Cost | None"
-    """Of the graph, for one image; None where there is no torch to count it."""
+    cost: "Callable[[], Cost | None]"
+    """Counts what the graph costs for one image; None where there is no torch to count it, or no network in the card."""
     label: str
     """Short and for people, without threads and size."""
 
@@ -134,7 +134,9 @@ def exported_from(run: Path) -> list[Path]:
     return [path for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
 
 
-def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: "Cost | None" = None) -> Found:
+def of_bundle(
+    bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: "Callable[[], Cost] | None" = None
+) -> Found:
     """A bundle at every size that is asked for; nothing where another runtime or precision is. `cost` is that of a
     network that is not ours."""
     manifest = read_manifest(bundle)
@@ -169,7 +171,7 @@ def of_bundle(bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: "C
                 path=bundle,
                 size_bytes=model_bytes(bundle, manifest),
                 load=partial(load_bundle, bundle, threads=threads, device=wanted.device, image_size=size),
-                cost=cost or cost_of_card(card),
+                cost=cost or partial(cost_of_card, card),
                 label=bundle.resolve().name.removesuffix(SUFFIX),
             )
         )
@@ -182,9 +184,12 @@ def model_bytes(bundle: Path, manifest: Manifest) -> int:
 
 
 def cost_of_card(card: ModelCard) -> "Cost | None":
-    """The cost of the deployed network; None where there is no torch to count it."""
+    """The cost of the deployed network; None where there is no torch to count it, or the card tells of no network."""
     if find_spec("torch") is None:
         return None
     from nextvit.models.cost import deployed_cost
 
-    return deployed_cost(card)
+    try:
+        return deployed_cost(card)
+    except InputError:
+        return None

@@ -68,7 +68,7 @@ def of_trained(path: Path, kind: Kind, wanted: Wanted) -> Found:
                 precision,
                 wanted,
                 path=path if (backend, precision) == (EAGER, "fp32") else None,
-                cost=deployed_cost(sized),
+                cost=partial(deployed_cost, sized),
                 size_bytes=weights.stat().st_size,
             )
     there = {(each.backend, each.precision) for each in found if isinstance(each, Configuration)}
@@ -100,7 +100,7 @@ def of_name(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Callab
                     precision,
                     wanted,
                     path=None,
-                    cost=cost_of(source),
+                    cost=partial(cost_of, source),
                     size_bytes=sum(each.numel() * each.element_size() for each in source.model.parameters()),
                 )
                 continue
@@ -116,7 +116,9 @@ def of_name(model: str, kind: Kind, wanted: Wanted, folder: Path, *, say: Callab
             continue
         found += [
             replace(each, model=model, kind=kind, label=f"{model} {backend} {precision}")
-            for each in of_bundle(bundle, bundle, kind, replace(wanted, image_sizes=None), cost=cost_of(source))
+            for each in of_bundle(
+                bundle, bundle, kind, replace(wanted, image_sizes=None), cost=partial(cost_of, source)
+            )
             if isinstance(each, Configuration)
         ]
     return found
@@ -149,7 +151,7 @@ def of_module(
     wanted: Wanted,
     *,
     path: Path | None,
-    cost: Cost,
+    cost: Callable[[], Cost],
     size_bytes: int,
 ) -> Found:
     """A module in PyTorch; `module(dtype=...)` makes it."""

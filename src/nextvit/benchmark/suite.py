@@ -206,7 +206,7 @@ class Limits:
 
     def of(self, loaded: Loaded, batch: int, turns: Turns) -> Record:
         """A configuration's operations and least traffic, and its share of what the machine could do."""
-        cost = loaded.configuration.cost
+        cost = loaded.configuration.cost() if self.bandwidths else None
         if cost is None:
             return {}
         seconds = Latency.of(turns).p50_ms / 1000
