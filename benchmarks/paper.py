@@ -36,6 +36,7 @@ from paper_page import page
 
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
+from nextvit.benchmark.suite import affinity
 from nextvit.bundle import INPUT_NAME, Manifest, Precision
 from nextvit.card import ModelCard
 from nextvit.environment import environment
@@ -61,7 +62,6 @@ WRITERS: dict[str, str] = {
 }
 MAX_ERROR = 1e-2
 """Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
-RESAMPLES = 2000
 THREADS = 2
 MINUTES = 60.0
 """What one call may take; the next one goes on."""
@@ -298,11 +298,6 @@ def measured(name: str, turns: Mapping[str, Turns], first: str, batch: int, nois
 
 def kind_of(name: str) -> str:
     return "timm" if name.startswith("timm:") else "variant" if BY_NAME[name].ours else "peer"
-
-
-def affinity() -> list[int]:
-    """The CPUs that this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def machine_now() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nextvit.benchmark.configurations import PREFIX
 from nextvit.bundle import Precision
 from nextvit.card import ModelCard
 from nextvit.errors import InputError, MissingDependency, did_you_mean
@@ -26,7 +27,6 @@ from nextvit.models.deployed import Deployed, Normalise
 from nextvit.preprocess import Preprocess
 from nextvit.records import to_plain
 
-PREFIX = "timm:"
 LOGITS, FEATURES = "logits", "features"
 SEED = 0
 CLASSES = 1000  # ImageNet-1k's, also of a network that timm knows best with other ones
