@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,13 @@ import pytest
 from PIL import Image
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
+
+
+def needs(*packages: str) -> None:
+    """Skip where one of these is not installed. Importing OpenVINO or NNCF here would start its telemetry."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}")
 
 
 def draw_dataset(root: Path, *, train: int = 8, val: int = 4, size: int = 40) -> Path:

@@ -7,6 +7,7 @@ from nextvit import timing
 from nextvit.benchmark import limit
 from nextvit.benchmark.limit import Limits, bandwidth, peak, peaks
 from nextvit.errors import InputError
+from tests.conftest import needs
 
 pytestmark = pytest.mark.backend
 BRIEF = {"sizes": [256], "rounds": 1, "seconds": 0.01}
@@ -14,8 +15,7 @@ BRIEF = {"sizes": [256], "rounds": 1, "seconds": 0.01}
 
 @pytest.mark.parametrize(("backend", "precision"), limit.PRODUCTS)
 def test_every_product_runs(backend: str, precision: str):
-    for package in ("onnx", "onnxruntime") if backend == "onnx" else (backend,):
-        pytest.importorskip(package)
+    needs(*("onnx", "onnxruntime") if backend == "onnx" else (backend,))
     measured = peak(backend, precision, 1, **BRIEF)
     if measured is None:  # a CPU that lacks the instructions
         assert (backend, precision) in {("openvino", "bf16"), ("openvino", "int8")}
@@ -65,7 +65,7 @@ def test_the_fastest_run_counts_and_the_first_does_not(monkeypatch: pytest.Monke
 
 def test_a_product_that_is_computed_otherwise_has_no_peak():
     """Bytes that OpenVINO computes in floats: without a FakeQuantize in the graph it does."""
-    pytest.importorskip("openvino")
+    needs("openvino")
     from nextvit.runtime.openvino_session import ov
 
     ops = ov.opset13

@@ -18,6 +18,7 @@ from nextvit.models.deployed import normalise
 from nextvit.quantize import to_onnx as to_int8_onnx
 from nextvit.quantize import to_openvino as to_int8_openvino
 from nextvit.runtime.session import Session, open_session
+from tests.conftest import needs
 
 pytestmark = pytest.mark.backend
 pytest.importorskip("timm", reason="needs nextvit[timm]")
@@ -69,7 +70,7 @@ def test_onnx_runtime_answers_as_pytorch_does_at_any_batch(
 
 
 def test_openvino_answers_as_pytorch_does(attention: PeerSource, tmp_path: Path):
-    pytest.importorskip("openvino", reason="needs nextvit[openvino]")
+    needs("openvino")
     model_file = to_openvino.export(attention, tmp_path)
     session = opened(attention, tmp_path, model_file, backend="openvino", precision="fp32")
     assert attention.calibration is not None
@@ -84,7 +85,7 @@ def test_openvino_answers_as_pytorch_does(attention: PeerSource, tmp_path: Path)
 def test_int8_needs_no_layer_names_of_ours(
     attention: PeerSource, backend: str, writer: ModuleType, package: str, tmp_path: Path
 ):
-    pytest.importorskip(package, reason="needs nextvit[onnx,openvino,quantize]")
+    needs(package)
     quantised = replace(attention, precision="int8")
     session = opened(quantised, tmp_path, writer.export(quantised, tmp_path), backend=backend, precision="int8")
     assert attention.calibration is not None

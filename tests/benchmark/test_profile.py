@@ -27,6 +27,7 @@ from nextvit.errors import InputError
 from nextvit.export.program import Source
 from nextvit.export.targets import TARGETS
 from nextvit.models.cost import deployed_cost
+from tests.conftest import needs
 from tests.export.test_export import calibrated_model, card_for
 
 pytestmark = pytest.mark.backend
@@ -43,8 +44,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     model, card, made = calibrated_model().eval(), card_for(64, 64), {}
     for backend, precision in FILES:
-        for package in {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}[backend]:
-            pytest.importorskip(package)
+        needs(*{"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}[backend])
         folder = tmp_path_factory.mktemp(f"{backend}-{precision}")
         source = Source(model=model, card=card, precision=precision, calibration=pixels, made=made)
         name = TARGETS[backend].writer(precision)(source, folder)
@@ -115,7 +115,7 @@ def test_the_precision_is_what_computed_it(profiles: dict[tuple[str, str], list[
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one operator", "its parts"])
 def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
-    pytest.importorskip("openvino")
+    needs("openvino")
     from nextvit.benchmark.profile_openvino import attention_of
     from nextvit.runtime.openvino_session import ov
 
