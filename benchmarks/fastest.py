@@ -29,11 +29,10 @@ from marked_tables import write_table
 from numpy.typing import NDArray
 
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.peers import photographs
+from nextvit.benchmark.peers import numbered_card, photographs
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle import INPUT_NAME, Precision
-from nextvit.card import ModelCard
 from nextvit.environment import environment
 from nextvit.export.program import Source
 from nextvit.models.classification import Classifier
@@ -43,7 +42,6 @@ from nextvit.models.deployed import normalise
 from nextvit.models.weights import load_weights
 from nextvit.preprocess import Preprocess
 from nextvit.quiet import quietly
-from nextvit.records import to_plain
 from nextvit.runs import append_json_line, read_json_lines
 from nextvit.runtime.openvino_session import ov, shared_core
 from nextvit.runtime.predictor import load_bundle
@@ -165,17 +163,12 @@ def in_onnx(file: Path, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
     return lambda: session.run(None, {"input0": pixels_NCHW})
 
 
-def our_run(model: Classifier, backend: str, precision: Precision, threads: int, batch: int, folder: Path) -> Run:
+def our_run(
+    model: Classifier, variant: str, backend: str, precision: Precision, threads: int, batch: int, folder: Path
+) -> Run:
     """The session of a bundle, or of PyTorch."""
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    classes = tuple(str(index) for index in range(model.num_classes))
-    card = ModelCard(
-        task="classification",
-        classes=classes,
-        input=SPEC,
-        variant="ours",
-        architecture=to_plain(model.backbone.config),
-    )
+    card = numbered_card(variant, SPEC)
     source = Source(model=model, card=card, precision=precision, calibration=photographs(SPEC))
     if backend == "torch":
         deployed = replace(source, precision="bf16").deployed(dtype=torch.bfloat16)
@@ -213,7 +206,7 @@ def measure_variant(variant: str, batches: list[int], threads: int, seconds: flo
             for backend, precision in CELLS:
                 with quietly():
                     runs = files.runs(backend, precision, threads, batch)
-                    runs["ours"] = our_run(ours, backend, precision, threads, batch, folder)
+                    runs["ours"] = our_run(ours, variant, backend, precision, threads, batch, folder)
                 turns, noise = measure(runs, batch, seconds=seconds)
                 best = min((name for name in runs if name != "ours"), key=lambda name: Latency.of(turns[name]).p50_ms)
                 ratio = compare(turns["ours"], turns[best])

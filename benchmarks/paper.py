@@ -1,6 +1,6 @@
 """The paper's comparison, redone on this machine: Next-ViT S, B and L against its peers and against newer networks.
 
-    python benchmarks/paper.py [--only timm:resnet101,cswin_tiny] [--group heavy,light] [--threads 2] [--fresh]
+    python benchmarks/paper.py [--only timm:resnet101,cswin_tiny] [--group heavy,light] [--threads 1] [--fresh]
     python benchmarks/paper.py --page
 
 ONNX Runtime in fp32; OpenVINO in fp32, bf16 and int8. Whole classifiers at 224 px, batch 1 and 8; networks without their
@@ -62,7 +62,8 @@ WRITERS: dict[str, str] = {
 }
 MAX_ERROR = 1e-2
 """Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
-THREADS = 2
+THREADS = 1
+"""With two, a session's time on the machine of the results depends for minutes on where its memory came to lie."""
 MINUTES = 60.0
 """What one call may take; the next one goes on."""
 MIB = 2**20
@@ -84,8 +85,8 @@ class Setting:
 # The whole protocol would take hours where a run takes half a second: there, fewer runs are made, and the records say so.
 SETTINGS = (
     Setting("classifier", 224, 1, runs=50, seconds=5.0, warmup=5),
-    Setting("classifier", 224, 8, runs=20, seconds=1.0, warmup=1),
-    Setting("backbone", 512, 1, runs=20, seconds=1.0, warmup=1),
+    Setting("classifier", 224, 8, runs=11, seconds=1.0, warmup=1),
+    Setting("backbone", 512, 1, runs=15, seconds=1.0, warmup=1),
 )
 
 
@@ -115,9 +116,8 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
     """The network as the exporters take it."""
     from cswin import cswin_tiny
 
-    from nextvit.benchmark.peers import FEATURES, PREFIX, Features, backbone_source, module_source, timm_source
-    from nextvit.export.program import Source
-    from nextvit.models.create import create_model
+    from nextvit.benchmark.networks import network_source
+    from nextvit.benchmark.peers import FEATURES, Features, backbone_source, module_source
     from nextvit.preprocess import Preprocess
 
     size = (image_size_px, image_size_px)
@@ -127,12 +127,7 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
         return module_source(model, name=name, spec=Preprocess(image_size=size), precision="fp32", **output)
     if part == "backbone":
         return backbone_source(name, image_size=size, precision="fp32")
-    if name.startswith(PREFIX):
-        return timm_source(name.removeprefix(PREFIX), image_size=size, precision="fp32")
-    peer = module_source(
-        create_model(name), name=name, spec=Preprocess(image_size=size), precision="fp32"
-    )  # for its card and its calibration; what is exported is our own source, with all that it does to a classifier
-    return Source(model=peer.model, card=peer.card, precision="fp32", calibration=peer.calibration)
+    return network_source(name, size, "fp32")
 
 
 def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
@@ -394,7 +389,7 @@ def measure(
             continue
         names = groups[group]
         with tempfile.TemporaryDirectory() as temporary:
-            prepared = prepare_all(names, missing, Path(temporary), processes=threads)
+            prepared = prepare_all(names, missing, Path(temporary), processes=os.cpu_count() or 1)
             clock.told(f"{group}: {len(names)} networks exported", len(names) * preparing(missing))
             for cell in missing:
                 if not clock.allows(len(names) * measuring(cell)):

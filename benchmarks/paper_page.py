@@ -210,7 +210,8 @@ def machine_line(measured: Measured) -> str:
     machine = measured.machine
     names = ("nextvit", "torch", "timm", "onnx", "onnxruntime", "openvino", "nncf")
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in names if name in machine["versions"])
-    return f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {measured.threads} threads. {versions}."
+    threads = "one thread" if measured.threads == 1 else f"{measured.threads} threads"
+    return f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {threads}. {versions}."
 
 
 def protocol_line(measured: Measured) -> str:

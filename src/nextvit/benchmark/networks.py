@@ -19,7 +19,7 @@ from nextvit.benchmark.configurations import (
     exported_from,
     of_bundle,
 )
-from nextvit.benchmark.peers import cost_of, photographs, timm_source, with_statistics
+from nextvit.benchmark.peers import cost_of, numbered_card, photographs, timm_source, with_statistics
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle import SUFFIX, Precision
 from nextvit.card import ModelCard
@@ -28,13 +28,11 @@ from nextvit.export.program import Source
 from nextvit.export.targets import TARGETS
 from nextvit.loading import load_trained
 from nextvit.models.classification import Classifier
-from nextvit.models.config import VARIANTS
 from nextvit.models.cost import Cost, deployed_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.preprocess import Preprocess
 from nextvit.quiet import quietly
-from nextvit.records import to_plain
 from nextvit.runs import best_weights
 from nextvit.runtime.predictor import Predictor, card_at
 from nextvit.runtime.session import factory_of
@@ -134,10 +132,7 @@ def network_source(model: str, size: Size | None, precision: Precision) -> Sourc
         torch.manual_seed(0)
         network = with_statistics(create_model(model).eval(), pictures_NHWC, spec)
     assert isinstance(network, Classifier)
-    classes = tuple(str(index) for index in range(network.num_classes))
-    card = ModelCard(
-        task="classification", classes=classes, input=spec, variant=model, architecture=to_plain(VARIANTS[model])
-    )
+    card = numbered_card(model, spec)
     return Source(model=network, card=card, precision=precision, calibration=pictures_NHWC)
 
 

@@ -89,22 +89,26 @@ def module_source(
     model: nn.Module, *, name: str, spec: Preprocess, precision: Precision, output: str = LOGITS
 ) -> PeerSource:
     """A source of any module (N, 3, H, W) -> one tensor. `name` becomes the card's variant."""
-    card = ModelCard(
-        task="classification",
-        classes=tuple(str(index) for index in range(CLASSES)),
-        input=spec,
-        variant=name,
-        architecture=to_plain(VARIANTS[name]) if name in VARIANTS else {},
-    )
     images_NHWC = photographs(spec)
     settled = with_statistics(model.eval(), images_NHWC, spec)
     return PeerSource(
         model=cast(Classifier, settled),  # only `deployed` looks into it, and a PeerSource has its own
-        card=card,
+        card=numbered_card(name, spec),
         precision=precision,
         calibration=images_NHWC,
         calibration_source="bundled photographs",
         output=output,
+    )
+
+
+def numbered_card(variant: str, spec: Preprocess) -> ModelCard:
+    """The card of a classifier whose classes have no names."""
+    return ModelCard(
+        task="classification",
+        classes=tuple(str(index) for index in range(CLASSES)),
+        input=spec,
+        variant=variant,
+        architecture=to_plain(VARIANTS[variant]) if variant in VARIANTS else {},
     )
 
 
