@@ -61,6 +61,11 @@ def repeat(run: Callable[[], object], *, seconds: float, least: int = 10, most: 
     return most
 
 
+def module_of(name: str) -> str:
+    """The module of the network that an operator stands in: in our files it is called "module:operator"."""
+    return name.rpartition(":")[0]
+
+
 def convolution_kind(weight: Shape, groups: int) -> str:
     """The kind of a convolution by the shape of its weights, of which the last two axes are the window's."""
     if groups > 1:

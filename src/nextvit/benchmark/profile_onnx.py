@@ -1,6 +1,5 @@
 """Operators of a model in ONNX Runtime, from its own profile and the file."""
 
-import ast
 import json
 import math
 import re
@@ -27,6 +26,7 @@ from nextvit.benchmark.operators import (
     attention_macs,
     convolution_kind,
     convolution_macs,
+    module_of,
     product_macs,
     repeat,
 )
@@ -34,7 +34,6 @@ from nextvit.bundle import INPUT_NAME
 from nextvit.errors import MissingDependency
 from nextvit.runtime.onnx_contents import check_self_contained
 
-MODULES = "pkg.torch.onnx.name_scopes"  # the exporter's note on each node: which modules it stands in
 SUFFIX = "_kernel_time"
 CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
 PRODUCTS = (
@@ -96,14 +95,6 @@ class Origin:
                 return None
             name = producer.input[0]
         return self.shapes.get(name)
-
-
-def module_of(node: Any | None) -> str:
-    """The innermost module that a node stands in, as the exporter noted it."""
-    entries = node.metadata_props if node is not None else ()
-    noted = next((entry.value for entry in entries if entry.key == MODULES), "[]")
-    modules: list[str] = ast.literal_eval(noted)[:-1]
-    return modules[-1].removeprefix("deployed.") if modules else ""
 
 
 def profile_onnx(model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float) -> list[Operator]:
@@ -172,7 +163,7 @@ def operator_of(events: list[dict[str, Any]], origin: Origin) -> Operator:
     moved = sum(SIZES.get(dtype, 4) * math.prod(shape) for dtype, shape in (*inputs, *outputs))
     return Operator(
         name=name,
-        module=module_of(node),
+        module=module_of(node.name) if node is not None else "",
         kind=kind,
         kernel=f"{operation}{' nchwc' if name.endswith('_nchwc') else ''} {dtype}",
         precision=PRECISIONS.get(dtype, "fp32"),

@@ -22,6 +22,7 @@ from nextvit.benchmark.operators import (
     attention_macs,
     convolution_kind,
     convolution_macs,
+    module_of,
     product_macs,
     repeat,
 )
@@ -132,7 +133,7 @@ def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
         moved += size * math.prod(shape)
     return Operator(
         name=node.get_friendly_name(),
-        module="",
+        module=module_of(node.get_friendly_name()),
         kind=kind,
         kernel=kernel,
         precision=precision,

@@ -1,11 +1,8 @@
 """Which group of layers a node of an exported ONNX file belongs to."""
 
-import ast
-
 import onnx
 
 from nextvit.export.layers import group_of
-from nextvit.export.to_onnx import MODULES
 
 
 def groups_of_nodes(model: onnx.ModelProto) -> dict[str, str]:
@@ -15,9 +12,7 @@ def groups_of_nodes(model: onnx.ModelProto) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for node in model.graph.node:
-        noted = next((entry.value for entry in node.metadata_props if entry.key == MODULES), "[]")
-        modules: list[str] = ast.literal_eval(noted)[:-1]
-        path = modules[-1].removeprefix("deployed.") if modules else ""  # the prefix: a file with taps has a wrapper
+        path = node.name.rpartition(":")[0]
         if path.partition(".")[0] in ("normalise", "model"):
             found[node.name] = group_of(path)
     return found

@@ -82,11 +82,8 @@ def pool_without_ceiling(graph: onnx.GraphProto) -> None:
 
 
 def put_instead(graph: onnx.GraphProto, node: onnx.NodeProto, others: list[onnx.NodeProto]) -> None:
-    """Put nodes in the place of one, which came from where it came from."""
+    """Put nodes in the place of one."""
     position = list(graph.node).index(node)
-    for other in others:
-        if not other.metadata_props:
-            other.metadata_props.extend(node.metadata_props)
     graph.node.remove(node)
     for offset, other in enumerate(others):
         graph.node.insert(position + offset, other)

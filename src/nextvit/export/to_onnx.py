@@ -1,5 +1,6 @@
 """ExportedProgram -> model.onnx, in fp32 or fp16."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
-MODULES = "pkg.torch.onnx.name_scopes"  # which modules a node stands in, from the outermost on
+SCOPES = (
+    "pkg.torch.onnx.name_scopes"  # the exporter's note on each node: which modules it stands in, from the outermost on
+)
 DTYPES = {"fp32": torch.float32, "int8": torch.float32, "fp16": torch.float16}  # int8 is made from the fp32 file
 
 
@@ -22,7 +25,7 @@ def export(source: Source, folder: Path) -> str:
 
     An fp16 file states fp16 for every tensor between the normalised image and the logits, so that a runtime has no say
     in it. The card goes into the file's own metadata, so that the file explains itself outside its bundle. Values keep
-    the names of the captured program's nodes, and nodes the modules they came from.
+    the names of the captured program's nodes; nodes are called "module:operator", which runtimes and quantisers hand on.
     """
     (folder / MODEL_FILE).write_bytes(source.once("onnx", lambda: serialised(source)))
     return MODEL_FILE
@@ -44,10 +47,11 @@ def serialised(source: Source) -> bytes:
         )
     assert exported is not None
     for node in exported.model.graph:
-        # The exporter notes where in the source each node comes from, with the paths of this machine.
-        scopes = node.metadata_props.get(MODULES)
-        node.metadata_props.clear()
-        if scopes:
-            node.metadata_props[MODULES] = scopes
+        # From the whole program, which has no name, to the node itself.
+        modules: list[str] = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))[1:-1]
+        if modules:
+            module = modules[-1].removeprefix("deployed.")  # the prefix: a program with taps has a wrapper
+            node.name = f"{module}:{node.name}"
+        node.metadata_props.clear()  # the rest is where in the source it comes from, with the paths of this machine
     exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
     return exported.model_proto.SerializeToString()
