@@ -25,6 +25,7 @@ OWN_PAGES = {
     "support": "[support.md](support.md): every backend and precision, exported and compared with PyTorch",
     "quantization": "[quantization.md](quantization.md): what fewer bits cost in accuracy, and gain in time and size",
     "fastest": "[performance.md](performance.md): Next-ViT as timm exports it and as we do (fastest.jsonl)",
+    "default_way": "[performance.md](performance.md): what it is worth to a user (default_way.jsonl)",
     "paper": "[paper.md](paper.md): the paper's comparison redone here, and newer networks",
     "pipeline": "[serving.md](serving.md): many images through a predictor (pipeline.jsonl)",
     "draft": "[serving.md](serving.md): why large JPEGs are decoded whole (draft.jsonl)",

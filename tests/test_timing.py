@@ -1,5 +1,6 @@
 """Timing without a threshold on time: order, counts and percentiles."""
 
+import threading
 import time
 
 import numpy as np
@@ -47,6 +48,30 @@ def test_a_fast_candidate_gets_as_much_time_as_a_slow_one(clock: Clock):
     turns = measure_interleaved(candidates, runs=3, min_seconds=0.0)
     assert {name: list(map(len, each)) for name, each in turns.items()} == {"slow": [1] * 3, "fast": [10] * 3}
     assert np.concatenate(turns["fast"]) == pytest.approx(0.003)
+
+
+def test_a_turn_waits_until_the_threads_of_the_one_before_rest():
+    spinning: list[threading.Thread] = []
+
+    def spin(seconds: float) -> None:
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            pass
+
+    def leaves_a_thread_behind() -> None:
+        spinning.append(threading.Thread(target=spin, args=(0.03,)))
+        spinning[-1].start()
+
+    beside: list[int] = []
+    measure_interleaved(
+        {"a": leaves_a_thread_behind, "b": lambda: beside.append(sum(each.is_alive() for each in spinning))},
+        runs=3,
+        min_seconds=0.0,
+        warmup=0,
+    )
+    alone = beside[1:]  # the first is for the length of a run
+    assert len(alone) >= 2 * 3
+    assert not any(alone)
 
 
 def test_it_goes_on_until_the_time_is_full():

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 WARMUP_RUNS = 10
 MIN_RUNS = 50
 MOST_REPEATS = 50
+LOOKS, LOOK_S = 40, 0.005
+"""How often to look whether the threads of another candidate rest, and how long each time."""
 
 Turns = list[NDArray[np.float64]]
 """Seconds of timed runs, an array for each turn that a candidate had: turn k of all candidates is one round."""
@@ -42,9 +44,9 @@ def measure_interleaved(
 ) -> dict[str, Turns]:
     """Seconds of every timed run of each candidate: at least `runs` of them, and `min_seconds` in sum.
 
-    Candidates take turns in rounds. A turn is one run that does not count, which bears what the candidate before left
-    behind (spinning threads, cold caches), then as many timed runs as make all turns about equally long. `each_round` is
-    called before each round.
+    Candidates take turns in rounds. A turn begins when the threads of the candidate before have come to rest, with one run
+    that does not count, which bears cold caches; then come as many timed runs as make all turns about equally long.
+    `each_round` is called before each round.
     """
     typical: dict[str, float] = {}
     for name, run in candidates.items():
@@ -54,14 +56,25 @@ def measure_interleaved(
     turns: dict[str, Turns] = {name: [] for name in candidates}
     counts, sums = dict.fromkeys(candidates, 0), dict.fromkeys(candidates, 0.0)
     while any(counts[name] < runs or sums[name] < min_seconds for name in candidates):
+        come_to_rest()
         each_round()
         for name, run in candidates.items():
+            come_to_rest()
             run()
             turn = np.array([timed(run) for _ in range(repeats[name])])
             turns[name].append(turn)
             counts[name] += len(turn)
             sums[name] += float(turn.sum())
     return turns
+
+
+def come_to_rest() -> None:
+    """Wait until this process needs no processor: ONNX Runtime's threads go on spinning for 40 ms after a run."""
+    for _ in range(LOOKS):
+        before = time.process_time()
+        time.sleep(LOOK_S)
+        if time.process_time() - before < LOOK_S / 2:
+            return
 
 
 def timed(run: Callable[[], object]) -> float:

@@ -1,0 +1,135 @@
+"""What it is worth: the bundles of a model against timm, `torch.onnx.export` and ONNX Runtime with all their defaults.
+
+    python benchmarks/default_way.py BUNDLE... [--threads 1,0] [--seconds 5]
+
+The default way is `timm.create_model` with as many classes, `torch.onnx.export(model, example, file)` and
+`onnxruntime.InferenceSession(file)`, fed with pixels that are already normalised; its weights are random, which its time
+does not depend on. The bundles are those that `nextvit export` wrote, each with what its proof says of the score; they take
+uint8 pixels and normalise them. All take turns, single images. Threads: 0 leaves their number to the runtimes, on both sides.
+
+One JSON line for each bundle and number of threads is appended to benchmarks/results/default_way.jsonl; docs/performance.md
+gets the table of this call.
+"""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from marked_tables import write_table
+
+from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
+from nextvit.benchmark.ratio import compare
+from nextvit.benchmark.suite import affinity
+from nextvit.bundle import INPUT_NAME, Manifest, read_bundle
+from nextvit.environment import environment, without_place
+from nextvit.quiet import quietly
+from nextvit.runs import append_json_line
+from nextvit.runtime.predictor import load_bundle
+from nextvit.timing import Latency, measure_interleaved, timed
+
+RESULTS = Path(__file__).parent / "results" / "default_way.jsonl"
+DEFAULT = "timm, torch.onnx.export, ONNX Runtime"
+
+
+def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], object]:
+    """One image through what three calls with all their defaults give."""
+    import timm
+
+    card = manifest.card
+    pixels_NCHW = torch.randn(1, 3, *card.input.image_size)
+    network = timm.create_model(card.variant, num_classes=len(card.classes)).eval()
+    file = folder / "timm.onnx"
+    with quietly():
+        torch.onnx.export(network, (pixels_NCHW,), file)
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options)
+    return lambda: session.run(None, {session.get_inputs()[0].name: pixels_NCHW.numpy()})
+
+
+def measure(bundles: list[Path], threads: int, seconds: float, command: str) -> list[dict[str, Any]]:
+    """Records of the default way and of each bundle."""
+    manifests = {bundle.name: read_bundle(bundle) for bundle in bundles}
+    first = next(iter(manifests.values()))
+    about = {(each.card.variant, each.card.input.image_size) for each in manifests.values()}
+    assert len(about) == 1, f"bundles of several models: {about}"
+    with tempfile.TemporaryDirectory() as temporary:
+        candidates = {DEFAULT: default_run(first, threads, Path(temporary))}
+        for bundle in bundles:
+            session = load_bundle(bundle, threads=threads or None).session
+            pixels_NHWC = np.random.default_rng(0).integers(
+                0, 256, (1, *first.card.input.image_size, 3), dtype=np.uint8
+            )
+            candidates[bundle.name] = partial(session.run, {INPUT_NAME: pixels_NHWC})
+        work: list[float] = []
+        before = CpuTimes.now()
+        turns = measure_interleaved(candidates, min_seconds=seconds, each_round=lambda: work.append(timed(fixed_work)))
+    machine = environment()
+    noise = Noise.of(work, before, CpuTimes.now(), cores=machine["cores"])
+    records: list[dict[str, Any]] = []
+    for name, each in turns.items():
+        ratio = compare(each, turns[DEFAULT])
+        record: dict[str, Any] = {
+            "name": name,
+            "variant": first.card.variant,
+            "threads": threads,
+            **asdict(Latency.of(each)),
+        }
+        record |= {"ratio": ratio.value, "ratio_interval_95": [ratio.low, ratio.high]}
+        if manifest := manifests.get(name):
+            record |= {"backend": manifest.backend, "precision": manifest.precision}
+            record |= {
+                key: manifest.verification[key] for key in ("images", "before", "after", "drop", "drop_interval_95")
+            }
+        record |= {"noise": noise.spread, "warning": noise.warning, "affinity": affinity()}
+        records.append({**record, "environment": {**machine, "command": command}})
+    return records
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    lines = ["| file | threads | p50, ms | ratio (95 %) | score | points lost (95 %) |", "| --- " * 6 + "|"]
+    for each in records:
+        low, high = each["ratio_interval_95"]
+        threads = each["threads"] or "the runtime's choice"
+        score = lost = ""
+        if "drop" in each:
+            below, above = each["drop_interval_95"]
+            score, lost = f"{each['after']['score']:.2f}", f"{each['drop']:.2f} ({below:.2f} to {above:.2f})"
+        figures = f"{each['p50_ms']:.1f} | {each['ratio']:.3f} ({low:.3f} to {high:.3f})"
+        lines.append(f"| {each['name']} | {threads} | {figures} | {score} | {lost} |")
+    last = records[-1]
+    machine = last["environment"]
+    lines.append(
+        f"\n{last['variant']}, single images; scores are top-1 on the {last['images']} images of its proof. "
+        f"`{machine['command']}`, {machine['cpu']}, {machine['cores']} cores, {machine['time'][:10]}.\n"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--threads", default="1,0")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    asked = parser.parse_args()
+    command = shlex.join(["python", "benchmarks/default_way.py", *map(without_place, sys.argv[1:])])
+    records: list[dict[str, Any]] = []
+    for threads in asked.threads.split(","):
+        records += measure(asked.bundles, int(threads), asked.seconds, command)
+    for record in records:
+        append_json_line(RESULTS, record)
+    write_table("performance.md", "default_way.py", table(records))
+
+
+if __name__ == "__main__":
+    main()
