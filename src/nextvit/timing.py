@@ -69,7 +69,8 @@ def measure_interleaved(
 
 
 def come_to_rest() -> None:
-    """Wait until this process needs no processor: ONNX Runtime's threads go on spinning for 40 ms after a run."""
+    """Wait until this process needs no processor: a runtime's threads may go on spinning after a run, ONNX Runtime's for
+    40 ms unless it is told otherwise."""
     for _ in range(LOOKS):
         before = time.process_time()
         time.sleep(LOOK_S)

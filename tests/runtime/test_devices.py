@@ -1,5 +1,7 @@
 """Where a bundle computes is said by name, and nothing takes its place."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,17 @@ def test_threads_are_at_least_one(bundle: Path, threads: int):
     with pytest.raises(InputError, match=f"threads must be at least 1, got {threads}"):
         nextvit.load(bundle, threads=threads)
     assert sessions.check_threads(1) is None
+
+
+def test_no_thread_spins_after_a_run(bundle: Path):
+    """In a process of its own, where nothing else computes. Spinning takes 40 ms of a core; a run's end none."""
+    code = f"""
+import time
+import nextvit
+predictor = nextvit.load({str(bundle)!r}, threads=2)
+predictor.warm_up((64,))
+before = time.process_time()
+time.sleep(0.1)
+assert time.process_time() - before < 0.02, time.process_time() - before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
