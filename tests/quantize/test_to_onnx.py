@@ -6,19 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from nextvit.bundle import Manifest, read_bundle, read_golden
+from nextvit.bundle import INPUT_NAME, Manifest, read_bundle, read_golden
 from nextvit.errors import InputError, NotProven
 from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
+from nextvit.export import to_onnx
 from nextvit.export.layers import groups
 from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS
 from nextvit.quantize.calibration import calibration_images
+from nextvit.quantize.raw_pixels import take_raw_pixels
 from nextvit.quantize.to_onnx import export
 from nextvit.runtime.session import open_session
 from tests.export.test_export import calibrated_model, card_for, export_nano, images  # noqa: F401 (fixture)
@@ -62,6 +65,38 @@ def test_weights_are_signed_for_each_channel_and_activations_unsigned(source: So
     for weight in weights:
         assert scales[users[weight.name].input[1]].shape == (weight.dims[0],)
     assert {entry.key for entry in model.metadata_props} >= {"nextvit_card"}
+
+
+def test_a_convolution_on_raw_pixels_is_that_on_normalised_ones(source: Source, tmp_path: Path):
+    """Also along the border, where zeros stand for the mean pixel and not for black ones."""
+    plain = tmp_path / to_onnx.export(replace(source, precision="fp32"), tmp_path)
+    model = onnx.load(plain)
+    assert take_raw_pixels(model)
+    assert [node.op_type for node in model.graph.node[:4]] == ["Pad", "Transpose", "Cast", "Conv"]
+    onnx.checker.check_model(model)
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    ways = [onnxruntime.InferenceSession(each) for each in (plain, model.SerializeToString())]
+    expected, got = (each.run(None, {INPUT_NAME: images_NHWC})[0] for each in ways)
+    assert np.abs(got - expected).max() < 1e-5 * expected.std()
+
+
+def test_pixels_are_quantised_without_rounding(source: Source, tmp_path: Path):
+    model = onnx.load(tmp_path / export(source, tmp_path))
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    assert (constants[first.input[1]], constants[first.input[2]]) == (1.0, 0)
+    [dequantised] = [node for node in model.graph.node if first.output[0] in node.input]
+    [conv] = [node for node in model.graph.node if dequantised.output[0] in node.input]
+    assert conv.name.startswith("model.backbone.stem.0.conv:")
+
+
+def test_a_normalised_image_that_is_an_output_stays(source: Source, tmp_path: Path):
+    model = onnx.load(tmp_path / to_onnx.export(replace(source, precision="fp32"), tmp_path))
+    [shifted] = [node.output[0] for node in model.graph.node if node.name.startswith("normalise:node_add")]
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(shifted))
+    before = model.SerializeToString()
+    assert not take_raw_pixels(model)
+    assert model.SerializeToString() == before
 
 
 def test_only_what_is_not_left_in_float_is_quantised(source: Source, tmp_path: Path):

@@ -45,10 +45,15 @@ def export(source: Source, folder: Path) -> str:
     except ModuleNotFoundError as error:
         extra = "train" if error.name == "onnx" else "onnx"
         raise MissingDependency(error.name or "onnxruntime", extra=extra) from None
+    from nextvit.quantize.raw_pixels import take_raw_pixels
+
     assert source.calibration is not None
     with tempfile.TemporaryDirectory() as temporary:
         plain = Path(temporary) / to_onnx.export(source, Path(temporary))
         model = onnx.load(plain)
+        if "stem" not in source.float_layers:
+            take_raw_pixels(model)
+            onnx.save(model, plain)
         groups = groups_of_nodes(model)
         in_float = [name for name, group in groups.items() if group in source.float_layers]
         with quietly():  # it advises preparations that change nothing here: the exporter has folded and merged already
