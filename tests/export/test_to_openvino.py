@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from nextvit.bundle import Manifest, Precision, read_bundle
+from nextvit.bundle import INPUT_NAME, Manifest, Precision, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.explain import compare_layers
 from nextvit.export.golden import verify_bundle
@@ -21,7 +21,9 @@ from nextvit.export.layers import groups, tap_points
 from nextvit.export.program import Source
 from nextvit.export.proof import reference_logits
 from nextvit.export.targets import TARGETS
+from nextvit.models.backbone import NTB
 from nextvit.models.classification import Classifier
+from nextvit.quantize import to_openvino as to_int8
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.telemetry import without_telemetry
 from tests.export.test_export import CLASSES, calibrated_model, card_for, export_nano
@@ -201,6 +203,20 @@ def test_int8_is_int8_in_every_layer(quantised: tuple[Session, Path], model: Cla
     for batch in (1, 3):
         got = session.run({"images": pixels(64, 64)[:batch]})["logits"]
         assert 1e-3 < error_of(got, reference[:batch]) < 0.5
+
+
+def test_heads_are_joined_before_they_are_quantised_to_the_same_numbers(
+    quantised: tuple[Session, Path], model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    session, folder = quantised
+    graph = ov.Core().read_model(folder / "model.xml")
+    attentions = [each for each in graph.get_ops() if each.get_type_name() == "ScaledDotProductAttention"]
+    users = [[each.get_node().get_type_name() for each in one.output(0).get_target_inputs()] for one in attentions]
+    assert users == [["Transpose"]] * sum(isinstance(each, NTB) for each in model.modules())
+    monkeypatch.setattr(to_int8, "quantise_joined_heads", lambda model: None)
+    source = source_for(model, "int8", calibration=pixels(64, 64, count=4))
+    images = {INPUT_NAME: pixels(64, 64)}
+    np.testing.assert_array_equal(session.run(images)["logits"], written(source, tmp_path).run(images)["logits"])
 
 
 def test_islands_stay_in_float_and_nothing_is_printed(

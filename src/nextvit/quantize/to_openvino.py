@@ -18,6 +18,7 @@ from nextvit.quiet import quietly
 from nextvit.runtime.telemetry import without_telemetry
 
 HEAVY = ("Convolution", "GroupConvolution", "MatMul")
+LAYOUT = {"Transpose", "Reshape"}
 
 
 def export(source: Source, folder: Path) -> str:
@@ -31,6 +32,7 @@ def export(source: Source, folder: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary, without_telemetry():
         model = convert(source, Path(temporary))
         model = quantised(model, source.calibration, in_groups(model, Path(temporary), source.float_layers))
+        quantise_joined_heads(model)
         save(model, source, folder, fp16_weights=False)
     return MODEL_FILE
 
@@ -57,6 +59,35 @@ def quantised(model: Any, images_NHWC: NDArray[np.uint8], in_float: list[str]) -
             ignored_scope=nncf.IgnoredScope(names=in_float),
             advanced_parameters=plain,
         )
+
+
+def quantise_joined_heads(model: Any) -> None:
+    """Quantise attention's results, in place, behind the transpose that joins their heads and not before it.
+
+    The numbers are the same, all having one scale. In floats OpenVINO does that transpose as a part of attention itself;
+    bytes it transposes by itself, in a slow kernel: 1.5 % of nextvit_small's time.
+    """
+    for quantiser in model.get_ordered_ops():
+        if quantiser.get_type_name() != "FakeQuantize":
+            continue
+        attention, first = quantiser.input_value(0), only_layout_behind(quantiser)
+        if attention.get_node().get_type_name() != "ScaledDotProductAttention" or first is None:
+            continue
+        last = first.get_node()
+        while after := only_layout_behind(last):
+            last = after.get_node()
+        users = last.output(0).get_target_inputs()
+        first.replace_source_output(attention)
+        quantiser.input(0).replace_source_output(last.output(0))
+        for user in users:
+            user.replace_source_output(quantiser.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def only_layout_behind(operator: Any) -> Any | None:
+    """The input that an operator's result goes to, if that is the only one and of a change of layout."""
+    users = list(operator.output(0).get_target_inputs())
+    return users[0] if len(users) == 1 and users[0].get_node().get_type_name() in LAYOUT else None
 
 
 def in_groups(model: Any, folder: Path, groups: Iterable[str]) -> list[str]:
