@@ -84,7 +84,7 @@ class Setting:
 
 # The whole protocol would take hours where a run takes half a second: there, fewer runs are made, and the records say so.
 SETTINGS = (
-    Setting("classifier", 224, 1, runs=50, seconds=5.0, warmup=5),
+    Setting("classifier", 224, 1, runs=50, seconds=2.0, warmup=5),
     Setting("classifier", 224, 8, runs=11, seconds=1.0, warmup=1),
     Setting("backbone", 512, 1, runs=15, seconds=1.0, warmup=1),
 )
