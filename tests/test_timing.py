@@ -50,6 +50,13 @@ def test_a_fast_candidate_gets_as_much_time_as_a_slow_one(clock: Clock):
     assert np.concatenate(turns["fast"]) == pytest.approx(0.003)
 
 
+def test_turns_of_fast_candidates_are_long_enough_to_be_worth_their_pause(clock: Clock):
+    turns = measure_interleaved({"a": clock.candidate("a", seconds=0.001)}, runs=50, min_seconds=5.0)
+    assert list(map(len, turns["a"])) == [50] * 100
+    turns = measure_interleaved({"a": clock.candidate("a", seconds=0.001)}, runs=40, min_seconds=0.0)
+    assert list(map(len, turns["a"])) == [2] * 20  # few runs are still of many rounds
+
+
 def test_a_turn_waits_until_the_threads_of_the_one_before_rest():
     spinning: list[threading.Thread] = []
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 WARMUP_RUNS = 10
 MIN_RUNS = 50
-MOST_REPEATS = 50
+TURN_S = 0.05
+"""A turn is at least so long where there are runs enough to be made: the pause before it is then no great part of the time."""
+ROUNDS, MOST_REPEATS = 20, 500
 LOOKS, LOOK_S = 40, 0.005
 """How often to look whether the threads of another candidate rest, and how long each time."""
 
@@ -45,14 +47,18 @@ def measure_interleaved(
     """Seconds of every timed run of each candidate: at least `runs` of them, and `min_seconds` in sum.
 
     Candidates take turns in rounds. A turn begins when the threads of the candidate before have come to rest, with one run
-    that does not count, which bears cold caches; then come as many timed runs as make all turns about equally long.
-    `each_round` is called before each round.
+    that does not count, which bears cold caches; then come as many timed runs as make all turns about equally long, and at
+    least `TURN_S` unless that would leave fewer than `ROUNDS`. `each_round` is called before each round.
     """
     typical: dict[str, float] = {}
     for name, run in candidates.items():
         typical[name] = float(np.median([timed(run) for _ in range(max(1, warmup))]))
     longest = max(typical.values())
-    repeats = {name: max(1, min(MOST_REPEATS, round(longest / each))) for name, each in typical.items()}
+    repeats: dict[str, int] = {}
+    for name, each in typical.items():
+        to_make = max(runs, min_seconds / each)
+        wanted = max(longest / each, min(TURN_S / each, to_make / ROUNDS))
+        repeats[name] = max(1, min(MOST_REPEATS, round(wanted)))
     turns: dict[str, Turns] = {name: [] for name in candidates}
     counts, sums = dict.fromkeys(candidates, 0), dict.fromkeys(candidates, 0.0)
     while any(counts[name] < runs or sums[name] < min_seconds for name in candidates):
