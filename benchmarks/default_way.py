@@ -5,7 +5,8 @@
 The default way is `timm.create_model` with as many classes, `torch.onnx.export(model, example, file)` and
 `onnxruntime.InferenceSession(file)`, fed with pixels that are already normalised; its weights are random, which its time
 does not depend on. The bundles are those that `nextvit export` wrote, each with what its proof says of the score; they take
-uint8 pixels and normalise them. All take turns, single images. Threads: 0 leaves their number to the runtimes, on both sides.
+uint8 pixels and normalise them. All take turns, single images. Threads: 0 leaves their number to the runtimes, on both
+sides; with a number, both sides get that number, and all else of the default way stays its default.
 
 One JSON line for each bundle and number of threads is appended to benchmarks/results/default_way.jsonl; docs/performance.md
 gets the table of this call.
@@ -31,6 +32,7 @@ from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.suite import affinity
 from nextvit.bundle import INPUT_NAME, Manifest, read_bundle
 from nextvit.environment import environment, without_place
+from nextvit.errors import InputError
 from nextvit.quiet import quietly
 from nextvit.runs import append_json_line
 from nextvit.runtime.predictor import load_bundle
@@ -38,6 +40,24 @@ from nextvit.timing import Latency, measure_interleaved, timed
 
 RESULTS = Path(__file__).parent / "results" / "default_way.jsonl"
 DEFAULT = "timm, torch.onnx.export, ONNX Runtime"
+
+
+def proven(bundles: list[Path]) -> dict[str, Manifest]:
+    """The manifests by the bundles' names.
+
+    Raises:
+        InputError: not all are of one network and size, or one was proven without labels.
+    """
+    manifests = {bundle.name: read_bundle(bundle) for bundle in bundles}
+    for name, each in manifests.items():
+        if "drop" not in each.verification:
+            raise InputError(f"{name} was proven without labels, so nothing says what it loses; export it with --data")
+    about = {(each.card.variant, each.card.input.image_size) for each in manifests.values()}
+    if len(about) > 1:
+        raise InputError(
+            f"bundles of several networks or sizes: {', '.join(map(str, sorted(about)))}; pass those of one"
+        )
+    return manifests
 
 
 def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], object]:
@@ -57,12 +77,11 @@ def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], 
     return lambda: session.run(None, {session.get_inputs()[0].name: pixels_NCHW.numpy()})
 
 
-def measure(bundles: list[Path], threads: int, seconds: float, command: str) -> list[dict[str, Any]]:
+def measure(
+    bundles: list[Path], manifests: dict[str, Manifest], threads: int, seconds: float, command: str
+) -> list[dict[str, Any]]:
     """Records of the default way and of each bundle."""
-    manifests = {bundle.name: read_bundle(bundle) for bundle in bundles}
     first = next(iter(manifests.values()))
-    about = {(each.card.variant, each.card.input.image_size) for each in manifests.values()}
-    assert len(about) == 1, f"bundles of several models: {about}"
     with tempfile.TemporaryDirectory() as temporary:
         candidates = {DEFAULT: default_run(first, threads, Path(temporary))}
         for bundle in bundles:
@@ -109,9 +128,11 @@ def table(records: list[dict[str, Any]]) -> str:
         lines.append(f"| {each['name']} | {threads} | {figures} | {score} | {lost} |")
     last = records[-1]
     machine = last["environment"]
+    warnings = dict.fromkeys(each["warning"] for each in records if each["warning"])
     lines.append(
         f"\n{last['variant']}, single images; scores are top-1 on the {last['images']} images of its proof. "
-        f"`{machine['command']}`, {machine['cpu']}, {machine['cores']} cores, {machine['time'][:10]}.\n"
+        f"`{machine['command']}`, {machine['cpu']}, {machine['cores']} cores, {machine['time'][:10]}."
+        f"{''.join(f' **Warning: {each}.**' for each in warnings)}\n"
     )
     return "\n".join(lines)
 
@@ -122,10 +143,14 @@ def main() -> None:
     parser.add_argument("--threads", default="1,0")
     parser.add_argument("--seconds", type=float, default=5.0)
     asked = parser.parse_args()
+    try:
+        manifests = proven(asked.bundles)
+    except InputError as error:
+        parser.error(str(error))
     command = shlex.join(["python", "benchmarks/default_way.py", *map(without_place, sys.argv[1:])])
     records: list[dict[str, Any]] = []
     for threads in asked.threads.split(","):
-        records += measure(asked.bundles, int(threads), asked.seconds, command)
+        records += measure(asked.bundles, manifests, int(threads), asked.seconds, command)
     for record in records:
         append_json_line(RESULTS, record)
     write_table("performance.md", "default_way.py", table(records))

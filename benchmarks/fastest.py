@@ -1,6 +1,6 @@
 """The same network twice, as timm exports it and as we do, on the same runtime, precision and threads: before and after.
 
-    python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 1]
+    python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 1] [--cells onnx-int8,...]
 
 timm's way: `reparameterize_model`, `timm.utils.onnx_export` with its defaults, its float input (N, 3, 224, 224), and the
 runtime's own loading of that file with threads and precision stated. In int8: NNCF on `openvino.convert_model` with the
@@ -14,8 +14,11 @@ from it (`--page` alone does only that).
 """
 
 import argparse
+import copy
 import math
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -27,13 +30,15 @@ import onnxruntime
 import torch
 from marked_tables import write_table
 from numpy.typing import NDArray
+from pages import called, provenance
 
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.peers import numbered_card, photographs
+from nextvit.benchmark.peers import numbered_card, photographs, with_statistics
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle import INPUT_NAME, Precision
-from nextvit.environment import environment
+from nextvit.environment import environment, without_place
+from nextvit.errors import InputError, did_you_mean
 from nextvit.export.program import Source
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
@@ -51,7 +56,8 @@ from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "fastest.jsonl"
 SPEC = Preprocess(image_size=(224, 224))
-CELLS: tuple[tuple[str, Precision], ...] = (
+Cell = tuple[str, Precision]
+CELLS: tuple[Cell, ...] = (
     ("onnx", "fp32"),
     ("onnx", "int8"),
     ("openvino", "fp32"),
@@ -60,6 +66,8 @@ CELLS: tuple[tuple[str, Precision], ...] = (
     ("torch", "bf16"),
 )
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+LEAST_RUNS_OF_BATCHES = 20
+"""A batch takes up to a second."""
 Run = Callable[[], object]
 
 
@@ -69,18 +77,12 @@ def networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
     from timm.utils.model import reparameterize_model
 
     torch.manual_seed(0)
-    theirs = timm.create_model(variant).eval()
-    images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC)
-    norms = [each for each in theirs.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        theirs(images)
-    torch.save(theirs.eval().state_dict(), folder / "weights.pt")
+    theirs = with_statistics(timm.create_model(variant).eval(), photographs(SPEC), SPEC)
+    torch.save(theirs.state_dict(), folder / "weights.pt")
     ours = create_model(variant).eval()
     assert isinstance(ours, Classifier)
     load_weights(ours, folder / "weights.pt")
+    images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC)
     with torch.no_grad():
         assert torch.allclose(ours(images), theirs(images), atol=1e-3)
     return reparameterize_model(theirs), ours
@@ -108,7 +110,7 @@ class TheirFiles:
         return {name: in_onnx(file, pixels_NCHW, threads) for name, file in files.items()}
 
     def in_torch(self, pixels_NCHW: torch.Tensor, threads: int) -> Run:
-        network = self.network.to(torch.bfloat16)
+        network = copy.deepcopy(self.network).to(torch.bfloat16)
 
         def run() -> object:
             with torch_threads(threads), torch.inference_mode():
@@ -182,12 +184,12 @@ def our_run(
 
 
 def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[str, Turns], Noise]:
-    """At least 50 runs of single images, and 20 of batches, which take up to a second each."""
+    """At least 50 runs of single images, and 20 of batches."""
     work: list[float] = []
     before = CpuTimes.now()
     turns = measure_interleaved(
         runs,
-        runs=MIN_RUNS if batch == 1 else 20,
+        runs=MIN_RUNS if batch == 1 else LEAST_RUNS_OF_BATCHES,
         min_seconds=seconds,
         warmup=3,
         each_round=lambda: work.append(timed(fixed_work)),
@@ -195,15 +197,17 @@ def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[s
     return turns, Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
 
 
-def measure_variant(variant: str, batches: list[int], threads: int, seconds: float) -> None:
-    """All cells of one variant, and beside them what a user would have without choosing: ONNX Runtime in fp32."""
+def measure_variant(
+    variant: str, batches: list[int], cells: Sequence[Cell], threads: int, seconds: float, command: str
+) -> None:
+    """These cells of one variant; a record of each."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with quietly():
             theirs, ours = networks(variant, folder)
             files = TheirFiles(theirs, folder)
         for batch in batches:
-            for backend, precision in CELLS:
+            for backend, precision in cells:
                 with quietly():
                     runs = files.runs(backend, precision, threads, batch)
                     runs["ours"] = our_run(ours, variant, backend, precision, threads, batch, folder)
@@ -223,17 +227,16 @@ def measure_variant(variant: str, batches: list[int], threads: int, seconds: flo
                     "verdict": ratio.verdict,
                     "noise": noise.spread,
                     "warning": noise.warning,
-                    "environment": environment(),
+                    "environment": {**environment(), "command": command},
                 }
                 append_json_line(RESULTS, record)
                 print(f"{variant} {backend} {precision} batch {batch}: {ratio}", noise.warning or "", flush=True)
 
 
-def table() -> str:
-    """The newest line of each pair, and the geometric mean of all."""
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """The newest line of each pair, the geometric mean of all, and what they were measured with."""
     newest = {
-        (each["variant"], each["batch"], each["backend"], each["precision"], each["threads"]): each
-        for each in read_json_lines(RESULTS)
+        (each["variant"], each["batch"], each["backend"], each["precision"], each["threads"]): each for each in records
     }
     lines = ["| network | batch | runtime | timm, ms | ours, ms | ratio (95 %) | least of runs |", "| --- " * 7 + "|"]
     for (variant, batch, backend, precision, _), each in newest.items():
@@ -247,15 +250,30 @@ def table() -> str:
         )
     exported = [each["ratio"] for each in newest.values() if each["backend"] != "torch"]
     slower = [key for key, each in newest.items() if each["verdict"] == "slower"]
-    any_line = next(iter(newest.values()))
-    machine, threads = any_line["environment"], sorted({each["threads"] for each in newest.values()})
+    threads = sorted({each["threads"] for each in newest.values()})
+    busy = sum(each["warning"] is not None for each in newest.values())
     lines.append(
         f"\nGeometric mean of the exported files {geometric_mean(exported):.3f}, with PyTorch "
-        f"{geometric_mean([each['ratio'] for each in newest.values()]):.3f}; slower: {len(slower)} of {len(newest)}. {machine['cpu']}, threads: "
-        f"{', '.join(map(str, threads))}; {machine['time'][:10]}. Ratios are of runs that took turns; the last column is the "
-        "ratio of the fastest runs. PyTorch: timm's module as it is against ours compiled.\n"
+        f"{geometric_mean([each['ratio'] for each in newest.values()]):.3f}; slower: {len(slower)} of {len(newest)}. Threads: "
+        f"{', '.join(map(str, threads))}. Ratios are of runs that took turns, at least {MIN_RUNS} of single images and "
+        f"{LEAST_RUNS_OF_BATCHES} of batches; the last column is the ratio of the fastest runs. In ONNX int8 timm's file is "
+        "quantised in two ways, of which the faster counts. PyTorch: timm's module as it is against ours compiled."
+        f"{f' **The machine was too busy to trust small differences in {busy} lines.**' if busy else ''}\n"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *provenance(*map(called, newest.values()))])
+
+
+def chosen(cells: str) -> list[Cell]:
+    """ "onnx-int8,openvino-int8" -> the cells.
+
+    Raises:
+        InputError: an unknown one.
+    """
+    known = {"-".join(cell): cell for cell in CELLS}
+    for name in cells.split(","):
+        if name not in known:
+            raise InputError(f"--cells knows no {name!r}; {did_you_mean(name, known)}")
+    return [known[name] for name in cells.split(",")]
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
@@ -266,16 +284,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", default="nextvit_small,nextvit_base,nextvit_large")
     parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--cells", default=",".join("-".join(each) for each in CELLS), help="measure only these")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--page", action="store_true", help="only write the table of docs/performance.md")
     given = parser.parse_args()
     unknown = set(given.variants.split(",")) - VARIANTS.keys()
     assert not unknown, f"no variant {unknown}"
+    try:
+        cells = chosen(given.cells)
+    except InputError as error:
+        parser.error(str(error))
+    batches = [int(each) for each in given.batches.split(",")]
+    command = shlex.join(["python", "benchmarks/fastest.py", *map(without_place, sys.argv[1:])])
     if not given.page:
         for variant in given.variants.split(","):
-            measure_variant(variant, [int(each) for each in given.batches.split(",")], given.threads, given.seconds)
-    write_table("performance.md", "fastest.py", table())
+            measure_variant(variant, batches, cells, given.threads, given.seconds, command)
+    write_table("performance.md", "fastest.py", table(read_json_lines(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python benchmarks/gpu.py [--minutes 9] [--only nextvit_small,timm:resnet101] [--results FILE]
 
 Ours are the deployment form; timm's are reparameterized where timm can, with batch norms folded into convolutions where
-torch.fx can. All take uint8 images (N, 224, 224, 3) that are on the device already, and compute in fp16 or bf16.
+torch.fx can, and keep PyTorch's fused attention. Weights are random, batch norms have the statistics of the bundled
+photographs. All take uint8 images (N, 224, 224, 3) that are on the device already, and compute in fp16 or bf16.
 Networks of one group (precision, layout, how it is run, batch) take turns, and CUDA events time every run; a network
 whose answers in that way differ from its own eager ones is not measured. The most important groups come first; what the
 time does not suffice for, and what fails, is recorded with its reason. One JSON line each is appended to
@@ -25,11 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nextvit.benchmark.configurations import PREFIX
+from nextvit.benchmark.peers import CLASSES, Peer, photographs, with_statistics
 from nextvit.environment import environment
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.create import create_model
-from nextvit.models.deployed import Deployed, Normalise
+from nextvit.models.deployed import Deployed
 from nextvit.preprocess import Preprocess
 from nextvit.runs import append_json_line
 
@@ -96,24 +99,16 @@ def plan(names: tuple[str, ...]) -> list[Group]:
     ]
 
 
-class Peer(nn.Module):
-    """A network of timm behind the same normalisation as ours: uint8 (N, H, W, C) -> logits, float32."""
-
-    def __init__(self, model: nn.Module, spec: Preprocess) -> None:
-        super().__init__()
-        self.normalise, self.model, self.dtype = Normalise(spec), model, torch.float32
-
-    def forward(self, images_NHWC: Tensor) -> Tensor:
-        return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()
-
-
 @cache
 def build(name: str) -> Network:
     """A network by its name, with random weights."""
     torch.manual_seed(0)
     spec = Preprocess(image_size=(SIZE_PX, SIZE_PX))
-    ours = name in VARIANTS
-    module = Deployed(create_model(name), spec) if ours else Peer(timm_model(name.removeprefix("timm:")), spec)
+    pictures_NHWC = photographs(spec)
+    if name in VARIANTS:
+        module: nn.Module = Deployed(with_statistics(create_model(name).eval(), pictures_NHWC, spec), spec)
+    else:
+        module = Peer(folded(with_statistics(timm_model(name.removeprefix(PREFIX)), pictures_NHWC, spec)), spec)
     counted = module_cost(module, torch.empty(1, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8))
     norms = sum(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
     return Network(module=module.eval(), cost=counted, batch_norms=norms)
@@ -139,12 +134,18 @@ def images_for(group: Group, device: str) -> Tensor:
 
 
 def timm_model(name: str) -> nn.Module:
-    """timm's network as fast as timm and torch make it without being compiled."""
+    """A network of timm to be run by PyTorch: the form for exporters, `peers.timm_model`, is without fused attention."""
     import timm
+
+    return timm.create_model(name, num_classes=CLASSES).eval()
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """timm's network as fast as timm and torch make it without being compiled."""
     from timm.utils.model import reparameterize_model
     from torch.fx.experimental.optimization import fuse
 
-    model: nn.Module = reparameterize_model(timm.create_model(name).eval())
+    model: nn.Module = reparameterize_model(network)
     try:
         return fuse(model)
     except Exception:  # noqa: BLE001 (what torch.fx cannot trace fails in any way, and stays as it is)

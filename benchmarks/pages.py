@@ -18,8 +18,8 @@ PAGE = ROOT.parent / "docs" / "benchmarks.md"
 HEAD = """# What was measured
 
 Written by `python benchmarks/pages.py` from [benchmarks/results](../benchmarks/results); do not edit. Each section ends with the
-command that measured it, the machine and the versions. Times of two machines do not compare; ratios of interleaved runs
-mostly do. What was tried, and what was learnt from it, is in [log.md](log.md).
+command that measured it, the machine and the versions. Do not compare times between machines; ratios measured in the same
+rounds mostly carry over. What was tried, and what was learnt from it, is in [log.md](log.md).
 """
 OWN_PAGES = {
     "support": "[support.md](support.md): every backend and precision, exported and compared with PyTorch",

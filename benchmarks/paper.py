@@ -1,6 +1,7 @@
 """The paper's comparison, redone on this machine: Next-ViT S, B and L against its peers and against newer networks.
 
     python benchmarks/paper.py [--only timm:resnet101,cswin_tiny] [--group heavy,light] [--threads 1] [--fresh]
+    python benchmarks/paper.py --runs 3 --results tried.jsonl
     python benchmarks/paper.py --page
 
 ONNX Runtime in fp32; OpenVINO in fp32, bf16 and int8. Whole classifiers at 224 px, batch 1 and 8; networks without their
@@ -10,8 +11,8 @@ latency alone. Every group of networks is measured in rounds with nextvit_small 
 same rounds.
 
 Each measured cell (a group in one runtime and precision at one batch) is appended to benchmarks/results/paper.jsonl as one
-JSON line for each network; a second call goes on with what is missing on this machine with these versions. The page
-docs/paper.md is written from the file at the end, and by --page alone.
+JSON line for each network; a second call goes on with what is missing on this machine with these versions, or lacks runs or
+lacked memory. The page docs/paper.md is written from the file at the end, and by --page alone; that of another file lies beside it.
 """
 
 import argparse
@@ -19,13 +20,13 @@ import gc
 import json
 import multiprocessing
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from nextvit.runs import read_json_lines
 from nextvit.runtime.session import Session, open_session
 from nextvit.timing import Latency, Turns, measure_interleaved, timed
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results" / "paper.jsonl"
 PAGE = ROOT.parent / "docs" / "paper.md"
 RUNTIMES: tuple[tuple[str, Precision], ...] = (
@@ -67,6 +68,10 @@ THREADS = 1
 MINUTES = 60.0
 """What one call may take; the next one goes on."""
 MIB = 2**20
+OUT_OF_MEMORY = re.compile(
+    r"out.of.memory|MemoryError|bad_alloc|not enough memory|alloc\w* memory|memory alloc", re.IGNORECASE
+)
+"""In the reason why something could not be measured: true of that moment alone."""
 
 
 @dataclass(frozen=True)
@@ -296,13 +301,8 @@ def kind_of(name: str) -> str:
 
 
 def machine_now() -> dict[str, Any]:
-    """`environment`, with the version of timm and this call."""
-    found = environment()
-    return {
-        **found,
-        "versions": {**found["versions"], "timm": metadata.version("timm")},
-        "command": "python benchmarks/paper.py",
-    }
+    """`environment`, with this call."""
+    return {**environment(), "command": "python benchmarks/paper.py"}
 
 
 def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int) -> bool:
@@ -314,10 +314,18 @@ def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int)
 def is_done(
     done: Iterable[dict[str, Any]], group: str, names: Iterable[str], backend: str, precision: str, setting: Setting
 ) -> bool:
-    """Whether all these networks are among the records for this cell."""
+    """Whether all these networks are among the records for this cell, with as many runs or refused for good."""
     cell = (group, backend, precision, setting.part, setting.batch)
     keys = ("group", "backend", "precision", "part", "batch")
-    return set(names) <= {each["model"] for each in done if tuple(each[key] for key in keys) == cell}
+    own = [each for each in done if tuple(each[key] for key in keys) == cell]
+    return set(names) <= {each["model"] for each in own if is_settled(each, setting.runs)}
+
+
+def is_settled(record: dict[str, Any], runs: int) -> bool:
+    """Whether a record is a result: measured with as many runs, or refused by its exporter or its runtime."""
+    if "unavailable" in record:
+        return not OUT_OF_MEMORY.search(record["unavailable"])
+    return record["runs"] >= runs
 
 
 class Clock:
@@ -424,6 +432,21 @@ def chosen(only: str | None, group: str | None) -> dict[str, list[str]]:
     return {group: names for group, names in groups.items() if len(names) > 1}
 
 
+def settings_for(runs: int | None, results: Path | None) -> Sequence[Setting]:
+    """What is measured, and how often; with `runs`, so often and for no least time.
+
+    Raises:
+        InputError: so few runs are no result, and must not be among the committed ones.
+    """
+    if runs is None:
+        return SETTINGS
+    if runs < 1:
+        raise InputError(f"--runs must be at least 1, got {runs}")
+    if results is None or results.resolve() == RESULTS:
+        raise InputError("--runs is for a quick try; name another file for what it gives, with --results FILE")
+    return tuple(replace(each, runs=runs, seconds=0.0, warmup=1) for each in SETTINGS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="write docs/paper.md from the results, measure nothing")
@@ -431,25 +454,30 @@ def main() -> None:
     parser.add_argument("--group", help=f"groups, with commas: {', '.join(GROUPS)}")
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="stop before this; the next call goes on")
-    parser.add_argument("--runs", type=int, help="timed runs everywhere, and no least time: for a quick try")
+    parser.add_argument(
+        "--runs", type=int, help="timed runs everywhere, and no least time: a quick try, with --results"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of results")
-    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--results", type=Path, help="the file of results; default: benchmarks/results/paper.jsonl")
+    parser.add_argument("--out", type=Path, help="the page; default: docs/paper.md, of another file the one beside it")
     arguments = parser.parse_args()
-    if not arguments.page:
-        settings = SETTINGS
-        if arguments.runs:
-            settings = tuple(replace(each, runs=arguments.runs, seconds=0.0, warmup=1) for each in SETTINGS)
+    try:
+        settings = settings_for(arguments.runs, arguments.results)
         groups = chosen(arguments.only, arguments.group)
+    except InputError as error:
+        parser.error(str(error))
+    results: Path = arguments.results or RESULTS
+    out: Path = arguments.out or (PAGE if results.resolve() == RESULTS else results.with_suffix(".md"))
+    if not arguments.page:
         measure(
             groups,
-            arguments.results,
+            results,
             threads=arguments.threads,
             fresh=arguments.fresh,
             settings=settings,
             minutes=arguments.minutes,
         )
-    arguments.out.write_text(page(read_json_lines(arguments.results)), encoding="utf-8")
+    out.write_text(page(read_json_lines(results)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -222,9 +222,14 @@ def protocol_line(measured: Measured) -> str:
         runs = [each["runs"] for each in found if "runs" in each]
         if runs:
             lines.append(f"{part}s at batch {batch}: {min(runs)} to {max(runs)} timed runs of each")
-    noise = [each["noise"] for group in measured.cells.values() for each in group.values() if "noise" in each]
+    noise = [
+        each["noise"] for group in measured.cells.values() for each in group.values() if each.get("noise") is not None
+    ]
     steady = (
-        f" Between the quartiles of Next-ViT-S's own runs lay {max(noise):.0%} of its median at most." if noise else ""
+        f" A fixed piece of work, once in each round, varied by {max(noise):.0%} at most (the 90th less the 10th percentile "
+        "of its time, over the median)."
+        if noise
+        else ""
     )
     return f"{'; '.join(lines)}.{steady}"
 

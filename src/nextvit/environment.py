@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("nextvit", "numpy", "pillow", "torch", "torchvision"),
+    *("nextvit", "numpy", "pillow", "torch", "torchvision", "timm"),
     *("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "coremltools", "tensorrt"),
 )
 

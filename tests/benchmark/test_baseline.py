@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from nextvit.benchmark.baseline import Condition, Outcome, judge, parse_conditions, read_baseline
+from nextvit.benchmark.configurations import Wanted, configurations
+from nextvit.benchmark.suite import Protocol, benchmark
 from nextvit.errors import InputError
+from tests.conftest import needs
+from tests.runtime.conftest import write_colour_bundle
 
 MACHINE = {"cpu": "CPU A", "cores": 2, "versions": {"nextvit": "1", "onnxruntime": "1.32.0", "torch": "2.15.0"}}
 
@@ -129,6 +133,49 @@ def test_what_cannot_be_measured_any_more_is_a_failure():
     assert judge(now, before[:1], parse_conditions("p50>+5%")).failed == []
 
 
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """A benchmark of the two bundles of a folder."""
+    found = configurations([str(folder / name) for name in ("a.nextvit", "b.nextvit")], Wanted(), folder, say=print)
+    return benchmark(found, Protocol(batches=(1, 2), runs=2, min_seconds=0.0, limits=False, starts=False))
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_bundle_that_does_not_load_any_more_is_a_failure_wherever_it_was_measured(device: str, tmp_path: Path):
+    needs("onnxruntime")
+    for name in ("a.nextvit", "b.nextvit"):
+        write_colour_bundle(tmp_path / name)
+    before = records_of(tmp_path)
+    assert not judge(before, before, parse_conditions("size>+0")).failed
+    (tmp_path / "b.nextvit" / "model.onnx").write_bytes(b"damaged")
+    now = records_of(tmp_path)
+    assert ["unavailable" in each for each in now] == [False, False, True, True]
+    elsewhere = [{**each, "device": device} if each["model"].endswith("b.nextvit") else each for each in before]
+    failed = judge(now, elsewhere, parse_conditions("size>+0")).failed
+    assert len(failed) == 2 and all("is in the baseline, but could not be measured now" in each for each in failed)
+
+
+def test_bundles_of_one_run_are_told_apart_and_older_records_did_not_name_them():
+    fixed, dynamic = record(bundle="fixed.nextvit"), record(bundle="dynamic.nextvit", p50_ms=20.0)
+    assert not judge([fixed, dynamic], [fixed, dynamic], parse_conditions("p50>+5%")).failed
+    assert judge([fixed], [dynamic], parse_conditions("p50<12")).failed
+    told = judge([fixed, dynamic], [fixed], parse_conditions("p50>+5%"))
+    assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
+    assert outcome("p50>+5%", dynamic, record()).failed  # of any bundle
+    assert outcome("p50>+5%", record(p50_ms=30.0), dynamic).failed
+
+
+def test_a_bundle_that_is_gone_is_lost_by_its_name_or_where_that_is_unknown_by_the_rest():
+    def fails(gone: dict[str, Any], *old: dict[str, Any]) -> bool:
+        return bool(judge([record(batch=8), gone], [record(batch=8), *old], parse_conditions("p50>+5%")).failed)
+
+    before = record(bundle="a.nextvit")
+    gone = {**{name: value for name, value in before.items() if not name.endswith("_ms")}, "unavailable": "not there"}
+    assert fails(gone, before) and fails({**gone, "bundle": None}, before) and fails(gone, record())
+    assert not fails(gone, {**before, "bundle": "b.nextvit"})
+    assert not fails(gone, {**before, "threads": 2})
+
+
 def test_a_value_that_was_not_measured_is_a_warning_and_with_no_other_an_error():
     without = record(score=None, batch=8)
     told = judge([record(), without], [record(), without], parse_conditions("score<-0.5"))
@@ -187,4 +234,39 @@ def test_a_file_that_is_no_baseline(content: bytes | None, says: str, tmp_path: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=says):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"environment": None}, "there is no environment"),
+        ({"environment": "CPU A"}, "there is no environment"),
+        ({"environment": {"versions": ["1"]}}, "there is no environment"),
+        ({"model": 3}, "model is no text: 3"),
+        ({"p50_ms": "12.3"}, "p50_ms is no number: '12.3'"),
+        ({"p50_ms": None}, "p50_ms is no number: None"),
+        ({"p90_ms": True}, "p90_ms is no number: True"),
+        ({"size_mib": [1, 2]}, r"size_mib is no number: \[1, 2\]"),
+        ({"p99_ms": float("nan")}, "p99_ms is no number: nan"),
+        ({"score": {"name": "top1"}}, "score is no number: None"),
+        ({"score": {"value": "high"}}, "score is no number: 'high'"),
+    ],
+)
+def test_a_damaged_record_is_named_by_its_line(changes: dict[str, Any], says: str, tmp_path: Path):
+    path = tmp_path / "baseline.jsonl"
+    damaged = {name: value for name, value in {**record(), **changes}.items() if name != "environment" or value}
+    path.write_text(f"{json.dumps(record())}\n\n{json.dumps(damaged)}\n")
+    with pytest.raises(InputError, match=rf"baseline\.jsonl, line 3: damaged \({says}") as error:
+        read_baseline(path)
+    assert "\n" not in str(error.value)
+    path.write_text(json.dumps({"results": [record(), record(), damaged]}, indent=2))
+    with pytest.raises(InputError, match=rf"baseline\.jsonl, result 3: damaged \({says}"):
+        read_baseline(path)
+
+
+def test_a_line_that_was_cut_off_is_named(tmp_path: Path):
+    path = tmp_path / "baseline.jsonl"
+    path.write_text(f"{json.dumps(record())}\n{json.dumps(record())[:-9]}\n")
+    with pytest.raises(InputError, match=r"baseline\.jsonl, line 2: neither JSON lines nor"):
         read_baseline(path)

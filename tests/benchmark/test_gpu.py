@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from nextvit.benchmark.peers import Peer
 from nextvit.models.cost import deployed_cost
 from tests.export.test_export import card_for
 
@@ -62,6 +63,21 @@ def test_a_network_is_placed_as_the_group_has_it(gpu: ModuleType, channels_last:
         assert gpu.prepare(model, images, group, None)().shape == (2, 1000)
     assert seen[0].dtype == torch.bfloat16
     assert seen[0].is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_networks_have_the_statistics_of_photographs(gpu: ModuleType):
+    pytest.importorskip("timm", reason="needs nextvit[timm]")
+    network = gpu.build("timm:lcnet_050")
+    assert isinstance(network.module, Peer)
+    images = torch.from_numpy(gpu.photographs(gpu.Preprocess(image_size=(gpu.SIZE_PX, gpu.SIZE_PX))))
+    for built in (network, gpu.build("nextvit_nano")):
+        with torch.inference_mode():
+            assert built.module(images).std(dim=0).mean() > 1e-3  # as they are made: below 1e-6
+
+
+def test_peers_keep_the_attention_that_is_fastest_in_pytorch(gpu: ModuleType):
+    pytest.importorskip("timm", reason="needs nextvit[timm]")
+    assert gpu.timm_model("vit_tiny_patch16_224").blocks[0].attn.fused_attn
 
 
 def test_answers_that_differ_from_eager_ones_are_not_measured(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch):

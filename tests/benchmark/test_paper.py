@@ -135,6 +135,13 @@ def test_page_tells_what_could_not_be_measured():
     assert "| ResNet50 | 100" not in text
 
 
+def test_page_says_how_steady_the_machine_was_and_how_often_each_was_run():
+    text = page([anchor(), record("timm:resnet50", 1.0, noise=None, runs=11), record(CSWIN, 4.0, noise=0.07)])
+    assert "classifiers at batch 1: 11 to 50 timed runs of each. A fixed piece of work," in text
+    assert "varied by 7% at most (the 90th less the 10th percentile of its time, over the median)." in text
+    assert "A fixed piece" not in page([record(ANCHOR, 1.0, spread=0, noise=None)])
+
+
 def test_page_keeps_machines_apart():
     elsewhere = {**MACHINE, "cpu": "another"}
     text = page([record("timm:resnet50", 9.0, environment=elsewhere), anchor()])
@@ -197,6 +204,43 @@ def test_a_second_call_goes_on_with_what_is_missing(networks: list[list[str]], t
     assert len(measure(results, {"middle": names})) == len(records) and len(networks) == 2
     assert len(measure(results, {"middle": names}, fresh=True)) == 2 * len(records)
     page(paper.read_json_lines(results))
+
+
+def test_too_few_runs_and_a_lack_of_memory_are_no_results(networks: list[list[str]], tmp_path: Path):
+    results = tmp_path / "paper.jsonl"
+    names = [ANCHOR, "timm:resnet50"]
+    records = measure(results, {"middle": names})
+    thorough = [paper.replace(QUICK[0], runs=1000)]
+    assert not any(
+        paper.is_done(records, "middle", names, *cell, thorough[0]) for cell in paper.RUNTIMES if cell[1] != "bf16"
+    )
+    assert paper.is_done(
+        records, "middle", names, "openvino", "bf16", thorough[0]
+    )  # refused, however often it is asked
+    for reason in ("RuntimeError: std::bad_alloc", "Failed to allocate memory for requested buffer", "MemoryError: "):
+        lacked = [{**each, "unavailable": reason} if each["precision"] == "bf16" else each for each in records]
+        assert not paper.is_done(lacked, "middle", names, "openvino", "bf16", QUICK[0]), reason
+
+
+def test_a_quick_try_is_kept_away_from_the_committed_results(tmp_path: Path):
+    for results in (None, paper.RESULTS):
+        with pytest.raises(InputError, match=r"--runs is for a quick try; .* --results FILE"):
+            paper.settings_for(3, results)
+    with pytest.raises(InputError, match="--runs must be at least 1, got 0"):
+        paper.settings_for(0, tmp_path / "tried.jsonl")
+    assert {each.runs for each in paper.settings_for(3, tmp_path / "tried.jsonl")} == {3}
+    assert paper.settings_for(None, None) == paper.SETTINGS
+
+
+def test_the_page_of_other_results_lies_beside_them(
+    networks: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    tried = ["paper.py", "--only", "timm:resnet50", "--runs", "2", "--results", str(tmp_path / "tried.jsonl")]
+    before = paper.PAGE.read_bytes() if paper.PAGE.exists() else None
+    monkeypatch.setattr(sys, "argv", tried)
+    paper.main()
+    assert "| ResNet50 |" in (tmp_path / "tried.md").read_text()
+    assert (paper.PAGE.read_bytes() if paper.PAGE.exists() else None) == before
 
 
 def test_it_stops_when_the_minutes_are_over(networks: list[list[str]], tmp_path: Path):

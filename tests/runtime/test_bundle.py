@@ -10,7 +10,7 @@ import pytest
 from nextvit.bundle import checksum_of, file_stem, is_bundle, read_bundle, read_golden, read_manifest, write_manifest
 from nextvit.errors import InputError
 from nextvit.runtime.predictor import load_bundle
-from nextvit.runtime.session import open_session
+from nextvit.runtime.session import factory_of, open_session
 
 
 def test_manifest_survives_the_disk(bundle: Path):
@@ -84,8 +84,10 @@ def test_a_damaged_manifest_is_refused(bundle: Path, text: str):
 
 def test_an_unknown_backend_is_named(bundle: Path):
     manifest = replace(read_bundle(bundle), backend="onxn")
-    with pytest.raises(InputError, match="unknown backend 'onxn'; did you mean 'onnx'"):
+    with pytest.raises(InputError, match=r"colours\.nextvit: unknown backend 'onxn'; did you mean 'onnx'"):
         open_session(bundle, manifest)
+    with pytest.raises(InputError, match=r"^unknown backend 'onxn'; did you mean 'onnx'"):
+        factory_of("onxn")
 
 
 def test_golden_examples_come_back(bundle: Path):

@@ -17,7 +17,7 @@ from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError
 from nextvit.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
-from tests.runtime.conftest import CLASSES, write_colour_bundle
+from tests.runtime.conftest import CLASSES, sealed, write_colour_bundle
 from tests.runtime.onnx_by_hand import colour_model, node
 
 
@@ -173,8 +173,23 @@ def test_answer_as_json_values(bundle: Path):
 
 
 def test_session_says_what_it_runs_on(bundle: Path):
-    facts = load_bundle(bundle, threads=1).session.facts()
-    assert (facts["backend"], facts["threads"], facts["provider"]) == ("onnx", 1, "CPUExecutionProvider")
+    facts = load_bundle(bundle, threads=2).session.facts()
+    assert (facts["backend"], facts["threads"], facts["provider"]) == ("onnx", 2, "CPUExecutionProvider")
+    assert load_bundle(bundle).session.facts()["threads"] == "default"
+
+
+def test_a_session_asks_back_what_it_says(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not what it was told: this ONNX Runtime takes one thread whatever is asked, and the manifest is wrong."""
+    import onnxruntime
+
+    class OneThread(onnxruntime.InferenceSession):
+        def __init__(self, file: Path, options: Any, providers: Any) -> None:
+            options.intra_op_num_threads = 1
+            super().__init__(file, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OneThread)
+    facts = load_bundle(sealed(bundle, precision="int8"), threads=2).session.facts()
+    assert (facts["threads"], facts["precision"]) == (1, "fp32")
 
 
 def test_a_file_that_onnx_runtime_cannot_read_is_named(bundle: Path):

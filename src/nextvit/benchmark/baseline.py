@@ -1,8 +1,10 @@
 """The comparison with an earlier benchmark, for continuous integration: --baseline FILE --fail-if "p50>+5%"."""
 
 import json
+import math
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -101,30 +103,85 @@ def read_baseline(path: Path) -> list[Record]:
         raise InputError(
             f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or 'it is no text'}"
         ) from None
-    try:
-        documents = [json.loads(text)]
-    except ValueError:
-        try:
-            documents = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError:
-            raise InputError(f"{path}: neither JSON lines nor the document of nextvit bench --json") from None
-    found: list[Any] = []
-    for document in documents:
-        results = document.get("results") if isinstance(document, dict) else document
-        found += results if isinstance(results, list) else [document]
-    records = [each for each in found if isinstance(each, dict) and {*KEY, "p50_ms"} <= each.keys()]
+    records: list[Record] = []
+    for place, each in entries(path, text):
+        if not isinstance(each, dict) or not {*KEY, "p50_ms"} <= each.keys():
+            continue
+        if fault := fault_of(each):
+            raise InputError(f"{path}, {place}: damaged ({fault}); mend it, or measure a new baseline")
+        records.append(each)
     if not records:
         raise InputError(f"{path}: holds no measured configuration; write one with nextvit bench ... --json > {path}")
     return records
+
+
+def entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """What a file holds, each with its place in it for people."""
+    try:
+        yield from unpacked(json.loads(text), place="")
+        return
+    except ValueError:
+        pass  # several documents, or none
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                raise InputError(
+                    f"{path}, line {number}: neither JSON lines nor the document of nextvit bench --json"
+                ) from None
+            yield from unpacked(document, place=f"line {number}")
+
+
+def unpacked(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
+    """The records of a document of the verb or of a list, or the one that it is."""
+    results = document.get("results") if isinstance(document, dict) else document
+    if not isinstance(results, list):
+        yield place or "its one record", document
+        return
+    for number, each in enumerate(results, start=1):
+        yield f"{place + ', ' if place else ''}result {number}", each
+
+
+def fault_of(record: Record) -> str | None:
+    """What keeps a record from being compared; None where nothing does."""
+    if not isinstance(record["model"], str):
+        return f"model is no text: {reprlib.repr(record['model'])}"
+    machine = record.get("environment")
+    if not isinstance(machine, dict) or not isinstance(machine.get("versions", {}), dict):
+        return "there is no environment that says what it was measured with"
+    for name, _ in FIELDS.values():
+        value = record.get(name)
+        if isinstance(value, dict) and name == "score":
+            value = value.get("value")
+        elif value is None and name != "p50_ms":
+            continue  # was not measured
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            return f"{name} is no number: {reprlib.repr(value)}"
+    return None
 
 
 KEY = ("model", "backend", "precision", "threads", "batch", "image_size")
 
 
 def key_of(record: Record) -> Key:
-    """What makes two measurements the same configuration."""
+    """What makes two measurements the same configuration, but for the bundle and the device."""
     model = PurePath(record["model"]).as_posix()
-    return (model, *(str(record.get(name)) for name in KEY[1:]), record.get("device", "cpu"))
+    return (model, *(str(record.get(name)) for name in KEY[1:]))
+
+
+def is_same(record: Record, old: Record) -> bool:
+    """Whether both are of one configuration. A run may have several bundles of one backend and precision; an older record
+    does not say which it is of, and may be of any."""
+    same_bundle = "bundle" not in record or old.get("bundle", record["bundle"]) == record["bundle"]
+    return same_bundle and key_of(record) == key_of(old) and record.get("device", "cpu") == old.get("device", "cpu")
+
+
+def is_lost(gone: Record, old: Record) -> bool:
+    """Whether what could not be measured now is what a record measured. It has no device, which only a session tells, and
+    no bundle where the file itself is gone."""
+    bundle = gone.get("bundle")
+    return key_of(gone) == key_of(old) and (not bundle or old.get("bundle", bundle) == bundle)
 
 
 @dataclass
@@ -184,17 +241,17 @@ def judge(now: Sequence[Record], baseline: Sequence[Record] | None, conditions: 
 
 def match(record: Record, baseline: Sequence[Record]) -> Record | None:
     """The newest record of the same configuration; among several at once (bundles of one run), that of the same name."""
-    same = [each for each in baseline if key_of(each) == key_of(record)]
+    same = [each for each in baseline if is_same(record, each)]
     named = [each for each in same if each.get("name") == record.get("name")]
     return (named or same or [None])[-1]
 
 
 def lost(now: Sequence[Record], baseline: Sequence[Record]) -> list[str]:
     """Failures: configurations that the baseline measured, and that could not be measured now."""
-    missing = [record for record in now if "unavailable" in record and match(record, baseline)]
     return [
         f"{label(record)}: is in the baseline, but could not be measured now: {record['unavailable']}"
-        for record in missing
+        for record in now
+        if "unavailable" in record and any(is_lost(record, old) for old in baseline)
     ]
 
 

@@ -232,8 +232,8 @@ def limit(records: Sequence[Record]) -> Markup | None:
         for record in computed
     ]
     note = (
-        "A point can lie no higher than its roof. Far below it, time goes into something other than arithmetic or memory: "
-        "calls, layout changes, operators that use the units badly."
+        "A point can lie no higher than its flat roof; above the slope it lies where data stays in a cache. Far below both, "
+        "time goes into something other than arithmetic or memory: calls, layout changes, operators that use the units badly."
     )
     drawn = [Markup(figures.roofline(known)), paragraph(note, tone="soft")] if known else []
     return section(

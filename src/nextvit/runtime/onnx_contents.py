@@ -23,8 +23,8 @@ PARTS: dict[str, dict[int, str]] = {
 }
 OPERATOR, DATA_TYPE, EXTERNAL_DATA, DATA_LOCATION = 4, 2, 13, 14
 """Fields of a node and of a tensor."""
-FLOAT16 = 10
-"""Of a tensor's data types, the one that makes a file an fp16 one."""
+INT8, FLOAT16 = 3, 10
+"""Of a tensor's data types, those that make a file an int8 or an fp16 one."""
 
 
 def check_self_contained(model_file: Path) -> set[int]:

@@ -7,9 +7,9 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest
+from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
-from nextvit.runtime.onnx_contents import FLOAT16, check_self_contained
+from nextvit.runtime.onnx_contents import FLOAT16, INT8, check_self_contained
 from nextvit.runtime.session import Arrays, check_images, first_line, sides_of
 
 ort = cast(Any, onnxruntime)
@@ -38,7 +38,7 @@ class OnnxSession:
         types = check_self_contained(model_file)
         if manifest.precision == "fp16" and FLOAT16 not in types:
             raise InputError(f"{model_file}: its manifest says fp16, and none of its weights are")
-        self.device, self.threads, self.precision = device or "cpu", threads, manifest.precision
+        self.device, self.precision = device or "cpu", precision_of(types)
         providers = providers_of(self.device)
         options: Any = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they also come as exceptions
@@ -82,7 +82,7 @@ class OnnxSession:
             "provider": self.provider,
             "operators": self.operators(),
             "precision": self.precision,
-            "threads": self.threads or "default",
+            "threads": self.session.get_session_options().intra_op_num_threads or "default",
         }
 
     def operators(self) -> dict[str, int]:
@@ -91,6 +91,12 @@ class OnnxSession:
             return {}
         parts = self.session.get_provider_graph_assignment_info()
         return dict(sum((Counter({part.ep_name: len(part.get_nodes())}) for part in parts), Counter[str]()))
+
+
+def precision_of(types: set[int]) -> Precision:
+    """What a file computes in, by the data types of its tensors: the fewest bits. Files in fp16 and int8 keep some of
+    their tensors in fp32."""
+    return "int8" if INT8 in types else "fp16" if FLOAT16 in types else "fp32"
 
 
 def check_fit(model_file: Path, session: Any, manifest: Manifest) -> None:

@@ -23,7 +23,7 @@ class Session(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Backend, version, device and precision as the runtime tells them, and the CPU threads that were asked for."""
+        """Backend, version, device, precision and CPU threads, as the runtime or the file tells them."""
         ...
 
 
@@ -61,9 +61,10 @@ def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, 
         MissingDependency: the backend is not installed.
     """
     check_threads(threads)
-    if manifest.backend not in BACKENDS:
-        raise InputError(f"{path}: unknown backend {manifest.backend!r}; {did_you_mean(manifest.backend, BACKENDS)}")
-    factory = factory_of(manifest.backend)
+    try:
+        factory = factory_of(manifest.backend)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if device is None:
         return factory(path, manifest, threads=threads)
     if "device" not in signature(factory).parameters:
@@ -75,8 +76,11 @@ def factory_of(backend: str) -> SessionFactory:
     """The class of a backend, whose import brings the runtime.
 
     Raises:
+        InputError: no such backend, as in a bundle of a newer nextvit.
         MissingDependency: the runtime is not installed.
     """
+    if backend not in BACKENDS:
+        raise InputError(f"unknown backend {backend!r}; {did_you_mean(backend, BACKENDS)}")
     module, name, package, extra = BACKENDS[backend]
     try:
         return cast(SessionFactory, getattr(import_module(module), name))

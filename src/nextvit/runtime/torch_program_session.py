@@ -12,7 +12,7 @@ from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays, check_images, first_line
 from nextvit.runtime.torch_program import read_program
-from nextvit.runtime.torch_session import torch_device, torch_threads
+from nextvit.runtime.torch_session import threads_within, torch_device, torch_threads
 
 PRECISIONS: dict[torch.dtype | None, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
@@ -56,5 +56,5 @@ class TorchProgramSession:
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
             "precision": self.precision,
-            "threads": self.threads or torch.get_num_threads(),
+            "threads": threads_within(self.threads),
         }

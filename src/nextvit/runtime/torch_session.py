@@ -1,5 +1,6 @@
 """PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX
+from nextvit.bundle import MAX_SIDE_PX, Precision
 from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays, check_images
 
@@ -40,16 +41,37 @@ def torch_threads(threads: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+def threads_within(threads: int | None) -> int:
+    """How many CPU threads torch has where so many are asked for; None: as many as the process has."""
+    with torch_threads(threads):
+        return torch.get_num_threads()
+
+
+PRECISIONS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def precision_of(model: torch.nn.Module) -> str:
+    """What a module computes in: the type of most of its parameters."""
+    sizes: Counter[torch.dtype] = Counter()
+    for each in model.parameters():
+        sizes[each.dtype] += each.numel()
+    [(most, _)] = sizes.most_common(1)
+    return PRECISIONS.get(most, str(most))
+
+
 class TorchSession:
     """A module from uint8 images (N, H, W, 3) to logits (N, classes), run without gradients on its own device.
 
     Its weights are laid out channels last, as the pixels are, which spares PyTorch copies between the two.
 
     Args:
-        precision: what the module computes in, for the record.
+        precision: what the module must compute in.
         compiled: let torch.compile make one program for each shape of images, with the weights in it as constants laid
             out for this processor. The first run of a shape takes long, and needs a C++ compiler on a CPU.
         threads: CPU threads while it runs; None: as many as the process has.
+
+    Raises:
+        InputError: the module computes in another precision.
     """
 
     def __init__(
@@ -61,7 +83,9 @@ class TorchSession:
         threads: int | None = None,
     ) -> None:
         self.model = model.eval().to(memory_format=torch.channels_last)
-        self.device, self.precision, self.threads = next(model.parameters()).device, precision, threads
+        self.device, self.precision, self.threads = next(model.parameters()).device, precision_of(model), threads
+        if self.precision != precision:
+            raise InputError(f"most of the module's parameters are {self.precision}, where {precision} is asked for")
         self.backend = "torch-compiled" if compiled else "torch"
         self.settings: Callable[[], AbstractContextManager[Any]] = nullcontext
         if compiled:
@@ -83,5 +107,5 @@ class TorchSession:
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
             "precision": self.precision,
-            "threads": self.threads or torch.get_num_threads(),
+            "threads": threads_within(self.threads),
         }
