@@ -5,18 +5,22 @@ import pytest
 
 from nextvit import timing
 from nextvit.benchmark import limit
-from nextvit.benchmark.limit import Limits, bandwidth, peak, peaks
+from nextvit.benchmark.limit import Limits, bandwidth, peaks
 from nextvit.errors import InputError
 from tests.conftest import needs
 
 pytestmark = pytest.mark.backend
-BRIEF = {"sizes": [256], "rounds": 1, "seconds": 0.01}
+
+
+def peak_of(backend: str, precision: str) -> float | None:
+    """One peak, measured too briefly to be believed."""
+    return peaks([(backend, precision)], 1, sizes=[256], rounds=1, seconds=0.01)[backend, precision]
 
 
 @pytest.mark.parametrize(("backend", "precision"), limit.PRODUCTS)
 def test_every_product_runs(backend: str, precision: str):
     needs(*("onnx", "onnxruntime") if backend == "onnx" else (backend,))
-    measured = peak(backend, precision, 1, **BRIEF)
+    measured = peak_of(backend, precision)
     if measured is None:  # a CPU that lacks the instructions
         assert (backend, precision) in {("openvino", "bf16"), ("openvino", "int8")}
     else:
@@ -24,14 +28,14 @@ def test_every_product_runs(backend: str, precision: str):
 
 
 def test_what_is_absent_has_no_peak(monkeypatch: pytest.MonkeyPatch):
-    assert peak("executorch", "fp32", 1, **BRIEF) is None
-    assert peak("torch", "int8", 1, **BRIEF) is None
+    assert peak_of("executorch", "fp32") is None
+    assert peak_of("torch", "int8") is None
 
     def missing(size: int, threads: int) -> limit.Run:
         raise ModuleNotFoundError(name="onnx")
 
     monkeypatch.setitem(limit.PRODUCTS, ("onnx", "fp32"), missing)
-    assert peak("onnx", "fp32", 1, **BRIEF) is None
+    assert peak_of("onnx", "fp32") is None
 
 
 def test_operations_are_counted_and_turns_are_taken(monkeypatch: pytest.MonkeyPatch):
@@ -88,7 +92,24 @@ def test_bandwidth(threads: int):
 
 
 def test_the_least_time_is_that_of_arithmetic_or_of_traffic():
-    limits = Limits(backend="onnx", threads=1, peaks={"fp32": 100.0, "int8": None}, bandwidth=10.0)
-    assert limits.least_ms(macs=10**9, moved_bytes=10**6, precision="fp32") == pytest.approx(20.0)
-    assert limits.least_ms(macs=10**6, moved_bytes=10**7, precision="fp32") == pytest.approx(1.0)
-    assert limits.least_ms(macs=10**9, moved_bytes=10**6, precision="int8") == pytest.approx(0.1)
+    fp32, int8 = ("onnx", "fp32", 1), ("onnx", "int8", 1)
+    limits = Limits(peaks={fp32: 100.0, int8: None}, bandwidths={1: 10.0})
+    assert limits.least_ms(fp32, macs=10**9, moved_bytes=10**6) == pytest.approx(20.0)
+    assert limits.least_ms(fp32, macs=10**6, moved_bytes=10**7) == pytest.approx(1.0)
+    assert limits.least_ms(int8, macs=10**9, moved_bytes=10**6) == pytest.approx(0.1)
+
+
+def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+
+    def measured(wanted: list[tuple[str, str]], threads: int) -> dict[tuple[str, str], float | None]:
+        asked.append((wanted, threads))
+        return dict.fromkeys(wanted, 7.0)
+
+    monkeypatch.setattr(limit, "peaks", measured)
+    monkeypatch.setattr(limit, "bandwidth", lambda threads: asked.append(threads) or 3.0)
+    known = Limits(peaks={("onnx", "fp32", 1): 100.0}, bandwidths={1: 10.0})
+    more = known.including([("onnx", "fp32", 1), ("onnx", "int8", 1), ("onnx", "int8", 2)])
+    assert asked == [([("onnx", "int8")], 1), ([("onnx", "int8")], 2), 2]
+    assert more.peaks == {("onnx", "fp32", 1): 100.0, ("onnx", "int8", 1): 7.0, ("onnx", "int8", 2): 7.0}
+    assert more.bandwidths == {1: 10.0, 2: 3.0}

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextvit.benchmark import limit
+from nextvit.benchmark.configurations import Wanted, of_bundle
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.operators import (
     ATTENTION,
@@ -21,7 +23,8 @@ from nextvit.benchmark.operators import (
     convolution_macs,
     product_macs,
 )
-from nextvit.benchmark.profile import COLUMNS, by_kind, profile, record, rows, verdict, with_limits
+from nextvit.benchmark.profile import COLUMNS, by_kind, profile, profile_all, record, rows, verdict, with_limits
+from nextvit.benchmark.suite import load_all
 from nextvit.bundle import Manifest
 from nextvit.errors import InputError
 from nextvit.export.program import Source
@@ -29,9 +32,18 @@ from nextvit.export.targets import TARGETS
 from nextvit.models.cost import deployed_cost
 from tests.conftest import needs
 from tests.export.test_export import calibrated_model, card_for
+from tests.runtime.conftest import write_colour_bundle
 
 pytestmark = pytest.mark.backend
-LIMITS = Limits(backend="onnx", threads=1, peaks={"fp32": 200.0, "bf16": 400.0, "int8": 800.0}, bandwidth=20.0)
+GFLOPS = {"fp32": 200.0, "bf16": 400.0, "int8": 800.0}
+LIMITS = Limits(
+    peaks={
+        (backend, precision, 1): GFLOPS.get(precision)
+        for backend in ("onnx", "openvino")
+        for precision in (*GFLOPS, "fp16")
+    },
+    bandwidths={1: 20.0},
+)
 BATCH = 2
 FILES = [("onnx", "fp32"), ("onnx", "int8"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "int8")]
 Bundles = dict[tuple[str, str], tuple[Path, Manifest]]
@@ -59,8 +71,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
 @pytest.fixture(scope="module")
 def profiles(bundles: Bundles) -> dict[tuple[str, str], list[Operator]]:
     return {
-        pair: profile(folder, manifest, threads=1, batch=BATCH, limits=LIMITS, seconds=0.1)
-        for pair, (folder, manifest) in bundles.items()
+        (backend, precision): with_limits(
+            profile(folder, manifest, threads=1, batch=BATCH, seconds=0.1), LIMITS, (backend, precision, 1)
+        )
+        for (backend, precision), (folder, manifest) in bundles.items()
     }
 
 
@@ -138,7 +152,7 @@ def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     folder, manifest = bundles["onnx", "fp32"]
     before = set(folder.iterdir())
-    profile(folder, manifest, threads=1, batch=1, limits=LIMITS, seconds=0.0)
+    profile(folder, manifest, threads=1, batch=1, seconds=0.0)
     assert list(tmp_path.iterdir()) == []
     assert set(folder.iterdir()) == before
 
@@ -146,7 +160,7 @@ def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_backend_without_a_profile_says_so(bundles: Bundles):
     folder, manifest = bundles["onnx", "fp32"]
     with pytest.raises(InputError, match="there are profiles of onnx and openvino, not of torch"):
-        profile(folder, replace(manifest, backend="torch"), threads=1, batch=1, limits=LIMITS)
+        profile(folder, replace(manifest, backend="torch"), threads=1, batch=1)
 
 
 def operator(name: str, kind: str, *, ms: float, macs: int, moved: int = 0) -> Operator:
@@ -162,6 +176,7 @@ def test_one_line_says_what_bounds_it():
             operator("c", "layout", ms=2.0, macs=0, moved=10_000_000),  # 0.5 ms at 20 GB/s
         ],
         LIMITS,
+        ("onnx", "fp32", 1),
     )
     assert verdict(operators) == (
         "convolutions 60% of 10.00 ms at 0.67 of the limit; matrix products 20% of 10.00 ms at 0.50 of the limit; "
@@ -180,3 +195,22 @@ def test_arithmetic_of_shapes():
     assert product_macs((2, 96, 64), (96, 48), (2, 64, 48)) == 2 * 64 * 96 * 48  # the first transposed
     assert product_macs((2, 320), (3, 320), (2, 3)) == 2 * 320 * 3
     assert attention_macs((2, 3, 64, 32), (2, 3, 4, 32), (2, 64, 3, 32), tokens=64) == 2 * (2 * 3 * 64 * 32 * 4)
+
+
+def test_profiles_are_of_the_size_that_is_measured_and_each_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two sizes of one file, whose limits are measured once."""
+    needs("onnx", "onnxruntime")
+    file = write_colour_bundle(tmp_path / "colours.nextvit", dynamic_size=True)
+    found = of_bundle(file, str(file), "bundle", Wanted(image_sizes=((32, 48), (64, 96))))
+    loaded, _ = load_all(found, [2])
+    measured: list[object] = []
+    monkeypatch.setattr(limit, "peaks", lambda wanted, threads: measured.append(wanted) or dict.fromkeys(wanted))
+    monkeypatch.setattr(limit, "bandwidth", lambda threads: measured.append(threads) or 20.0)
+    small, large = profile_all(loaded, Limits(), lambda message: None)
+    assert (small.name, large.name) == ("colours 48x32 px", "colours 96x64 px")
+    assert small.batch == large.batch == 2
+    assert sum(each.bytes for each in large.operators) > 3 * sum(each.bytes for each in small.operators)
+    assert len(measured) == 2
+    assert math.isclose(sum(each.share for each in small.operators), 1.0)

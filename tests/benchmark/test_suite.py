@@ -1,22 +1,47 @@
 """What `nextvit bench` measures: which combinations there are, what each record says, and what is said of the others."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nextvit.benchmark.configurations import Configuration, Found, Unavailable, Wanted, configurations, kind_of
-from nextvit.benchmark.suite import Protocol, benchmark, unique_names
+from nextvit.benchmark import networks
+from nextvit.benchmark.configurations import (
+    Configuration,
+    Found,
+    Unavailable,
+    Wanted,
+    configurations,
+    kind_of,
+    of_bundle,
+)
+from nextvit.benchmark.limit import Limits
+from nextvit.benchmark.networks import missing_exports, published_top1
+from nextvit.benchmark.suite import Protocol, Record, benchmark, load_all, unique_names
+from nextvit.benchmark.summary import computed
 from nextvit.bundle import INPUT_NAME
 from nextvit.errors import InputError
 from nextvit.models.cost import deployed_cost
+from nextvit.models.weights import save_model
+from nextvit.runtime.predictor import Predictor
+from tests.conftest import needs
+from tests.export.test_export import calibrated_model, card_for
+from tests.runtime.conftest import write_colour_bundle
 
 pytestmark = pytest.mark.backend
-QUICK = Protocol(batches=(1, 2), runs=2, min_seconds=0.0, limits=False, starts=False)
+QUICK = Protocol(batches=(1, 2), runs=2, min_seconds=0.0, starts=False)
 
 
 def found_for(folder: Path, *models: str, **wanted: object) -> Found:
     return configurations(models, Wanted(**wanted), folder, say=lambda message: None)  # pyright: ignore[reportArgumentType]
+
+
+def measured(found: Found, protocol: Protocol) -> list[Record]:
+    loaded, refused = load_all(found, protocol.batches)
+    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +65,12 @@ def test_every_combination_is_there_or_has_a_reason(found: Found):
         *((backend, precision, threads)
           for backend in ("onnx", "openvino") for precision in ("fp32", "int8") for threads in (1, 2)),
     }  # fmt: skip
-    [missing] = [each for each in found if isinstance(each, Unavailable)]
-    assert (missing.facts["backend"], missing.facts["precision"]) == ("torch", "int8")
-    assert "PyTorch has no file in int8" in str(missing.error)
+    missing = [each for each in found if isinstance(each, Unavailable)]
+    assert [(each.facts["backend"], each.facts["precision"], each.facts["threads"]) for each in missing] == [
+        ("torch", "int8", 1),
+        ("torch", "int8", 2),
+    ]
+    assert all("PyTorch has no file in int8" in str(each.error) for each in missing)
 
 
 def test_all_forms_answer_alike(found: Found):
@@ -59,29 +87,29 @@ def test_all_forms_answer_alike(found: Found):
 
 def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Found):
     chosen: Found = [each for each in found if isinstance(each, Unavailable) or each.threads == 1]
-    records = benchmark(chosen, QUICK)
-    measured = [each for each in records if "unavailable" not in each]
-    assert [each["batch"] for each in measured] == [1] * 5 + [2] * 5
-    assert len({each["name"] for each in measured[:5]}) == 5
-    first = measured[0]
+    records = measured(chosen, QUICK)
+    done = [each for each in records if "unavailable" not in each]
+    assert [each["batch"] for each in done] == [1] * 5 + [2] * 5
+    assert len({each["name"] for each in done[:5]}) == 5
+    first = done[0]
     assert (first["backend"], first["ratio"], first["verdict"]) == ("torch", 1.0, "first")
     cost = chosen[0].cost() if isinstance(chosen[0], Configuration) else None
     assert cost and cost == deployed_cost(chosen[0].card)  # pyright: ignore[reportAttributeAccessIssue]
-    for each in measured:
+    for each in done:
         assert each["threads"] == 1
         assert each["image_size"] == [64, 64]
         assert each["runs"] >= 2
         assert 0 < each["least_ms"] <= each["p50_ms"] <= each["p99_ms"]
         assert each["images_per_second"] == pytest.approx(1000 * each["batch"] / each["p50_ms"], rel=1e-2)
         assert each["environment"]["versions"]
-    int8 = next(each for each in measured if each["precision"] == "int8")
+    int8 = next(each for each in done if each["precision"] == "int8")
     assert int8["size_mib"] < 0.5 * first["size_mib"]
     assert {each["batch"] for each in records if "unavailable" in each} == {1, 2}
 
 
 def test_a_first_answer_is_measured_in_a_process_of_its_own(found: Found):
     onnx = next(each for each in found if isinstance(each, Configuration) and each.backend == "onnx")
-    [record] = benchmark([onnx], Protocol(runs=2, min_seconds=0.0, limits=False))
+    [record] = measured([onnx], Protocol(runs=2, min_seconds=0.0))
     assert record["cold_start_ms"] > record["p50_ms"]
     assert 20 < record["peak_memory_mib"] < 400, "a process without torch"
 
@@ -101,4 +129,149 @@ def test_what_is_no_model_is_said():
 def test_nothing_to_measure_says_why(tmp_path: Path):
     found = found_for(tmp_path, "nextvit_nano", runtimes=("torch",), precisions=("int8",))
     with pytest.raises(InputError, match="PyTorch has no file in int8"):
-        benchmark(found, QUICK)
+        measured(found, QUICK)
+
+
+class Fails:
+    """Answers single images alone, as where the memory is too small for more."""
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        count = len(inputs[INPUT_NAME])
+        if count > 1:
+            raise RuntimeError("out of memory\nwhile a tensor was made")
+        return {"logits": np.zeros((count, 3), np.float32)}
+
+    def facts(self) -> dict[str, Any]:
+        return {"runtime": "by hand"}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_colour_bundle(tmp_path / "colours.nextvit")
+
+
+@pytest.fixture
+def colours(bundle: Path) -> Configuration:
+    """A bundle by hand, at its own size."""
+    needs("onnxruntime")
+    [found] = of_bundle(bundle, str(bundle), "bundle", Wanted())
+    assert isinstance(found, Configuration)
+    return found
+
+
+def test_what_fails_at_one_batch_is_measured_at_the_others(colours: Configuration):
+    fails = replace(colours, label="fails", load=lambda: Predictor(Fails(), colours.card))
+    records = measured([colours, fails], QUICK)
+    done = [(each["name"], each["batch"]) for each in records if "unavailable" not in each]
+    assert done == [("colours", 1), ("fails", 1), ("colours", 2)]
+    [missing] = [each for each in records if "unavailable" in each]
+    assert (missing["name"], missing["batch"]) == ("fails", 2)
+    assert missing["unavailable"] == "RuntimeError: out of memory"
+    assert colours.facts.items() <= missing.items()
+
+
+def test_what_a_runtime_raises_while_loading_is_a_reason(colours: Configuration):
+    def load() -> Predictor:
+        raise OSError("no compiler")
+
+    [record, missing] = measured([colours, replace(colours, load=load)], replace(QUICK, batches=(1,)))
+    assert (record["name"], missing["unavailable"]) == ("colours", "OSError: no compiler")
+
+
+def test_a_first_answer_is_measured_on_the_device_that_was_asked_for(colours: Configuration):
+    elsewhere = replace(colours, device="abacus")
+    [record] = measured([elsewhere], Protocol(runs=2, min_seconds=0.0))
+    assert "cold_start_ms" not in record
+    assert "'abacus'" in record["cold_start_failed"] and "\n" not in record["cold_start_failed"]
+    assert "no first answer: " in computed(record)
+
+
+def test_published_scores_reach_the_records(colours: Configuration):
+    assert published_top1("nextvit_small", (224, 224)) == published_top1("timm:nextvit_small", (224, 224)) == 82.5
+    assert published_top1("timm:nextvit_small.bd_ssld_6m_in1k_384", (384, 384)) == 85.8
+    assert published_top1("nextvit_small", (256, 256)) is published_top1("timm:resnet18", (224, 224)) is None
+    [record] = measured([replace(colours, published_top1=82.5)], replace(QUICK, batches=(1,)))
+    assert record["published_top1"] == 82.5
+
+
+def test_networks_by_name_have_their_published_score(tmp_path: Path):
+    [found] = found_for(tmp_path, "nextvit_small", runtimes=("torch",))
+    assert isinstance(found, Configuration) and found.published_top1 == 82.5
+
+
+def test_a_bundle_that_was_not_asked_for_is_said_where_the_user_named_it(bundle: Path):
+    for wanted, words in (
+        (Wanted(runtimes=("openvino",)), "its runtime is onnx; asked for: openvino"),
+        (Wanted(precisions=("int8", "bf16")), "its precision is fp32; asked for: int8, bf16"),
+    ):
+        [missing] = of_bundle(bundle, str(bundle), "bundle", wanted)
+        assert isinstance(missing, Unavailable) and words in str(missing.error)
+        assert of_bundle(bundle, "a run", "run", wanted) == []
+
+
+def test_what_is_gone_has_the_facts_of_what_was_there(bundle: Path, tmp_path: Path):
+    """So that a baseline finds it again."""
+    wanted = Wanted(threads=(1, 2), image_sizes=((32, 48), (64, 64)))
+    found = of_bundle(bundle, "a run", "run", wanted)
+    assert [type(each) for each in found] == [Configuration, Configuration, Unavailable, Unavailable]
+    assert {each.facts["bundle"] for each in found} == {"colours.nextvit"}
+    assert [(each.facts["threads"], each.facts["image_size"]) for each in found] == [
+        (1, [32, 48]), (2, [32, 48]), (1, [64, 64]), (2, [64, 64]),
+    ]  # fmt: skip
+    there = found[0].facts
+    assert all(each.facts.keys() == there.keys() for each in found)
+
+    model, card = calibrated_model(), card_for(64, 64)
+    save_model(tmp_path / "defects.safetensors", model, card)
+    gone = found_for(
+        tmp_path,
+        str(tmp_path / "defects.safetensors"),
+        runtimes=("torch", "onnx"),
+        precisions=("fp32", "int8"),
+        threads=(1, 2),
+    )
+    assert all(each.facts.keys() == there.keys() and each.facts["image_size"] == [64, 64] for each in gone)
+    assert [(each.facts["backend"], each.facts["precision"], each.facts["threads"]) for each in gone] == [
+        *(("torch", "fp32", threads) for threads in (1, 2)),
+        *(("torch", "int8", threads) for threads in (1, 2)),
+        *(("onnx", "fp32", threads) for threads in (1, 2)),
+        *(("onnx", "int8", threads) for threads in (1, 2)),
+    ]
+
+
+def test_every_runtime_and_precision_that_was_named_is_there_or_missing():
+    there = {("onnx", "fp32"), ("openvino", "int8")}
+    assert missing_exports("run", Wanted(), there) == []
+    assert missing_exports("run", Wanted(runtimes=("torch", "onnx", "coreml")), there) == [("coreml", "fp32")]
+    assert missing_exports("run", Wanted(precisions=("fp32", "bf16")), there) == [("openvino", "bf16")]
+    assert missing_exports("checkpoint", Wanted(precisions=("fp32", "bf16")), set()) == []
+    both = Wanted(runtimes=("onnx", "openvino"), precisions=("fp32", "int8"))
+    assert missing_exports("run", both, there) == [("onnx", "int8"), ("openvino", "fp32")]
+
+
+def test_what_an_exporter_raises_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*arguments: object) -> Path:
+        raise RuntimeError("cannot trace\nthis")
+
+    monkeypatch.setattr(networks, "write_unproven", refuse)
+    found = found_for(tmp_path, "nextvit_nano", runtimes=("torch", "onnx"), image_sizes=((64, 64),), threads=(1, 2))
+    assert [type(each) for each in found] == [Configuration, Configuration, Unavailable, Unavailable]
+    assert [str(each.error) for each in found if isinstance(each, Unavailable)] == ["RuntimeError: cannot trace"] * 2
+    assert {tuple(each.facts["image_size"]) for each in found} == {(64, 64)}
+
+
+def test_a_size_that_a_network_does_not_take_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stumble(model: str, size: object) -> None:
+        raise RuntimeError("Kernel size can't be greater than actual input size")
+
+    monkeypatch.setattr(networks, "network_source", stumble)
+    found = found_for(tmp_path, "timm:convnext_tiny", image_sizes=((16, 16),), precisions=("fp32", "int8"))
+    assert len(found) == 6
+    assert all(isinstance(each, Unavailable) and "Kernel size can't" in str(each.error) for each in found)
+    assert {tuple(each.facts["image_size"]) for each in found} == {(16, 16)}
+
+
+def test_names_are_all_read_before_any_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(networks, "of_name", lambda *arguments, **named: pytest.fail("written too early"))
+    with pytest.raises(InputError, match="nextvit_nanoo: no such run"):
+        found_for(tmp_path, "nextvit_nano", "nextvit_nanoo")

@@ -1,4 +1,5 @@
-"""What the first answer costs, in a process of its own: `python -m nextvit.benchmark.cold_start PATH THREADS HEIGHT WIDTH BATCH`.
+"""What the first answer costs, in a process of its own:
+`python -m nextvit.benchmark.cold_start PATH THREADS HEIGHT WIDTH BATCH [DEVICE]`.
 
 It prints one line of JSON: milliseconds from before the import of the runtime to the first answer, and the most memory that
 the process ever held.
@@ -11,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextvit.errors import InputError, MissingDependency
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColdStart:
@@ -22,15 +25,24 @@ class ColdStart:
     """Of the whole process, after a few answers; None where the system does not tell."""
 
 
-def cold_start(path: Path, *, threads: int, image_size: tuple[int, int], batch: int) -> ColdStart | None:
-    """Start a process that loads a run, a checkpoint or a bundle and answers; None where that fails."""
-    arguments = [str(path), str(threads), *map(str, image_size), str(batch)]
+def cold_start(
+    path: Path, *, threads: int, image_size: tuple[int, int], batch: int, device: str | None = None
+) -> ColdStart:
+    """Start a process that loads a run, a checkpoint or a bundle, on a device (None: the CPU), and answers.
+
+    Raises:
+        InputError: that fails; the message is the last line that the process left.
+    """
+    arguments = [str(path), str(threads), *map(str, image_size), str(batch), *([device] if device else [])]
     command = [sys.executable, "-m", "nextvit.benchmark.cold_start", *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return ColdStart(**json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise InputError(said[-1] if said else f"the process ended with code {done.returncode}")
+    return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def main(path: str, threads: str, height: str, width: str, batch: str) -> None:
+def main(path: str, threads: str, height: str, width: str, batch: str, device: str | None = None) -> None:
     import numpy as np
 
     size = (int(height), int(width))
@@ -38,7 +50,7 @@ def main(path: str, threads: str, height: str, width: str, batch: str) -> None:
     started = time.perf_counter()
     from nextvit.loading import load
 
-    predictor = load(path, threads=int(threads), image_size=size)
+    predictor = load(path, threads=int(threads), device=device, image_size=size)
     predictor.session.run({"images": images_NHWC})
     first = time.perf_counter() - started
     for _ in range(3):
@@ -63,4 +75,7 @@ def peak_memory_mib() -> float | None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (InputError, MissingDependency) as error:
+        sys.exit(str(error))

@@ -4,7 +4,7 @@ Bundles need no torch here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import product
@@ -17,7 +17,7 @@ from nextvit.errors import InputError, MissingDependency
 from nextvit.models.config import VARIANTS
 from nextvit.runs import is_run
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle
-from nextvit.runtime.session import factory_of
+from nextvit.runtime.session import factory_of, first_line
 
 if TYPE_CHECKING:
     from nextvit.models.cost import Cost
@@ -53,25 +53,32 @@ class Configuration:
     threads: int
     path: Path | None
     """The bundle, run or checkpoint; None for what is computed in PyTorch without a file."""
+    bundle: str | None
+    """The name of the bundle's folder, which tells bundles of one run apart; None for what is no bundle of the user's."""
+    device: str | None
+    """As it was asked for; None: the CPU."""
     size_bytes: int
     load: Callable[[], Predictor]
     cost: "Callable[[], Cost | None]"
     """Counts what the graph costs for one image; None where there is no torch to count it, or no network in the card."""
     label: str
     """Short and for people, without threads and size."""
+    published_top1: float | None = None
+    """ImageNet-1k top-1 in percent of the published weights of this network at this size."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a record says before anything is measured."""
-        return {
-            "model": self.model,
-            "variant": self.card.variant,
-            "kind": self.kind,
-            "backend": self.backend,
-            "precision": self.precision,
-            "threads": self.threads,
-            "image_size": list(self.card.input.image_size),
-        }
+        return facts_of(
+            self.model,
+            self.kind,
+            variant=self.card.variant,
+            backend=self.backend,
+            precision=self.precision,
+            threads=self.threads,
+            image_size=self.card.input.image_size,
+            bundle=self.bundle,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +86,77 @@ class Unavailable:
     """A combination that cannot be measured."""
 
     facts: dict[str, Any]
+    """As of a configuration that can be, so that a baseline finds what it measured and is gone now."""
     error: InputError | MissingDependency
+    batch: int | None = None
+    """The one batch at which it cannot be measured; None: all."""
+    name: str | None = None
+    """Of one that was loaded, as in the records of other batches."""
 
 
 Found = list[Configuration | Unavailable]
+
+
+def facts_of(
+    model: str,
+    kind: Kind,
+    *,
+    variant: str,
+    backend: str,
+    precision: str,
+    threads: int,
+    image_size: Size | None,
+    bundle: str | None,
+) -> dict[str, Any]:
+    """What tells one configuration from another; `image_size` is None of a network that could not even be made at its own."""
+    return {
+        "model": model,
+        "variant": variant,
+        "kind": kind,
+        "backend": backend,
+        "precision": precision,
+        "threads": threads,
+        "image_size": list(image_size) if image_size else None,
+        "bundle": bundle,
+    }
+
+
+def not_available(
+    model: str,
+    kind: Kind,
+    error: InputError | MissingDependency,
+    wanted: Wanted,
+    *,
+    variant: str,
+    backend: str,
+    precision: str,
+    own_size: Size | None,
+    bundle: str | None = None,
+) -> Found:
+    """One of them for all sizes and threads that were asked for; `own_size` is that of a model for which none was."""
+    return [
+        Unavailable(
+            facts=facts_of(
+                model,
+                kind,
+                variant=variant,
+                backend=backend,
+                precision=precision,
+                threads=threads,
+                image_size=size,
+                bundle=bundle,
+            ),
+            error=error,
+        )
+        for size, threads in product(wanted.image_sizes or (own_size,), wanted.threads)
+    ]
+
+
+def plain_error(error: Exception) -> InputError | MissingDependency:
+    """The error as one line; those that are meant for people stay as they are."""
+    if isinstance(error, InputError | MissingDependency):
+        return error
+    return InputError(f"{type(error).__name__}: {first_line(error)}")
 
 
 def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
@@ -96,10 +170,12 @@ def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: 
         MissingDependency: for "timm:NAME", timm is not installed.
     """
     found: Found = []
-    for number, model in enumerate(dict.fromkeys(models)):
-        kind = kind_of(model)
+    kinds: dict[str, Kind] = {
+        model: kind_of(model) for model in models
+    }  # all of them first: writing one can take minutes
+    for number, (model, kind) in enumerate(kinds.items()):
         if kind == "bundle":
-            found += of_bundle(Path(model), Path(model), kind, wanted)
+            found += of_bundle(Path(model), str(Path(model)), kind, wanted)
             continue
         try:
             from nextvit.benchmark import networks
@@ -135,47 +211,65 @@ def exported_from(run: Path) -> list[Path]:
 
 
 def of_bundle(
-    bundle: Path, model: Path, kind: Kind, wanted: Wanted, *, cost: "Callable[[], Cost] | None" = None
+    bundle: Path, model: str, kind: Kind, wanted: Wanted, *, cost: "Callable[[], Cost] | None" = None
 ) -> Found:
-    """A bundle at every size that is asked for; nothing where another runtime or precision is. `cost` is that of a
-    network that is not ours."""
+    """A bundle at every size and number of threads that is asked for.
+
+    Of another runtime or precision than was asked for it is not available where the user named it, and nothing where it
+    is one of the many of a run. `cost` is that of a network that is not ours.
+    """
     manifest = read_manifest(bundle)
-    is_asked_for = manifest.backend in (wanted.runtimes or (manifest.backend,))
-    if not is_asked_for or manifest.precision not in (wanted.precisions or (manifest.precision,)):
-        return []
+    name = bundle.resolve().name
+    refused = partial(
+        not_available,
+        model,
+        kind,
+        variant=manifest.card.variant,
+        backend=manifest.backend,
+        precision=manifest.precision,
+        own_size=manifest.card.input.image_size,
+        bundle=name,
+    )
+    if other := not_asked_for(manifest, wanted):
+        return refused(InputError(other), wanted) if kind == "bundle" else []
     found: Found = []
-    for size, threads in product(wanted.image_sizes or (manifest.card.input.image_size,), wanted.threads):
-        facts = {
-            "model": str(model),
-            "variant": manifest.card.variant,
-            "kind": kind,
-            "backend": manifest.backend,
-            "precision": manifest.precision,
-            "threads": threads,
-            "image_size": list(size),
-        }
+    for size in wanted.image_sizes or (manifest.card.input.image_size,):
         try:
             factory_of(manifest.backend)
             card = card_at(manifest.card, size, what=bundle, any_size=manifest.dynamic_size)
         except (InputError, MissingDependency) as error:
-            found.append(Unavailable(facts=facts, error=error))
+            found += refused(error, replace(wanted, image_sizes=(size,)))
             continue
-        found.append(
+        found += [
             Configuration(
-                model=str(model),
+                model=model,
                 kind=kind,
                 card=card,
                 backend=manifest.backend,
                 precision=manifest.precision,
                 threads=threads,
                 path=bundle,
+                bundle=name,
+                device=wanted.device,
                 size_bytes=model_bytes(bundle, manifest),
                 load=partial(load_bundle, bundle, threads=threads, device=wanted.device, image_size=size),
                 cost=cost or partial(cost_of_card, card),
-                label=bundle.resolve().name.removesuffix(SUFFIX),
+                label=name.removesuffix(SUFFIX),
             )
-        )
+            for threads in wanted.threads
+        ]
     return found
+
+
+def not_asked_for(manifest: Manifest, wanted: Wanted) -> str | None:
+    """Why a bundle is none of those that were asked for; None: it is one."""
+    for what, own, asked in (
+        ("runtime", manifest.backend, wanted.runtimes),
+        ("precision", manifest.precision, wanted.precisions),
+    ):
+        if asked and own not in asked:
+            return f"its {what} is {own}; asked for: {', '.join(asked)}"
+    return None
 
 
 def model_bytes(bundle: Path, manifest: Manifest) -> int:

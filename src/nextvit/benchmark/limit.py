@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,58 +26,38 @@ of their speed; several threads may need the larger ones."""
 ROUNDS = 5
 SECONDS = 0.5
 Run = Callable[[], object]
-Product = Callable[[int, int], Run]
-"""What makes a product of two matrices of that size on so many threads."""
+Kind = tuple[str, str, int]
+"""What has a peak of its own: backend, precision, threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The machine's limits for one runtime at a number of threads."""
+    """The machine's limits, as far as they were measured."""
 
-    backend: str
-    threads: int
-    peaks: dict[str, float | None]
-    """GFLOP/s, two for each multiply-accumulate, for each precision."""
-    bandwidth: float
-    """GB/s of main memory."""
+    peaks: dict[Kind, float | None] = field(default_factory=dict[Kind, float | None])
+    """GFLOP/s, two for each multiply-accumulate; None: there is no such product here."""
+    bandwidths: dict[int, float] = field(default_factory=dict[int, float])
+    """GB/s of main memory by threads."""
 
-    def least_ms(self, *, macs: int, moved_bytes: float, precision: str) -> float:
+    def including(self, kinds: Collection[Kind]) -> "Limits":
+        """With what these need and is not known yet measured now: about three seconds for each, and three for the memory
+        at each number of threads."""
+        found, bandwidths = dict(self.peaks), dict(self.bandwidths)
+        for threads in sorted({threads for _, _, threads in kinds}):
+            missing = sorted({kind[:2] for kind in kinds if kind[2] == threads and kind not in found})
+            found |= {(*pair, threads): value for pair, value in peaks(missing, threads).items()}
+            if threads not in bandwidths:
+                bandwidths[threads] = bandwidth(threads)
+        return Limits(peaks=found, bandwidths=bandwidths)
+
+    def least_ms(self, kind: Kind, *, macs: int, moved_bytes: float) -> float:
         """The time below which that much arithmetic and traffic cannot be done, in milliseconds.
 
-        Where the peak of the precision is not known, the traffic alone counts. What is small enough to stay in a cache
-        can be faster than this, because the bandwidth is that of main memory.
+        Where the peak is not known, the traffic alone counts. What is small enough to stay in a cache can be faster than
+        this, because the bandwidth is that of main memory.
         """
-        peak = self.peaks.get(precision)
-        return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidth)
-
-
-def measure_limits(backend: str, precisions: Collection[str], threads: int) -> Limits:
-    """Measure what `Limits` holds: about three seconds for each precision, and three for the memory."""
-    peaks = {precision: peak(backend, precision, threads) for precision in precisions}
-    return Limits(backend=backend, threads=threads, peaks=peaks, bandwidth=bandwidth(threads))
-
-
-def peak(
-    backend: str,
-    precision: str,
-    threads: int,
-    *,
-    sizes: Sequence[int] = SIZES,
-    rounds: int = ROUNDS,
-    seconds: float = SECONDS,
-) -> float | None:
-    """GFLOP/s (two for each multiply-accumulate) of the runtime's own product of two large matrices on the CPU.
-
-    The second matrix is constant, as weights are. An fp16 product of ONNX Runtime is what it makes of one: on CPUs for
-    which it has no such kernel it computes in fp32.
-
-    Returns:
-        None where the runtime is not installed, or has no product of that precision here.
-
-    Raises:
-        InputError: the runtime computes with another number of threads.
-    """
-    return peaks([(backend, precision)], threads, sizes=sizes, rounds=rounds, seconds=seconds)[backend, precision]
+        peak = self.peaks.get(kind)
+        return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidths[kind[2]])
 
 
 def peaks(
@@ -88,7 +68,20 @@ def peaks(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
 ) -> dict[tuple[str, str], float | None]:
-    """The same for several pairs of backend and precision, which take turns of `seconds`, shared by the sizes."""
+    """GFLOP/s (two for each multiply-accumulate) of a runtime's own product of two large matrices on the CPU.
+
+    The second matrix is constant, as weights are. An fp16 product of ONNX Runtime is what it makes of one: on CPUs for
+    which it has no such kernel it computes in fp32.
+
+    Args:
+        wanted: pairs of backend and precision, which take turns of `seconds`, shared by the sizes.
+
+    Returns:
+        By pair; None where the runtime is not installed, or has no product of that precision here.
+
+    Raises:
+        InputError: a runtime computes with another number of threads.
+    """
     runs = {(pair, size): product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
     best: dict[tuple[str, str], float | None] = dict.fromkeys(wanted)
     for _ in range(rounds):
@@ -250,6 +243,7 @@ def torch_float(size: int, threads: int, *, dtype: str) -> Run:
     return run
 
 
+# PyTorch's product lays its weights out anew in each call, so compiled PyTorch is not held to it.
 PRODUCTS: dict[tuple[str, str], Callable[[int, int], Run | None]] = {
     ("onnx", "fp32"): lambda size, threads: onnx_float(size, threads, dtype=np.float32),
     ("onnx", "fp16"): lambda size, threads: onnx_float(size, threads, dtype=np.float16),

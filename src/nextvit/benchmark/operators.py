@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 Shape = Sequence[int]
 
-POINTWISE, GROUPED, LINEAR, PRODUCT, ATTENTION = (
-    *("convolution 1x1", "grouped convolution"),
-    *("linear layer", "product", "attention"),
-)
+GROUPED, LINEAR, PRODUCT, ATTENTION = "grouped convolution", "linear layer", "product", "attention"
 SOFTMAX, LAYOUT, CONVERSION, ELEMENTWISE, POOLING, OTHER = (
     *("softmax", "layout", "conversion"),
     *("elementwise", "pooling", "other"),

@@ -1,35 +1,71 @@
 """Where a bundle's time goes, operator by operator, and how far each of them is from what the machine could do."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nextvit.benchmark.limit import Limits, measure_limits
+from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.operators import ATTENTION, GROUPED, LINEAR, PRODUCT, Operator
-from nextvit.bundle import Manifest
-from nextvit.errors import InputError
+from nextvit.benchmark.suite import Loaded, Say
+from nextvit.bundle import Manifest, is_bundle, read_manifest
+from nextvit.errors import InputError, MissingDependency
 
 PROFILED = ("onnx", "openvino")
 COLUMNS = ("operator", "kind", "precision", "ms", "share", "GFLOP/s", "least ms", "of limit")
 SECONDS = 5.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The operators of one configuration."""
+
+    name: str
+    """As in the records of its times."""
+    batch: int
+    operators: list[Operator]
+
+
+def profile_all(loaded: Sequence[Loaded], limits: Limits, say: Say) -> list[Profile]:
+    """Profiles of every file for ONNX Runtime and OpenVINO that computes on the CPU, at the first batch it answers, and
+    held to `limits` and to what is measured here where those lack something."""
+    found: list[tuple[Loaded, list[Operator]]] = []
+    for each in loaded:
+        chosen = each.configuration
+        if chosen.backend in PROFILED and chosen.path and is_bundle(chosen.path) and each.on_cpu:
+            say(f"profiling {each.name}, batch {each.batches[0]}")
+            manifest = replace(read_manifest(chosen.path), card=chosen.card)  # of the size that is measured
+            operators = profile(chosen.path, manifest, threads=chosen.threads, batch=each.batches[0])
+            found.append((each, operators))
+    known = limits.including({kind for each, operators in found for kind in kinds_of(operators, each)})
+    return [
+        Profile(name=each.name, batch=each.batches[0], operators=with_limits(operators, known, each.kind))
+        for each, operators in found
+    ]
+
+
+def kinds_of(operators: Sequence[Operator], loaded: Loaded) -> set[Kind]:
+    """What must be known of the machine to judge them by."""
+    backend, _, threads = loaded.kind
+    return {(backend, each.precision, threads) for each in operators}
+
+
+def check_profile_possible(backends: Collection[str]) -> None:
+    """Raise MissingDependency where a profile of files of these backends would lack a package."""
+    if "onnx" in backends and find_spec("onnx") is None:
+        raise MissingDependency("onnx", extra="train")
+
+
 def profile(
-    bundle_folder: Path,
-    manifest: Manifest,
-    *,
-    threads: int,
-    batch: int,
-    limits: Limits | None = None,
-    seconds: float = SECONDS,
+    bundle_folder: Path, manifest: Manifest, *, threads: int, batch: int, seconds: float = SECONDS
 ) -> list[Operator]:
-    """Every operator that the runtime executes on the CPU for so many random images, in order.
+    """Every operator that the runtime executes on the CPU for so many random images of the size in the manifest's card, in
+    order; `with_limits` adds shares and limits.
 
     Args:
-        limits: the machine's, for this runtime and these threads; None: they are measured here, which takes seconds.
         seconds: how long to run at least, but for 100 runs at most.
 
     Raises:
@@ -45,24 +81,22 @@ def profile(
     if manifest.backend == "onnx":
         from nextvit.benchmark.profile_onnx import profile_onnx
 
-        operators = profile_onnx(model_file, pixels_NHWC, threads=threads, seconds=seconds)
-    else:
-        from nextvit.benchmark.profile_openvino import profile_openvino
+        return profile_onnx(model_file, pixels_NHWC, threads=threads, seconds=seconds)
+    from nextvit.benchmark.profile_openvino import profile_openvino
 
-        operators = profile_openvino(model_file, manifest.precision, pixels_NHWC, threads=threads, seconds=seconds)
-    if limits is None:
-        limits = measure_limits(manifest.backend, sorted({each.precision for each in operators}), threads)
-    return with_limits(operators, limits)
+    return profile_openvino(model_file, manifest.precision, pixels_NHWC, threads=threads, seconds=seconds)
 
 
-def with_limits(operators: Sequence[Operator], limits: Limits) -> list[Operator]:
-    """The same with each one's share of the time and the least that it could take."""
+def with_limits(operators: Sequence[Operator], limits: Limits, kind: Kind) -> list[Operator]:
+    """The same with each one's share of the time and the least that it could take; of a file of that `kind`, whose operators
+    may compute in several precisions."""
+    backend, _, threads = kind
     total = sum(each.ms for each in operators)
     return [
         replace(
             each,
             share=each.ms / total,
-            least_ms=limits.least_ms(macs=each.macs, moved_bytes=each.bytes, precision=each.precision),
+            least_ms=limits.least_ms((backend, each.precision, threads), macs=each.macs, moved_bytes=each.bytes),
         )
         for each in operators
     ]

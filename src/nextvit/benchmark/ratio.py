@@ -28,9 +28,6 @@ class Ratio:
     verdict: Verdict
 
 
-FIRST = Ratio(1.0, 1.0, 1.0, "first")
-
-
 def compare(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds], *, seed: int = 0) -> Ratio:
     """The ratio of medians of two interleaved series: an array of seconds for each turn, turn i of both from round i.
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nextvit.benchmark.cold_start import cold_start
-from nextvit.benchmark.configurations import Configuration, Found, Unavailable
+from nextvit.benchmark.configurations import Configuration, Unavailable, plain_error
 from nextvit.benchmark.end_to_end import end_to_end
-from nextvit.benchmark.limit import bandwidth, peaks
+from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
 from nextvit.bundle import INPUT_NAME
@@ -21,7 +21,12 @@ from nextvit.errors import InputError, MissingDependency
 from nextvit.runtime.predictor import Predictor
 from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 
+if TYPE_CHECKING:
+    from nextvit.models.cost import Cost
+
 Record = dict[str, Any]
+Refused = list[Unavailable]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +34,20 @@ class Loaded:
     """A configuration that answers."""
 
     name: str
+    """Tells it from all others."""
     configuration: Configuration
     predictor: Predictor
+    batches: tuple[int, ...]
+    """Those that it answered."""
+
+    @property
+    def kind(self) -> Kind:
+        """What a peak of the machine is measured for."""
+        return self.configuration.backend, self.configuration.precision, self.configuration.threads
+
+    @property
+    def on_cpu(self) -> bool:
+        return "cpu" in str(self.predictor.session.facts().get("device", "cpu")).lower()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,84 +57,140 @@ class Protocol:
     batches: Sequence[int] = (1,)
     runs: int = MIN_RUNS
     min_seconds: float = 5.0
-    limits: bool = True
-    """Measure the machine's peaks and memory, which takes some seconds for each runtime and precision."""
     starts: bool = True
     """Start a process for each file, for its first answer and its memory."""
     files: Sequence[Path] = ()
     """Images for the way from file to answer; none: that is not measured."""
 
 
-def benchmark(found: Found, protocol: Protocol, *, say: Callable[[str], None] = lambda message: None) -> list[Record]:
-    """A record for each configuration and batch, those that could not be measured with the reason.
+def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int]) -> tuple[list[Loaded], Refused]:
+    """What answers at one batch at least, and what does not, with the reason. Each answers once at each batch, so that what
+    a runtime refuses, or the memory is too small for, is known before anything is measured.
 
     Raises:
-        InputError: nothing can be measured.
+        InputError: nothing answers.
         MissingDependency: the one thing to measure lacks a package.
     """
-    loaded, refused = load_all(found)
+    opened: list[tuple[Configuration, Predictor]] = []
+    refused: Refused = []
+    for each in found:
+        if isinstance(each, Unavailable):
+            refused.append(each)
+            continue
+        try:
+            opened.append((each, each.load()))
+        except Exception as error:  # noqa: BLE001 (runtimes raise whatever they like)
+            refused.append(Unavailable(facts=each.facts, error=plain_error(error)))
+    names = unique_names([each for each, _ in opened])
+    loaded: list[Loaded] = []
+    for name, (configuration, predictor) in zip(names, opened, strict=True):
+        failures = {batch: error for batch in batches if (error := trial(predictor, batch))}
+        refused += [
+            Unavailable(facts=configuration.facts, error=error, batch=batch, name=name)
+            for batch, error in failures.items()
+        ]
+        if good := tuple(batch for batch in batches if batch not in failures):
+            loaded.append(Loaded(name=name, configuration=configuration, predictor=predictor, batches=good))
     if not loaded and len(refused) == 1:
         raise refused[0].error
     if not loaded:
         reasons = dict.fromkeys(str(each.error) for each in refused)
         raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
+    return loaded, refused
+
+
+def trial(predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
+    """Why it does not answer so many images; None: it does."""
+    try:
+        predictor.warm_up([batch])
+    except Exception as error:  # noqa: BLE001 (as above)
+        return plain_error(error)
+    return None
+
+
+def limits_for(loaded: Sequence[Loaded], say: Say) -> Limits:
+    """What this machine could do, for all that computes on the CPU."""
+    kinds = sorted({each.kind for each in loaded if each.on_cpu})
+    if kinds:
+        say(f"measuring the limits of this machine for {', '.join(f'{b} {p}, {t} threads' for b, p, t in kinds)}")
+    return Limits().including(kinds)
+
+
+def benchmark(
+    loaded: Sequence[Loaded],
+    protocol: Protocol,
+    *,
+    limits: Limits,
+    refused: Sequence[Unavailable] = (),
+    say: Say = lambda message: None,
+) -> list[Record]:
+    """A record for each configuration and batch, those that could not be measured with the reason.
+
+    Args:
+        limits: what the shares are of; empty: there are no shares.
+    """
     machine = environment()
+    costs = {each.name: each.configuration.cost() if limits.bandwidths else None for each in loaded}
     measured: list[Record] = []
-    limits = Limits.measured(loaded, say) if protocol.limits else Limits(peaks={}, bandwidths={})
     for batch in protocol.batches:
-        say(f"measuring {len(loaded)} configurations at batch {batch}, at least {protocol.min_seconds:g} s each")
-        turns, noise = measure(loaded, batch, protocol)
-        first = turns[loaded[0].name]
-        for each in loaded:
-            record = {
-                "name": each.name,
-                **each.configuration.facts,
-                **each.predictor.session.facts(),
-                "affinity": affinity(),
-                "batch": batch,
-                **latency_of(turns[each.name], first, batch, is_first=each is loaded[0]),
-                **limits.of(each, batch, turns[each.name]),
-                "size_mib": round(each.configuration.size_bytes / 2**20, 2),
-                **noise,
-                "environment": machine,
-            }
-            if protocol.starts and each.configuration.path:
-                size = each.configuration.card.input.image_size
-                start = cold_start(
-                    each.configuration.path, threads=each.configuration.threads, image_size=size, batch=batch
-                )
-                record |= asdict(start) if start else {}
-            if protocol.files and batch == 1:
-                record["end_to_end"] = end_to_end(each.predictor, protocol.files)
-            measured.append(record)
-    return measured + [
-        {"name": named(each.facts), **each.facts, "batch": batch, "unavailable": str(each.error)}
-        for each in refused
-        for batch in protocol.batches
+        ready = [each for each in loaded if batch in each.batches]
+        if not ready:
+            continue
+        say(f"measuring {len(ready)} configurations at batch {batch}, at least {protocol.min_seconds:g} s each")
+        turns, noise = measure(ready, batch, protocol)
+        first = turns[ready[0].name]
+        for each in ready:
+            own, cost = turns[each.name], costs[each.name]
+            measured.append(
+                {
+                    "name": each.name,
+                    **each.configuration.facts,
+                    **each.predictor.session.facts(),
+                    "published_top1": each.configuration.published_top1,
+                    "affinity": affinity(),
+                    "batch": batch,
+                    **latency_of(own, first, batch, is_first=each is ready[0]),
+                    **(shares_of(each, cost, limits, batch, own) if cost else {}),
+                    "size_mib": round(each.configuration.size_bytes / 2**20, 2),
+                    **noise,
+                    **(start_of(each.configuration, batch) if protocol.starts else {}),
+                    **(
+                        {"end_to_end": end_to_end(each.predictor, protocol.files)}
+                        if wants_files(protocol, batch)
+                        else {}
+                    ),
+                    "environment": machine,
+                }
+            )
+    return measured + [record for each in refused for record in refusals(each, protocol.batches)]
+
+
+def wants_files(protocol: Protocol, batch: int) -> bool:
+    """Whether to measure the way from file to answer, which is one of single images."""
+    return bool(protocol.files) and batch == 1
+
+
+def refusals(each: Unavailable, batches: Sequence[int]) -> list[Record]:
+    """The records of what could not be measured."""
+    name = each.name or " ".join(str(each.facts[part]) for part in ("model", "backend", "precision"))
+    return [
+        {"name": name, **each.facts, "batch": batch, "unavailable": str(each.error)}
+        for batch in (batches if each.batch is None else (each.batch,))
     ]
 
 
-def load_all(found: Iterable[Configuration | Unavailable]) -> tuple[list[Loaded], list[Unavailable]]:
-    """What answers, by names that tell it apart, and what does not."""
-    loaded: list[tuple[Configuration, Predictor]] = []
-    unavailable: list[Unavailable] = []
-    for each in found:
-        if isinstance(each, Unavailable):
-            unavailable.append(each)
-            continue
-        try:
-            loaded.append((each, each.load()))
-        except (InputError, MissingDependency) as error:
-            unavailable.append(Unavailable(facts=each.facts, error=error))
-    names = unique_names([each for each, _ in loaded])
-    return [
-        Loaded(name=name, configuration=each, predictor=predictor)
-        for name, (each, predictor) in zip(names, loaded, strict=True)
-    ], unavailable
-
-
-def named(facts: dict[str, Any]) -> str:
-    return " ".join(str(facts[name]) for name in ("model", "backend", "precision"))
+def start_of(configuration: Configuration, batch: int) -> Record:
+    """The first answer and the memory of what has a file, or why that could not be measured."""
+    if configuration.path is None:
+        return {}
+    size, threads = configuration.card.input.image_size, configuration.threads
+    try:
+        start = cold_start(
+            configuration.path, threads=threads, image_size=size, batch=batch, device=configuration.device
+        )
+    except InputError as error:
+        return {"cold_start_failed": str(error)}
+    return asdict(start)
 
 
 def unique_names(configurations: Sequence[Configuration]) -> list[str]:
@@ -183,46 +256,16 @@ def latency_of(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Rec
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The machine's limits: GFLOP/s by (backend, precision, threads), GB/s by threads."""
-
-    peaks: dict[tuple[str, str, int], float | None]
-    bandwidths: dict[int, float]
-
-    @classmethod
-    def measured(cls, loaded: Sequence[Loaded], say: Callable[[str], None]) -> "Limits":
-        """Measure what the loaded configurations need to be judged by, on the CPU."""
-        on_cpu = [each for each in loaded if "cpu" in str(each.predictor.session.facts().get("device", "cpu"))]
-        # PyTorch's own product lays its weights out anew in each call, so compiled PyTorch is not held to it.
-        kinds = sorted({kind_of(each) for each in on_cpu if each.configuration.backend != "torch-compiled"})
-        say(f"measuring the limits of this machine for {', '.join(f'{b} {p}, {t} threads' for b, p, t in kinds)}")
-        found: dict[tuple[str, str, int], float | None] = {}
-        threads = sorted({each[2] for each in kinds})
-        for count in threads:
-            pairs = [(backend, precision) for backend, precision, own in kinds if own == count]
-            found |= {(*pair, count): value for pair, value in peaks(pairs, count).items()}
-        return cls(peaks=found, bandwidths={count: bandwidth(count) for count in threads})
-
-    def of(self, loaded: Loaded, batch: int, turns: Turns) -> Record:
-        """A configuration's operations and least traffic, and its share of what the machine could do."""
-        cost = loaded.configuration.cost() if self.bandwidths else None
-        if cost is None:
-            return {}
-        seconds = Latency.of(turns).p50_ms / 1000
-        achieved = 2e-9 * cost.macs * batch / seconds
-        peak = self.peaks.get(kind_of(loaded))
-        return {
-            "parameters": cost.parameters,
-            "macs": cost.macs,
-            "gflops_per_second": round(achieved, 2),
-            "peak_gflops_per_second": round(peak, 1) if peak else None,
-            "peak_share": round(achieved / peak, 4) if peak else None,
-            "bytes": cost.bytes(loaded.configuration.precision, batch=batch),
-            "bandwidth_gb_per_second": self.bandwidths.get(loaded.configuration.threads),
-        }
-
-
-def kind_of(loaded: Loaded) -> tuple[str, str, int]:
-    """What a peak is measured for."""
-    return loaded.configuration.backend, loaded.configuration.precision, loaded.configuration.threads
+def shares_of(loaded: Loaded, cost: "Cost", limits: Limits, batch: int, turns: Turns) -> Record:
+    """A configuration's operations and least traffic, and its share of what the machine could do."""
+    achieved = 2e-6 * cost.macs * batch / Latency.of(turns).p50_ms
+    peak = limits.peaks.get(loaded.kind)
+    return {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "gflops_per_second": round(achieved, 2),
+        "peak_gflops_per_second": round(peak, 1) if peak else None,
+        "peak_share": round(achieved / peak, 4) if peak else None,
+        "bytes": cost.bytes(loaded.configuration.precision, batch=batch),
+        "bandwidth_gb_per_second": limits.bandwidths.get(loaded.configuration.threads),
+    }

@@ -1,26 +1,37 @@
 """nextvit bench"""
 
-import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from nextvit.bundle import Precision, is_bundle, read_manifest
+from nextvit.bundle import Precision, read_manifest
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError, NotProven, did_you_mean
 from nextvit.runs import BENCHMARK, append_json_line, is_run
+from nextvit.runtime.read_ahead import usable_cores
 from nextvit.runtime.session import BACKENDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nextvit.benchmark.configurations import Found, Wanted
+    from nextvit.benchmark.baseline import Condition, Outcome
+    from nextvit.benchmark.configurations import Kind, Wanted
+    from nextvit.benchmark.profile import Profile
+    from nextvit.benchmark.suite import Loaded, Refused
+    from nextvit.card import ModelCard
+    from nextvit.data.folder import Dataset
 
 Record = dict[str, Any]
-Value = TypeVar("Value")
 PHOTOGRAPHS = Path(__file__).parents[1] / "pictures"
-COLUMNS = ("model", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "time, first = 1", "95 %", "of peak")
+MOST_FILES = 50
+"""Of a dataset, for the way from file to answer."""
+NEEDED = {
+    "score": "--data, and a run, a checkpoint or a bundle",
+    "cold_start": "a model with a file of its own, and no --quick",
+    "peak_memory": "a model with a file of its own, and no --quick",
+}
+"""What it takes to measure the values that are not always measured."""
 
 
 def bench(
@@ -62,16 +73,17 @@ def bench(
     batch: str
         Images at once, with commas.
     threads: str
-        CPU threads, with commas. Default: the number of cores.
+        CPU threads, with commas. Default: the cores that this process may use.
     image_size: str
         Sides in pixels, with commas, for what takes any: 224,512. Default: the model's own.
     device: str
-        Where all of them compute, such as cuda. Default: the CPU.
+        Where all of them compute, by the runtime's own name for it, such as cuda. Default: the CPU.
     data: Path
-        Labelled images, as for training: their score beside the time, and their files for the way from file to answer.
+        Labelled images, as for training: the score of trained models on them beside the time, and their files for the way
+        from file to answer.
     profile: bool
-        Also list the ten most expensive operators of each file for ONNX Runtime and OpenVINO, and how far they are from
-        what this machine can do.
+        Also list the ten most expensive operators of each file for ONNX Runtime and OpenVINO on the CPU, at the first
+        batch, and how far they are from what this machine can do.
     page: Path
         Write an HTML page with bars, the latency-accuracy front and the roofline.
     save: Path
@@ -79,7 +91,7 @@ def bench(
     baseline: Path
         Such a file, or what --json printed, from before.
     fail_if: str
-        Conditions with commas that end with exit code 1, such as "p50>+5%" over the baseline, or "p50>12ms".
+        Conditions with commas that end with exit code 1, such as "p50>+5%" over the baseline, "p50>12ms", or "score<80".
     runs: int
         Timed runs of each, at least.
     seconds: float
@@ -95,40 +107,49 @@ def bench(
     if baseline and not fail_if:
         raise InputError('--baseline is compared by --fail-if; add one, such as --fail-if "p50>+5%"')
     batches = numbers("--batch", batch)
-    counts = numbers("--threads", threads) if threads else [os.cpu_count() or 1]
-    sizes = [(side, side) for side in numbers("--image-size", image_size)] if image_size else None
+    counts = numbers("--threads", threads) if threads else [usable_cores()]
+    sides = numbers("--image-size", image_size) if image_size else None
     from nextvit.benchmark.baseline import judge, parse_conditions, read_baseline
-
-    conditions = parse_conditions(fail_if) if fail_if else []
-    before = read_baseline(baseline) if baseline else None
     from nextvit.benchmark.configurations import Wanted
-    from nextvit.benchmark.suite import Protocol
+    from nextvit.benchmark.limit import Limits
+    from nextvit.benchmark.profile import profile_all
+    from nextvit.benchmark.suite import Protocol, benchmark, limits_for
 
     wanted = Wanted(
         runtimes=choices("runtime", runtimes, ("torch", "torch-compiled", *BACKENDS)),
         precisions=cast("tuple[Precision, ...] | None", choices("precision", precisions, get_args(Precision))),
         threads=tuple(counts),
-        image_sizes=tuple(sizes) if sizes else None,
+        image_sizes=tuple((side, side) for side in sides) if sides else None,
         device=device,
     )
-    files = () if quick else photographs(data)
-    protocol = Protocol(
-        batches=batches, runs=runs, min_seconds=seconds, limits=not quick, starts=not quick, files=files
-    )
-    records, profiles = measured(named, wanted, protocol, data=data, profile=profile)
-    done = [each for each in records if "unavailable" not in each]
-    missing = [each for each in records if "unavailable" in each]
-    keep(records, named[0], page=page, save=save)
+    # All that can be found wrong is found before minutes are spent on measuring.
+    conditions = parse_conditions(fail_if) if fail_if else []
+    before = read_baseline(baseline) if baseline else None
+    kinds = ({"score"} if data else set[str]()) | (set[str]() if quick else {"cold_start", "peak_memory"})
+    check_conditions(conditions, before is not None, kinds)
+    check_machine(conditions, before or [])
+    check_places(page, save)
+    dataset = dataset_for(named, data) if data else None
+    files = [] if quick else files_for(dataset)
+    protocol = Protocol(batches=batches, runs=runs, min_seconds=seconds, starts=not quick, files=files)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        loaded, refused = answering(named, wanted, batches, Path(temporary), profile=profile)
+        check_conditions(conditions, before is not None, kinds & measurable(loaded))
+        scores = scores_of(loaded, dataset) if dataset else {}
+        limits = Limits() if quick else limits_for(loaded, say)
+        records = benchmark(loaded, protocol, limits=limits, refused=refused, say=say)
+        for record in records:
+            record |= {"score": scores[record["name"]]} if record["name"] in scores else {}
+        keep(records, named[0], page=page, save=save)
+        profiles = profile_all(loaded, limits, say) if profile else None
     outcome = judge(records, before, conditions) if conditions else None
-    notes = notes_of(done, missing, outcome.warnings if outcome else [])
-    tables = [each for table, line in profiles.values() for each in ("", table, line)]
-    document = {"verb": "bench", "results": done, "unavailable": missing}
-    document |= {"failed": outcome.failed, "warnings": outcome.warnings} if outcome else {}
-    show(as_json, make_table(COLUMNS, [row(each) for each in done]), *notes, *tables, document=document)
-    if outcome and outcome.failed and not as_json:
-        raise NotProven("; ".join(outcome.failed))
-    if outcome and outcome.failed:
-        raise SystemExit(1)  # stdout has its one document
+    present(records, profiles, outcome, as_json=as_json, no_single=bool(files) and 1 not in batches)
+
+
+def say(message: str) -> None:
+    """Progress, for people."""
+    progress.print(message, markup=False, soft_wrap=True)
 
 
 def numbers(flag: str, text: str) -> list[int]:
@@ -152,72 +173,132 @@ def choices(what: str, text: str | None, known: tuple[str, ...]) -> tuple[str, .
     return tuple(dict.fromkeys(text.split(",")))
 
 
-def photographs(data: Path | None) -> list[Path]:
-    """Files for the way from file to answer: the dataset's, or the bundled photographs."""
-    from nextvit.data.folder import list_images
+def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, measured_kinds: set[str]) -> None:
+    """Raise InputError for a condition that nothing could answer.
 
-    return sorted(list_images(data) if data else list_images(PHOTOGRAPHS))[:50]
-
-
-def measured(
-    named: list[str], wanted: "Wanted", protocol: Any, *, data: Path | None, profile: bool
-) -> "tuple[list[Record], dict[str, tuple[Table, str]]]":
-    """The records, and for --profile a table and a line for each file."""
-    from nextvit.benchmark.configurations import configurations
-    from nextvit.benchmark.suite import benchmark
-
-    def say(message: str) -> None:
-        progress.print(message, markup=False, soft_wrap=True)
-
-    with tempfile.TemporaryDirectory() as temporary:
-        found = configurations(named, wanted, Path(temporary), say=say)
-        records = benchmark(found, protocol, say=say)
-        if data:
-            add_scores(records, found, data, say)
-        return records, profiled(found, protocol.batches[0], say) if profile else {}
+    Args:
+        measured_kinds: those of `NEEDED` that are measured.
+    """
+    for condition in conditions:
+        if condition.relative and not baseline_given:
+            raise InputError(
+                f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
+            )
+        if condition.name in NEEDED.keys() - measured_kinds:
+            raise InputError(
+                f"--fail-if {condition.text!r}: {condition.name} would not be measured; it takes {NEEDED[condition.name]}"
+            )
 
 
-def add_scores(records: list[Record], found: "Found", data: Path, say: Callable[[str], None]) -> None:
-    """Put the exam's score into the records of trained models."""
-    from nextvit.benchmark.configurations import Configuration
+def check_machine(conditions: "Sequence[Condition]", baseline: Sequence[Record]) -> None:
+    """Raise InputError where all of the baseline is of another processor, and a condition compares times with it."""
+    from nextvit.benchmark.baseline import refuse_another_machine
+    from nextvit.environment import environment
+
+    relative = [condition for condition in conditions if condition.relative]
+    here = environment()
+    if baseline and relative and all(each["environment"].get("cpu") != here["cpu"] for each in baseline):
+        refuse_another_machine([{"environment": here}], baseline[-1:], relative)
+
+
+def check_places(*files: Path | None) -> None:
+    """Raise InputError for files that could not be written in the end."""
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise InputError(f"{file}: there is no folder {file.parent} to write it into")
+        if file and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file")
+
+
+def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
+    """The labelled images, on which all trained models among these can be examined."""
+    from nextvit.benchmark.configurations import kind_of
     from nextvit.data.folder import read_dataset
     from nextvit.tasks import task_for
 
     dataset = read_dataset(data)
-    scores: dict[tuple[Any, ...], Record] = {}
-    for each in found:
-        if not isinstance(each, Configuration) or each.kind in ("variant", "timm"):
+    for model in named:
+        card = card_of(Path(model), kind_of(model))
+        if card:
+            task_for(dataset, card)
+    return dataset
+
+
+def card_of(model: Path, kind: "Kind") -> "ModelCard | None":
+    """What a trained model answers; None for a network by its name."""
+    if kind == "bundle":
+        return read_manifest(model).card
+    if kind in ("variant", "timm"):
+        return None
+    from nextvit.loading import load_trained
+
+    return load_trained(model)[1]
+
+
+def files_for(dataset: "Dataset | None") -> list[Path]:
+    """Readable files for the way from file to answer: the dataset's, or the bundled photographs."""
+    from nextvit.data.folder import list_images
+
+    # Of shards there are none: their pictures are read from inside tar files.
+    own = [each.path for each in dataset.split("val")[:MOST_FILES] if not each.member] if dataset else []
+    return list(readable(own)) or list_images(PHOTOGRAPHS)
+
+
+def readable(files: Sequence[Path]) -> Iterator[Path]:
+    """Those that can be decoded; the others are named."""
+    from nextvit.preprocess import DecodeError, read_image
+
+    for file in files:
+        try:
+            read_image(file)
+        except DecodeError as error:
+            say(f"left out of the way from file to answer: {error}")
+        else:
+            yield file
+
+
+def answering(
+    named: Sequence[str], wanted: "Wanted", batches: Sequence[int], folder: Path, *, profile: bool
+) -> "tuple[list[Loaded], Refused]":
+    """What is to be measured, loaded; and what cannot be."""
+    from nextvit.benchmark.configurations import Configuration, configurations
+    from nextvit.benchmark.profile import check_profile_possible
+    from nextvit.benchmark.suite import load_all
+
+    found = configurations(named, wanted, folder, say=say)
+    if profile:
+        check_profile_possible({each.backend for each in found if isinstance(each, Configuration)})
+    return load_all(found, batches)
+
+
+def measurable(loaded: "Sequence[Loaded]") -> set[str]:
+    """Those of `NEEDED` that can be measured of them."""
+    trained = any(each.configuration.kind not in ("variant", "timm") for each in loaded)
+    with_file = any(each.configuration.path for each in loaded)
+    return ({"score"} if trained else set[str]()) | ({"cold_start", "peak_memory"} if with_file else set[str]())
+
+
+def scores_of(loaded: "Sequence[Loaded]", dataset: "Dataset") -> dict[str, Record]:
+    """The exam's score of each trained model, by its name in the records; threads change no answer."""
+    from nextvit.tasks import task_for
+
+    scores: dict[str, Record] = {}
+    known: dict[str, Record] = {}
+    for each in loaded:
+        if each.configuration.kind in ("variant", "timm"):
             continue
-        key = (each.model, each.path, each.backend, each.precision, *each.card.input.image_size)
-        if key not in scores:
-            say(f"scoring {each.label} on {data}")
-            evaluation = task_for(dataset, each.card).evaluate(each.load().session.run, split="val")
-            scores[key] = {
+        same = str({**each.configuration.facts, "threads": None})
+        if same not in known:
+            say(f"scoring {each.name} on {dataset.root}")
+            evaluation = task_for(dataset, each.predictor.card).evaluate(each.predictor.session.run, split="val")
+            known[same] = {
                 "name": evaluation.main_score,
                 "value": round(evaluation.scores[evaluation.main_score], 3),
                 "interval_95": [round(bound, 3) for bound in evaluation.interval_95],
                 "images": evaluation.images,
             }
-        facts = each.facts
-        for record in records:
-            if "unavailable" not in record and all(record[name] == facts[name] for name in facts):
-                record["score"] = scores[key]
-
-
-def profiled(found: "Found", batch: int, say: Callable[[str], None]) -> "dict[str, tuple[Table, str]]":
-    """For each file of ONNX Runtime and OpenVINO its ten most expensive operators, and a line."""
-    from nextvit.benchmark.configurations import Configuration
-    from nextvit.benchmark.profile import COLUMNS as HEADS
-    from nextvit.benchmark.profile import PROFILED, profile, rows, verdict
-
-    tables: dict[str, tuple[Table, str]] = {}
-    for each in found:
-        if isinstance(each, Configuration) and each.path and is_bundle(each.path) and each.backend in PROFILED:
-            name = f"{each.label}, {each.threads} threads"
-            say(f"profiling {name}")
-            operators = profile(each.path, read_manifest(each.path), threads=each.threads, batch=batch)
-            tables[name] = make_table(HEADS, rows(operators), left=3), f"{name}: {verdict(operators)}"
-    return tables
+        scores[each.name] = known[same]
+    return scores
 
 
 def keep(records: list[Record], first: str, *, page: Path | None, save: Path | None) -> None:
@@ -233,45 +314,57 @@ def keep(records: list[Record], first: str, *, page: Path | None, save: Path | N
         for record in records:
             append_json_line(save, record)
     if page:
+        from nextvit.benchmark.summary import cautions
         from nextvit.durable import write_durably
         from nextvit.report.bench_report import bench_report
 
         missing = [each for each in records if "unavailable" in each]
-        warning = next((each["warning"] for each in done if each.get("warning")), None)
-        write_durably(page, bench_report(done, missing, warning=warning))
-        progress.print(f"wrote {page}", markup=False, soft_wrap=True)
+        write_durably(page, bench_report(done, missing, warning="; ".join(cautions(done)) or None))
+        say(f"wrote {page}")
 
 
-def row(record: Record) -> tuple[str, ...]:
-    """A configuration in the table, under `COLUMNS`."""
-    interval = record["ratio_interval_95"]
-    return (
-        record["name"],
-        str(record["batch"]),
-        *(f"{record[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
-        f"{record['images_per_second']:.0f}",
-        f"{record['ratio']:.3f}",
-        f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-        f"{record['peak_share']:.0%}" if record.get("peak_share") else "",
-    )
+def present(
+    records: Sequence[Record],
+    profiles: "Sequence[Profile] | None",
+    outcome: "Outcome | None",
+    *,
+    as_json: bool,
+    no_single: bool,
+) -> None:
+    """Show everything, and end with code 1 where a condition failed.
+
+    Args:
+        profiles: None: none were asked for.
+        no_single: the way from file to answer was asked for, but no single images.
+    """
+    from nextvit.benchmark.profile import PROFILED, record
+    from nextvit.benchmark.summary import COLUMNS, cautions, notes_of, row
+
+    done = [each for each in records if "unavailable" not in each]
+    missing = [each for each in records if "unavailable" in each]
+    warnings = [*cautions(done), *(outcome.warnings if outcome else [])]
+    if no_single:
+        warnings.append("the way from file to answer is one of single images; add 1 to --batch to measure it")
+    if profiles == []:
+        warnings.append(f"nothing to profile: there are profiles of {' and '.join(PROFILED)} files on the CPU")
+    document = {"verb": "bench", "results": done, "unavailable": missing, "warnings": warnings}
+    document |= {"failed": outcome.failed} if outcome else {}
+    if profiles is not None:
+        document["profiles"] = {each.name: {"batch": each.batch, **record(each.operators)} for each in profiles}
+    table = make_table(COLUMNS, [row(each) for each in done])
+    show(as_json, table, *notes_of(done, missing, warnings), *profile_tables(profiles or []), document=document)
+    if outcome and outcome.failed and not as_json:
+        raise NotProven("; ".join(outcome.failed))
+    if outcome and outcome.failed:
+        raise SystemExit(1)  # stdout has its one document
 
 
-def notes_of(done: list[Record], missing: list[Record], warnings: list[str]) -> list[str]:
-    """What stands below the table: verdicts, what computed, what could not be measured, and what to beware of."""
-    lines: list[str] = []
-    for record in done:
-        facts = f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}"
-        start = f"; first answer after {record['cold_start_ms']:.0f} ms" if record.get("cold_start_ms") else ""
-        memory = f", {record['peak_memory_mib']:.0f} MiB" if record.get("peak_memory_mib") else ""
-        score = f"; {record['score']['name']} {record['score']['value']:.2f} %" if record.get("score") else ""
-        lines.append(f"{facts}{start}{memory}{score}")
-    batches = dict.fromkeys(each["batch"] for each in done)
-    for batch in batches:
-        faster = [each for each in done if each["batch"] == batch and each["verdict"] == "faster"]
-        if faster:
-            best = min(faster, key=lambda each: each["ratio"])
-            gain = f"{best['ratio']:.2f} of the first's time"
-            lines.append(f"fastest at batch {batch}: {best['name']}, {gain}")
-    lines += [f"not available: {each['name']}: {each['unavailable']}" for each in missing]
-    lines += [f"warning: {each}" for each in dict.fromkeys(each.get("warning") for each in done) if each]
-    return list(dict.fromkeys([*lines, *(f"warning: {each}" for each in warnings)]))
+def profile_tables(profiles: "Sequence[Profile]") -> "list[Table | str]":
+    """For each file its ten most expensive operators, and what bounds it."""
+    from nextvit.benchmark.profile import COLUMNS, rows, verdict
+
+    content: list[Table | str] = []
+    for each in profiles:
+        line = f"{each.name}, batch {each.batch}: {verdict(each.operators)}"
+        content += ["", make_table(COLUMNS, rows(each.operators), left=3), line]
+    return content

@@ -1,0 +1,71 @@
+"""The records of a benchmark in lines for people: the table, what stands below it, and what to beware of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Record = dict[str, Any]
+
+COLUMNS = ("model", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "time, first = 1", "95 %", "of peak")
+
+
+def row(record: Record) -> tuple[str, ...]:
+    """A configuration in the table, under `COLUMNS`."""
+    interval = record["ratio_interval_95"]
+    return (
+        record["name"],
+        str(record["batch"]),
+        *(f"{record[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
+        f"{record['images_per_second']:.0f}",
+        f"{record['ratio']:.3f}",
+        f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+        f"{record['peak_share']:.0%}" if record.get("peak_share") else "",
+    )
+
+
+def notes_of(done: Sequence[Record], missing: Sequence[Record], warnings: Sequence[str]) -> list[str]:
+    """What stands below the table: what computed, what was fastest, what could not be measured, and the warnings."""
+    lines = [
+        *map(computed, done),
+        *fastest(done),
+        *(f"not available: {each['name']}: {each['unavailable']}" for each in missing),
+        *(f"warning: {each}" for each in warnings),
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def computed(record: Record) -> str:
+    """What one configuration was, as the runtime tells, its first answer, and its score."""
+    facts = (
+        f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}, {size_of(record)}"
+    )
+    start = f"; first answer after {record['cold_start_ms']:.0f} ms" if record.get("cold_start_ms") else ""
+    failed = f"; no first answer: {record['cold_start_failed']}" if record.get("cold_start_failed") else ""
+    memory = f", {record['peak_memory_mib']:.0f} MiB" if record.get("peak_memory_mib") else ""
+    score = f"; {record['score']['name']} {record['score']['value']:.2f} %" if record.get("score") else ""
+    return f"{facts}{start}{failed}{memory}{score}"
+
+
+def size_of(record: Record) -> str:
+    height, width = record["image_size"]
+    return f"{width}x{height} px"
+
+
+def fastest(done: Sequence[Record]) -> list[str]:
+    """For each batch the best of those that are faster than the first."""
+    lines: list[str] = []
+    for batch in dict.fromkeys(each["batch"] for each in done):
+        faster = [each for each in done if each["batch"] == batch and each["verdict"] == "faster"]
+        if faster:
+            best = min(faster, key=lambda each: each["ratio"])
+            lines.append(f"fastest at batch {batch}: {best['name']}, {best['ratio']:.2f} of the first's time")
+    return lines
+
+
+def cautions(done: Sequence[Record]) -> list[str]:
+    """What to beware of: a busy machine, and times that are not of the same work."""
+    sizes = list(dict.fromkeys(map(size_of, done)))
+    differ = (
+        [f"image sizes differ ({', '.join(sizes)}): these times are not of the same work"] if len(sizes) > 1 else []
+    )
+    busy = dict.fromkeys(each["warning"] for each in done if each.get("warning"))
+    return [*busy, *differ]
