@@ -8,7 +8,8 @@ import pytest
 
 from nextvit.benchmark.baseline import Condition, Outcome, judge, parse_conditions, read_baseline
 from nextvit.benchmark.configurations import Wanted, configurations
-from nextvit.benchmark.suite import Protocol, benchmark
+from nextvit.benchmark.limit import Limits
+from nextvit.benchmark.suite import Protocol, benchmark, load_all
 from nextvit.errors import InputError
 from tests.conftest import needs
 from tests.runtime.conftest import write_colour_bundle
@@ -136,7 +137,9 @@ def test_what_cannot_be_measured_any_more_is_a_failure():
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """A benchmark of the two bundles of a folder."""
     found = configurations([str(folder / name) for name in ("a.nextvit", "b.nextvit")], Wanted(), folder, say=print)
-    return benchmark(found, Protocol(batches=(1, 2), runs=2, min_seconds=0.0, limits=False, starts=False))
+    protocol = Protocol(batches=(1, 2), runs=2, min_seconds=0.0, starts=False)
+    loaded, refused = load_all(found, protocol.batches)
+    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
 
 
 @pytest.mark.backend
