@@ -29,7 +29,6 @@ check: .venv/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(MAKE) test
 
 format: .venv/.development
 	$(BIN)/ruff format .
