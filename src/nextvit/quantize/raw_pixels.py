@@ -48,6 +48,8 @@ def take_raw_pixels(model: onnx.ModelProto) -> bool:
     conv.input[0] = cast.output[0]
     for node in (scaled, shifted):
         graph.node.remove(node)
+        for constant in [tensors[name] for name in node.input if name in tensors]:
+            graph.initializer.remove(constant)
     graph.node.insert(0, pad)
     del graph.value_info[:]  # sizes of tensors that are no more, or have a channel more
     return True
