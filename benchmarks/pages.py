@@ -93,8 +93,10 @@ def bench(records: list[Record]) -> Lines:
         measured = [record for record in group if "unavailable" not in record]
         if measured:
             lines += bench_table(measured)
-        for record in group:
-            lines += [f"- {record['name']}: not available ({record['unavailable']})"] if "unavailable" in record else []
+        missing = [
+            f"- {each['name']}: not available ({each['unavailable']})" for each in group if "unavailable" in each
+        ]
+        lines += dict.fromkeys(missing)  # a line for all batches
         lines += [""] if len(measured) < len(group) else []
         lines += provenance(called(group[0]))
     return lines
