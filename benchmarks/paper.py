@@ -132,7 +132,7 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
         return module_source(model, name=name, spec=Preprocess(image_size=size), precision="fp32", **output)
     if part == "backbone":
         return backbone_source(name, image_size=size, precision="fp32")
-    return network_source(name, size, "fp32")
+    return network_source(name, size)
 
 
 def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:

@@ -266,3 +266,14 @@ def test_unknown_network_or_group_is_told():
     with pytest.raises(InputError, match="did you mean 'light'"):
         paper.chosen(None, "lights")
     assert paper.chosen("cswin_tiny", None) == {"heavy": [ANCHOR, "cswin_tiny"]}
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", ["nextvit_nano", "timm:lcnet_050"])
+@pytest.mark.parametrize("part", ["classifier", "backbone"])
+def test_every_network_comes_as_a_source_of_the_exporters(name: str, part: str):
+    pytest.importorskip("timm")
+    source = paper.source_of(name, part, 64)
+    assert source.card.variant == name
+    assert source.outputs == (["logits"] if part == "classifier" else ["features"])
+    assert source.calibration.shape[1:] == (64, 64, 3)
