@@ -74,7 +74,8 @@ def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], 
     if threads:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, options)
-    return lambda: session.run(None, {session.get_inputs()[0].name: pixels_NCHW.numpy()})
+    feed = {session.get_inputs()[0].name: pixels_NCHW.numpy()}
+    return lambda: session.run(None, feed)
 
 
 def measure(

@@ -101,6 +101,16 @@ def test_a_normalised_image_that_is_an_output_stays(source: Source, tmp_path: Pa
     assert model.SerializeToString() == before
 
 
+def test_a_first_convolution_that_computes_its_weights_stays(source: Source, tmp_path: Path):
+    model = onnx.load(tmp_path / to_onnx.export(replace(source, precision="fp32"), tmp_path))
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    model.graph.node.append(onnx.helper.make_node("Identity", [conv.input[1]], ["computed"]))
+    conv.input[1] = "computed"
+    before = model.SerializeToString()
+    assert not take_raw_pixels(model)
+    assert model.SerializeToString() == before
+
+
 def test_only_what_is_not_left_in_float_is_quantised(source: Source, tmp_path: Path):
     names = groups(source.model)
     assert quantised_groups(tmp_path / export(source, tmp_path)) == set(names)

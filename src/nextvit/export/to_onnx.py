@@ -14,9 +14,7 @@ from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
-SCOPES = (
-    "pkg.torch.onnx.name_scopes"  # the exporter's note on each node: which modules it stands in, from the outermost on
-)
+SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note on each node: the modules it stands in, outermost first
 DTYPES = {"fp32": torch.float32, "int8": torch.float32, "fp16": torch.float16}  # int8 is made from the fp32 file
 
 

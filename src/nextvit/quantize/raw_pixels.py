@@ -17,13 +17,15 @@ from onnx import helper, numpy_helper
 from nextvit.bundle import INPUT_NAME
 
 FULL = 255
+PIXEL_CHANNELS = 3
 CHANNELS_LAST_PADS = [0, 0, 0, 0, 0, 0, 0, 1]  # of (N, H, W, C): one more channel at the end
 
 
 def take_raw_pixels(model: onnx.ModelProto) -> bool:
     """Change, in place, a graph that begins with Transpose, Cast, Mul, Add and one Conv, as our exporter writes it.
 
-    Returns whether it does: a network whose normalised image goes elsewhere, too, is left as it is.
+    Returns whether it does: a network whose normalised image goes elsewhere, too, or whose first convolution is in groups or
+    computes its weights, is left as it is.
     """
     graph = model.graph
     chain = [node for node in graph.node if node.op_type != "Constant"][:5]
@@ -35,8 +37,11 @@ def take_raw_pixels(model: onnx.ModelProto) -> bool:
     if not follows or users != [conv] or shifted.output[0] in [each.name for each in graph.output]:
         return False
     tensors = {each.name: each for each in graph.initializer}
+    constant = [len(tensors.keys() & {*node.input}) == 1 for node in (scaled, shifted)]
+    weight = tensors.get(conv.input[1])
+    if not all(constant) or weight is None or weight.dims[1] != PIXEL_CHANNELS:
+        return False
     scale, shift = (constant_of(node, tensors) for node in (scaled, shifted))
-    weight = tensors[conv.input[1]]
     own = numpy_helper.to_array(weight).astype(np.float64)
     of_ones = (own * shift).sum(axis=1, keepdims=True) / FULL
     widened = np.concatenate([own * scale, of_ones], axis=1).astype(np.float32)
@@ -48,8 +53,9 @@ def take_raw_pixels(model: onnx.ModelProto) -> bool:
     conv.input[0] = cast.output[0]
     for node in (scaled, shifted):
         graph.node.remove(node)
-        for constant in [tensors[name] for name in node.input if name in tensors]:
-            graph.initializer.remove(constant)
+    used = {name for node in graph.node for name in node.input}
+    for name in {*scaled.input, *shifted.input} & tensors.keys() - used:
+        graph.initializer.remove(tensors[name])
     graph.node.insert(0, pad)
     del graph.value_info[:]  # sizes of tensors that are no more, or have a channel more
     return True
