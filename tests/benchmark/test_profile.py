@@ -129,6 +129,20 @@ def test_the_precision_is_what_computed_it(profiles: dict[tuple[str, str], list[
     assert ATTENTION in {each.kind for each in profiles["openvino", "fp32"]}
 
 
+def test_what_multiplies_is_there_even_where_the_counters_say_nothing(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+):
+    """They count whole microseconds: of a fast machine's small operators they tell none."""
+    needs("openvino")
+    from nextvit.benchmark import profile_openvino
+
+    monkeypatch.setattr(profile_openvino, "counters_ms", lambda _: {})
+    folder, manifest = bundles["openvino", "fp32"]
+    found = profile(folder, manifest, threads=1, batch=BATCH, seconds=0.1)
+    assert sum(each.macs for each in found) == pytest.approx(BATCH * deployed_cost(card_for(64, 64)).macs, rel=0.01)
+    assert all(each.ms == 0 for each in found)
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["one operator", "its parts"])
 def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
     needs("openvino")

@@ -152,7 +152,7 @@ def rows(operators: Sequence[Operator], *, most: int = 10) -> list[tuple[str, ..
             each.precision,
             f"{each.ms:.3f}",
             f"{each.share:.1%}",
-            f"{2e-6 * each.macs / each.ms:.0f}" if each.macs else "",
+            f"{2e-6 * each.macs / each.ms:.0f}" if each.macs and each.ms else "",
             f"{each.least_ms:.3f}",
             f"{each.of_limit:.2f}",
         )

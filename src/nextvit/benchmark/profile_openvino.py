@@ -50,7 +50,7 @@ def profile_openvino(
 
     OpenVINO's counters are means over all runs since the model was loaded, in whole microseconds: here the warm-up is
     taken out of them again, and the median over several loads is taken. What takes less than a
-    microsecond is left out.
+    microsecond is left out, unless it multiplies: for the counters it is as if it had not run.
     """
     model = read_model(model_file)
     options = {
@@ -65,8 +65,9 @@ def profile_openvino(
     operators: list[Operator] = []
     for node in graph.get_ordered_ops():
         ms = median(times.get(node.get_friendly_name(), 0.0) for times, _ in rounds)
-        if ms > 0:
-            operators.append(operator_of(node, ms, in_attention))
+        operator = operator_of(node, ms, in_attention)
+        if operator.ms > 0 or operator.macs > 0:
+            operators.append(operator)
     return operators
 
 
