@@ -2,7 +2,7 @@
 
 import pytest
 
-from nextvit.data.augment import Augment
+from nextvit.data.augment import Augment, DetectionAugment
 from nextvit.errors import InputError
 
 
@@ -21,3 +21,23 @@ from nextvit.errors import InputError
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, object]):
     with pytest.raises(InputError, match=f"augment.{next(iter(wrong))}"):
         Augment(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flip": -0.1},
+        {"scales": ()},
+        {"scales": (0.0, 1.0)},
+        {"crop": 2.0},
+        {"crop_scales": (-1.0,)},
+        {"crop_sides": (0.5, 0.4)},
+        {"photometric": 1.5},
+        {"jitter": -1.0},
+        {"jitter_scale": (0.0, 1.0)},
+        {"copy_paste": 1.1},
+    ],
+)
+def test_impossible_settings_of_detection_are_refused_by_name(wrong: dict[str, object]):
+    with pytest.raises(InputError, match=f"augment.{next(iter(wrong))}"):
+        DetectionAugment(**wrong)

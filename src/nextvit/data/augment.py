@@ -35,3 +35,45 @@ class Augment:
             raise InputError(f"augment.rand_augment_std must not be negative, got {self.rand_augment_std}")
         if self.rand_augment_ops < 1:
             raise InputError(f"augment.rand_augment_ops must be at least 1, got {self.rand_augment_ops}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionAugment:
+    """Random scale, crop, flip and colour of a picture with objects; what is measured in shares is relative to the input's
+    limit of the shorter side, so that the same settings serve an input of (800, 1333) and one of (256, 426)."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip; 0 where left and right differ in meaning."""
+    scales: tuple[float, ...] = (0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0)
+    """The shorter side of a view: one share is drawn. The limit of the longer side stays. (1.0,): one scale alone."""
+    crop: float = 0.5
+    """Probability that a view shows a random part alone, as DETR trains (Carion et al., arXiv:2005.12872)."""
+    crop_scales: tuple[float, ...] = (0.5, 0.625, 0.75)
+    """The shorter side of the picture that the part is cut from; one is drawn."""
+    crop_sides: tuple[float, float] = (0.48, 0.75)
+    """Least and most height, and width, of the part cut from it."""
+    tighten: bool = True
+    """Draw the box of an object with a mask anew where a crop cuts it; False: cut the box, as MMDetection's schedules do."""
+    photometric: float = 0.0
+    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al., arXiv:1512.02325)."""
+    jitter: float = 0.0
+    """Probability of large-scale jitter in place of scales and crop (Ghiasi et al., arXiv:2012.07177)."""
+    jitter_scale: tuple[float, float] = (0.1, 2.0)
+    """Least and most of its scale, relative to the picture at the input's limits; what sticks out of these is cut."""
+    copy_paste: float = 0.0
+    """Probability that half of the objects of another picture are pasted in (same paper); needs masks."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "crop", "jitter", "copy_paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"augment.{name} is a probability, got {getattr(self, name)}")
+        for name in ("scales", "crop_scales"):
+            shares = getattr(self, name)
+            if not shares or min(shares) <= 0:
+                raise InputError(f"augment.{name} must be one share or more, all above 0, got {shares}")
+        for name in ("crop_sides", "jitter_scale"):
+            least, most = getattr(self, name)
+            if not 0 < least <= most:
+                raise InputError(f"augment.{name} must rise above 0, got {least, most}")
+        if not 0 <= self.photometric <= 1:
+            raise InputError(f"augment.photometric must be between 0 and 1, got {self.photometric}")
