@@ -1,6 +1,8 @@
 """From a file's bytes and its objects to training's view of them: pixels, boxes and masks stay in step."""
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from nextvit.data.detection_view import (
 from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.errors import InputError
-from nextvit.preprocess import Pixels
+from nextvit.preprocess import DecodeError, Pixels
 
 NAME = Path("picture")
 COLOURS = [(230, 30, 30), (30, 220, 30), (40, 40, 230), (230, 230, 30)]
@@ -337,3 +339,32 @@ def test_a_view_is_a_function_of_its_generator_and_leaves_the_global_ones_alone(
     first = views()
     assert views() == first and len(set(first)) == 12
     assert np.array_equal(np.random.get_state()[1], before)
+
+
+def test_what_cannot_be_read_is_refused_by_name():
+    content, objects = scene((1200, 900), form="JPEG")
+    for damaged, message in ((b"no image", "picture: not an image"), (content[:2000], "picture: damaged")):
+        with pytest.raises(DecodeError, match=message):
+            view_of(damaged, objects, PLAIN, (90, 120))
+    runs: Segmentation = {"size": [90, 120], "counts": [100, 50, 90 * 120 - 150]}
+    with pytest.raises(
+        InputError, match=r"picture: its run lengths are of size \[90, 120\], the picture is \[900, 1200\]"
+    ):
+        view_of(content, objects_of([[10, 10, 90, 90]], [runs]), PLAIN, (90, 120))
+
+
+def test_boxes_and_masks_of_a_real_dataset_agree(real_data: Callable[[str], Path]):
+    root = real_data("nuclei")
+    annotated = json.loads((root / "annotations" / "instances_val.json").read_text())
+    view = DetectionView(DetectionAugment(), (320, 480))
+    for number, entry in enumerate(annotated["images"][:12]):
+        own = [one for one in annotated["annotations"] if one["image_id"] == entry["id"]]
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in own)]
+        content = (root / "images" / "val" / entry["file_name"]).read_bytes()
+        objects = objects_of(boxes, [one["segmentation"] for one in own])
+        _, targets = view(content, objects, name=NAME, rng=np.random.default_rng(number))
+        assert targets.masks is not None and len(targets.masks)
+        found = [mask.any() for mask in targets.masks]
+        assert np.mean(found) > 0.95
+        for box, mask in zip(targets.boxes[found], targets.masks[found], strict=True):
+            assert np.abs(box - box_around(mask)).max() < 2

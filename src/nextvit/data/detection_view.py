@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from nextvit.data.augment import DetectionAugment
 from nextvit.data.decode import decode, read_jpeg_header
@@ -60,7 +61,8 @@ class Placement:
     def cuts(self, boxes_K4: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which boxes (K,) of the picture are not wholly in the part."""
         left, top, width, height = self.part
-        return ((boxes_K4[:, :2] < (left, top)) | (boxes_K4[:, 2:] > (left + width, top + height))).any(axis=1)
+        x1, y1, x2, y2 = boxes_K4.T
+        return (x1 < left) | (y1 < top) | (x2 > left + width) | (y2 > top + height)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class DetectionView:
 
         Raises:
             DecodeError: as `nextvit.preprocess.read_image`.
-            InputError: objects without masks are to be pasted, or run lengths are of another size than the picture.
+            InputError: objects without masks are to be pasted, or a segmentation is none of this picture's size.
         """
         pixels, targets = self.placed(content, objects, name=name, rng=rng)
         if another and rng.random() < self.settings.copy_paste:
@@ -99,27 +101,39 @@ class DetectionView:
     def placed(
         self, content: bytes, objects: Objects, *, name: Path, rng: np.random.Generator
     ) -> tuple[Pixels, Targets]:
-        """The picture cut, resized and mirrored; a large JPEG is decoded as small as does not show."""
-        header = read_jpeg_header(content)
-        if header and min(header.width, header.height) >= LARGE * min(self.settings.scales) * self.image_size[0]:
-            large = open_large_jpeg(content, name=name)
-            size_wh = (large.width, large.height)
-            placement = draw_placement(size_wh, self.settings, self.image_size, rng)
-            reduction = reduction_for(placement.part[2:], needed_wh=placement.size[::-1])
-            image_CHW = torch.from_numpy(large.pixels(reduction=reduction)).permute(2, 0, 1)
-            part = reduced(placement.part, reduction)
-            left, top, width, height = (edge * reduction for edge in part)
-            placement = Placement((left, top, width, height), placement.size, placement.flip)
-        else:
-            image_CHW = decode(content, name=name)
-            size_wh = (image_CHW.shape[2], image_CHW.shape[1])
-            placement = draw_placement(size_wh, self.settings, self.image_size, rng)
-            part = placement.part
-        view_1CHW = resize(cut(image_CHW, part), placement.size)
+        """The picture cut, resized and mirrored, and what is to be found on it."""
+        part_CHW, placement, size_wh = self.decode_part(content, name=name, rng=rng)
+        view_1CHW = resize(part_CHW, placement.size)
         if placement.flip:
             view_1CHW = view_1CHW.flip(3)
         pixels = view_1CHW[0].permute(1, 2, 0).contiguous().numpy()
-        return pixels, targets_of(objects, placement, size_wh, tighten=self.settings.tighten)
+        try:
+            return pixels, targets_of(objects, placement, size_wh, tighten=self.settings.tighten)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+    def decode_part(
+        self, content: bytes, *, name: Path, rng: np.random.Generator
+    ) -> tuple[Tensor, Placement, tuple[int, int]]:
+        """The part (3, h, w) of a picture that is seen, where it is placed, and the picture's width and height.
+
+        A large JPEG is reduced as far as does not show; the placement is then that of the pixels that were kept.
+        """
+        header = read_jpeg_header(content)
+        if header is None or min(header.width, header.height) < LARGE * min(self.settings.scales) * self.image_size[0]:
+            image_CHW = decode(content, name=name)
+            size_wh = (image_CHW.shape[2], image_CHW.shape[1])
+            placement = draw_placement(size_wh, self.settings, self.image_size, rng)
+            return cut(image_CHW, placement.part), placement, size_wh
+        large = open_large_jpeg(content, name=name)
+        size_wh = (large.width, large.height)
+        placement = draw_placement(size_wh, self.settings, self.image_size, rng)
+        (view_height, view_width), (_, _, width, height) = placement.size, placement.part
+        reduction = reduction_for((width, height), needed_wh=(view_width, view_height))
+        part = reduced(placement.part, reduction)
+        left, top, width, height = (edge * reduction for edge in part)
+        reduced_CHW = torch.from_numpy(large.pixels(reduction=reduction)).permute(2, 0, 1)
+        return cut(reduced_CHW, part), Placement((left, top, width, height), placement.size, placement.flip), size_wh
 
 
 def draw_placement(
@@ -257,10 +271,17 @@ def part_of_mask(segmentation: Segmentation, part: Crop, size_wh: tuple[int, int
     """A part (height, width) of an object's mask; polygons are drawn no further than it reaches."""
     left, top, width, height = part
     if isinstance(segmentation, list):
-        # COCO's drawing rounds to fifths of a pixel: what the subtraction adds behind the decimals would tip tenths.
-        shifted = [(np.reshape(polygon, (-1, 2)) - (left, top)).round(6).ravel().tolist() for polygon in segmentation]
-        return mask_of(shifted, height, width)
+        return mask_of([shifted(polygon, left, top) for polygon in segmentation], height, width)
     return mask_of(segmentation, size_wh[1], size_wh[0])[top : top + height, left : left + width]
+
+
+def shifted(polygon: list[float], left: int, top: int) -> list[float]:
+    """A polygon x, y, x, y, ... as seen from the point left, top."""
+    points = np.array(polygon, dtype=np.float64)
+    points[0::2] -= left
+    points[1::2] -= top
+    # COCO's drawing rounds to fifths of a pixel: what the subtraction leaves behind the decimals would tip tenths.
+    return points.round(6).tolist()
 
 
 def pasted(
@@ -288,9 +309,9 @@ def pasted(
     added = tightened(
         Targets(other_targets.boxes[chosen], other_targets.labels[chosen], masks), np.ones(len(chosen), bool)
     )
-    covered = masks.any(axis=0)
+    covered: NDArray[np.bool_] = np.any(masks, axis=0)
     np.copyto(pixels[:height, :width], other_pixels[:height, :width], where=covered[:height, :width, None])
-    hidden = (own_masks & covered).any(axis=(1, 2))
+    hidden: NDArray[np.bool_] = np.any(own_masks & covered, axis=(1, 2))
     left = tightened(Targets(targets.boxes, targets.labels, own_masks & ~covered), hidden)
     assert left.masks is not None and added.masks is not None
     return pixels, Targets(
