@@ -17,6 +17,8 @@ PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#c
 INK, PAPER = "#0f172a", "#ffffff"
 MASK_ALPHA = 100
 """Of 255: what lies under a mask stays seen."""
+CROWDED = 30
+"""From so many marks on, a text is no wider than its box where a shorter one is given: it would hide its neighbours."""
 SMALLEST_SIDE_PX, LARGEST_SIDE_PX, MOST_ENLARGED = 1024, 1600, 4.0
 """Smaller pictures are enlarged and larger ones shrunk to so many pixels on their longer side."""
 
@@ -126,9 +128,11 @@ def draw_texts(
     font = ImageFont.load_default(max(13, max(size) // 70))
     taken: list[Rectangle] = []
     for mark, box in zip(marks, boxes, strict=True):
-        for text in mark.texts:
+        for index, text in enumerate(mark.texts, start=1):
             x1, y1, x2, y2 = font.getbbox(text)
             extent = round(x2 - x1) + 6, round(y2 - y1) + 6
+            if len(marks) >= CROWDED and index < len(mark.texts) and extent[0] > box[2] - box[0]:
+                continue
             place = free_place(box, extent, taken, size=size)
             if place:
                 taken.append(place)

@@ -12,9 +12,10 @@ from nextvit.drawing import Look, Mark, Rectangle, draw_marks, look_of
 from nextvit.preprocess import DecodeError, read_image
 from nextvit.report import figures
 from nextvit.report.detection_figures import Curves, precision_recall
-from nextvit.report.page import Cell, Markup, escape, paragraph, pictures, section, table
+from nextvit.report.page import Cell, Markup, escape, paragraph, picture, pictures, section, table
 
-SHOWN_PX = 480
+SHOWN_PX = 360
+EXAMPLE_PX, GAP_PX = 480, 4
 AROUND = 1.0
 """What is seen around an object, in parts of its longer side, to each direction."""
 SMALLEST_VIEW_PX = 48
@@ -30,24 +31,27 @@ def detected(details: Details) -> Markup | None:
     examples = details.get("detection", {}).get("examples")
     if not examples:
         return None
-    shown = readable(examples, side_by_side)
+    shown = [
+        Markup(f"<p>{picture(pixels, side_px=2 * EXAMPLE_PX + GAP_PX).text}<br>{caption.text}</p>")
+        for pixels, caption in readable(examples, side_by_side)
+    ]
     note = paragraph(
         f"Left: what is annotated; right: answers with a score of {details['detection']['threshold']:.2f} or more, with "
         "their scores in percent. A colour is a class.",
         tone="soft",
     )
-    return section("Pictures of the validation set", pictures(shown, wide=True), note)
+    return section("Pictures of the validation set", *shown, note)
 
 
 def side_by_side(example: Details) -> Shown:
     """One picture twice: with its objects, and with the answers."""
     image = read_image(example["path"])
-    scale = SHOWN_PX / max(image.size)
+    scale = EXAMPLE_PX / max(image.size)
     views = [
         np.asarray(draw_marks(image, [class_mark(each) for each in example[name]], scale=scale))
         for name in ("objects", "answers")
     ]
-    gap = np.full((len(views[0]), 4, 3), 255, np.uint8)
+    gap = np.full((len(views[0]), GAP_PX, 3), 255, np.uint8)
     caption = f"{len(example['objects'])} annotated, {len(example['answers'])} answered"
     return np.concatenate([views[0], gap, views[1]], axis=1), captioned(caption, example["path"])
 
@@ -94,9 +98,7 @@ def worst_misses(details: Details) -> Markup | None:
     listed = details["detection"]["misses"]
     none = paragraph("None on the validation images.", tone="good")
     shown = pictures(readable(listed, miss), wide=True)
-    return section(
-        "Objects not found, the largest first", shown if listed else none, legend(details) if listed else Markup("")
-    )
+    return section("Objects not found", shown if listed else none, legend(details) if listed else Markup(""))
 
 
 def miss(missed: Details) -> Shown:
@@ -214,3 +216,6 @@ def class_table(details: Details) -> Markup | None:
 
 def percent(share: float | None, otherwise: str = "") -> str:
     return otherwise if share is None else f"{share:.1f} %"
+
+
+SECTIONS = (detected, worst_false_positives, worst_misses, curves, class_table, confusion)
