@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from nextvit.cli.draw_detections import draw_detections
-from nextvit.drawing import PALETTE, Look, Mark, contrasting, draw_marks, free_place, look_of, readable_scale
+from nextvit.drawing import CROWDED, PALETTE, Look, Mark, contrasting, draw_marks, free_place, look_of, readable_scale
 from nextvit.masks import encode
 from nextvit.results import Detection, Detections
 
@@ -58,6 +58,18 @@ def test_texts_lie_on_the_picture_and_on_no_other_text():
             assert left > end or right < start or top > last or bottom < first
         taken.append(place)
     assert 2 <= len(taken) < 40
+
+
+def test_in_a_crowd_a_text_wider_than_its_box_gives_way_to_the_shorter_one():
+    def drawn(texts: tuple[str, ...], count: int) -> bytes:
+        marks = [
+            Mark(box=(40 * index, 50, 40 * index + 20, 80), look=Look(PALETTE[3]), texts=texts)
+            for index in range(count)
+        ]
+        return draw_marks(grey(40 * count, 100), marks).tobytes()
+
+    assert drawn(("a long name 93", "93"), CROWDED) == drawn(("93",), CROWDED) != drawn(("a long name 93",), CROWDED)
+    assert drawn(("a long name 93", "93"), 2) == drawn(("a long name 93",), 2)
 
 
 def test_looks_repeat_only_after_three_lines_of_each_colour():

@@ -80,15 +80,16 @@ def draw_marks(
 def draw_mask(sheet: Image.Image, mask: RunLengths, colour: str, *, region: Rectangle) -> None:
     """Lay a colour over a mask, and a line of it around."""
     left, top, right, bottom = region
-    inside = Image.fromarray(decode(mask)[top:bottom, left:right].astype(np.uint8) * 255)
-    inside = inside.resize(sheet.size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
+    given = Image.fromarray(decode(mask)[top:bottom, left:right].astype(np.uint8) * 255)
+    smooth = np.asarray(given.resize(sheet.size, Image.Resampling.BILINEAR))
+    inside = Image.fromarray(np.where(smooth >= 128, 255, 0).astype(np.uint8))
     found = inside.getbbox()
     if not found:
         return
     x1, y1, x2, y2 = max(0, found[0] - 2), max(0, found[1] - 2), found[2] + 2, found[3] + 2
     part = inside.crop((x1, y1, x2, y2))
     grown, shrunk = np.asarray(part.filter(ImageFilter.MaxFilter(3))), np.asarray(part.filter(ImageFilter.MinFilter(3)))
-    sheet.paste(colour, (x1, y1), part.point(lambda value: MASK_ALPHA if value else 0))
+    sheet.paste(colour, (x1, y1), Image.fromarray(np.where(np.asarray(part), MASK_ALPHA, 0).astype(np.uint8)))
     sheet.paste(colour, (x1, y1), Image.fromarray(np.where(grown != shrunk, 255, 0).astype(np.uint8)))
 
 
@@ -162,8 +163,9 @@ def free_place(
 
 def draw_legend(entries: Sequence[tuple[Look, str]], *, width: int) -> Image.Image:
     """A strip of that width that says what the looks mean."""
-    font = ImageFont.load_default(max(14, width // 60))
-    row_height = round(font.size * 1.7)
+    size = max(14, width // 60)
+    font = ImageFont.load_default(size)
+    row_height = round(size * 1.7)
     places: list[tuple[int, int]] = []
     left, row = 8, 0
     for _, text in entries:

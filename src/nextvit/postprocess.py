@@ -80,7 +80,7 @@ def to_detections(
         there = int((outputs["scores"][index] > 0).sum())
         scale = np.array([width / resized_width, height / resized_height] * 2)
         boxes: Floats = outputs["boxes"][index, :there].astype(np.float64) * scale
-        boxes = np.clip(boxes, 0, [width, height, width, height])
+        boxes = np.minimum(np.maximum(boxes, 0), [width, height, width, height])
         masks = masks_of(outputs["masks"][index], boxes, (height, width)) if "masks" in outputs else [None] * there
         labels: list[int] = outputs["labels"][index, :there].tolist()
         scores: list[float] = outputs["scores"][index, :there].tolist()

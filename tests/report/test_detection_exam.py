@@ -1,5 +1,6 @@
 """Sections on the evaluation of a detector."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from nextvit.metrics.detection import judge_detections
 from nextvit.report import detection_exam, exam
 from nextvit.report.detection_exam import AROUND, SHOWN_PX, region_around
+from nextvit.report.run_report import write_run_report
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
 
 NAMES = ("<cell>", "nut", "car", "none of $these")
@@ -27,6 +29,14 @@ def details(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     _, told = judge_detections(answers, annotations, CLASSES, paths=paths, masks=True)
     assert any(each["path"] == str(paths[-1]) for each in told["detection"]["examples"])
     return {**told, "classes": list(NAMES)}
+
+
+def test_the_page_of_a_run_shows_all_sections_of_a_detector(details: dict[str, Any], run: Path):
+    record = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps({**record, "details": details}))
+    page = write_run_report(run).read_text(encoding="utf-8")
+    for section in detection_exam.SECTIONS:
+        assert shown(section(details)) in page
 
 
 def shown(markup: Any) -> str:
