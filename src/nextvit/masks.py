@@ -45,7 +45,7 @@ def encode_part(part: Booleans, *, top: int, left: int, size: tuple[int, int]) -
     What it costs depends on the part alone, not on the picture.
     """
     height, width = size
-    columns, rows = np.nonzero(part.transpose())
+    columns, rows = np.nonzero(np.transpose(part))
     inside = (left + columns) * height + top + rows  # ascending: places counted down the columns
     breaks = np.flatnonzero(np.diff(inside) > 1)
     starts, ends = inside[np.r_[0, breaks + 1][: len(inside)]], inside[np.r_[breaks, -1][: len(inside)]] + 1
@@ -63,7 +63,7 @@ def decode(mask: RunLengths | dict[str, Any]) -> Booleans:
     counts = counts_of(mask)
     height, width = mask["size"]
     flat: Booleans = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return flat.reshape(width, height).transpose()
+    return np.reshape(flat, (height, width), order="F")
 
 
 def area(mask: RunLengths | dict[str, Any]) -> int:
@@ -129,7 +129,7 @@ def paste(probabilities_MM: Floats, box: Sequence[float], *, size: tuple[int, in
     x1, y1, x2, y2 = (float(value) for value in box)
     top, rows_HM = taps(y1, y2, limit=size[0], side=probabilities_MM.shape[0])
     left, columns_WM = taps(x1, x2, limit=size[1], side=probabilities_MM.shape[1])
-    values: Floats = rows_HM @ probabilities_MM.astype(np.float64) @ columns_WM.transpose()
+    values: Floats = rows_HM @ probabilities_MM.astype(np.float64) @ np.transpose(columns_WM)
     return encode_part(values >= MASK_THRESHOLD, top=top, left=left, size=size)
 
 

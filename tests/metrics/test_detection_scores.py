@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,25 +70,41 @@ def test_all_scores_equal_pycocotools(kind: Kind, seed: int):
 def test_a_mask_that_is_not_annotated_is_not_judged():
     answers, annotations = draw_scene(pictures=3, crowds=False)
     first = annotations[0]
-    without = type(first)(
-        boxes=first.boxes,
-        labels=first.labels,
-        crowd=first.crowd,
-        areas=first.areas,
-        segmentations=(None, *first.segmentations[1:]),
-    )
-    as_crowd = type(first)(
-        boxes=first.boxes,
-        labels=first.labels,
-        crowd=np.arange(len(first)) == 0,
-        areas=first.areas,
-        segmentations=([[*first.boxes[0][[0, 1, 2, 1, 2, 3, 0, 3]].tolist()]], *first.segmentations[1:]),
-    )
+    without = replace(first, segmentations=(None, *first.segmentations[1:]))
+    corners = first.boxes[0][[0, 1, 2, 1, 2, 3, 0, 3]].tolist()
+    as_crowd = replace(first, crowd=np.arange(len(first)) == 0, segmentations=([corners], *first.segmentations[1:]))
     given, expected = (
         average_precisions(answers, [each, *annotations[1:]], CLASSES, kind="mask").scores
         for each in (without, as_crowd)
     )
     assert given == expected
+
+
+def test_judging_changes_neither_answers_nor_annotations():
+    (answers, annotations), (same_answers, same_annotations) = draw_scene(), draw_scene()
+    first = average_precisions(answers, annotations, CLASSES, kind="mask").scores
+    assert average_precisions(answers, annotations, CLASSES, kind="mask").scores == first
+    assert answers == same_answers
+    for given, same in zip(annotations, same_annotations, strict=True):
+        assert given.segmentations == same.segmentations
+
+
+def test_masks_cannot_be_judged_where_an_answer_has_none():
+    answers, annotations = draw_scene(pictures=2)
+    bare = [replace(each, objects=(replace(each.objects[0], mask=None),)) for each in answers]
+    with pytest.raises(InputError, match="without mask"):
+        average_precisions(bare, annotations, CLASSES, kind="mask")
+
+
+def test_without_the_evaluator_its_extra_is_named():
+    code = "import sys; sys.modules['faster_coco_eval'] = None; import nextvit.metrics.detection_scores"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "pip install 'nextvit[train]'" in result.stderr.splitlines()[-1]
+
+
+def test_judging_needs_no_torch():
+    code = "import sys, nextvit.metrics.detection; assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -103,11 +122,7 @@ def test_a_resample_is_the_box_ap_of_the_pictures_written_out():
     answers, annotations = draw_scene(seed=3)
     generator = np.random.default_rng(0)
     answers = [
-        Detections(
-            height=each.height,
-            width=each.width,
-            objects=tuple(type(one)(**{**vars(one), "score": float(generator.random())}) for one in each.objects),
-        )
+        replace(each, objects=tuple(replace(one, score=float(generator.random())) for one in each.objects))
         for each in answers
     ]
     counts = resample_counts(len(answers))[:, :12]
@@ -128,7 +143,7 @@ def test_a_resample_without_objects_has_no_score():
 
 def test_without_any_answer_the_score_is_zero_and_without_any_object_there_is_none():
     answers, annotations = draw_scene(pictures=4)
-    silent = [Detections(height=each.height, width=each.width, objects=()) for each in answers]
+    silent = [replace(each, objects=()) for each in answers]
     given = average_precisions(silent, annotations, CLASSES, kind="box")
     assert given.scores["box_ap_score"] == 0
     assert resampled_box_ap(match_boxes(silent, annotations, CLASSES), np.ones((4, 1), np.int32)).tolist() == [0]
