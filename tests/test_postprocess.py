@@ -1,11 +1,14 @@
 """From logits to answers."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
-from nextvit.postprocess import present, sigmoid, softmax, to_classifications, to_multi_labels
+from nextvit.masks import decode
+from nextvit.postprocess import present, sigmoid, softmax, to_classifications, to_detections, to_multi_labels
 
 
 def test_softmax_sums_to_one_and_survives_large_values():
@@ -43,3 +46,50 @@ def test_each_class_is_present_or_absent_the_most_probable_first():
     assert both.present[1].probability == pytest.approx(1 / (1 + math.exp(-1)))
     assert none.labels == () and [guess.label for guess in none.absent] == ["a", "b", "d", "c"]
     assert none.to_dict()["present"] == ()
+
+
+BOXES = np.array([[[10, 20, 50, 60], [0, 0, 80, 40], [0, 0, 0, 0]], [[8, 8, 16, 16], [0, 0, 0, 0], [0, 0, 0, 0]]])
+OUTPUTS = {
+    "boxes": BOXES.astype(np.float32),
+    "scores": np.array([[0.9, 0.25, 0.0], [0.5, 0.0, 0.0]], np.float32),
+    "labels": np.array([[1, 0, 0], [0, 0, 0]], np.int64),
+}
+PICTURES = {"sizes": [(80, 200), (30, 30)], "resized": [(40, 80), (60, 60)]}
+CLASSES = {"classes": ("cat", "dog"), "category_ids": (18, 3)}
+
+
+def test_objects_are_answered_in_the_pictures_pixels_with_their_own_ids():
+    first, second = to_detections(OUTPUTS, **PICTURES, **CLASSES)
+    assert (first.width, first.height, second.width, second.height) == (200, 80, 30, 30)
+    assert [(each.label, each.category_id) for each in first.objects] == [("dog", 3), ("cat", 18)]
+    assert [each.score for each in first.objects] == pytest.approx([0.9, 0.25])
+    assert first.objects[0].box == (25.0, 40.0, 125.0, 80.0)  # twice as high, two and a half times as wide, and clipped
+    assert [each.box for each in second.objects] == [(4.0, 4.0, 8.0, 8.0)]
+    assert first.objects[0].mask is None
+
+
+def test_masks_are_pasted_in_the_pictures_pixels_and_survive_json():
+    masks = np.zeros((2, 3, 28, 28), np.float32)
+    masks[0, 0, :, :14] = 1.0  # the left half
+    masks[1, 0] = 1.0
+    first, second = to_detections({**OUTPUTS, "masks": masks}, **PICTURES, **CLASSES)
+    expected = np.zeros((80, 200), np.bool_)
+    expected[40:80, 25:75] = True
+    [left, empty] = json.loads(json.dumps(first.to_dict()))["objects"]
+    assert (decode(left["mask"]) == expected).all() and not decode(empty["mask"]).any()
+    assert left["mask"]["size"] == [80, 200] and left["box"] == [25, 40, 125, 80] and left["category_id"] == 3
+    assert second.objects[0].mask and decode(second.objects[0].mask).sum() == 16
+
+
+def test_a_picture_without_objects_is_answered_with_none():
+    none = {**OUTPUTS, "scores": np.zeros((2, 3), np.float32)}
+    assert [each.objects for each in to_detections(none, **PICTURES, **CLASSES)] == [(), ()]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+def test_pycocotools_reads_the_masks_of_predictions():
+    masks = np.random.default_rng(0).random((2, 3, 28, 28)).astype(np.float32)
+    for answer in to_detections({**OUTPUTS, "masks": masks}, **PICTURES, **CLASSES):
+        for found in json.loads(json.dumps(answer.to_dict()))["objects"]:
+            assert (coco.decode(found["mask"]) == decode(found["mask"])).all()
+            assert coco.area(found["mask"]) > 0

@@ -1,16 +1,20 @@
 """From the network's outputs to answers: the one definition, in numpy, for every runtime."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.card import ModelCard, TaskName
-from nextvit.results import Answer, Classification, Guess, MultiLabel
+from nextvit.masks import RunLengths, paste
+from nextvit.results import Answer, Classification, Detection, Detections, Guess, MultiLabel
 
 Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 Booleans = NDArray[np.bool_]
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 def softmax(logits: Floats) -> Floats:
@@ -50,6 +54,53 @@ def to_multi_labels(logits: Floats, *, classes: tuple[str, ...], thresholds: Seq
             parts[bool(is_present[index])].append(Guess(label=classes[index], probability=float(row[index])))
         answers.append(MultiLabel(present=tuple(parts[True]), absent=tuple(parts[False])))
     return answers
+
+
+def to_detections(
+    outputs: Mapping[str, NDArray[Any]],
+    *,
+    sizes: Sequence[Size],
+    resized: Sequence[Size],
+    classes: tuple[str, ...],
+    category_ids: tuple[int, ...],
+) -> list[Detections]:
+    """One answer for each of N pictures.
+
+    Args:
+        outputs: `boxes` (N, D, 4) x1, y1, x2, y2 in pixels of the resized pictures; `scores` (N, D), descending, 0 where
+            there is no object; `labels` (N, D), indices of classes; of models with masks `masks` (N, D, M, M),
+            probabilities inside the boxes.
+        sizes: of the pictures as they are, in whose pixels the answers are.
+        resized: of the pictures as the network saw them, without what was laid around them.
+        classes: names in the order of the labels.
+        category_ids: the number of each class in the annotations.
+    """
+    answers: list[Detections] = []
+    for index, ((height, width), (resized_height, resized_width)) in enumerate(zip(sizes, resized, strict=True)):
+        there = int((outputs["scores"][index] > 0).sum())
+        scale = np.array([width / resized_width, height / resized_height] * 2)
+        boxes: Floats = outputs["boxes"][index, :there].astype(np.float64) * scale
+        boxes = np.minimum(np.maximum(boxes, 0), [width, height, width, height])
+        masks = masks_of(outputs["masks"][index], boxes, (height, width)) if "masks" in outputs else [None] * there
+        labels: list[int] = outputs["labels"][index, :there].tolist()
+        scores: list[float] = outputs["scores"][index, :there].tolist()
+        objects = tuple(
+            Detection(label=classes[label], category_id=category_ids[label], score=score, box=plain_box(box), mask=mask)
+            for label, score, box, mask in zip(labels, scores, boxes, masks, strict=True)
+        )
+        answers.append(Detections(width=width, height=height, objects=objects))
+    return answers
+
+
+def masks_of(probabilities_DMM: Floats, boxes_K4: Floats, size: Size) -> list[RunLengths]:
+    """The masks in a picture of `size` of its first K objects."""
+    return [paste(each, box.tolist(), size=size) for each, box in zip(probabilities_DMM, boxes_K4, strict=False)]
+
+
+def plain_box(box: Floats) -> tuple[float, float, float, float]:
+    """A box (4,) as plain numbers."""
+    x1, y1, x2, y2 = box.tolist()
+    return x1, y1, x2, y2
 
 
 TO_ANSWERS: dict[TaskName, Callable[[Floats, ModelCard], Sequence[Answer]]] = {

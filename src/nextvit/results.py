@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nextvit.masks import RunLengths
+
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
@@ -49,4 +51,33 @@ class MultiLabel:
         return asdict(self)
 
 
-Answer = Classification | MultiLabel
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One object that was found."""
+
+    label: str
+    category_id: int
+    """The class's number in the annotations that the model was trained on."""
+    score: float
+    """How sure the model is, 0 to 1."""
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in the picture's pixels."""
+    mask: RunLengths | None = None
+    """The object's pixels in the whole picture, as pycocotools reads them; None of a model for boxes alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The objects of one picture, the surest first; there may be none."""
+
+    width: int
+    """Of the picture, in pixels."""
+    height: int
+    objects: tuple[Detection, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+Answer = Classification | MultiLabel | Detections

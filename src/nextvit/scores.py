@@ -8,6 +8,11 @@ SPOKEN = {
     "mean_class_score": "mean class accuracy",
     "mean_ap_score": "mean AP",
     "micro_f1_score": "micro F1",
+    **{
+        f"{kind}_ap{part}_score": f"{kind} AP{part.replace('_', ', ')}"
+        for kind in ("box", "mask")
+        for part in ("", "50", "75", "_small", "_medium", "_large")
+    },
 }
 
 

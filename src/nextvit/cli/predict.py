@@ -1,17 +1,19 @@
 """nextvit predict"""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.cli.draw_detections import draw_detections
 from nextvit.data.folder import list_images
 from nextvit.errors import InputError
 from nextvit.members import archive_of
 from nextvit.preprocess import DecodeError, read_image
-from nextvit.results import Answer, Classification, Guess
+from nextvit.results import Answer, Classification, Detections, Guess, MultiLabel
 
 LARGEST_PICTURE_PX = 1024
 
@@ -54,9 +56,7 @@ def predict(
             progress.print(f"could not be read: {answer}", markup=False, soft_wrap=True)
             continue
         records.append({"path": str(file), **answer.to_dict()})
-        said, _ = said_and_unsaid(answer)
-        names = ", ".join(guess.label for guess in said) or "none"
-        rows.append((str(file), names, ", ".join(f"{guess.probability:.1%}" for guess in said)))
+        rows.append((str(file), *in_words(answer)))
         if out:  # read once more: the stream holds pictures at the model's size, and no more of them than it must
             annotate(read_image(file), answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
     if out:
@@ -85,7 +85,17 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-def said_and_unsaid(answer: Answer) -> tuple[tuple[Guess, ...], tuple[Guess, ...]]:
+def in_words(answer: Answer) -> tuple[str, str]:
+    """What is answered, and how probable it is; of objects how many of each class, and the surest one's score."""
+    if isinstance(answer, Detections):
+        counts = Counter(each.label for each in answer.objects).most_common()
+        best = f"{answer.objects[0].score:.1%}" if counts else ""
+        return ", ".join(f"{count} {label}" for label, count in counts) or "none", best
+    said, _ = said_and_unsaid(answer)
+    return ", ".join(guess.label for guess in said) or "none", ", ".join(f"{guess.probability:.1%}" for guess in said)
+
+
+def said_and_unsaid(answer: Classification | MultiLabel) -> tuple[tuple[Guess, ...], tuple[Guess, ...]]:
     """What the model answers, and what else it weighed, the most probable first."""
     if isinstance(answer, Classification):
         return answer.top[:1], answer.top[1:]
@@ -93,7 +103,9 @@ def said_and_unsaid(answer: Answer) -> tuple[tuple[Guess, ...], tuple[Guess, ...
 
 
 def annotate(image: Image.Image, answer: Answer) -> Image.Image:
-    """The picture over bars with its best guesses; those that are the answer are darker."""
+    """The picture with its objects, or over bars with its best guesses; those that are the answer are darker."""
+    if isinstance(answer, Detections):
+        return draw_detections(image, answer)
     picture = image.copy()
     picture.thumbnail((LARGEST_PICTURE_PX, LARGEST_PICTURE_PX))
     width = max(picture.width, 240)

@@ -11,7 +11,7 @@ from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, read_manifest
 from nextvit.durable import write_durably
 from nextvit.errors import InputError
 from nextvit.preprocess import read_image
-from nextvit.report import exam, figures
+from nextvit.report import detection_exam, exam, figures
 from nextvit.report.bench_figures import latency_bars
 from nextvit.report.bundle_card import stands_in
 from nextvit.report.contents import Contents, millions, read_contents
@@ -41,6 +41,7 @@ def write_run_report(run: Path, *, out: Path | None = None) -> Path:
         exam.class_table(details),
         label_table(details),
         exam.calibration(details),
+        *(show(details) for show in detection_exam.SECTIONS),
         exports(bundles),
         *(section("Export", paragraph(message, tone="bad")) for message in damaged),
         latency(timings),
