@@ -35,6 +35,7 @@ EXTRA_OF = {
     "safetensors": "train",
     "huggingface_hub": "train",
     "matplotlib": "train",
+    "faster_coco_eval": "train",
     "onnx": "train",
     "onnxscript": "train",
     "onnxruntime": "onnx",
