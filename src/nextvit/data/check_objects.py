@@ -47,7 +47,8 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
     train, val = (dataset.annotations[split].counts(len(dataset.classes)) for split in ("train", "val"))
     for name, id, learnt, judged in zip(dataset.classes, dataset.category_ids, train, val, strict=True):
         if not learnt and judged:
-            yield Finding("class_only_in_val", f"class {name!r} has {judged} objects in val and none in train")
+            objects = "1 object" if judged == 1 else f"{judged} objects"
+            yield Finding("class_only_in_val", f"class {name!r} has {objects} in val and none in train")
         elif not learnt:
             yield Finding("class_without_objects", f"class {name!r} (category id {id}) has no object")
         elif learnt < FEW_OBJECTS:
@@ -70,7 +71,7 @@ def check_listed(survey: Survey) -> Iterator[Finding]:
 def check_picture_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
     """Pictures of another size than was annotated."""
     real = survey.rows["size_wh"][offset : offset + len(annotations)]
-    for index in np.flatnonzero((real != annotations.sizes_wh).any(axis=1) & (real[:, 0] > 0)).tolist():
+    for index in np.flatnonzero(differently_sized(survey, annotations, offset)).tolist():
         (width, height), (annotated_width, annotated_height) = real[index], annotations.sizes_wh[index]
         message = (
             f"{survey.name(offset + index)}: is {width}x{height}, annotated as {annotated_width}x{annotated_height}"
@@ -80,9 +81,16 @@ def check_picture_sizes(survey: Survey, annotations: Annotations, offset: int) -
         yield Finding("size_differs", message, (offset + index,))
 
 
+def differently_sized(survey: Survey, annotations: Annotations, offset: int) -> NDArray[np.bool_]:
+    """Which pictures are not as large as annotated: (N,); those that cannot be read do not count."""
+    real = survey.rows["size_wh"][offset : offset + len(annotations)]
+    return (real != annotations.sizes_wh).any(axis=1) & (real[:, 0] > 0)
+
+
 def check_boxes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
-    """Boxes outside the picture, of zero area, or tiny."""
+    """Boxes outside the picture, of zero area, or tiny. Where the size differs, that is the one thing to mend."""
     pictures = annotations.pictures()
+    judged = ~differently_sized(survey, annotations, offset)[pictures]
     left, top, right, bottom = annotations.boxes.T
     width, height = annotations.sizes_wh[pictures].T
     empty = (right <= left) | (bottom <= top)
@@ -95,6 +103,7 @@ def check_boxes(survey: Survey, annotations: Annotations, offset: int) -> Iterat
         ("empty_box", empty, "of zero area"),
         ("tiny_object", tiny & ~annotations.crowd, f"with a side below {TINY_PX} px"),
     ):
+        found &= judged
         for k in np.flatnonzero(found)[:1].tolist():
             box = "x {:g} to {:g}, y {:g} to {:g}".format(*annotations.boxes[k, [0, 2, 1, 3]].tolist())
             size = "{}x{}".format(*annotations.sizes_wh[pictures[k]])
