@@ -15,6 +15,7 @@ from nextvit.data.folder import read_dataset, read_with_faults
 from nextvit.data.survey import survey_pictures
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
+from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -200,6 +201,24 @@ def test_the_same_picture_annotated_differently_is_an_error_and_a_similar_one_is
     assert [each.kind for each in findings(shapes)] == ["near_duplicate"]
     shutil.copy(shapes / "images" / "train" / "0.png", shapes / "images" / "train" / "1.png")
     assert [each.kind for each in findings(shapes)] == ["duplicate_across_classes"]
+
+
+def test_pictures_are_listed_however_their_path_is_written(shapes: Path):
+    spoil(shapes, lambda content: [image.update(file_name=f"./{image['file_name']}") for image in content["images"]])
+    assert findings(shapes) == []
+
+
+def test_the_verb_counts_objects_and_exits_with_1_for_errors_and_2_for_no_dataset(shapes: Path, call):  # noqa: F811
+    good = call("check", shapes, "--json")
+    assert (good.code, good.document["classes"]) == (0, {name: {"train": 12, "val": 4} for name in ("square", "disc")})
+    spoil(shapes, changed(category_id=4))
+    spoil(shapes, lambda content: content["annotations"].extend([{**content["annotations"][2]}] * 2))
+    bad = call("check", shapes, "--json")
+    assert (bad.code, bad.document["errors"], bad.document["warnings"]) == (1, 1, 1)
+    assert bad.document["findings"][1]["files"] == [str(shapes / "images" / "train" / "1.png")]
+    save(shapes, "train", {"shapes": []})
+    none = call("check", shapes)
+    assert none.code == 2 and len(none.err.splitlines()) == 1 and "not in COCO's format" in none.err
 
 
 def test_crowds_are_not_judged_as_objects(shapes: Path):

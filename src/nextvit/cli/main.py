@@ -19,6 +19,7 @@ VERBS = {  # in the order of a model's life
     "quickstart": "nextvit.cli.quickstart:quickstart",
     "models": "nextvit.cli.models:models",
     "check": "nextvit.cli.check:check",
+    "convert": "nextvit.cli.convert:convert",
     "shard": "nextvit.cli.shard:shard",
     "train": "nextvit.cli.train:train",
     "report": "nextvit.cli.report:report",

@@ -1,5 +1,6 @@
 """What is wrong with annotated objects: boxes, masks, classes, and the lists of pictures."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 from nextvit.data.annotations import POLYGONS, RUNS, Annotations
 from nextvit.data.coco import find_sources
 from nextvit.data.findings import Finding
+from nextvit.data.folder import image_files
 from nextvit.data.survey import Survey, counted, named
-from nextvit.preprocess import SUFFIXES
 
 FEW_OBJECTS = 10
 TINY_PX = 4
@@ -59,12 +60,12 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
 
 def check_listed(survey: Survey) -> Iterator[Finding]:
     """Pictures in the folders that no file of annotations lists."""
-    used = {name for samples in survey.dataset.splits.values() for name in samples.names()}
+    used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
     for source in find_sources(survey.dataset.root):
-        there = (path for path in sorted(source.images.rglob("*")) if path.suffix.lower() in SUFFIXES)
-        if unlisted := [path for path in there if str(path) not in used]:
+        there = image_files(source.images, [])
+        if unlisted := [path for path in there if os.path.normpath(path) not in used]:
             what = "1 picture is" if len(unlisted) == 1 else f"{len(unlisted)} pictures are"
-            file, first = (str(path.relative_to(survey.dataset.root)) for path in (source.annotations, unlisted[0]))
+            file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
             yield Finding("unlisted_image", f"{what} not listed in {file}, first: {first}")
 
 

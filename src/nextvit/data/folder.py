@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextvit.card import TaskName
 from nextvit.data.annotations import Annotations
@@ -87,11 +88,11 @@ def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
     names, splits = packed(found)
     if not len(splits["train"]):
         raise InputError(faults[0].message if faults else f"{root}: no rows for the split train")
-    held_out = "val" not in splits and not (root / "val").is_dir()
-    if held_out:
+    without_val = "val" not in splits and not (root / "val").is_dir()
+    if without_val:
         splits = hold_out(splits["train"])
     splits.setdefault("val", Packer().samples())
-    faults += faults_of_splits(root, names, splits, task, held_out=held_out)
+    faults += faults_of_splits(root, names, splits, task, held_out=without_val)
     classes = tuple(sorted(names))
     new_labels = np.array([classes.index(name) for name in names], np.int32)
     splits = {name: samples.relabelled(new_labels) for name, samples in splits.items()}
@@ -104,9 +105,8 @@ def read_objects(root: Path, faults: list[Finding]) -> Dataset:
     samples = {name: split.samples for name, split in labelled.items()}
     annotations = {name: split.annotations for name, split in labelled.items()}
     if "val" not in samples:
-        held_out = np.fromiter(map(is_held_out, samples["train"].names()), np.bool_, len(samples["train"]))
-        samples = {"train": samples["train"].select(~held_out), "val": samples["train"].select(held_out)}
-        annotations = {split: annotations["train"].select(held_out == (split == "val")) for split in samples}
+        annotations = {split: annotations["train"].select(mask) for split, mask in held_out(samples["train"]).items()}
+        samples = hold_out(samples["train"])
     for split, kind in (("train", "empty_split"), ("val", "nothing_to_validate")):
         if not len(samples[split]):
             faults.append(Finding(kind, f"{root}: no images in the split {split}; add some"))
@@ -166,8 +166,13 @@ def faults_of_splits(
 
 def hold_out(samples: Samples) -> dict[str, Samples]:
     """Training samples as the splits train and val."""
-    held_out = np.fromiter(map(is_held_out, samples.names()), np.bool_, len(samples))
-    return {"train": samples.select(~held_out), "val": samples.select(held_out)}
+    return {split: samples.select(chosen) for split, chosen in held_out(samples).items()}
+
+
+def held_out(samples: Samples) -> dict[str, NDArray[np.bool_]]:
+    """Which samples are kept for train and which are held out for val: (N,) each."""
+    for_val = np.fromiter(map(is_held_out, samples.names()), np.bool_, len(samples))
+    return {"train": ~for_val, "val": for_val}
 
 
 def is_held_out(path: str | Path) -> bool:

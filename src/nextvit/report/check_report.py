@@ -159,7 +159,7 @@ def with_boxes(image: Image.Image, survey: Survey, position: int, objects: froze
     """A small picture with its boxes, those of `objects` last and in another colour."""
     split, index = survey.split_and_index(position)
     annotations = survey.dataset.annotations[split]
-    # Boxes are drawn where the annotated size puts them, so that one sees what a wrong size means.
+    # In pixels of the file, so that one sees what it means where another size was annotated.
     scale = min(1.0, WITH_BOXES_PX / max(image.size))
     small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     drawing = ImageDraw.Draw(small)
