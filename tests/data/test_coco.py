@@ -229,6 +229,52 @@ def test_classes_named_as_folders_of_other_formats_stay_classes(tmp_path: Path):
     assert (dataset.task, dataset.classes) == ("classification", ("annotations", "images", "labels"))
 
 
+def test_any_value_in_any_place_is_used_or_named(shapes: Path):
+    path = shapes / "annotations" / "instances_train.json"
+    plain = path.read_text()
+    generator = np.random.default_rng(0)
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        10**400,
+        2**62,
+        1e308,
+        "",
+        "\0",
+        "\ud800",
+        "x",
+        [],
+        [[]],
+        {},
+        [1],
+        {"size": 1},
+        [[1, "a"] * 3],
+    ]
+    for _ in range(400):
+        content = json.loads(plain)
+        place = content
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = keys[generator.integers(len(keys))]
+            if not isinstance(place[key], dict | list) or not place[key] or generator.random() < 0.15:
+                break
+            place = place[key]
+        place[key] = odd[generator.integers(len(odd))]
+        path.write_text(json.dumps(content))
+        try:
+            dataset, faults = read_with_faults(shapes)
+        except InputError as error:
+            assert "instances_train.json" in str(error)
+            continue
+        "".join(fault.message for fault in faults).encode()
+        for objects in dataset.annotations["train"]:
+            assert np.isfinite(objects.boxes).all()
+            for segmentation in objects.segmentations:
+                mask_of(segmentation, HEIGHT, WIDTH)
+
+
 @pytest.mark.parametrize("name", ["bccd", "nuclei", "fruits_nuts", "coco128seg"])
 def test_real_sets_are_read_as_pycocotools_reads_them(real_data, name: str, capsys: pytest.CaptureFixture[str]):
     coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")

@@ -5,12 +5,12 @@ _annotations.coco.json in each split's folder.
 """
 
 import json
-import math
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from numpy.typing import NDArray
 
@@ -166,7 +166,7 @@ def read_categories(contents: dict[Source, dict[str, list[Any]]], faults: list[F
 
 
 def read_category(record: Any) -> Category:
-    if not isinstance(record, dict) or not is_id(record.get("id")) or not isinstance(record.get("name"), str):
+    if not is_record(record) or not is_id(record.get("id")) or not is_text(record.get("name")):
         raise Unusable(f"a category needs a whole number as id and a name, got {short(record)}")
     return Category(record["id"], record["name"], str(record.get("supercategory", "")))
 
@@ -187,7 +187,10 @@ def placeholders(found: dict[int, Category], contents: dict[Source, dict[str, li
         return []
     above = {category.supercategory for category in found.values()}
     used = {
-        each.get("category_id") for content in contents.values() for each in content["annotations"] if is_record(each)
+        each.get("category_id")
+        for content in contents.values()
+        for each in content["annotations"]
+        if is_record(each) and is_id(each.get("category_id"))
     }
     return [each for each in found.values() if each.name in above and each.id not in used and len(found) > 1]
 
@@ -199,7 +202,7 @@ def read_split(
     listed, pictures = read_images(source, content["images"], faults)
     of_picture: dict[int, list[Record]] = {id: [] for id in pictures}
     for record in content["annotations"]:
-        image_id = record.get("image_id") if isinstance(record, dict) else None
+        image_id = record.get("image_id") if is_record(record) else None
         if not is_id(image_id):
             message = f"{source.annotations}: an annotation needs a whole number as image_id, got {short(record)}"
             faults.append(Finding("bad_annotation", message))
@@ -249,11 +252,13 @@ def read_images(
 
 def read_image_record(record: Any) -> tuple[int, str, tuple[int, int]]:
     """Id, file name, width and height."""
-    if not is_record(record) or not is_id(record.get("id")) or not isinstance(record.get("file_name"), str):
+    if not is_record(record) or not is_id(record.get("id")) or not is_text(record.get("file_name")):
         raise Unusable(f"an image needs a whole number as id and a file_name, got {short(record)}")
     width, height = record.get("width"), record.get("height")
-    if not all(isinstance(side, int) and 0 < side < 2**31 for side in (width, height)):
-        raise Unusable(f"image {record['file_name']} needs width and height in pixels, got {width} and {height}")
+    if not is_id(width) or not is_id(height) or not 0 < min(width, height) <= max(width, height) < 2**31:
+        raise Unusable(
+            f"image {record['file_name']} needs width and height in pixels, got {short(width)} and {short(height)}"
+        )
     return record["id"], record["file_name"], (width, height)
 
 
@@ -305,16 +310,21 @@ def read_segmentation(given: Any, size_wh: tuple[int, int]) -> tuple[int, list[N
         raise Unusable(str(error)) from None
 
 
-def is_record(value: Any) -> bool:
+def is_record(value: Any) -> TypeGuard[Record]:
     return isinstance(value, dict)
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_ID
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is text that can be written into results; JSON may hold halves of letters."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def called(record: Record) -> str:

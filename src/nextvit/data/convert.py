@@ -42,7 +42,7 @@ class Annotated:
     kind: str
     """The format it comes from."""
     categories: Sequence[Record]
-    splits: dict[str, Sequence[Picture]]
+    splits: dict[str, list[Picture]]
     info: Record
     """What the source says of the set."""
     remarks: Sequence[str]

@@ -34,7 +34,7 @@ def check_polygon(polygon: Any) -> NDArray[np.float64]:
     """A polygon's x, y, x, y, ... as an array; InputError where it is none."""
     try:
         points = np.array(polygon, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError("a polygon is not a list of numbers") from None
     if points.ndim != 1 or len(points) % 2 or len(points) < 6:
         raise InputError(f"a polygon is x, y of at least three points, got {points.size} numbers")
@@ -51,7 +51,7 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArra
     """
     size = segmentation.get("size")
     if not isinstance(size, list | tuple) or list(size) != [height, width]:
-        raise InputError(f"its run lengths are of size {size}, the picture is {[height, width]}")
+        raise InputError(f"its run lengths are of size {size!r:.60}, the picture is {[height, width]}")
     counts = segmentation.get("counts")
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
