@@ -81,7 +81,7 @@ def leave_nothing_to_hold_out(root: Path) -> None:
         (lambda root: shutil.copytree(root / "val" / "red", root / "val" / "rde"), "'rde' is in val but not in train"),
         (lambda root: leave_nothing_to_hold_out(root), "too few to hold some out"),
         (lambda root: [shutil.rmtree(root / split) for split in ("train", "val")] + [(root / "images").mkdir()],
-         "looks like detection"),
+         "no annotations file; expected annotations.instances_train.json"),
         (lambda root: (root / "val").rename(root / "valid"), "rename it to 'val'"),
         (lambda root: [shutil.move(root / "train" / "red", root / "red"), shutil.rmtree(root / "train")],
          "move the class folders into"),

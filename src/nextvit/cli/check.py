@@ -26,12 +26,14 @@ def check(
     Example: nextvit check photos --report check.html
 
     Finds unreadable files, copies and near copies within and between classes and splits, small and uneven classes,
-    and odd pictures. Exits with 1 if it found errors; warnings alone give 0.
+    and odd pictures; in data with objects, boxes, masks and classes that cannot be right. Exits with 1 if it found errors;
+    warnings alone give 0.
 
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/*, or a CSV file with the columns path,label (or path,labels).
+        Folder with train/<class>/* or with annotations in COCO's format, or a CSV file with the columns path,label (or
+        path,labels).
     report: Path
         Write a page that shows the pictures of each finding.
     """
@@ -56,7 +58,7 @@ def check(
     rows = [row for _, same in groupby(findings, key=lambda each: each.kind) for row in finding_rows(list(same))]
     show(
         as_json,
-        make_table(["class", *data.splits], class_rows(data)),
+        make_table(["objects" if data.annotations else "class", *data.splits], class_rows(data)),
         *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
         "",
         f"{len(survey.rows)} pictures: "
@@ -73,7 +75,7 @@ def check(
                     "severity": finding.severity,
                     "kind": finding.kind,
                     "message": finding.message,
-                    "files": [str(survey.sample(position).path) for position in finding.pictures],
+                    "files": [str(survey.sample(position).path) for position in dict.fromkeys(finding.pictures)],
                 }
                 for finding in findings
             ],
@@ -90,8 +92,9 @@ def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
 
 
 def class_counts(data: "Dataset") -> dict[str, list[int]]:
-    """The number of pictures of each class in each split."""
-    counts = [samples.counts(len(data.classes)).tolist() for samples in data.splits.values()]
+    """The number of pictures of each class in each split; in data with objects, of objects."""
+    counted = data.annotations or data.splits
+    counts = [counted[split].counts(len(data.classes)).tolist() for split in data.splits]
     return {name: list(row) for name, *row in zip(data.classes, *counts, strict=True)}
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.data.check_objects import check_objects
 from nextvit.data.findings import Finding, in_order
 from nextvit.data.folder import Dataset
 from nextvit.data.similar import groups, similar_pairs
-from nextvit.data.survey import FORMAT_OF, Survey, Trait, survey_pictures
+from nextvit.data.survey import FORMAT_OF, Survey, Trait, counted, listed, named, survey_pictures
 from nextvit.preprocess import FORMATS, MAX_PIXELS, Preprocess, scaled_size
 
 FEW_IMAGES = 10
@@ -33,8 +34,11 @@ def check_survey(survey: Survey) -> list[Finding]:
     findings = [Finding("unreadable", f"{survey.name(at)}: {why}", (at,)) for at, why in survey.unreadable.items()]
     findings += find_copies(survey)
     findings += find_similar(survey)
-    findings += check_classes(survey.dataset)
-    findings += check_grey(survey)
+    if survey.dataset.task == "detection":
+        findings += check_objects(survey)
+    else:
+        findings += check_classes(survey.dataset)
+        findings += check_grey(survey)
     findings += check_sizes(survey)
     findings += check_traits(survey)
     return in_order(findings)
@@ -63,6 +67,8 @@ def find_similar(survey: Survey) -> list[Finding]:
     within: list[int] = []
     for alike in groups(single[pairs]):
         kind = "near_duplicate" + reach(survey, alike)
+        if survey.dataset.task == "detection":  # pictures of one scene show other objects
+            kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
         if kind == "near_duplicate":
             within += alike
         else:
@@ -75,25 +81,15 @@ def find_similar(survey: Survey) -> list[Finding]:
 
 def reach(survey: Survey, positions: Iterable[int]) -> str:
     """The end of a kind's name: whether pictures are spread over classes or splits."""
-    places = [survey.place(position) for position in positions]
-    if len({sample.labels for _, sample in places}) > 1:
+    positions = list(positions)
+    if len({survey.sample(position).labels for position in positions}) > 1:
         return "_across_classes"
-    return "_across_splits" if len({split for split, _ in places}) > 1 else ""
+    return reach_of_splits(survey, positions)
 
 
-def listed(survey: Survey, positions: list[int]) -> str:
-    """The names of a few pictures."""
-    more = f" and {len(positions) - 3} more" if len(positions) > 3 else ""
-    return ", ".join(survey.name(position) for position in positions[:3]) + more
-
-
-def counted(positions: list[int]) -> str:
-    return "1 picture" if len(positions) == 1 else f"{len(positions)} pictures"
-
-
-def named(survey: Survey, positions: Iterable[int]) -> str:
-    """The first of several pictures."""
-    return survey.name(next(iter(positions)))
+def reach_of_splits(survey: Survey, positions: Iterable[int]) -> str:
+    """The same for splits alone."""
+    return "_across_splits" if len({survey.place(position)[0] for position in positions}) > 1 else ""
 
 
 def check_classes(dataset: Dataset) -> list[Finding]:
@@ -143,6 +139,8 @@ def check_sizes(survey: Survey) -> list[Finding]:
     if len(tiny := readable[shorter < TINY_PX].tolist()):
         message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
         findings.append(Finding("tiny", message, tuple(tiny)))
+    if survey.dataset.task == "detection":  # whole pictures are taken, whatever their shape
+        return findings
     long = readable[longer > ELONGATED * shorter].tolist()
     refused = [at for at in long if is_refused(survey, at)]
     findings += [Finding("too_elongated", sized(survey, at), (at,)) for at in refused]

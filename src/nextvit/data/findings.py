@@ -34,6 +34,20 @@ KINDS = {
     "nothing_to_validate": Kind("error", "No validation images", "Add images, or a split val."),
     "bad_row": Kind("error", "Rows of the list that cannot be used", "Correct the list."),
     "bad_name": Kind("error", "File names that are not UTF-8", "Rename the files."),
+    "missing_image": Kind("error", "Images that are listed but not there", "Copy them, or take them off the list."),
+    "unknown_image": Kind("error", "Annotations of images that are not listed", "List the images, or remove them."),
+    "unknown_category": Kind("error", "Annotations of unknown categories", "Add the categories, or correct the ids."),
+    "bad_category": Kind("error", "Categories that contradict each other", "Give each an id and a name of its own."),
+    "bad_annotation": Kind("error", "Annotations that cannot be used", "Correct or remove them."),
+    "class_without_objects": Kind(
+        "error", "Classes without objects in train", "Annotate some, or remove the category from the files."
+    ),
+    "size_differs": Kind(
+        "error",
+        "Images of another size than annotated",
+        "Boxes lie elsewhere; bring back the image that was annotated.",
+    ),
+    "box_outside": Kind("error", "Boxes wholly outside their image", "Correct or remove them."),
     "too_elongated": Kind(
         "error", "Pictures that are too elongated to be resized", "Crop them, or use data.resize squash."
     ),
@@ -44,6 +58,19 @@ KINDS = {
         "warning", "Nearly the same picture in train and in val", "Keep copies and series of one scene in one split."
     ),
     "duplicate": Kind("warning", "The same file several times in one split", "It counts as often; keep one of them."),
+    "box_beyond": Kind("warning", "Boxes that reach beyond their image", "They are cut at its edge; were they scaled?"),
+    "empty_box": Kind(
+        "warning", "Boxes of zero area", "Nothing can be learnt from them; they are left out of training."
+    ),
+    "mask_differs": Kind("warning", "Masks that disagree with their boxes", "Look at them: one of the two is wrong."),
+    "empty_mask": Kind("warning", "Masks without a pixel", "Remove them, or draw them again."),
+    "mask_missing": Kind("warning", "Objects without mask among others with", "Their masks are not learnt; draw them."),
+    "duplicate_object": Kind(
+        "warning", "The same object annotated twice", "One of the two can never be found; remove it."
+    ),
+    "object_of_two_classes": Kind("warning", "One object in two classes", "Look at them: one of the two may be wrong."),
+    "tiny_object": Kind("warning", "Tiny objects", "Hardly anything can be seen of them; are the images scaled down?"),
+    "unlisted_image": Kind("warning", "Images that are not listed", "They are not used; list them, or move them away."),
     "wrong_suffix": Kind("warning", "File names that lie about the format", "They are read all the same; rename them."),
     "class_only_in_train": Kind("warning", "Classes without validation images", "How well they are known stays open."),
     "tiny_class": Kind("warning", "Classes with few training images", "Add images, or merge the class with another."),
@@ -55,6 +82,8 @@ KINDS = {
     "tiny": Kind("warning", "Tiny pictures", "They are enlarged; are they thumbnails of larger ones?"),
     "elongated": Kind("warning", "Elongated pictures", "Most of each is cropped away; consider data.resize squash."),
     "near_duplicate": Kind("note", "Nearly the same picture in one class and split", "Series and copies teach little."),
+    "category_left_out": Kind("note", "Categories that are only names of groups", "They are left out of the classes."),
+    "without_objects": Kind("note", "Images without objects", "They teach what is none; is nothing forgotten?"),
     "turned": Kind("note", "Photographs turned by EXIF", "They are turned upright when read."),
     "cmyk": Kind("note", "CMYK pictures", "They are converted without a colour profile, so tints may be off."),
     "deep": Kind("note", "Pictures of more than 8 bits", "They are scaled to 8 bits."),
@@ -71,6 +100,8 @@ class Finding:
     message: str
     pictures: tuple[int, ...] = ()
     """Positions in the survey of the pictures that it is about."""
+    objects: tuple[int, ...] = ()
+    """In data with objects and a finding about some: for each of `pictures` the one in its split's annotations."""
 
     @property
     def severity(self) -> Severity:

@@ -1,14 +1,20 @@
-"""Datasets of labelled images: `train/<class>/*` and `val/<class>/*`, a CSV list, or the tar shards of `nextvit shard`."""
+"""Datasets of labelled images.
+
+`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, or COCO's annotations of objects.
+"""
 
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextvit.card import TaskName
+from nextvit.data.annotations import Annotations
+from nextvit.data.coco import is_coco, read_coco
 from nextvit.data.findings import Finding
 from nextvit.data.label_list import Found, has_label_lists, read_list
 from nextvit.data.samples import Packer, Samples
@@ -25,11 +31,15 @@ class Dataset:
 
     root: Path
     classes: tuple[str, ...]
-    """Sorted names; the index is the label."""
+    """Names; the index is the label. Sorted, in data with objects by their category ids."""
     splits: dict[str, Samples]
     """"train" and "val"."""
     task: TaskName = "classification"
-    """"multilabel" where an image may have several classes, or none."""
+    """"multilabel" where an image may have several classes, or none; "detection" where objects are annotated."""
+    annotations: dict[str, Annotations] = field(default_factory=dict)
+    """For "detection": of each split, the objects of the samples in their order. A sample's labels are those it has."""
+    category_ids: tuple[int, ...] = ()
+    """For "detection": the classes' ids in the annotations, ascending."""
 
     def split(self, name: str) -> Samples:
         """The samples of a split; InputError where it does not exist."""
@@ -39,17 +49,18 @@ class Dataset:
 
 
 def read_dataset(root: str | Path) -> Dataset:
-    """Read a class-folder tree, a CSV list, or the tar shards of `nextvit shard`.
+    """Read a class-folder tree, a CSV list, the tar shards of `nextvit shard`, or COCO's annotations.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
     same on every machine and grows with the data.
 
     Raises:
-        InputError: nothing there, no images, an empty class, or a class in `val` that `train` lacks.
+        InputError: nothing there, no images, an empty class, a class in `val` that `train` lacks, or an annotation that
+            cannot be used.
     """
     dataset, faults = read_with_faults(root)
-    if faults:
-        raise InputError(faults[0].message)
+    if errors := [fault for fault in faults if fault.severity == "error"]:
+        raise InputError(errors[0].message)
     return dataset
 
 
@@ -66,7 +77,10 @@ def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
         classes, splits, task = read_shards(root)
         return Dataset(root=root, classes=classes, splits=splits, task=task), []
     faults: list[Finding] = []
+    if root.is_dir() and is_coco(root):
+        return read_objects(root, faults), faults
     if root.is_file():
+        refuse_json(root)
         task: TaskName = "multilabel" if has_label_lists(root) else "classification"
         found = read_list(root, lambda message: faults.append(Finding("bad_row", message)))
     else:
@@ -74,15 +88,43 @@ def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
     names, splits = packed(found)
     if not len(splits["train"]):
         raise InputError(faults[0].message if faults else f"{root}: no rows for the split train")
-    held_out = "val" not in splits and not (root / "val").is_dir()
-    if held_out:
+    without_val = "val" not in splits and not (root / "val").is_dir()
+    if without_val:
         splits = hold_out(splits["train"])
     splits.setdefault("val", Packer().samples())
-    faults += faults_of_splits(root, names, splits, task, held_out=held_out)
+    faults += faults_of_splits(root, names, splits, task, held_out=without_val)
     classes = tuple(sorted(names))
     new_labels = np.array([classes.index(name) for name in names], np.int32)
     splits = {name: samples.relabelled(new_labels) for name, samples in splits.items()}
     return Dataset(root=root, classes=classes, splits=splits, task=task), faults
+
+
+def read_objects(root: Path, faults: list[Finding]) -> Dataset:
+    """A dataset in COCO's format; what is wrong with it is added to `faults`."""
+    categories, labelled = read_coco(root, faults)
+    samples = {name: split.samples for name, split in labelled.items()}
+    annotations = {name: split.annotations for name, split in labelled.items()}
+    if "val" not in samples:
+        annotations = {split: annotations["train"].select(mask) for split, mask in held_out(samples["train"]).items()}
+        samples = hold_out(samples["train"])
+    for split, kind in (("train", "empty_split"), ("val", "nothing_to_validate")):
+        if not len(samples[split]):
+            faults.append(Finding(kind, f"{root}: no images in the split {split}; add some"))
+        elif annotations[split].crowd.all():
+            faults.append(Finding(kind, f"{root}: no object is annotated in the split {split}"))
+    return Dataset(
+        root=root,
+        classes=tuple(categories.values()),
+        splits=samples,
+        task="detection",
+        annotations=annotations,
+        category_ids=tuple(categories),
+    )
+
+
+def refuse_json(path: Path) -> None:
+    if path.suffix.lower() == ".json":
+        raise InputError(f"{path}: is one file of a dataset; pass the folder above its annotations and images")
 
 
 def packed(found: Iterable[Found]) -> tuple[list[str], dict[str, Samples]]:
@@ -124,8 +166,13 @@ def faults_of_splits(
 
 def hold_out(samples: Samples) -> dict[str, Samples]:
     """Training samples as the splits train and val."""
-    held_out = np.fromiter(map(is_held_out, samples.names()), np.bool_, len(samples))
-    return {"train": samples.select(~held_out), "val": samples.select(held_out)}
+    return {split: samples.select(chosen) for split, chosen in held_out(samples).items()}
+
+
+def held_out(samples: Samples) -> dict[str, NDArray[np.bool_]]:
+    """Which samples are kept for train and which are held out for val: (N,) each."""
+    for_val = np.fromiter(map(is_held_out, samples.names()), np.bool_, len(samples))
+    return {"train": ~for_val, "val": for_val}
 
 
 def is_held_out(path: str | Path) -> bool:
@@ -155,13 +202,13 @@ def read_tree(root: Path, faults: list[Finding]) -> Iterator[Found]:
 
 def check_layout(root: Path) -> None:
     """Raise InputError with the way out for the common wrong layouts."""
+    refuse_other_formats(root)
     for name in ("valid", "validation", "dev"):
         if (root / name).is_dir() and not (root / "val").exists():
             raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
     if (root / "train").is_dir():
         return
-    if (root / "images").is_dir():
-        raise InputError(f"{root}: looks like detection or segmentation data; only classification is read so far")
+    refuse_without_annotations(root)
     if any(root.glob("*.tar")):
         raise InputError(f"{root}: tar files without {CONTENTS}; only the shards that `nextvit shard` made can be read")
     if root.name in ("train", "val"):
@@ -171,6 +218,29 @@ def check_layout(root: Path) -> None:
     raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
 
 
+def refuse_other_formats(root: Path) -> None:
+    """Raise InputError for annotations of objects in formats that `nextvit convert` reads."""
+    for name, pattern in (
+        ("VOC", "Annotations/*.xml"),
+        ("VOC", "train/*.xml"),
+        ("YOLO", "labels/**/*.txt"),
+        ("YOLO", "train/labels/*.txt"),
+    ):
+        if next(root.glob(pattern), None):
+            raise InputError(
+                f"{root}: is in {name}'s format ({pattern}); make it COCO's with: "
+                f"nextvit convert {root} --out {root.resolve().name}-coco"
+            )
+
+
+def refuse_without_annotations(root: Path) -> None:
+    """Raise InputError for what looks like data with objects or masks, but has no annotations in COCO's format."""
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        raise InputError(f"{root}: looks like segmentation data, which is not read so far")
+    if any(next(root.glob(pattern), None) for pattern in ("images", "annotations", "train20*")):
+        raise InputError(f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format")
+
+
 def class_folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; hidden ones are left out."""
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -178,7 +248,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 def is_dataset(path: Path) -> bool:
     """Whether a path looks like a dataset with splits, rather than a plain folder of images."""
-    return not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file()
+    return not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file() or is_coco(path)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -1,29 +1,91 @@
-"""Masks from what annotations say of them."""
+"""From a COCO segmentation to pixels: polygons, and run lengths as numbers or as compressed text."""
 
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 
 from nextvit.data.objects import Segmentation
 from nextvit.errors import InputError
 
+MAX_COORDINATE = 100_000
+"""Pixels. Rasterising takes memory for each pixel of an outline, whether it lies on the picture or not."""
+
 
 def mask_of(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
-    """The mask (height, width) of polygons or run lengths, as COCO's own tools draw it; empty where there is none.
+    """The pixels of one object, (height, width), as pycocotools sets them; none for an object without segmentation.
 
     Raises:
-        InputError: run lengths are of another size.
+        InputError: these are no polygons and no run lengths of a picture of this size.
     """
-    if not segmentation:
-        return np.zeros((height, width), dtype=bool)
     if isinstance(segmentation, dict):
-        if list(segmentation["size"]) != [height, width]:
-            raise InputError(f"its run lengths are of size {segmentation['size']}, the picture is {[height, width]}")
-        runs: Any = segmentation
-        if isinstance(segmentation["counts"], list):
-            runs = coco_mask.frPyObjects(segmentation, height, width)
-    else:
-        runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))  # pyright: ignore[reportArgumentType]
-    return coco_mask.decode(runs).astype(bool)
+        runs = run_lengths(segmentation, height, width)
+        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+    if not segmentation:
+        return np.zeros((height, width), np.bool_)
+    from faster_coco_eval.core import mask  # an optional package
+
+    polygons = [check_polygon(polygon).tolist() for polygon in segmentation]
+    outlines = mask.merge(mask.frPyObjects(polygons, height, width))  # type: ignore[arg-type]
+    return mask.decode(outlines).astype(np.bool_)
+
+
+def check_polygon(polygon: Any) -> NDArray[np.float64]:
+    """A polygon's x, y, x, y, ... as an array; InputError where it is none."""
+    try:
+        points = np.array(polygon, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("a polygon is not a list of numbers") from None
+    if points.ndim != 1 or len(points) % 2 or len(points) < 6:
+        raise InputError(f"a polygon is x, y of at least three points, got {points.size} numbers")
+    if not (np.abs(points) <= MAX_COORDINATE).all():  # not a number compares as false
+        raise InputError(f"a polygon has a point that is no number, or lies more than {MAX_COORDINATE:,} px away")
+    return points
+
+
+def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArray[np.int64]:
+    """Lengths of runs of 0 and of 1 in turn, beginning with 0, down the columns of a picture of this size.
+
+    Raises:
+        InputError: they are damaged or belong to a picture of another size.
+    """
+    size = segmentation.get("size")
+    if not isinstance(size, list | tuple) or list(size) != [height, width]:
+        raise InputError(f"its run lengths are of size {size!r:.60}, the picture is {[height, width]}")
+    counts = segmentation.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    try:
+        runs = decompressed(counts) if isinstance(counts, str) else np.array(counts)
+    except (TypeError, ValueError, OverflowError):
+        runs = np.empty(0)
+    if runs.dtype.kind != "i" or runs.ndim != 1:
+        raise InputError("its run lengths are neither whole numbers nor COCO's compressed text")
+    # What is not negative and sums up is no larger than the sum, so that the sum cannot overflow.
+    if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
+        raise InputError(f"its run lengths do not cover the {height * width} pixels of the picture")
+    return runs.astype(np.int64)
+
+
+def decompressed(text: str) -> NDArray[np.int64]:
+    """Run lengths from COCO's text: five bits a letter from the lowest on, and from the fourth number on differences.
+
+    Raises:
+        ValueError: this is no such text.
+    """
+    letters = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    is_last = letters & 0x20 == 0
+    if not len(letters) or (letters < 0).any() or (letters > 0x3F).any() or not is_last[-1]:
+        raise ValueError("a letter outside the code, or cut off")
+    ends = np.flatnonzero(is_last) + 1
+    starts = np.append(0, ends[:-1])
+    lengths = ends - starts
+    if lengths.max() > 12:
+        raise ValueError("a number of more than 60 bits")
+    place = np.arange(len(letters)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((letters & 0x1F) << (5 * place), starts)
+    numbers -= np.where(letters[ends - 1] & 0x10, np.int64(1) << (5 * lengths), 0)
+    # Each number counts from the one two before it, but the third, which would count from the first run of 0.
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers

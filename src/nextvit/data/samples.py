@@ -20,7 +20,7 @@ from nextvit.preprocess import DecodeError, reason
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and the indices of its classes: exactly one, but for multi-label data."""
+    """One picture and the indices of its classes: exactly one, but for multi-label data and for data with objects."""
 
     path: Path
     labels: tuple[int, ...]

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntFlag
@@ -82,9 +82,14 @@ class Survey:
 
     def place(self, position: int) -> tuple[str, Sample]:
         """The split and the sample at a position."""
+        split, index = self.split_and_index(position)
+        return split, self.dataset.splits[split][index]
+
+    def split_and_index(self, position: int) -> tuple[str, int]:
+        """The split of a position, and the index in it."""
         for split, samples in self.dataset.splits.items():
             if position < len(samples):
-                return split, samples[position]
+                return split, position
             position -= len(samples)
         raise IndexError(position)
 
@@ -96,6 +101,21 @@ class Survey:
         path, root = self.sample(position).path, self.dataset.root
         root = root.parent if root.is_file() else root  # a list stands beside what it names
         return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def listed(survey: Survey, positions: list[int]) -> str:
+    """The names of a few pictures."""
+    more = f" and {len(positions) - 3} more" if len(positions) > 3 else ""
+    return ", ".join(survey.name(position) for position in positions[:3]) + more
+
+
+def counted(positions: list[int]) -> str:
+    return "1 picture" if len(positions) == 1 else f"{len(positions)} pictures"
+
+
+def named(survey: Survey, positions: Iterable[int]) -> str:
+    """The first of several pictures."""
+    return survey.name(next(iter(positions)))
 
 
 def survey_pictures(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> Survey:

@@ -4,15 +4,19 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from nextvit.data.check import grey_shares
 from nextvit.data.findings import KINDS, Finding
+from nextvit.data.folder import Dataset
 from nextvit.data.survey import Survey, Trait
 from nextvit.durable import write_durably
 from nextvit.preprocess import FORMATS, DecodeError, Encoded, read_image
 from nextvit.report.page import Markup, bar, cards, escape, heading, page, paragraph, pictures, section, table, tiles
 
 THUMBNAIL_PX = 160
+WITH_BOXES_PX = 320
+BOX, BOX_IN_QUESTION = (147, 197, 253), (234, 88, 12)
 FINDINGS_SHOWN = 8
 PICTURES_SHOWN = 12
 SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -65,6 +69,8 @@ def overview(findings: list[Finding]) -> Markup:
 def class_table(survey: Survey) -> Markup:
     """How many pictures each class has, and how many of them are grey."""
     dataset = survey.dataset
+    if dataset.annotations:
+        return object_table(dataset)
     counts = {name: samples.counts(len(dataset.classes)) for name, samples in dataset.splits.items()}
     largest = max(1, counts["train"].max())
     rows = [
@@ -72,6 +78,19 @@ def class_table(survey: Survey) -> Markup:
         for label, (name, share) in enumerate(zip(dataset.classes, grey_shares(survey), strict=True))
     ]
     return table(["class", *counts, "training pictures", "grey"], rows)
+
+
+def object_table(dataset: Dataset) -> Markup:
+    """How many objects each class has, how large they are, and on how many training pictures they are."""
+    counts = {name: each.counts(len(dataset.classes)) for name, each in dataset.annotations.items()}
+    train, pictures_with = dataset.annotations["train"], dataset.splits["train"].counts(len(dataset.classes))
+    rows: list[tuple[str | int | Markup, ...]] = []
+    for label, name in enumerate(dataset.classes):
+        areas = train.areas[(train.labels == label) & ~train.crowd]
+        typical = f"{np.sqrt(max(0.0, float(np.median(areas)))):.0f} px" if len(areas) else "-"
+        share = bar(counts["train"][label] / max(1, counts["train"].max()))
+        rows.append((name, *(int(each[label]) for each in counts.values()), share, int(pictures_with[label]), typical))
+    return table(["class", *counts, "training objects", "on pictures", "median side"], rows)
 
 
 def size_table(survey: Survey) -> Markup:
@@ -109,14 +128,16 @@ def kind_section(survey: Survey, kind: str, findings: list[Finding]) -> Markup:
 
 def card(survey: Survey, finding: Finding) -> tuple[bool, list[Markup]]:
     """One finding with its first pictures, and whether it needs a row of its own."""
-    content = [paragraph(finding.message), shown(survey, finding.pictures[:PICTURES_SHOWN])]
-    if (more := len(finding.pictures) - PICTURES_SHOWN) > 0:
+    positions = tuple(dict.fromkeys(finding.pictures))
+    content = [paragraph(finding.message), shown(survey, positions[:PICTURES_SHOWN], frozenset(finding.objects))]
+    if (more := len(positions) - PICTURES_SHOWN) > 0:
         content.append(paragraph(f"... and {more} more pictures", tone="soft"))
-    return len(finding.pictures) != 2, content
+    return len(positions) != 2, content
 
 
-def shown(survey: Survey, positions: tuple[int, ...]) -> Markup:
-    """Pictures with split, class and file name; those that cannot be read are left out."""
+def shown(survey: Survey, positions: tuple[int, ...], objects: frozenset[int]) -> Markup:
+    """Pictures with split, class and file name; those that cannot be read are left out. `objects` stand out."""
+    has_boxes = bool(survey.dataset.annotations)
     items: list[tuple[np.ndarray, Markup]] = []
     for position in positions:
         split, sample = survey.place(position)
@@ -124,8 +145,29 @@ def shown(survey: Survey, positions: tuple[int, ...]) -> Markup:
             image = read_image(Encoded(sample.read(), sample.path))
         except DecodeError:
             continue
-        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        if has_boxes:
+            image = with_boxes(image, survey, position, objects)
+        else:
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
         labels = ", ".join(survey.dataset.classes[label] for label in sample.labels)
         caption = f'{escape(split)}: {escape(labels)}<br><span class="soft">{escape(sample.path.name)}</span>'
         items.append((np.asarray(image), Markup(caption)))
-    return pictures(items) if items else Markup("")
+    return pictures(items, wide=has_boxes) if items else Markup("")
+
+
+def with_boxes(image: Image.Image, survey: Survey, position: int, objects: frozenset[int]) -> Image.Image:
+    """A small picture with its boxes, those of `objects` last and in another colour."""
+    split, index = survey.split_and_index(position)
+    annotations = survey.dataset.annotations[split]
+    # In pixels of the file, so that one sees what it means where another size was annotated.
+    scale = min(1.0, WITH_BOXES_PX / max(image.size))
+    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    drawing = ImageDraw.Draw(small)
+    first, end = annotations.ends[index : index + 2].tolist()
+    for k in sorted(range(first, end), key=lambda k: k in objects):
+        left, top, right, bottom = (annotations.boxes[k] * scale).tolist()
+        in_question = k in objects
+        drawing.rectangle(
+            (left, top, right, bottom), outline=BOX_IN_QUESTION if in_question else BOX, width=1 + in_question
+        )
+    return small
