@@ -21,7 +21,9 @@ def capture_detector(deployed: DeployedDetector, *, max_batch: int = MAX_BATCH) 
     """A graph for uint8 images (N, H, W, 3), with H and W multiples of 32 from 32 px to 4096 px, and sizes (N, 2)."""
     batch = Dim("batch", min=1, max=max_batch)
     steps = [Dim(name, min=1, max=MAX_SIDE_PX // STEP_PX) for name in ("rows", "columns")]
-    images_NHWC = torch.zeros(2, 3 * STEP_PX, 4 * STEP_PX, 3, dtype=torch.uint8)  # two sides, that none are taken for equal
+    images_NHWC = torch.zeros(
+        2, 3 * STEP_PX, 4 * STEP_PX, 3, dtype=torch.uint8
+    )  # two sides, that none are taken for equal
     sizes_N2 = torch.tensor([[80, 100], [96, 128]])
     dynamic_shapes = ({0: batch, 1: STEP_PX * steps[0], 2: STEP_PX * steps[1]}, {0: batch})
     with torch.no_grad():

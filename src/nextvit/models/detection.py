@@ -14,7 +14,7 @@ from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
 from nextvit.models.box_coding import ROI_STD, clip_boxes, decode_boxes
 from nextvit.models.config import NextViTConfig
-from nextvit.models.proposals import STRIDES_PX, ProposalHead, anchors_of, propose
+from nextvit.models.proposals import STRIDES_PX, ProposalHead, anchors_of, as_answer, propose
 from nextvit.models.pyramid import FeaturePyramid
 from nextvit.models.regions import BOX_SIDE, MASK_SIDE, BoxHead, MaskHead, RegionHeads, pool_regions, with_batch_index
 from nextvit.models.suppression import best_of, keep_best
@@ -95,7 +95,7 @@ class MaskRCNN(nn.Module):
 
     Boxes are x1, y1, x2, y2 in pixels, inside the picture; scores fall, and are 0 where there is no detection; labels are
     indices of classes; a mask is the one of its class, within its box. What lies beyond a picture has to be 0.
-    Boxes and scores have no gradient; losses are made from the pieces.
+    Answers have no gradient; losses are made from the pieces.
     """
 
     def __init__(self, config: NextViTConfig, detector: DetectorConfig, *, num_classes: int) -> None:
@@ -151,9 +151,9 @@ class MaskRCNN(nn.Module):
         pooled = pool_regions(maps, with_batch_index(proposals_NP4), BOX_SIDE)
         logits_RC, deltas_RD = self.roi_head.bbox_head(pooled)
         count = proposals_NP4.shape[1]
-        scores_NPC = logits_RC.detach().float().softmax(dim=-1)[:, :-1].unflatten(0, (-1, count))
+        scores_NPC = as_answer(logits_RC).softmax(dim=-1)[:, :-1].unflatten(0, (-1, count))
         scores_NPC = torch.where((worth_NP > 0)[..., None], scores_NPC, 0.0)
-        deltas_NPC4 = deltas_RD.detach().float().unflatten(1, (-1, 4)).unflatten(0, (-1, count))
+        deltas_NPC4 = as_answer(deltas_RD).unflatten(1, (-1, 4)).unflatten(0, (-1, count))
         boxes_NPC4 = decode_boxes(deltas_NPC4, proposals_NP4[:, :, None], std=ROI_STD)
         boxes_NK4 = clip_boxes(boxes_NPC4.transpose(1, 2).flatten(1, 2), sizes_N2)
         boxes_BP4 = boxes_NK4.unflatten(1, (-1, count)).flatten(0, 1)
@@ -169,5 +169,5 @@ class MaskRCNN(nn.Module):
         logits_RCSS = self.roi_head.mask_head(pool_regions(maps, with_batch_index(boxes_ND4), MASK_SIDE))
         side = logits_RCSS.shape[-1]
         own_R1SS = torch.gather(logits_RCSS, 1, labels_ND.flatten()[:, None, None, None].expand(-1, 1, side, side))
-        masks_NDSS = own_R1SS[:, 0].float().sigmoid().unflatten(0, (-1, labels_ND.shape[1]))
+        masks_NDSS = as_answer(own_R1SS[:, 0]).sigmoid().unflatten(0, (-1, labels_ND.shape[1]))
         return torch.where((scores_ND > 0)[..., None, None], masks_NDSS, 0.0)

@@ -69,9 +69,7 @@ def propose(
     `logits` and `deltas` are what `ProposalHead` returns. Of each level the best `candidates` are taken and suppressed
     among themselves; what is left of all levels competes by score.
     """
-    pairs = [
-        candidates_of(*level, sizes_N2, count=candidates) for level in zip(logits, deltas, anchors, strict=True)
-    ]
+    pairs = [candidates_of(*level, sizes_N2, count=candidates) for level in zip(logits, deltas, anchors, strict=True)]
     boxes_NLK4 = torch.stack([boxes_NK4 for boxes_NK4, _ in pairs], dim=1)
     scores_NLK = torch.stack([scores_NK for _, scores_NK in pairs], dim=1)
     kept_BK = keep_best(boxes_NLK4.flatten(0, 1), scores_NLK.flatten(0, 1), iou, 0.0)
@@ -85,12 +83,17 @@ def candidates_of(
     logits_NRHW: Tensor, deltas_NDHW: Tensor, anchors_A4: Tensor, sizes_N2: Tensor, *, count: int
 ) -> tuple[Tensor, Tensor]:
     """Boxes (N, count, 4) and scores (N, count) of one level's best; where the level has fewer, scores are 0."""
-    scores_NA = flatten_places(logits_NRHW.detach().float(), columns=1)[..., 0].sigmoid()
-    deltas_NA4 = flatten_places(deltas_NDHW.detach().float(), columns=4)
+    scores_NA = flatten_places(as_answer(logits_NRHW), columns=1)[..., 0].sigmoid()
+    deltas_NA4 = flatten_places(as_answer(deltas_NDHW), columns=4)
     # Zeros behind them, so that there are always enough: the number of results must not depend on the size.
     best_NK, places_NK = torch.topk(nn.functional.pad(scores_NA, (0, count)), count)
-    places_NK = places_NK.clamp(max=len(anchors_A4) - 1)
+    places_NK = torch.where(places_NK < anchors_A4.shape[0], places_NK, 0)
     boxes_NK4 = decode_boxes(take(deltas_NA4, places_NK), anchors_A4[places_NK], std=RPN_STD)
     boxes_NK4 = clip_boxes(boxes_NK4, sizes_N2)
     sides_NK2 = boxes_NK4[..., 2:] - boxes_NK4[..., :2]
     return boxes_NK4, torch.where((sides_NK2 > 0).all(dim=-1), best_NK, 0.0)
+
+
+def as_answer(output: Tensor) -> Tensor:
+    """A network's output without its gradient, and in at least float32: pixels of large pictures have more than ten bits."""
+    return output.detach().to(torch.promote_types(output.dtype, torch.float32))
