@@ -27,17 +27,25 @@ OFFICIAL_HEADS: dict[str, tuple[int, ...]] = {
     **{f"neck.lateral_convs.{s}.conv.bias": (256,) for s in range(4)},
     **{f"neck.fpn_convs.{s}.conv.weight": (256, 256, 3, 3) for s in range(4)},
     **{f"neck.fpn_convs.{s}.conv.bias": (256,) for s in range(4)},
-    **{"rpn_head.rpn_conv.weight": (256, 256, 3, 3), "rpn_head.rpn_conv.bias": (256,)},
-    **{"rpn_head.rpn_cls.weight": (3, 256, 1, 1), "rpn_head.rpn_cls.bias": (3,)},
-    **{"rpn_head.rpn_reg.weight": (12, 256, 1, 1), "rpn_head.rpn_reg.bias": (12,)},
-    **{"roi_head.bbox_head.fc_cls.weight": (81, 1024), "roi_head.bbox_head.fc_cls.bias": (81,)},
-    **{"roi_head.bbox_head.fc_reg.weight": (320, 1024), "roi_head.bbox_head.fc_reg.bias": (320,)},
+    "rpn_head.rpn_conv.weight": (256, 256, 3, 3),
+    "rpn_head.rpn_conv.bias": (256,),
+    "rpn_head.rpn_cls.weight": (3, 256, 1, 1),
+    "rpn_head.rpn_cls.bias": (3,),
+    "rpn_head.rpn_reg.weight": (12, 256, 1, 1),
+    "rpn_head.rpn_reg.bias": (12,),
+    "roi_head.bbox_head.fc_cls.weight": (81, 1024),
+    "roi_head.bbox_head.fc_cls.bias": (81,),
+    "roi_head.bbox_head.fc_reg.weight": (320, 1024),
+    "roi_head.bbox_head.fc_reg.bias": (320,),
     **{f"roi_head.bbox_head.shared_fcs.0.{name}": shape for name, shape in SHARED.items()},
-    **{"roi_head.bbox_head.shared_fcs.1.weight": (1024, 1024), "roi_head.bbox_head.shared_fcs.1.bias": (1024,)},
+    "roi_head.bbox_head.shared_fcs.1.weight": (1024, 1024),
+    "roi_head.bbox_head.shared_fcs.1.bias": (1024,),
     **{f"roi_head.mask_head.convs.{index}.conv.weight": (256, 256, 3, 3) for index in range(4)},
     **{f"roi_head.mask_head.convs.{index}.conv.bias": (256,) for index in range(4)},
-    **{"roi_head.mask_head.upsample.weight": (256, 256, 2, 2), "roi_head.mask_head.upsample.bias": (256,)},
-    **{"roi_head.mask_head.conv_logits.weight": (80, 256, 1, 1), "roi_head.mask_head.conv_logits.bias": (80,)},
+    "roi_head.mask_head.upsample.weight": (256, 256, 2, 2),
+    "roi_head.mask_head.upsample.bias": (256,),
+    "roi_head.mask_head.conv_logits.weight": (80, 256, 1, 1),
+    "roi_head.mask_head.conv_logits.bias": (80,),
 }
 
 
@@ -156,7 +164,7 @@ def test_a_missing_key_is_named(trained: MaskRCNN, tmp_path: Path, key: str):
 
 def test_an_unknown_key_is_named(trained: MaskRCNN, tmp_path: Path):
     state = mmdetection_state(trained) | {"roi_head.bbox_head.fc_iou.weight": torch.zeros(1)}
-    with pytest.raises(InputError, match="no place for key 'roi_head.bbox_head.fc_iou.weight'"):
+    with pytest.raises(InputError, match=r"no place for key 'roi_head.bbox_head.fc_iou.weight'"):
         load_weights(fresh(), save_mmdetection(tmp_path / "det.pth", state))
 
 

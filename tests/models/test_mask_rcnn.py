@@ -57,7 +57,7 @@ def test_answers_are_what_the_definition_says(model: MaskRCNN):
         maps = model.features(images())
         logits, deltas = model.rpn_head(maps)
     settings = model.detector
-    levels = [each.double().numpy() for each in model.anchors(maps)]  # tested by themselves; they are float32
+    levels = [each.numpy() for each in model.anchors(maps)]
     for index, size in enumerate(SIZES):
         own = [each[index].numpy() for each in maps]
         proposals_P4, _ = plain.proposals(
@@ -155,6 +155,8 @@ def test_the_deployed_one_takes_pixels_and_does_not_see_what_lies_beyond_a_pictu
         assert torch.equal(one, other)
         torch.testing.assert_close(one, third, rtol=1e-3, atol=1e-3)
     assert (answers[1] > 0.05).any()
+    for one, other in zip(fuse(deployed)(images_NHWC, sizes_N2), answers, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

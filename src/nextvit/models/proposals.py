@@ -34,15 +34,16 @@ class ProposalHead(nn.Module):
 
 
 def anchors_of(map_NCHW: Tensor, *, stride_px: int, scale: float, ratios: Sequence[float]) -> Tensor:
-    """The anchors (H * W * len(ratios), 4) of a map, in pixels: places row by row, at each one all ratios of height to
-    width. They are centred at multiples of the stride, have an area of (stride * scale)^2, and are not rounded."""
+    """The anchors (H * W * len(ratios), 4) of a map, in pixels and at least float32: places row by row, at each one all
+    ratios of height to width. They are centred at multiples of the stride, have an area of (stride * scale)^2, and are
+    not rounded."""
     height, width = map_NCHW.shape[2:]
-    device = map_NCHW.device
-    roots = torch.tensor(ratios, device=device).sqrt()
+    device, dtype = map_NCHW.device, torch.promote_types(map_NCHW.dtype, torch.float32)
+    roots = torch.tensor(ratios, device=device, dtype=dtype).sqrt()
     halves_R2 = torch.stack([1 / roots, roots], dim=1) * (stride_px * scale / 2)
     shapes_R4 = torch.cat([-halves_R2, halves_R2], dim=1)
-    x_W = torch.arange(width, device=device).float() * stride_px
-    y_H = torch.arange(height, device=device).float() * stride_px
+    x_W = torch.arange(width, device=device).to(dtype) * stride_px
+    y_H = torch.arange(height, device=device).to(dtype) * stride_px
     x_HW, y_HW = x_W[None].expand(height, -1), y_H[:, None].expand(-1, width)
     centres_HW4 = torch.stack([x_HW, y_HW, x_HW, y_HW], dim=-1)
     return (centres_HW4[:, :, None] + shapes_R4).flatten(0, 2)

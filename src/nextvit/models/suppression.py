@@ -13,9 +13,10 @@ from torchvision.ops import nms
 def keep_best(boxes_BK4: Tensor, scores_BK: Tensor, iou: float, score_threshold: float) -> Tensor:
     """Which boxes stay (B, K): in each row, those above the threshold that no better one overlaps by more than `iou`."""
     kept_BK = torch.zeros_like(scores_BK, dtype=torch.bool)
-    for boxes_K4, scores_K, kept_K in zip(boxes_BK4, scores_BK, kept_BK, strict=True):
-        above = torch.nonzero(scores_K > score_threshold)[:, 0]
-        kept_K[above[nms(boxes_K4[above], scores_K[above], iou)]] = True
+    above_BK = scores_BK > score_threshold
+    for row in torch.nonzero(above_BK.any(dim=1))[:, 0].tolist():  # of many classes few are on a picture
+        above = torch.nonzero(above_BK[row])[:, 0]
+        kept_BK[row, above[nms(boxes_BK4[row, above], scores_BK[row, above], iou)]] = True
     return kept_BK
 
 
