@@ -162,6 +162,8 @@ def test_the_file_has_standard_operators_and_names_its_inputs_and_outputs(model_
     assert {node.domain for node in graph.node} == {""}
     kinds = Counter(node.op_type for node in graph.node)
     assert (kinds["NonMaxSuppression"], kinds["RoiAlign"]) == (2, 8)
+    assert "model.roi_head.mask_head.upsample" in {node.name.rpartition(":")[0] for node in graph.node}
+    assert not any(node.metadata_props for node in graph.node)
     assert [each.name for each in graph.input] == ["images", "sizes"]
     assert [each.name for each in graph.output] == ["boxes", "scores", "labels", "masks"]
 

@@ -7,23 +7,22 @@ from torch.export import Dim, ExportedProgram
 
 from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX
 from nextvit.errors import MissingDependency
+from nextvit.export.program import MAX_BATCH
+from nextvit.export.to_onnx import OPSET, name_after_modules
 from nextvit.models.deployed import DeployedDetector
 from nextvit.quiet import quietly
 
-OPSET = 18  # the exporter's own; RoiAlign with half-pixel alignment is in it from 16 on
 SIZES_NAME = "sizes"
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks")
 STEP_PX = 32  # sides are multiples of it
-MAX_BATCH = 64
 
 
 def capture_detector(deployed: DeployedDetector, *, max_batch: int = MAX_BATCH) -> ExportedProgram:
     """A graph for uint8 images (N, H, W, 3), with H and W multiples of 32 from 32 px to 4096 px, and sizes (N, 2)."""
     batch = Dim("batch", min=1, max=max_batch)
     steps = [Dim(name, min=1, max=MAX_SIDE_PX // STEP_PX) for name in ("rows", "columns")]
-    images_NHWC = torch.zeros(
-        2, 3 * STEP_PX, 4 * STEP_PX, 3, dtype=torch.uint8
-    )  # two sides, that none are taken for equal
+    # Two different sides, so that nothing takes them for equal.
+    images_NHWC = torch.zeros(2, 3 * STEP_PX, 4 * STEP_PX, 3, dtype=torch.uint8)
     sizes_N2 = torch.tensor([[80, 100], [96, 128]])
     dynamic_shapes = ({0: batch, 1: STEP_PX * steps[0], 2: STEP_PX * steps[1]}, {0: batch})
     with torch.no_grad():
@@ -45,13 +44,14 @@ def detector_onnx(deployed: DeployedDetector) -> Any:
             verbose=False,
         )
     assert exported is not None
+    name_after_modules(exported.model.graph)
     return exported.model_proto
 
 
 def keep_best_as_onnx() -> dict[Any, Any]:
     """How `suppression.keep_best` is written: the table that torch's exporter takes."""
     try:
-        from onnxscript import INT32, INT64
+        from onnxscript import BOOL, INT32, INT64
         from onnxscript import opset18 as op
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxscript", extra="train") from None
@@ -71,6 +71,6 @@ def keep_best_as_onnx() -> dict[Any, Any]:
         # Integers, because not every runtime scatters booleans.
         zeros_BK = op.Expand(op.Cast(op.Constant(value_int=0), to=INT32.dtype), shape)
         marked_BK = op.ScatterND(zeros_BK, op.Cast(places_S2, to=INT64.dtype), ones_S)
-        return op.Cast(marked_BK, to=9)
+        return op.Cast(marked_BK, to=BOOL.dtype)
 
     return {torch.ops.nextvit.keep_best.default: keep_best}
