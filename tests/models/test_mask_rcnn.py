@@ -120,6 +120,14 @@ def test_it_answers_while_it_is_trained_and_without_a_gradient(model: MaskRCNN):
     assert not any(each.requires_grad for each in answers)
 
 
+def test_boxes_are_in_full_precision_where_the_network_is_not():
+    model = random_detector().float()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        answers = model(images().float(), torch.tensor(SIZES))
+    assert [each.dtype for each in answers] == [torch.float32, torch.float32, torch.int64, torch.float32]
+    assert not torch.equal(answers[0], answers[0].bfloat16().float())
+
+
 def test_boxes_alone():
     model = random_detector(masks=False)
     assert model.roi_head.mask_head is None

@@ -52,9 +52,10 @@ def keep_best_as_onnx() -> dict[Any, Any]:
     """How `suppression.keep_best` is written: the table that torch's exporter takes."""
     try:
         from onnxscript import BOOL, INT32, INT64
-        from onnxscript import opset18 as op
+        from onnxscript import opset18
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxscript", extra="train") from None
+    op: Any = opset18  # its stubs know the types of a program's values, not those of a program being written
 
     def keep_best(boxes_BK4: Any, scores_BK: Any, iou: float, score_threshold: float) -> Any:
         shape = op.Shape(scores_BK)

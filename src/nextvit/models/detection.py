@@ -112,7 +112,8 @@ class MaskRCNN(nn.Module):
 
     def forward(self, images_NCHW: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
         maps = self.features(images_NCHW)
-        proposals_NP4, worth_NP = self.proposals(maps, *self.rpn_head(maps), sizes_N2)
+        logits, deltas = self.rpn_head(maps)
+        proposals_NP4, worth_NP = self.proposals(maps, logits, deltas, sizes_N2)
         boxes_ND4, scores_ND, labels_ND = self.detections(maps, proposals_NP4, worth_NP, sizes_N2)
         if self.roi_head.mask_head is None:
             return boxes_ND4, scores_ND, labels_ND
