@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,12 +45,17 @@ def serialised(source: Source) -> bytes:
             verbose=False,
         )
     assert exported is not None
-    for node in exported.model.graph:
+    name_after_modules(exported.model.graph)
+    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
+    return exported.model_proto.SerializeToString()
+
+
+def name_after_modules(graph: Any) -> None:
+    """Call the nodes of an exporter's graph "module:operator", and drop its notes on them."""
+    for node in graph:
         # From the whole program, which has no name, to the node itself.
         modules: list[str] = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))[1:-1]
         if modules:
             module = modules[-1].removeprefix("deployed.")  # the prefix: a program with taps has a wrapper
             node.name = f"{module}:{node.name}"
         node.metadata_props.clear()  # the rest is where in the source it comes from, with the paths of this machine
-    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
-    return exported.model_proto.SerializeToString()

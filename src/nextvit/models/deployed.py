@@ -1,10 +1,11 @@
-"""What is exported: from uint8 pixels to logits, with cast, layout and normalisation inside the graph."""
+"""What is exported: from uint8 pixels to answers, with cast, layout and normalisation inside the graph."""
 
 import torch
 from torch import Tensor, nn
 
 from nextvit.models.classification import Classifier
-from nextvit.models.fuse import fuse
+from nextvit.models.detection import MaskRCNN
+from nextvit.models.fuse import for_whole_halvings, fuse
 from nextvit.models.rearrange import rearrange
 from nextvit.preprocess import Preprocess
 
@@ -52,3 +53,30 @@ class Deployed(nn.Module):
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
         return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()
+
+
+class DeployedDetector(nn.Module):
+    """uint8 (N, H, W, 3), RGB, and int64 (N, 2), height and width of the picture at the top left of each -> what `MaskRCNN`
+    gives, float32 but for the labels, int64.
+
+    H and W are multiples of 32. What lies beyond a picture may be anything: it becomes 0 behind the normalisation, as in
+    training. It fuses the model itself, so that nothing unfused can be exported.
+    """
+
+    def __init__(self, model: MaskRCNN, spec: Preprocess) -> None:
+        super().__init__()
+        self.normalise = Normalise(spec).to(next(model.parameters()).device)
+        self.model = for_whole_halvings(fuse(model))
+        self.eval()
+
+    def forward(self, images_NHWC: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
+        images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
+        return self.model(torch.where(inside(images_NCHW, sizes_N2), images_NCHW, 0.0), sizes_N2)
+
+
+def inside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
+    """Which places (N, 1, H, W) belong to pictures of heights and widths `sizes_N2` at the top left."""
+    height, width = images_NCHW.shape[2:]
+    rows_NH = torch.arange(height, device=sizes_N2.device)[None] < sizes_N2[:, :1]
+    columns_NW = torch.arange(width, device=sizes_N2.device)[None] < sizes_N2[:, 1:]
+    return (rows_NH[:, :, None] & columns_NW[:, None])[:, None]

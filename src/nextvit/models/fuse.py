@@ -77,6 +77,15 @@ def for_any_size(model: Model) -> Model:
     return copied
 
 
+def for_whole_halvings(model: Model) -> Model:
+    """Return a copy of `model` for sides that are multiples of 32, with the same outputs: there is nothing to round up."""
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, PatchEmbed) and isinstance(module.pool, nn.AvgPool2d):
+            module.pool = nn.AvgPool2d(2)
+    return copied
+
+
 def fold_attention(norm: nn.Module, attention: nn.Module) -> None:
     """Fold the norm before E-MHSA into q, and it and the norm behind the pooling into k and v."""
     assert isinstance(attention, EMHSA)

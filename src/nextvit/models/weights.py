@@ -1,4 +1,4 @@
-"""Checkpoints in and out: official, timm's, MMDetection's and MMSegmentation's backbones, and our own.
+"""Checkpoints in and out: official, timm's, MMDetection's detectors, MMSegmentation's backbones, and our own.
 
 Layouts differ in names alone, so every key is mapped by name, and every key is used or left over for a stated reason.
 A merged official checkpoint (saved after its `merge_bn()`) has the same names as an unmerged one and cannot be told
@@ -24,6 +24,7 @@ from nextvit.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier, classifier_for
+from nextvit.models.detection import MaskRCNN
 from nextvit.records import to_plain
 
 State = dict[str, Tensor]
@@ -50,6 +51,19 @@ OTHER_TASKS_KEYS = {
     "auxiliary_head.": "auxiliary head of a segmentation model",
     "backbone.extra_norm_list.": "extra norms of a segmentation model",
 }
+CLASS_LAYERS = (
+    "head.",
+    "roi_head.bbox_head.fc_cls.",
+    "roi_head.bbox_head.fc_reg.",
+    "roi_head.mask_head.conv_logits.",
+)
+"""Layers with outputs for each class: other classes need fresh ones."""
+PARTS = ("norm.", "neck.", "rpn_head.", "roi_head.bbox_head.", "roi_head.mask_head.")
+"""What a checkpoint has whole or not at all: one that ends with the backbone is as good a start."""
+UNUSED_CLASSIFIER = {
+    NextViT: "norm and head of a classifier, which a bare backbone does not have",
+    MaskRCNN: "norm and head of a classifier, which a detector does not use, though MMDetection's files keep them",
+}
 
 
 @dataclass
@@ -75,10 +89,10 @@ class LoadReport:
 
 
 def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...] | None = None) -> LoadReport:
-    """Fill an unfused `Classifier` or `NextViT` from a checkpoint file of any known layout.
+    """Fill an unfused `Classifier`, `MaskRCNN` or `NextViT` from a checkpoint file of any known layout.
 
     A head for other classes is left fresh and reported: other in number, or in name where `classes` is given and the
-    checkpoint knows its own.
+    checkpoint knows its own. So is all that a detector has beyond a classifier's checkpoint.
 
     Raises:
         InputError: the file is missing, damaged, holds code or fused weights, or differs in a key or a shape; the
@@ -92,22 +106,21 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     backbone = model if isinstance(model, NextViT) else model.get_submodule("backbone")
     assert isinstance(backbone, NextViT)
     expected = model.state_dict()
+    own = tuple(prefix for prefix in OTHER_TASKS_KEYS if any(name.startswith(prefix) for name in expected))
 
     found = State()
     for key, tensor in state.items():
-        name = our_name(key, layout=report.layout, depths=backbone.config.depths)
-        if reason := next((why for prefix, why in OTHER_TASKS_KEYS.items() if key.startswith(prefix)), None):
+        name = key if key.startswith(own) else our_name(key, layout=report.layout, depths=backbone.config.depths)
+        if reason := unused(key, name, model, own):
             report.left_over[key] = reason
-        elif bare and name.startswith(("norm.", "head.")):
-            report.left_over[key] = "norm and head of a classifier, which a bare backbone does not have"
         elif is_other_head(name, tensor, expected, renamed_classes=bool(card and classes and card.classes != classes)):
             report.left_over[key] = "head for other classes"
         elif (name := name.removeprefix("backbone.") if bare else name) not in expected:
             raise InputError(f"{path}: the model has no place for key {key!r}; {other_variant(state, backbone)}")
         elif tensor.shape != expected[name].shape:
+            hint = "its heads have other widths" if key.startswith(own) else other_variant(state, backbone)
             raise InputError(
-                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
-                f"{other_variant(state, backbone)}"
+                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; {hint}"
             )
         else:
             found[name] = tensor
@@ -121,10 +134,26 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     return report
 
 
+def unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str | None:
+    """Why the model has no use for a checkpoint's key, which is `name` here; None where it has, or should have.
+
+    `own` are the prefixes of `OTHER_TASKS_KEYS` that are this model's task.
+    """
+    if not key.startswith(own):
+        for prefix, reason in OTHER_TASKS_KEYS.items():
+            if key.startswith(prefix):
+                return reason
+    if type(model) in UNUSED_CLASSIFIER and name.startswith(("norm.", "head.")):
+        return UNUSED_CLASSIFIER[type(model)]
+    if isinstance(model, MaskRCNN) and not model.detector.masks and name.startswith("roi_head.mask_head."):
+        return "mask head, which a detector of boxes alone does not have"
+    return None
+
+
 def first_missing(found: State, expected: State) -> str | None:
-    """The first tensor that the checkpoint should have had, if any; only a head's may be missing."""
-    # A detection or segmentation checkpoint may end with the backbone; a head may have been left over before.
-    may_lack = ("head.",) if any(name.startswith("norm.") for name in found) else ("head.", "norm.")
+    """The first tensor that the checkpoint should have had, if any; only whole parts and class layers may be missing."""
+    absent = tuple(part for part in PARTS if not any(name.startswith(part) for name in found))
+    may_lack = (*CLASS_LAYERS, *absent)
     needed = (name for name in expected if not name.endswith("_extra_state") and not name.startswith(may_lack))
     return next((name for name in needed if name not in found), None)
 
@@ -155,8 +184,8 @@ def stage_and_position(block: int, depths: tuple[int, ...]) -> tuple[int, int]:
 
 
 def is_other_head(name: str, tensor: Tensor, expected: State, *, renamed_classes: bool) -> bool:
-    """Whether this tensor belongs to a classification head that the model cannot or should not take."""
-    if name not in ("head.weight", "head.bias") or name not in expected:
+    """Whether this tensor belongs to a layer for other classes, which the model cannot or should not take."""
+    if not name.startswith(CLASS_LAYERS) or name not in expected:
         return False
     return renamed_classes or (len(tensor) != len(expected[name]) and tensor.shape[1:] == expected[name].shape[1:])
 

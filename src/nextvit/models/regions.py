@@ -1,0 +1,118 @@
+"""What is in each region (He et al., arXiv:1703.06870): its class, its box and its mask, as in MMDetection.
+
+Letters: R regions, C channels or classes, S side of a pooled region.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from nextvit.models.proposals import STRIDES_PX
+
+BOX_SIDE = 7
+"""A region is pooled to so many places a side for its class and box ..."""
+MASK_SIDE = 14
+"""... and to so many for its mask, which has twice as many."""
+FINEST_SIDE_PX = 56
+"""Regions of less than twice this side are looked at on the finest map."""
+POOLED_LEVELS = 4
+"""Regions are pooled from the maps of strides 4 to 32; the fifth is for proposals alone."""
+NOWHERE_PX = (-1001.0, -1001.0, -1000.0, -1000.0)
+"""The box of a region on the maps that it is not pooled from: it takes one sample for each place, outside of the map, which
+is 0. A box without area takes none, and OpenVINO divides by their number."""
+
+
+def region_levels(boxes_R4: Tensor) -> Tensor:
+    """On which map (R,), 0 to 3, each box is looked at: one further with every doubling of its side."""
+    sides_R = torch.sqrt((boxes_R4[:, 2] - boxes_R4[:, 0]) * (boxes_R4[:, 3] - boxes_R4[:, 1]))
+    return torch.floor(torch.log2(sides_R / FINEST_SIDE_PX + 1e-6)).clamp(0, POOLED_LEVELS - 1)
+
+
+def pool_regions(maps: Sequence[Tensor], regions_R5: Tensor, output_size: int) -> Tensor:
+    """Regions (index in the batch, x1, y1, x2, y2 in pixels) -> (R, C, output_size, output_size).
+
+    Every map pools all regions, so that no shape depends on where they are; the ones that belong to another map lie
+    outside of it and give exactly 0, which adds nothing and costs next to nothing. Regions without area give 0.
+    """
+    boxes_R4 = regions_R5[:, 1:]
+    has_area_R = (boxes_R4[:, 2:] > boxes_R4[:, :2]).all(dim=1)
+    levels_R = torch.where(has_area_R, region_levels(boxes_R4), -1.0)
+    nowhere_4 = boxes_R4.new_tensor(NOWHERE_PX)
+    pooled: list[Tensor] = []
+    for level, (map_NCHW, stride_px) in enumerate(zip(maps[:POOLED_LEVELS], STRIDES_PX, strict=False)):
+        here_R4 = torch.where((levels_R == level)[:, None], boxes_R4, nowhere_4)
+        rois_R5 = torch.cat([regions_R5[:, :1], here_R4], dim=1)
+        pooled.append(roi_align(map_NCHW, rois_R5, output_size, 1 / stride_px, sampling_ratio=0, aligned=True))
+    return sum(pooled[1:], start=pooled[0])
+
+
+def with_batch_index(boxes_NK4: Tensor) -> Tensor:
+    """Boxes (N, K, 4) as regions (N * K, 5), each with its picture's index first."""
+    index_N = torch.arange(boxes_NK4.shape[0], device=boxes_NK4.device).to(boxes_NK4.dtype)
+    index_NK1 = index_N[:, None, None].expand(-1, boxes_NK4.shape[1], 1)
+    return torch.cat([index_NK1, boxes_NK4], dim=2).flatten(0, 1)
+
+
+class BoxHead(nn.Module):
+    """(R, channels, 7, 7) -> logits (R, classes + 1), the background last, and differences (R, classes * 4)."""
+
+    def __init__(self, channels: int, *, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.shared_fcs = nn.ModuleList([nn.Linear(channels * BOX_SIDE**2, width), nn.Linear(width, width)])
+        self.fc_cls = nn.Linear(width, num_classes + 1)
+        self.fc_reg = nn.Linear(width, num_classes * 4)
+        nn.init.normal_(self.fc_cls.weight, std=0.01)
+        nn.init.normal_(self.fc_reg.weight, std=0.001)
+        for linear in self.shared_fcs:
+            assert isinstance(linear, nn.Linear)
+            nn.init.xavier_uniform_(linear.weight)
+        for linear in (*self.shared_fcs, self.fc_cls, self.fc_reg):
+            nn.init.zeros_(linear.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, pooled_RCSS: Tensor) -> tuple[Tensor, Tensor]:
+        x_RC = pooled_RCSS.flatten(1)
+        for linear in self.shared_fcs:
+            x_RC = nn.functional.relu(linear(x_RC))
+        return self.fc_cls(x_RC), self.fc_reg(x_RC)
+
+
+class MaskConv(nn.Module):
+    """3x3 convolution and ReLU: (R, in, S, S) -> (R, out, S, S)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x_RCSS: Tensor) -> Tensor:
+        return nn.functional.relu(self.conv(x_RCSS))
+
+
+class MaskHead(nn.Module):
+    """(R, channels, 14, 14) -> logits (R, classes, 28, 28)."""
+
+    def __init__(self, channels: int, *, width: int, convs: int, num_classes: int) -> None:
+        super().__init__()
+        widths = [channels, *[width] * convs]
+        self.convs = nn.ModuleList(MaskConv(widths[index], width) for index in range(convs))
+        self.upsample = nn.ConvTranspose2d(widths[-1], width, 2, stride=2)
+        self.conv_logits = nn.Conv2d(width, num_classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, pooled_RCSS: Tensor) -> Tensor:
+        x_RCSS = pooled_RCSS
+        for conv in self.convs:
+            x_RCSS = conv(x_RCSS)
+        return self.conv_logits(nn.functional.relu(self.upsample(x_RCSS)))
+
+
+class RegionHeads(nn.Module):
+    """The two heads, under the names of published checkpoints; `mask_head` is None in a model for boxes alone."""
+
+    def __init__(self, bbox_head: BoxHead, mask_head: MaskHead | None) -> None:
+        super().__init__()
+        self.bbox_head, self.mask_head = bbox_head, mask_head

@@ -1,0 +1,66 @@
+"""Small detectors whose answers vary: random weights alone give the same score everywhere."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nextvit.models.config import VARIANTS
+from nextvit.models.detection import DetectorConfig, MaskRCNN
+from nextvit.models.regions import pool_regions
+from tests.models.calibrated import calibrate
+
+CLASSES = 3
+TINY_HEADS: dict[str, Any] = {
+    "neck_width": 16,
+    "box_width": 24,
+    "mask_width": 16,
+    "mask_convs": 2,
+    "anchor_scale": 4.0,
+    "candidates": 60,
+    "training_candidates": 60,
+    "proposals": 50,
+    "detections": 20,
+}
+
+
+def random_detector(*, seed: int = 0, **settings: Any) -> MaskRCNN:
+    """nextvit_nano with tiny heads of random but lively weights, in float64 and eval mode."""
+    torch.manual_seed(seed)
+    model = MaskRCNN(VARIANTS["nextvit_nano"], DetectorConfig(**(TINY_HEADS | settings)), num_classes=CLASSES)
+    calibrate(model.backbone)
+    model = model.double().eval()
+    with torch.no_grad():
+        enliven(model)
+    return model
+
+
+def enliven(model: MaskRCNN) -> None:
+    """Give the outputs of each head, over noise, the spread that those of a trained one have."""
+    images_NCHW = torch.randn(2, 3, 96, 128, dtype=torch.float64)
+    maps = model.features(images_NCHW)
+    logits, deltas = model.rpn_head(maps)
+    spread(model.rpn_head.rpn_cls, rows(logits), 1.0)
+    spread(model.rpn_head.rpn_reg, rows(deltas), 0.3)
+    regions_R5 = torch.rand(40, 5, dtype=torch.float64) * torch.tensor([2, 60, 40, 60, 50.0])
+    regions_R5[:, 0].floor_()
+    regions_R5[:, 3:] += regions_R5[:, 1:3]
+    logits_RC, deltas_RD = model.roi_head.bbox_head(pool_regions(maps, regions_R5, 7))
+    spread(model.roi_head.bbox_head.fc_cls, logits_RC, 1.5)
+    spread(model.roi_head.bbox_head.fc_reg, deltas_RD, 1.0)
+    if model.roi_head.mask_head is not None:
+        masks_RCSS = model.roi_head.mask_head(pool_regions(maps, regions_R5, 14))
+        spread(model.roi_head.mask_head.conv_logits, rows([masks_RCSS]), 2.0)
+
+
+def rows(maps: list[Tensor]) -> Tensor:
+    """(N, C, H, W) maps -> (places, C)."""
+    return torch.cat([each_NCHW.movedim(1, -1).flatten(0, -2) for each_NCHW in maps])
+
+
+def spread(layer: nn.Conv2d | nn.Linear, outputs_RC: Tensor, deviation: float) -> None:
+    """Give each output of the layer a mean of 0 and this deviation over the rows."""
+    factor_C = deviation / outputs_RC.std(dim=0)
+    assert layer.bias is not None
+    layer.bias.copy_((layer.bias - outputs_RC.mean(dim=0)) * factor_C)
+    layer.weight.mul_(factor_C.reshape(-1, *[1] * (layer.weight.dim() - 1)))
