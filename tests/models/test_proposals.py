@@ -59,6 +59,18 @@ def test_proposals_are_what_the_definition_says(candidates: int, proposals: int)
         assert not scores_NP[index, found:].any() and not boxes_NP4[index, found:].any()
 
 
+def test_of_two_nearly_certain_boxes_the_more_certain_one_is_taken():
+    logits = torch.full((1, 1, 1, 6), -200.0)
+    logits[0, 0, 0, 2], logits[0, 0, 0, 3] = 30, 30.001  # as float32 probabilities both are 1
+    anchors = anchors_of(logits, stride_px=4, scale=16.0, ratios=(1.0,))
+    deltas = torch.zeros(1, 4, 1, 6)
+    boxes_NP4, scores_NP = propose(
+        [logits], [deltas], [anchors], torch.tensor([[64, 64]]), candidates=6, count=2, iou=0.7
+    )
+    assert boxes_NP4[0, 0].tolist() == [0, 0, 44, 32]
+    assert scores_NP.tolist() == [[1, 0]]
+
+
 def test_what_lies_beyond_the_picture_is_no_proposal_and_what_is_missing_is_zero():
     logits, deltas, anchors = random_levels(count=1)
     zero = [torch.zeros_like(each) for each in deltas]

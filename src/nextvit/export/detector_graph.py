@@ -51,8 +51,7 @@ def detector_onnx(deployed: DeployedDetector) -> Any:
 def keep_best_as_onnx() -> dict[Any, Any]:
     """How `suppression.keep_best` is written: the table that torch's exporter takes."""
     try:
-        from onnxscript import BOOL, INT32, INT64
-        from onnxscript import opset18
+        from onnxscript import BOOL, INT32, INT64, opset18
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnxscript", extra="train") from None
     op: Any = opset18  # its stubs know the types of a program's values, not those of a program being written

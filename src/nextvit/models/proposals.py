@@ -13,6 +13,8 @@ from nextvit.models.suppression import best_of, keep_best, take
 
 STRIDES_PX = (4, 8, 16, 32, 64)
 """Of the pyramid's five levels."""
+LARGEST_LOGIT = 80.0
+"""exp() of more leaves float32."""
 
 
 class ProposalHead(nn.Module):
@@ -72,22 +74,27 @@ def propose(
     """
     pairs = [candidates_of(*level, sizes_N2, count=candidates) for level in zip(logits, deltas, anchors, strict=True)]
     boxes_NLK4 = torch.stack([boxes_NK4 for boxes_NK4, _ in pairs], dim=1)
-    scores_NLK = torch.stack([scores_NK for _, scores_NK in pairs], dim=1)
-    kept_BK = keep_best(boxes_NLK4.flatten(0, 1), scores_NLK.flatten(0, 1), iou, 0.0)
+    odds_NLK = torch.stack([odds_NK for _, odds_NK in pairs], dim=1)
+    kept_BK = keep_best(boxes_NLK4.flatten(0, 1), odds_NLK.flatten(0, 1), iou, 0.0)
     kept_NLK = kept_BK.unflatten(0, (-1, len(pairs)))
-    left_NK = torch.where(kept_NLK, scores_NLK, 0.0).flatten(1)
-    boxes_NP4, scores_NP, _ = best_of(boxes_NLK4.flatten(1, 2), left_NK, count=count)
-    return boxes_NP4, scores_NP
+    left_NK = torch.where(kept_NLK, odds_NLK, 0.0).flatten(1)
+    boxes_NP4, odds_NP, _ = best_of(boxes_NLK4.flatten(1, 2), left_NK, count=count)
+    return boxes_NP4, odds_NP / (1 + odds_NP)
 
 
 def candidates_of(
     logits_NRHW: Tensor, deltas_NDHW: Tensor, anchors_A4: Tensor, sizes_N2: Tensor, *, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Boxes (N, count, 4) and scores (N, count) of one level's best; where the level has fewer, scores are 0."""
-    scores_NA = flatten_places(as_answer(logits_NRHW), columns=1)[..., 0].sigmoid()
+    """Boxes (N, count, 4) of one level's best, and the odds (N, count) of there being an object, p / (1 - p); where the
+    level has fewer, odds are 0.
+
+    Odds are in the order of probabilities, of which there are few different ones near 1: which of two equal ones goes
+    first would be up to the runtime.
+    """
+    odds_NA = flatten_places(as_answer(logits_NRHW), columns=1)[..., 0].clamp(max=LARGEST_LOGIT).exp()
     deltas_NA4 = flatten_places(as_answer(deltas_NDHW), columns=4)
     # Zeros behind them, so that there are always enough: the number of results must not depend on the size.
-    best_NK, places_NK = torch.topk(nn.functional.pad(scores_NA, (0, count)), count)
+    best_NK, places_NK = torch.topk(nn.functional.pad(odds_NA, (0, count)), count)
     places_NK = torch.where(places_NK < anchors_A4.shape[0], places_NK, 0)
     boxes_NK4 = decode_boxes(take(deltas_NA4, places_NK), anchors_A4[places_NK], std=RPN_STD)
     boxes_NK4 = clip_boxes(boxes_NK4, sizes_N2)
