@@ -30,9 +30,10 @@ from marked_tables import write_table
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.suite import affinity
-from nextvit.bundle import INPUT_NAME, Manifest, read_bundle
+from nextvit.bundle import Manifest, read_bundle
 from nextvit.environment import environment, without_place
 from nextvit.errors import InputError
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quiet import quietly
 from nextvit.runs import append_json_line
 from nextvit.runtime.predictor import load_bundle

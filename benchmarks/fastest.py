@@ -36,7 +36,7 @@ from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.peers import numbered_card, photographs, with_statistics
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.unproven import write_unproven
-from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.bundle import Precision
 from nextvit.environment import environment, without_place
 from nextvit.errors import InputError, did_you_mean
 from nextvit.export.program import Source
@@ -45,7 +45,7 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.deployed import normalise
 from nextvit.models.weights import load_weights
-from nextvit.preprocess import Preprocess
+from nextvit.preprocess import INPUT_NAME, Preprocess
 from nextvit.quiet import quietly
 from nextvit.runs import append_json_line, read_json_lines
 from nextvit.runtime.openvino_session import ov, shared_core

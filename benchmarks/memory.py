@@ -27,7 +27,7 @@ from PIL import Image
 
 from nextvit.data.augment import Augment
 from nextvit.data.folder import read_dataset
-from nextvit.data.loader import EpochSampler, TrainingSet, training_batches
+from nextvit.data.loader import EpochSampler, LabelledLook, TrainingSet, training_batches
 from nextvit.data.samples import Sample
 from nextvit.data.shards import CONTENTS, index_path, write_shards
 from nextvit.data.view import build_view
@@ -92,7 +92,7 @@ def memory_mib(process: int) -> dict[str, float]:
 def epochs_of(samples: Sequence[Sample]) -> list[dict[str, object]]:
     """Run the loader, and note the memory of this process and of its workers after each epoch."""
     sampler = EpochSampler(len(samples), batch_size=BATCH_SIZE, seed=0)
-    training_set = TrainingSet(samples, build_view(Augment(), image_size=(32, 32)), seed=0)
+    training_set = TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=0)
     loader = training_batches(training_set, sampler, workers=WORKERS)
     measured: list[dict[str, object]] = []
     for epoch in range(EPOCHS):

@@ -38,10 +38,11 @@ from paper_page import page
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.suite import affinity
-from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.bundle import Manifest, Precision
 from nextvit.card import ModelCard
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency, did_you_mean
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runs import read_json_lines
 from nextvit.runtime.session import Session, open_session
 from nextvit.timing import Latency, Turns, measure_interleaved, timed

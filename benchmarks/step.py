@@ -43,7 +43,7 @@ WARM_UP = 2
 def trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
     """The same training around our network and around timm's."""
     dataset = read_dataset(folder)
-    task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
+    task = ClassificationTask(dataset, make_card(dataset, recipe), loss=recipe.loss)
     theirs: Any = timm.create_model("nextvit_small", num_classes=2, drop_path_rate=0.1)
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
         torch.save(theirs.state_dict(), file.name)

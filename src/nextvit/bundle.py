@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nextvit.card import ModelCard, card_from_plain
 from nextvit.durable import compare_checksums
 from nextvit.errors import InputError
-from nextvit.preprocess import UNREADABLE
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME, UNREADABLE
 from nextvit.records import fits, from_plain, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
@@ -26,7 +26,6 @@ Predict = Callable[[Arrays], Arrays]
 
 MANIFEST, GOLDEN, CARD_PAGE, SIGNATURE, SUFFIX = "manifest.json", "golden.npz", "card.html", "manifest.sig", ".nextvit"
 FORMAT = 1
-INPUT_NAME = "images"
 OWN_CHECKSUM = "manifest_sha256"
 MAX_SIDE_PX = 4096
 MIN_DYNAMIC_SIDE_PX = 33
@@ -165,13 +164,20 @@ class Golden:
 
     images: NDArray[np.uint8]
     outputs: Arrays
+    sizes: NDArray[np.int64] | None = None
+    """Height and width (N, 2) of each picture in its frame, where the model takes them."""
+
+    @property
+    def inputs(self) -> Arrays:
+        """What the graph takes."""
+        return {INPUT_NAME: self.images, **({} if self.sizes is None else {SIZES_NAME: self.sizes})}
 
 
 def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
     """Keep golden examples, those of the card's size first."""
     arrays: Arrays = {}
     for number, each in enumerate(examples):
-        arrays[f"{number}.images"] = each.images
+        arrays |= {f"{number}.{name}": value for name, value in each.inputs.items()}
         arrays |= {f"{number}.output.{name}": value for name, value in each.outputs.items()}
     cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
 
@@ -191,7 +197,12 @@ def read_golden(path: Path) -> list[Golden]:
             arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
         count = len({name.partition(".")[0] for name in arrays})
         examples = [
-            Golden(arrays[f"{number}.images"], starting_with(f"{number}.output.", arrays)) for number in range(count)
+            Golden(
+                arrays[f"{number}.{INPUT_NAME}"],
+                starting_with(f"{number}.output.", arrays),
+                arrays.get(f"{number}.{SIZES_NAME}"),
+            )
+            for number in range(count)
         ]
         if not examples or not all(map(is_golden, examples)):
             raise ValueError("holds something else than images and their outputs")
@@ -202,9 +213,14 @@ def read_golden(path: Path) -> list[Golden]:
 
 def is_golden(example: Golden) -> bool:
     """Whether its arrays have the types and shapes that they should."""
-    images, outputs = example.images, example.outputs.values()
+    images, sizes, outputs = example.images, example.sizes, example.outputs.values()
     is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
-    return is_images and all(each.dtype.kind == "f" and each.shape[:1] == images.shape[:1] for each in outputs)
+    are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
+    return (
+        is_images
+        and are_sizes
+        and all(each.dtype.kind in "fi" and each.shape[:1] == images.shape[:1] for each in outputs)
+    )
 
 
 def starting_with(prefix: str, arrays: Arrays) -> Arrays:

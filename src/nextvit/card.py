@@ -1,10 +1,10 @@
 """What a model is, beside its weights: task, classes, input, architecture, origin. Written into every file we make."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from nextvit.errors import InputError
-from nextvit.preprocess import Preprocess
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Preprocess
 from nextvit.records import from_plain
 
 TaskName = Literal["classification", "multilabel", "detection"]
@@ -24,17 +24,36 @@ class ModelCard:
     """Name of the architecture, such as "nextvit_small"."""
     architecture: dict[str, Any]
     """The fields of the backbone's configuration."""
+    head: dict[str, Any] = field(default_factory=dict[str, Any])
+    """For the task "detection", the fields of the heads' configuration; empty for classifiers, whose head has none."""
     pretrained: str | None = None
     """The published tag or the file that training started from; None: from scratch."""
     weights_licence: str = "as the training data allows"
     """Licence of the weights, as far as it is known."""
     thresholds: tuple[float, ...] = ()
     """For the task "multilabel", the probability from which on each class is answered; empty for the others."""
+    category_ids: tuple[int, ...] = ()
+    """For the task "detection", the dataset's own number of each class, which answers give back; empty for the others."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the network's graph takes, by name, in its order."""
+        return (INPUT_NAME, SIZES_NAME) if self.input.resize == "fit" else (INPUT_NAME,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the network answers, by name, in its order."""
+        if self.task == "detection":
+            return ("boxes", "scores", "labels", *(("masks",) if self.head.get("masks") else ()))
+        return ("logits",)
 
     def __post_init__(self) -> None:
         expected = len(self.classes) if self.task == "multilabel" else 0
         if len(self.thresholds) != expected:
             raise InputError(f"{self.task} of {len(self.classes)} classes has {len(self.thresholds)} thresholds")
+        expected = len(self.classes) if self.task == "detection" else 0
+        if len(self.category_ids) != expected:
+            raise InputError(f"{self.task} of {len(self.classes)} classes has {len(self.category_ids)} category ids")
 
 
 def card_from_plain(values: Any, *, what: str) -> ModelCard:

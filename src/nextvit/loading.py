@@ -12,7 +12,7 @@ from nextvit.runtime.session import check_threads
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
-    from nextvit.models.classification import Classifier
+    from nextvit.models.network import Network
 
 
 def load(
@@ -42,14 +42,14 @@ def load(
     check_threads(threads)
     model, card = load_trained(path)
     card = card_at(card, image_size, what=path, any_size=True)
-    from nextvit.models.deployed import Deployed
+    from nextvit.models.network import deployed_form
     from nextvit.runtime.torch_session import TorchSession, torch_device
 
-    deployed = Deployed(model, card.input).to(torch_device(device or "cpu"))
-    return Predictor(TorchSession(deployed, threads=threads), card)
+    deployed = deployed_form(model, card).to(torch_device(device or "cpu"))
+    return Predictor(TorchSession(deployed, threads=threads, outputs=card.outputs), card)
 
 
-def load_trained(path: Path) -> "tuple[Classifier, ModelCard]":
+def load_trained(path: Path) -> "tuple[Network, ModelCard]":
     """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card."""
     if is_bundle(path):
         raise InputError(f"{path}: is a bundle; this needs the run or the checkpoint that it was exported from")

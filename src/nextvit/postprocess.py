@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.card import ModelCard, TaskName
+from nextvit.errors import InputError
 from nextvit.masks import RunLengths, paste
+from nextvit.preprocess import Prepared, Size
 from nextvit.results import Answer, Classification, Detection, Detections, Guess, MultiLabel
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 Booleans = NDArray[np.bool_]
-Size = tuple[int, int]
-"""Height and width in pixels."""
+Outputs = Mapping[str, NDArray[Any]]
 
 
 def softmax(logits: Floats) -> Floats:
@@ -103,7 +104,34 @@ def plain_box(box: Floats) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
-TO_ANSWERS: dict[TaskName, Callable[[Floats, ModelCard], Sequence[Answer]]] = {
-    "classification": lambda logits, card: to_classifications(logits, classes=card.classes),
-    "multilabel": lambda logits, card: to_multi_labels(logits, classes=card.classes, thresholds=card.thresholds),
+def logits_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> Floats:
+    """The logits (N, classes) among a classifier's outputs.
+
+    Raises:
+        InputError: they are of another shape.
+    """
+    logits = outputs["logits"]
+    if logits.shape != (len(images), len(card.classes)):
+        raise InputError(
+            f"the model answers {logits.dtype} {logits.shape} for {len(images)} images; "
+            f"its card has {len(card.classes)} classes"
+        )
+    return logits
+
+
+TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Sequence[Answer]]] = {
+    "classification": lambda outputs, images, card: to_classifications(
+        logits_of(outputs, images, card), classes=card.classes
+    ),
+    "multilabel": lambda outputs, images, card: to_multi_labels(
+        logits_of(outputs, images, card), classes=card.classes, thresholds=card.thresholds
+    ),
+    "detection": lambda outputs, images, card: to_detections(
+        outputs,
+        sizes=[each.original for each in images],
+        resized=[each.size for each in images],
+        classes=card.classes,
+        category_ids=card.category_ids,
+    ),
 }
+"""From the outputs of a graph by name, for these images, to an answer for each."""

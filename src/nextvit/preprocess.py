@@ -8,6 +8,7 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,13 @@ from nextvit.errors import InputError
 from nextvit.members import archive_of, read_member
 
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+INPUT_NAME, SIZES_NAME = "images", "sizes"
+"""Of the graph's inputs: the pictures, and with "fit" the size of each inside its frame."""
+STRIDE_PX = 32
+"""Of the network's coarsest map: frames are multiples of it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -77,14 +85,30 @@ class DecodeError(InputError):
     """A file that is no image we can read; the message names it and says why."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """One image as the network takes it."""
+
+    pixels: Pixels
+    """(height, width, 3), RGB, resized."""
+    original: Size
+    """Of the upright image before."""
+
+    @property
+    def size(self) -> Size:
+        height, width, _ = self.pixels.shape
+        return height, width
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """How an image of any size becomes the network's input."""
 
-    image_size: tuple[int, int]
-    """Height and width of the network's input in pixels."""
-    resize: Literal["crop", "squash"] = "crop"
-    """"crop": keep the aspect ratio, fill the input and cut what sticks out; "squash": scale each side alone."""
+    image_size: Size
+    """Of the network's input; with "fit" the most that the shorter and the longer side of a picture may have."""
+    resize: Literal["crop", "squash", "fit"] = "crop"
+    """"crop": keep the aspect ratio, fill the input and cut what sticks out; "squash": scale each side alone; "fit": keep
+    the aspect ratio and the whole picture, as large as the limits allow, laid into a frame of multiples of 32 px."""
     crop_ratio: float = 1.0
     """With "crop", the share of the shorter side that is kept: 0.875 is ImageNet's Resize 256, CenterCrop 224."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -100,16 +124,49 @@ class Preprocess:
             )
         if math.prod(self.image_size) > MAX_PIXELS:
             raise InputError(f"the network's input may have {MAX_PIXELS:,} pixels at most, got {self.image_size}")
+        if self.resize == "fit" and self.image_size[0] > self.image_size[1]:
+            raise InputError(
+                f"with resize fit, image_size limits the shorter and then the longer side, got {self.image_size}"
+            )
         if not 0.5 <= self.crop_ratio <= 1:
             raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
 
     def __call__(self, image: ImageLike) -> Pixels:
         """Read (where it is a path), resize and crop: (height, width, 3), RGB."""
+        return self.prepare(image).pixels
+
+    def prepare(self, image: ImageLike) -> Prepared:
+        """The same, with the size that the image had.
+
+        Raises:
+            DecodeError: as `read_image`, or the image is too elongated to be resized.
+            InputError: as `read_image`.
+        """
         try:
-            return fit(read_image(image), self)
+            read = read_image(image)
+            return Prepared(fit(read, self), (read.height, read.width))
         except TooElongatedError as error:
             source = image.name if isinstance(image, Encoded) else image if isinstance(image, str | Path) else "image"
             raise DecodeError(f"{source}: {error}") from None
+
+    def network_inputs(self, pixels: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+        """The graph's inputs for at least one image: "images" (N, H, W, 3) uint8, and with "fit", where sizes differ, "sizes"
+        (N, 2) int64: each lies at the top left of a frame that is as large as the largest needs."""
+        if self.resize != "fit":
+            return {INPUT_NAME: np.stack(pixels)}
+        images_NHWC, sizes_N2 = framed(pixels)
+        return {INPUT_NAME: images_NHWC, SIZES_NAME: sizes_N2}
+
+
+def framed(pixels: Sequence[Pixels]) -> tuple[Pixels, NDArray[np.int64]]:
+    """Images of different sizes in one array (N, H, W, 3), and the height and width (N, 2) of each: every one lies at the top
+    left of a frame whose sides are the multiples of `STRIDE_PX` that the largest need."""
+    sizes_N2 = np.array([each.shape[:2] for each in pixels], np.int64)
+    height, width = -(-sizes_N2.max(axis=0) // STRIDE_PX) * STRIDE_PX
+    images_NHWC = np.zeros((len(pixels), height, width, 3), np.uint8)
+    for frame, each in zip(images_NHWC, pixels, strict=True):
+        frame[: each.shape[0], : each.shape[1]] = each
+    return images_NHWC, sizes_N2
 
 
 def read_image(image: ImageLike) -> Image.Image:
@@ -214,7 +271,13 @@ def grey_to_8_bit(values: NDArray[Any]) -> Pixels:
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    """Resize and crop an RGB image to the input's size, bicubic with antialiasing: (height, width, 3)."""
+    """Resize and crop an RGB image to the input's size, bicubic with antialiasing: (height, width, 3).
+
+    With "fit" bilinear: where a picture is enlarged, as COCO's are, those are the pixels of the published detectors.
+    """
+    if spec.resize == "fit":
+        height, width = fitted_size((image.height, image.width), spec.image_size)
+        return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
     height, width = spec.image_size
     if spec.resize == "squash":
         return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
@@ -224,6 +287,13 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     resized = image.resize((scaled_width, scaled_height), Image.Resampling.BICUBIC)
     left, top = round((scaled_width - width) / 2), round((scaled_height - height) / 2)
     return np.array(resized.crop((left, top, left + width, top + height)))
+
+
+def fitted_size(size: Size, limits: Size) -> Size:
+    """The largest size of the same aspect whose shorter and longer side keep the limits, each at least a pixel."""
+    scale = min(limits[0] / min(size), limits[1] / max(size))
+    height, width = (max(1, int(side * scale + 0.5)) for side in size)
+    return height, width
 
 
 def scaled_size(size_wh: tuple[int, int], spec: Preprocess) -> tuple[int, int]:

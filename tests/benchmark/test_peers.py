@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from nextvit.benchmark.peers import FEATURES, PeerSource, backbone_source, cost_of, timm_source
-from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export import to_onnx, to_openvino
 from nextvit.export.program import Source
 from nextvit.models.deployed import normalise
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quantize import to_onnx as to_int8_onnx
 from nextvit.quantize import to_openvino as to_int8_openvino
 from nextvit.runtime.session import Session, open_session

@@ -10,14 +10,14 @@ import torch
 from nextvit.data.augment import Augment
 from nextvit.data.folder import read_dataset
 from nextvit.data.inputs import evaluation_batches
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
+from nextvit.data.loader import Batch, EpochSampler, LabelledLook, TrainingSet, balancing_weights, training_batches
 from nextvit.data.view import build_view
 from nextvit.preprocess import Preprocess
 
 
 def batches_of(root: Path, *, epoch: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[Batch]:
     samples = read_dataset(root).split("train")
-    dataset = TrainingSet(samples, build_view(Augment(), image_size=(32, 32)), seed=seed)
+    dataset = TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=seed)
     sampler = EpochSampler(len(samples), batch_size=5, seed=seed)
     sampler.epoch, sampler.start = epoch, start
     return list(training_batches(dataset, sampler, workers=workers))
@@ -109,5 +109,5 @@ def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):
     read = [sample for batch in batches for sample in batch.samples]
     assert read == [sample for sample in samples if sample.path.name != "1.png" or sample.path.parent.name != "green"]
     expected = np.stack([spec(sample.path) for sample in read])
-    assert np.array_equal(np.concatenate([batch.pixels_NHWC for batch in batches]), expected)
+    assert np.array_equal(np.concatenate([batch.inputs["images"] for batch in batches]), expected)
     assert len([message for batch in batches for message in batch.unreadable]) == 1

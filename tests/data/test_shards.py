@@ -12,7 +12,7 @@ import torch
 from nextvit.data.augment import Augment
 from nextvit.data.folder import Dataset, read_dataset
 from nextvit.data.inputs import evaluation_batches
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, training_batches
+from nextvit.data.loader import Batch, EpochSampler, LabelledLook, TrainingSet, training_batches
 from nextvit.data.samples import Sample, Samples
 from nextvit.data.shards import write_shards
 from nextvit.data.view import build_view
@@ -99,7 +99,9 @@ def batches_of(root: Path, *, epoch: int, workers: int) -> list[Batch]:
     sampler.epoch = epoch
     return list(
         training_batches(
-            TrainingSet(samples, build_view(Augment(), image_size=(32, 32)), seed=0), sampler, workers=workers
+            TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=0),
+            sampler,
+            workers=workers,
         )
     )
 

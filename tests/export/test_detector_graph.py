@@ -11,7 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nextvit.export.detector_graph import detector_onnx, keep_best_as_onnx
+from nextvit.export.onnx_suppression import keep_best_as_onnx
+from nextvit.export.program import capture_detector
+from nextvit.export.to_onnx import as_onnx
 from nextvit.models.deployed import DeployedDetector
 from nextvit.models.regions import pool_regions
 from nextvit.models.suppression import keep_best
@@ -95,6 +97,10 @@ def test_suppression_and_pooling_mean_the_same_everywhere(
     np.testing.assert_allclose(pooled_RCSS, expected_pooled_RCSS, atol=1e-5)
 
 
+def detector_file(deployed: DeployedDetector, outputs: tuple[str, ...]) -> onnx.ModelProto:
+    return as_onnx(capture_detector(deployed), inputs=("images", "sizes"), outputs=outputs).model_proto
+
+
 @pytest.fixture(scope="module")
 def deployed() -> DeployedDetector:
     """It finds much, so that a small picture has as many detections as there may be."""
@@ -105,7 +111,7 @@ def deployed() -> DeployedDetector:
 @pytest.fixture(scope="module")
 def model_file(deployed: DeployedDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "model.onnx"
-    onnx.save(detector_onnx(deployed), path)
+    onnx.save(detector_file(deployed, ("boxes", "scores", "labels", "masks")), path)
     return path
 
 
@@ -171,7 +177,7 @@ def test_the_file_has_standard_operators_and_names_its_inputs_and_outputs(model_
 @pytest.mark.slow
 def test_a_detector_of_boxes_alone(run: Run, tmp_path: Path):
     deployed = DeployedDetector(random_detector(masks=False).float(), Preprocess(image_size=(64, 64)))
-    onnx.save(detector_onnx(deployed), tmp_path / "model.onnx")
+    onnx.save(detector_file(deployed, ("boxes", "scores", "labels")), tmp_path / "model.onnx")
     assert [each.name for each in onnx.load(tmp_path / "model.onnx").graph.output] == ["boxes", "scores", "labels"]
     inputs = pictures(1, 64, 96, sizes=[(64, 96)])
     with torch.no_grad():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from nextvit.bundle import INPUT_NAME, Manifest, Precision, read_bundle
+from nextvit.bundle import Manifest, Precision, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.explain import compare_layers
 from nextvit.export.golden import verify_bundle
@@ -23,6 +23,7 @@ from nextvit.export.proof import reference_logits
 from nextvit.export.targets import TARGETS
 from nextvit.models.backbone import NTB
 from nextvit.models.classification import Classifier
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quantize import to_openvino as to_int8
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.telemetry import without_telemetry

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from nextvit.bundle import INPUT_NAME, Manifest, read_bundle, read_golden
+from nextvit.bundle import Manifest, read_bundle, read_golden
 from nextvit.errors import InputError, NotProven
 from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
@@ -20,6 +20,7 @@ from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quantize.calibration import calibration_images
 from nextvit.quantize.raw_pixels import take_raw_pixels
 from nextvit.quantize.to_onnx import export

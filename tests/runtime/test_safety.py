@@ -261,8 +261,8 @@ def test_an_int8_bundle_without_its_bounds_is_refused(bundle: Path, errors: list
 @pytest.mark.parametrize(
     ("size", "outputs", "message"),
     [
-        ((32, 48), {}, "golden.npz: damaged .its logits are not of the model's shape"),
-        ((32, 48), {"logits": np.zeros((1, 2), np.float32)}, "golden.npz: damaged .its logits are not"),
+        ((32, 48), {}, "golden.npz: damaged .its outputs are not of the model's shape"),
+        ((32, 48), {"logits": np.zeros((1, 2), np.float32)}, "golden.npz: damaged .its outputs are not"),
         ((48, 32), {"logits": np.zeros((1, 3), np.float32)}, "the model takes images of 48x32 px .* got 32x48 px"),
     ],
 )

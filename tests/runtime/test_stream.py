@@ -64,14 +64,14 @@ def readers() -> list[threading.Thread]:
 def slow_input(monkeypatch: pytest.MonkeyPatch, delay: Callable[[Any], float]) -> list[tuple[Any, str]]:
     """Make reading take a while, and remember what was read in which thread."""
     done: list[tuple[Any, str]] = []
-    read = Preprocess.__call__
+    read = Preprocess.prepare
 
     def slow(self: Preprocess, image: Any) -> Any:
         time.sleep(delay(image))
         done.append((image, threading.current_thread().name))
         return read(self, image)
 
-    monkeypatch.setattr(Preprocess, "__call__", slow)
+    monkeypatch.setattr(Preprocess, "prepare", slow)
     return done
 
 
@@ -243,11 +243,11 @@ import signal, sys, time, threading
 import nextvit
 from nextvit.preprocess import Preprocess
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore Ctrl-C
-read = Preprocess.__call__
+read = Preprocess.prepare
 def slow(self, image):
     time.sleep(0.1)
     return read(self, image)
-Preprocess.__call__ = slow
+Preprocess.prepare = slow
 predictor = nextvit.load(sys.argv[1], threads=1)
 try:
     print("started", flush=True)
@@ -333,7 +333,7 @@ def test_waiting_for_images_takes_no_more_of_them_than_promised(photos: list[Pat
     spec = Preprocess(image_size=(32, 48))
     inputs = read_ahead(images, spec, workers=1, ahead=4)
     first = next(inputs)
-    assert not isinstance(first, InputError) and np.array_equal(first, spec(photos[0]))
+    assert not isinstance(first, InputError) and np.array_equal(first.pixels, spec(photos[0]))
     assert len(taken) == 5
     inputs.close()
     assert not readers()

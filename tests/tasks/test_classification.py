@@ -16,6 +16,7 @@ from nextvit.models.deployed import Deployed, normalise
 from nextvit.preprocess import Preprocess
 from nextvit.records import to_plain
 from nextvit.tasks.classification import ClassificationTask, cross_entropy
+from nextvit.tasks.task import Loss
 
 
 def card(**changes: object) -> ModelCard:
@@ -102,7 +103,7 @@ def test_answers_that_are_no_numbers_are_refused(shared_colours: Path):
 
 
 def test_loss_equals_a_plain_computation(shared_colours: Path):
-    task = ClassificationTask(read_dataset(shared_colours), card(), label_smoothing=0.1)
+    task = ClassificationTask(read_dataset(shared_colours), card(), loss=Loss(label_smoothing=0.1))
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     labels = torch.tensor([0, 2, 1, 1])
     weights = torch.randn(3, 3)

@@ -14,7 +14,7 @@ from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
 from nextvit.tasks import task_for
 from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
-from nextvit.tasks.task import Share
+from nextvit.tasks.task import Loss, Share
 from tests.conftest import COLOURS
 from tests.tasks.test_classification import card
 
@@ -132,7 +132,7 @@ def test_loss_equals_a_plain_computation(stripes: Dataset, dtype: torch.dtype):
 
 
 def test_smoothing_draws_every_class_halfway(stripes: Dataset):
-    smooth = MultiLabelTask(stripes, multilabel_card(), label_smoothing=0.1)
+    smooth = MultiLabelTask(stripes, multilabel_card(), loss=Loss(label_smoothing=0.1))
     targets = smooth.targets(stripes.split("val"), [0])
     assert targets.dtype == np.float32
     assert targets[0] == pytest.approx([0.05, 0.05, 0.95])  # the first picture is red

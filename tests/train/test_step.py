@@ -32,7 +32,7 @@ RECIPE = Recipe(
 def training_for(root: Path, recipe: Recipe) -> Training:
     torch.manual_seed(0)
     dataset = read_dataset(root)
-    task = ClassificationTask(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
+    task = ClassificationTask(dataset, make_card(dataset, recipe), loss=recipe.loss)
     return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 

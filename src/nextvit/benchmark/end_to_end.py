@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.preprocess import Encoded, fit, read_image
+from nextvit.preprocess import Encoded, Prepared, fit, read_image
 from nextvit.results import Answer
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import Session
@@ -71,6 +71,6 @@ def answer_in_stages(predictor: Predictor, file: Path) -> tuple[Answer, list[flo
     decoded = time.perf_counter()
     pixels = fit(image, predictor.card.input)
     resized = time.perf_counter()
-    [answer] = Predictor(session, predictor.card).answer(pixels[None])
+    [answer] = Predictor(session, predictor.card).answer_prepared([Prepared(pixels, (image.height, image.width))])
     whole = time.perf_counter() - resized
     return answer, [read - started, decoded - read, resized - decoded, session.seconds, whole - session.seconds]

@@ -30,8 +30,8 @@ from nextvit.benchmark.operators import (
     product_macs,
     repeat,
 )
-from nextvit.bundle import INPUT_NAME
 from nextvit.errors import MissingDependency
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.onnx_contents import check_self_contained
 
 SUFFIX = "_kernel_time"

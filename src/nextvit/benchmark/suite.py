@@ -15,9 +15,9 @@ from nextvit.benchmark.end_to_end import end_to_end
 from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
-from nextvit.bundle import INPUT_NAME
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.predictor import Predictor
 from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 

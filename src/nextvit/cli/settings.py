@@ -1,7 +1,7 @@
 """Where a recipe's fields get their values: flags, then --config FILE.yaml, then the recipe or the run to resume."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
@@ -9,6 +9,9 @@ from cyclopts.config import Dict
 from nextvit.errors import InputError
 from nextvit.records import to_plain
 from nextvit.runs import RECIPE, is_run
+
+if TYPE_CHECKING:
+    from nextvit.card import TaskName
 
 DATASET = "dataset"
 
@@ -25,12 +28,19 @@ def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     if given(arguments, "--resume") is not None and resumed.is_file():
         layers.append((str(resumed), sections_of(resumed)))
     else:
-        from nextvit.recipes import recipe_named
+        from nextvit.recipes import default_recipe, recipe_named
 
-        name = given(arguments, "--recipe") or "finetune"
+        name = given(arguments, "--recipe") or default_recipe(task_at(given(arguments, "DATASET")))
         layers.append((f"recipe {name}", to_plain(recipe_named(name))))
     for source, values in layers:
         Dict(values, source=source, use_commands_as_keys=False)(app, commands, arguments)
+
+
+def task_at(dataset: str | None) -> "TaskName":
+    """Which kind of recipe a dataset calls for, by a glance: a missing or broken one is judged later."""
+    from nextvit.data.coco import is_coco
+
+    return "detection" if dataset and is_coco(Path(dataset)) else "classification"
 
 
 def given(arguments: ArgumentCollection, flag: str) -> str | None:

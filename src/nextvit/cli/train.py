@@ -27,7 +27,7 @@ def train(
     out: Path,
     model: str | None = None,
     weights: str | None = None,
-    recipe: str = "finetune",
+    recipe: str | None = None,
     config: Path | None = None,
     epochs: int | Literal["auto"] | None = None,
     image_size: int | None = None,
@@ -45,7 +45,8 @@ def train(
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/* and, if you like, val/<class>/*; or a CSV file with the columns path,label (or path,labels).
+        Folder with train/<class>/* and, if you like, val/<class>/*; a CSV file with the columns path,label (or path,labels);
+        or a folder with COCO's annotations of boxes or masks.
     out: Path
         Folder of the run: recipe, metrics, checkpoints, report.
     model: str
@@ -54,7 +55,9 @@ def train(
         Where its weights start: "none", a published tag (downloaded), "published" (the best published ones, if they
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune, smoke, imagenet, imagenet_published or imagenet_384. All of them stand below; flags win over --config, --config over this.
+        Settings to start from: finetune, finetune_detection, smoke, imagenet, imagenet_published, imagenet_384, coco_1x or
+        coco_3x. Default: the first, or for images with objects the second. All of them stand below; flags win over
+        --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int

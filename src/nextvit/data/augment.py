@@ -66,14 +66,14 @@ class DetectionAugment:
     def __post_init__(self) -> None:
         for name in ("flip", "crop", "jitter", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"augment.{name} is a probability, got {getattr(self, name)}")
+                raise InputError(f"objects.{name} is a probability, got {getattr(self, name)}")
         for name in ("scales", "crop_scales"):
             shares = getattr(self, name)
             if not shares or min(shares) <= 0:
-                raise InputError(f"augment.{name} must be one share or more, all above 0, got {shares}")
+                raise InputError(f"objects.{name} must be one share or more, all above 0, got {shares}")
         for name in ("crop_sides", "jitter_scale"):
             least, most = getattr(self, name)
             if not 0 < least <= most:
-                raise InputError(f"augment.{name} must rise above 0, got {least, most}")
+                raise InputError(f"objects.{name} must rise above 0, got {least, most}")
         if not 0 <= self.photometric <= 1:
-            raise InputError(f"augment.photometric must be between 0 and 1, got {self.photometric}")
+            raise InputError(f"objects.photometric must be between 0 and 1, got {self.photometric}")

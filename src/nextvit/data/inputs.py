@@ -4,21 +4,27 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.data.samples import Sample
-from nextvit.preprocess import DecodeError, Encoded, Preprocess
+from nextvit.preprocess import DecodeError, Encoded, Prepared, Preprocess
 
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Network inputs (N, H, W, 3), uint8, with their samples; what could not be read is named instead."""
+    """Images as the network takes them, with their samples; what could not be read is named instead."""
 
-    pixels_NHWC: NDArray[np.uint8]
+    images: list[Prepared]
     samples: list[Sample]
     unreadable: list[str]
+    preprocess: Preprocess
+
+    @property
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """The graph's inputs, of a batch that has images."""
+        return self.preprocess.network_inputs([each.pixels for each in self.images])
 
 
 def evaluation_batches(
@@ -26,9 +32,9 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Every sample once, in order, through the same preprocessing as serving. Pillow works without Python's lock."""
 
-    def read(sample: Sample) -> NDArray[np.uint8] | str:
+    def read(sample: Sample) -> Prepared | str:
         try:
-            return preprocess(Encoded(sample.read(), sample.path))
+            return preprocess.prepare(Encoded(sample.read(), sample.path))
         except DecodeError as error:
             return str(error)
 
@@ -36,10 +42,6 @@ def evaluation_batches(
         for start in range(0, len(samples), batch_size):
             chosen = samples[start : start + batch_size]
             results = list(pool.map(read, chosen))
-            kept = [
-                (sample, pixels) for sample, pixels in zip(chosen, results, strict=True) if not isinstance(pixels, str)
-            ]
+            kept = [(sample, read) for sample, read in zip(chosen, results, strict=True) if isinstance(read, Prepared)]
             unreadable = [result for result in results if isinstance(result, str)]
-            if kept or unreadable:
-                pixels_NHWC = np.stack([pixels for _, pixels in kept]) if kept else np.empty((0, 1, 1, 3), np.uint8)
-                yield EvaluationBatch(pixels_NHWC, [sample for sample, _ in kept], unreadable)
+            yield EvaluationBatch([read for _, read in kept], [sample for sample, _ in kept], unreadable, preprocess)

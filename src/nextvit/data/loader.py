@@ -7,8 +7,9 @@ in the middle of an epoch change nothing.
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +17,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from nextvit.data.annotations import Annotations
+from nextvit.data.detection_view import DetectionView
+from nextvit.data.objects import Objects, Targets
 from nextvit.data.samples import Sample
 from nextvit.data.view import View
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError
+from nextvit.preprocess import DecodeError, Pixels, framed
 
 Key = tuple[int, int]  # epoch, index of the sample
 ATTEMPTS = 32
+
+
+@dataclass(frozen=True)
+class Framed:
+    """Of pictures with objects: the height and width (N, 2) of each at the top left of its frame, and what is on it."""
+
+    sizes: Tensor
+    objects: list[Targets]
 
 
 @dataclass
@@ -35,40 +47,109 @@ class Batch:
     """Messages of pictures that could not be read; others stand in their places."""
     failure: str | None = None
     """Why there is no batch; an exception would come out of a worker as a traceback."""
+    framed: Framed | None = None
+    """What is to be found on the images, where that is more than their samples' labels."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
-        return Batch(self.images.pin_memory(), self.indices, self.unreadable, self.failure)
+        return replace(self, images=self.images.pin_memory())
+
+    def parts(self, count: int) -> Iterator["Batch"]:
+        """The same in so many parts, of which the first are larger where it does not divide."""
+        for positions in np.array_split(np.arange(len(self.images)), count):
+            part = slice(int(positions[0]), int(positions[-1]) + 1)
+            framed = self.framed and Framed(self.framed.sizes[part], self.framed.objects[part])
+            yield Batch(self.images[part], self.indices[part], framed=framed)
 
 
-class TrainingSet(Dataset[Batch]):
-    """Augmented views of samples, a whole batch at a time."""
+class Look(Protocol):
+    """What training sees of its pictures."""
 
-    def __init__(self, samples: Sequence[Sample], view: View, *, seed: int) -> None:
-        self.samples, self.view, self.seed = samples, view, seed
+    def __len__(self) -> int: ...
+
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Targets | None]:
+        """A view (H, W, 3) of a picture, and the objects on it where there are more than labels.
+
+        Raises:
+            DecodeError: the picture cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledLook:
+    """Views of pictures that have labels alone."""
+
+    samples: Sequence[Sample]
+    view: View
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, None]:
+        sample = self.samples[index]
+        return self.view(sample.read(), name=sample.path, rng=rng), None
+
+
+@dataclass(frozen=True)
+class AnnotatedLook:
+    """Views of pictures with objects."""
+
+    samples: Sequence[Sample]
+    annotations: Annotations
+    view: DetectionView
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Targets]:
+        content, objects, path = self.picture(index)
+        return self.view(content, objects, name=path, rng=rng, another=self.another)
+
+    def picture(self, index: int) -> tuple[bytes, Objects, Path]:
+        sample = self.samples[index]
+        return sample.read(), self.annotations[index], sample.path
+
+    def another(self, rng: np.random.Generator) -> tuple[bytes, Objects, Path]:
+        """Any of the pictures, for its objects to be pasted."""
+        return self.picture(int(rng.integers(len(self))))
+
+
+class TrainingSet(Dataset[Batch]):
+    """Augmented views of pictures, a whole batch at a time."""
+
+    def __init__(self, look: Look, *, seed: int) -> None:
+        self.look, self.seed = look, seed
+
+    def __len__(self) -> int:
+        return len(self.look)
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """The DataLoader's way to ask for a batch at once."""
         unreadable: list[str] = []
         try:
-            views, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
+            seen, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
         except InputError as error:
             return Batch(torch.empty(0), [], unreadable, failure=str(error))
-        return Batch(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), list(indices), unreadable)
+        views = [view for view, _ in seen]
+        objects = [targets for _, targets in seen if targets is not None]
+        if not objects:
+            return Batch(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), list(indices), unreadable)
+        images_NHWC, sizes_N2 = framed(views)
+        found = Framed(torch.from_numpy(sizes_N2), objects)
+        return Batch(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), list(indices), unreadable, framed=found)
 
-    def one(self, epoch: int, index: int, unreadable: list[str]) -> tuple[NDArray[np.uint8], int]:
-        """The view (H, W, 3) of a sample, or, where it cannot be read, of another drawn by its generator; and whose it is."""
+    def one(
+        self, epoch: int, index: int, unreadable: list[str]
+    ) -> tuple[tuple[NDArray[np.uint8], Targets | None], int]:
+        """What is seen of a picture, or, where it cannot be read, of another drawn by its generator; and of which."""
         rng = np.random.default_rng((self.seed, epoch, index))
         for _ in range(ATTEMPTS):
-            sample = self.samples[index]
             try:
-                return self.view(sample.read(), name=sample.path, rng=rng), index
+                return self.look(index, rng), index
             except DecodeError as error:
                 unreadable.append(str(error))
-            index = int(rng.integers(len(self.samples)))
+            index = int(rng.integers(len(self.look)))
         raise InputError(f"{ATTEMPTS} images in a row cannot be read; the last: {unreadable[-1]}")
 
 

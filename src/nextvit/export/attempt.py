@@ -3,29 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Golden, Manifest, write_golden
+from nextvit.bundle import Golden, Manifest, write_golden
 from nextvit.card import ModelCard, TaskName
 from nextvit.data.samples import Sample
 from nextvit.environment import environment, versions
 from nextvit.errors import NotProven
-from nextvit.export.golden import golden_parity
-from nextvit.export.parity import TOLERANCES, compare
+from nextvit.export.golden import golden_difference, golden_parity
+from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
-from nextvit.export.proof import allowed_drop, failures, prove, reference_logits
+from nextvit.export.proof import allowed_drop, failures, prove, reference_outputs
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.targets import Target
-from nextvit.preprocess import Encoded
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Encoded
 from nextvit.runtime.session import Session
 
-MEANINGS: dict[TaskName, str] = {
-    "classification": "one value for each class, in the card's order; softmax gives probabilities",
-    "multilabel": "one value for each class, in the card's order; sigmoid gives each one's probability, and those that "
-    "reach the card's thresholds are answered",
+MEANINGS: dict[TaskName, dict[str, str]] = {
+    "classification": {
+        "logits": "(N, classes) float32: one value for each class, in the card's order; softmax gives probabilities"
+    },
+    "multilabel": {
+        "logits": "(N, classes) float32: one value for each class, in the card's order; sigmoid gives each one's "
+        "probability, and those that reach the card's thresholds are answered"
+    },
+    "detection": {
+        "boxes": "(N, D, 4) float32: x1, y1, x2, y2 of at most D objects, in pixels of the resized picture",
+        "scores": "(N, D) float32: probability of each object's class, falling; 0 where there is no further object",
+        "labels": "(N, D) int64: class of each object, as its place in the card's classes",
+        "masks": "(N, D, 28, 28) float32: probability that a part of the object's box belongs to it",
+    },
 }
 GOLDEN_IMAGES = 4
 OTHER_SIZE_FACTOR, OTHER_SIZE_ERROR = 3, 0.02
@@ -52,7 +60,7 @@ def attempt(
         backend=backend,
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
-        outputs={"logits": f"(N, classes) float32: {MEANINGS[source.card.task]}"},
+        outputs={name: MEANINGS[source.card.task][name] for name in source.card.outputs},
         made_with={**versions(), "time": environment()["time"]},
         dynamic_size=source.dynamic_size,
         float_layers=source.float_layers,
@@ -72,7 +80,7 @@ def attempt(
         record["calibration"] = {"images": len(source.calibration), "source": source.calibration_source}
     found = failures(record, proof.parity, source.precision, max_drop)
     if source.precision not in TOLERANCES:
-        record["golden_max_errors"], too_far = golden_errors(session, golden)
+        record["golden_max_errors"], too_far = golden_errors(session, golden, source.card)
         found += too_far
     manifest = replace(manifest, verification=record)
     if not found:
@@ -91,12 +99,12 @@ def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
     if source.dynamic_size:
         size = other_size(source.card.input.image_size)
         cards.append(replace(source.card, input=replace(source.card.input, image_size=size)))
-    pixels = [np.stack([network_input(card, sample) for sample in chosen]) for card in cards]
-    return [Golden(each, {"logits": reference_logits(source.model, source.card, each)}) for each in pixels]
-
-
-def network_input(card: ModelCard, sample: Sample) -> NDArray[np.uint8]:
-    return card.input(Encoded(sample.read(), sample.path))
+    golden: list[Golden] = []
+    for card in cards:
+        inputs = card.input.network_inputs([card.input(Encoded(sample.read(), sample.path)) for sample in chosen])
+        outputs = reference_outputs(source.model, source.card, inputs)
+        golden.append(Golden(inputs[INPUT_NAME], outputs, inputs.get(SIZES_NAME)))
+    return golden
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -105,9 +113,9 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
     return height * 5 // 4 | 1, max(33, width * 3 // 4 | 1)
 
 
-def golden_errors(session: Session, golden: Sequence[Golden]) -> tuple[list[float], list[str]]:
+def golden_errors(session: Session, golden: Sequence[Golden], card: ModelCard) -> tuple[list[float], list[str]]:
     """The largest error at each size, for later runs to be held to, and a line for each other size that is too far off."""
-    parities = [compare(each.outputs["logits"], session.run(inputs_of(each))["logits"]) for each in golden]
+    parities = [golden_difference(each, session.run(each.inputs), card) for each in golden]
     allowed = OTHER_SIZE_FACTOR * parities[0].mean_error + OTHER_SIZE_ERROR
     too_far = [
         f"at {example.images.shape[2]}x{example.images.shape[1]} px the mean error is {parity.mean_error:.2e} > {allowed:.1e}"
@@ -115,7 +123,3 @@ def golden_errors(session: Session, golden: Sequence[Golden]) -> tuple[list[floa
         if not parity.mean_error <= allowed
     ]
     return [each.max_error for each in parities], too_far
-
-
-def inputs_of(golden: Golden) -> dict[str, Any]:
-    return {INPUT_NAME: golden.images}

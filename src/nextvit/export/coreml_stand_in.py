@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextvit.bundle import INPUT_NAME, Manifest, Precision
+from nextvit.bundle import Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.export.mil_operators import OPERATORS
 from nextvit.export.mil_program import Constant, MilProgram, Operation, TensorType, read_package
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.coreml_session import feature_name
 from nextvit.runtime.session import Arrays, check_images
 from nextvit.runtime.torch_session import torch_threads

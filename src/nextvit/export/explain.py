@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nextvit.bundle import INPUT_NAME, Arrays, Manifest, Precision
+from nextvit.bundle import Arrays, Manifest, Precision
 from nextvit.export.layers import TAP_SCALE, Trained, is_block, tap_points, watched
 from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.targets import Target
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.session import Session
 
 MOVED, MOVED_AT_LEAST = 1.0, 1e-5
@@ -50,7 +51,7 @@ def explain(
         Unwatchable: the watched file cannot be written or run, or answers otherwise than the one that `session` runs. A
             fault that only exists where the runtime merges layers can vanish when they are watched.
     """
-    names = tap_points(source.model, source.card.input)
+    names = tap_points(source.classifier, source.card.input)
     tapped = replace(source, taps=tuple(names))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -72,7 +73,7 @@ def explain(
 
 def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
     """The tensors of a file, by tap point, against PyTorch's."""
-    trained = Trained(source.model, source.card.input).eval()
+    trained = Trained(source.classifier, source.card.input).eval()
     pixels = torch.from_numpy(pixels_NHWC)
     with torch.inference_mode(), watched(trained, names) as tensors:
         logits = trained(pixels)

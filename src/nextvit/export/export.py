@@ -12,16 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import (
-    CARD_PAGE,
-    INPUT_NAME,
-    MIN_DYNAMIC_SIDE_PX,
-    SUFFIX,
-    Manifest,
-    Precision,
-    is_bundle,
-    write_manifest,
-)
+from nextvit.bundle import CARD_PAGE, MIN_DYNAMIC_SIDE_PX, SUFFIX, Manifest, Precision, is_bundle, write_manifest
 from nextvit.card import ModelCard
 from nextvit.durable import durable_folder, sha256_of, write_durably
 from nextvit.errors import InputError, NotProven
@@ -33,6 +24,7 @@ from nextvit.export.proof_images import ProofImages
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import Target, target_of
 from nextvit.models.classification import Classifier
+from nextvit.models.network import Network
 from nextvit.records import to_plain
 from nextvit.report.bundle_card import bundle_card
 from nextvit.signature import read_private_key, sign_bundle
@@ -44,7 +36,7 @@ Say = Callable[[str], None]
 
 
 def export_bundle(
-    model: Classifier,
+    model: Network,
     card: ModelCard,
     *,
     backend: str,
@@ -156,6 +148,8 @@ def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
 def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, str]:
     """With the errors of all layers at the card's size, or if none departs there at the second size; and what they say."""
     layers: list[LayerError] = []
+    if not isinstance(source.model, Classifier):
+        return tried, "where it departs is known of classifiers alone"
     for example in tried.golden:
         try:
             layers = explain(source, target, tried.manifest, tried.session, example.images)
@@ -168,7 +162,7 @@ def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, 
 
 def latency(tried: Attempt) -> dict[str, Any]:
     """What one image takes on this machine, in short; `nextvit bench` measures properly."""
-    one = {INPUT_NAME: tried.golden[0].images[:1]}
+    one = {name: each[:1] for name, each in tried.golden[0].inputs.items()}
     seconds = measure_interleaved({"file": partial(tried.session.run, one)}, min_seconds=0.5)["file"]
     return {"batch": 1, **asdict(Latency.of(seconds))}
 

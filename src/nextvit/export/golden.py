@@ -4,19 +4,26 @@ Needs no torch, but where something stands in for a runtime that does not exist 
 """
 
 from importlib import import_module
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
-from nextvit.bundle import GOLDEN, INPUT_NAME, Golden, Manifest, read_bundle, read_golden
+from numpy.typing import NDArray
+
+from nextvit.bundle import GOLDEN, Arrays, Golden, Manifest, read_bundle, read_golden
+from nextvit.card import ModelCard
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
-from nextvit.export.parity import TOLERANCES, Parity, compare
+from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
+from nextvit.preprocess import Prepared
 from nextvit.runtime.session import Session, concatenate, open_session
+from nextvit.tasks.answers import judged_part
 
 BATCHES = (1, 3)
 
 
 def verify_bundle(
     path: Path, *, threads: int | None = None, device: str | None = None
-) -> tuple[Manifest, Session, Parity]:
+) -> tuple[Manifest, Session, AnyParity]:
     """Check every file of a bundle, run its golden examples on this machine, and compare.
 
     Raises:
@@ -53,7 +60,7 @@ def open_or_stand_in(
         return import_module(stand_in).open_session(path, manifest, threads=threads)
 
 
-def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
+def golden_parity(session: Session, folder: Path, manifest: Manifest) -> AnyParity:
     """Run the golden inputs in batches of one and of three, and compare with the outputs kept beside them.
 
     Returns the comparison of the card's own size in single images; the other batches and the other size, where there
@@ -63,14 +70,15 @@ def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
         NotProven: they differ by more than the precision may.
         InputError: the model does not take or answer what the golden examples say, or the manifest lacks their bounds.
     """
-    found: list[Parity] = []
+    found: list[AnyParity] = []
     for number, example in enumerate(read_golden(folder)):
         height, width = example.images.shape[1:3]
         for batch in BATCHES:
-            expected, got = example.outputs.get("logits"), in_batches(session, example, batch)
-            if expected is None or expected.shape != got.shape:
-                raise InputError(f"{folder / GOLDEN}: damaged (its logits are not of the model's shape {got.shape})")
-            parity = compare(expected, got, thresholds=manifest.card.thresholds)
+            got = in_batches(session, example, batch)
+            shapes = {name: each.shape for name, each in got.items()}
+            if {name: each.shape for name, each in example.outputs.items()} != shapes:
+                raise InputError(f"{folder / GOLDEN}: damaged (its outputs are not of the model's shapes {shapes})")
+            parity = golden_difference(example, got, manifest.card)
             if failures := golden_failures(parity, manifest, number):
                 what = f"golden examples of {width}x{height} px in batches of {batch}"
                 raise NotProven(f"{what}: {'; '.join(failures)}")
@@ -78,7 +86,7 @@ def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
     return found[0]
 
 
-def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str]:
+def golden_failures(parity: AnyParity, manifest: Manifest, number: int) -> list[str]:
     """The bounds of the precision; int8 and the like have none of their own, and must come as close as they came when
     they were proven, with half as much again for another machine's arithmetic."""
     if manifest.precision in TOLERANCES:
@@ -90,7 +98,19 @@ def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str
     return [] if parity.max_error <= allowed else [f"largest error {parity.max_error:.2e} > {allowed:.1e}"]
 
 
-def in_batches(session: Session, example: Golden, size: int):
-    """The logits of the golden images, run `size` at a time."""
+def golden_difference(example: Golden, outputs: Arrays, card: ModelCard) -> AnyParity:
+    """How outputs for the golden images compare with those that are kept."""
+    sizes: list[list[int]] = example.sizes.tolist() if example.sizes is not None else [[*example.images.shape[1:3]]]
+    images = [
+        Prepared(frame[:height, :width], (height, width))
+        for frame, (height, width) in zip(example.images, cycle(sizes), strict=False)
+    ]
+    expected, got = judged_part(example.outputs, images, card), judged_part(outputs, images, card)
+    return compare_answers(expected, got, card)
+
+
+def in_batches(session: Session, example: Golden, size: int) -> dict[str, NDArray[Any]]:
+    """The outputs for the golden images, run `size` at a time."""
     starts = range(0, len(example.images), size)
-    return concatenate([session.run({INPUT_NAME: example.images[start : start + size]}) for start in starts])["logits"]
+    parts = ({name: each[start : start + size] for name, each in example.inputs.items()} for start in starts)
+    return concatenate([session.run(part) for part in parts])

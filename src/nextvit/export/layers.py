@@ -38,7 +38,7 @@ class Tapped(nn.Module):
     wrongly where the result of an int8 layer is an output itself.
     """
 
-    def __init__(self, deployed: Deployed, taps: Iterable[str]) -> None:
+    def __init__(self, deployed: nn.Module, taps: Iterable[str]) -> None:
         super().__init__()
         self.deployed, self.taps = deployed, tuple(taps)
 

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle import Precision
+from nextvit.card import ModelCard
+from nextvit.export.detection_parity import DetectionParity, compare_detections
 from nextvit.postprocess import present
+from nextvit.tasks.answers import Answers
 
 Floats = NDArray[np.floating[Any]]
 
@@ -81,6 +84,16 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
         cosine=float(cosine.min()),
         agreement=float(np.mean(decisions(reference, thresholds) == decisions(other, thresholds))),
     )
+
+
+AnyParity = Parity | DetectionParity
+
+
+def compare_answers(reference: Answers, other: Answers, card: ModelCard) -> AnyParity:
+    """Compare answers to the same images, at least one, as the card's task judges them."""
+    if card.task == "detection":
+        return compare_detections(reference, other, card)
+    return compare(reference, other, thresholds=card.thresholds)
 
 
 def decisions(logits: Floats, thresholds: Sequence[float]) -> NDArray[Any]:

@@ -14,8 +14,9 @@ from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Precision
 from nextvit.card import ModelCard
 from nextvit.export.layers import Tapped
 from nextvit.models.classification import Classifier
-from nextvit.models.deployed import Deployed
 from nextvit.models.fuse import for_any_size
+from nextvit.models.network import Network, deployed_form
+from nextvit.preprocess import STRIDE_PX
 
 Made = TypeVar("Made")
 
@@ -26,7 +27,7 @@ MAX_BATCH = 4096
 class Source:
     """What a backend's file is made from."""
 
-    model: Classifier
+    model: Network
     """As it was trained, on the CPU and in eval mode. Folding the batch norms is part of the capture."""
     card: ModelCard
     precision: Precision
@@ -52,18 +53,28 @@ class Source:
         return self.made[key]
 
     @property
+    def classifier(self) -> Classifier:
+        """The model of a source that is one: layers are watched and quantised of classifiers alone."""
+        assert isinstance(self.model, Classifier)
+        return self.model
+
+    @property
     def outputs(self) -> list[str]:
         """The outputs of the graph, in order."""
-        return ["logits", *self.taps]
+        return [*self.card.outputs, *self.taps]
 
     def deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """The deployment form as a module: uint8 (N, H, W, 3) -> logits (N, classes), or a tuple that begins with them."""
+        """The deployment form as a module: from the card's inputs to its outputs, and with taps to a tuple that begins with
+        them."""
         model = for_any_size(self.model) if self.dynamic_size else self.model
-        deployed = Deployed(model, self.card.input, dtype=dtype)
+        deployed = deployed_form(model, self.card, dtype=dtype)
         return Tapped(deployed, self.taps) if self.taps else deployed
 
     def program(self, *, dtype: torch.dtype = torch.float32, max_batch: int = MAX_BATCH) -> ExportedProgram:
-        """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px."""
+        """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px; of a detector
+        for any H and W that are multiples of 32."""
+        if self.card.task == "detection":
+            return capture_detector(self.deployed(dtype=dtype), max_batch=max_batch)
         return capture(
             self.deployed(dtype=dtype), self.card.input.image_size, dynamic_size=self.dynamic_size, max_batch=max_batch
         )
@@ -82,3 +93,16 @@ def capture(
     example_NHWC = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(deployed, (example_NHWC,), dynamic_shapes=(dynamic,))
+
+
+def capture_detector(deployed: nn.Module, *, max_batch: int = MAX_BATCH) -> ExportedProgram:
+    """A module that takes uint8 images (N, H, W, 3) and sizes (N, 2) as a graph for any N up to `max_batch`, and sides that are
+    multiples of 32 px up to 4096 px."""
+    batch = Dim("batch", min=1, max=max_batch)
+    steps = [Dim(name, min=1, max=MAX_SIDE_PX // STRIDE_PX) for name in ("rows", "columns")]
+    # Two different sides, so that nothing takes them for equal.
+    images_NHWC = torch.zeros(2, 3 * STRIDE_PX, 4 * STRIDE_PX, 3, dtype=torch.uint8)
+    sizes_N2 = torch.tensor([[80, 100], [96, 128]])
+    dynamic_shapes = ({0: batch, 1: STRIDE_PX * steps[0], 2: STRIDE_PX * steps[1]}, {0: batch})
+    with torch.no_grad():
+        return torch.export.export(deployed, (images_NHWC, sizes_N2), dynamic_shapes=dynamic_shapes)

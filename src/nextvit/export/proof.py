@@ -7,23 +7,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.bundle import Arrays, Precision
 from nextvit.card import ModelCard
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.export.parity import TOLERANCES, Parity, compare
+from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
 from nextvit.export.proof_images import ProofImages
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.classification import Classifier
-from nextvit.models.deployed import normalise
+from nextvit.models.deployed import blank_outside, normalise
+from nextvit.models.network import Network
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Session
+from nextvit.tasks.answers import Answers, batch_size, joined, judged_part
 from nextvit.tasks.task import Task
 
 MAX_DROP = 0.5
 """Points of the score that a precision without bounds on its outputs may cost, where the user says nothing."""
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,10 @@ class Proof:
     """What both sides answered."""
 
     samples: list[Sample]
-    expected: Floats
-    """Logits of PyTorch (N, classes)."""
-    got: Floats
-    parity: Parity
+    expected: Answers
+    """Those of PyTorch."""
+    got: Answers
+    parity: AnyParity
     unreadable: list[str]
     source: str
 
@@ -44,7 +45,7 @@ class Proof:
         if self.unreadable:
             record["unreadable"] = {"images": len(self.unreadable), "first": self.unreadable[:3]}
         if task:
-            before, after = (task.judge(self.samples, logits) for logits in (self.expected, self.got))
+            before, after = (task.judge(self.samples, answers) for answers in (self.expected, self.got))
             counts = resample_counts(len(self.samples))
             drops = task.resampled(self.samples, self.expected, counts) - task.resampled(self.samples, self.got, counts)
             for name, evaluation in (("before", before), ("after", after)):
@@ -59,37 +60,49 @@ class Proof:
         return record
 
 
-def prove(model: Classifier, card: ModelCard, session: Session, images: ProofImages) -> Proof:
-    """Run both sides on the same images, from the files on disk to the logits; each file is read once.
+def prove(model: Network, card: ModelCard, session: Session, images: ProofImages) -> Proof:
+    """Run both sides on the same images, from the files on disk to the answers; each file is read once.
 
     Raises:
         InputError: none of the images can be read.
     """
     samples: list[Sample] = []
     unreadable: list[str] = []
-    expected: list[Floats] = []
-    got: list[Floats] = []
-    for batch in evaluation_batches(images.samples, card.input):
+    expected: list[Answers] = []
+    got: list[Answers] = []
+    for batch in evaluation_batches(images.samples, card.input, batch_size=batch_size(card)):
         unreadable += batch.unreadable
         if batch.samples:
             samples += batch.samples
-            expected.append(reference_logits(model, card, batch.pixels_NHWC))
-            got.append(session.run({INPUT_NAME: batch.pixels_NHWC})["logits"])
+            inputs = batch.inputs
+            expected.append(judged_part(reference_outputs(model, card, inputs), batch.images, card))
+            got.append(judged_part(session.run(inputs), batch.images, card))
     if not samples:
         raise InputError(f"{images.source}: no image can be read; first: {unreadable[0]}")
-    before, after = np.concatenate(expected), np.concatenate(got)
+    before, after = joined(expected), joined(got)
     return Proof(
         samples=samples,
         expected=before,
         got=after,
-        parity=compare(before, after, thresholds=card.thresholds),
+        parity=compare_answers(before, after, card),
         unreadable=unreadable,
         source=images.source,
     )
 
 
-def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+def reference_outputs(model: Network, card: ModelCard, inputs: Arrays) -> Arrays:
     """What PyTorch answers, by the path of training: unfused, with the normalisation outside."""
+    if isinstance(model, Classifier):
+        return {"logits": reference_logits(model, card, inputs[INPUT_NAME])}
+    with torch.inference_mode():
+        images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
+        sizes_N2 = torch.from_numpy(inputs[SIZES_NAME])
+        given = model(blank_outside(normalise(images_NCHW, card.input), sizes_N2), sizes_N2)
+    return {name: each.numpy() for name, each in zip(card.outputs, given, strict=True)}
+
+
+def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The same of a classifier: logits (N, classes) for images (N, H, W, 3)."""
     with torch.inference_mode():
         images_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
         return model(normalise(images_NCHW, card.input)).numpy()
@@ -100,7 +113,7 @@ def allowed_drop(precision: Precision, asked: float | None) -> float | None:
     return MAX_DROP if asked is None and precision not in TOLERANCES else asked
 
 
-def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_drop: float | None) -> list[str]:
+def failures(record: dict[str, Any], parity: AnyParity, precision: Precision, max_drop: float | None) -> list[str]:
     """One line for each bound that a proof does not keep.
 
     A precision without bounds on its outputs is judged by the drop of the score. Without labels its answers count as

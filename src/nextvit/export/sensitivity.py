@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import Manifest
 from nextvit.export.layers import groups
 from nextvit.export.parity import compare
 from nextvit.export.program import Source
 from nextvit.export.proof import reference_logits
 from nextvit.export.targets import Target
+from nextvit.preprocess import INPUT_NAME
 
 IMAGES = 64
 
@@ -30,8 +31,8 @@ class GroupCost:
 def sensitivity(source: Source, target: Target, manifest: Manifest, pixels_NHWC: NDArray[np.uint8]) -> list[GroupCost]:
     """The cost of every group, in the order of computation, on at most 64 images."""
     pixels = pixels_NHWC[:: max(1, len(pixels_NHWC) // IMAGES)][:IMAGES]
-    expected = reference_logits(source.model, source.card, pixels)
-    names = groups(source.model)
+    expected = reference_logits(source.classifier, source.card, pixels)
+    names = groups(source.classifier)
     costs: list[GroupCost] = []
     for group in names:
         alone = replace(source, float_layers=tuple(name for name in names if name != group))

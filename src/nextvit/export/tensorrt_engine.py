@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from nextvit.bundle import INPUT_NAME, Precision
+from nextvit.bundle import Precision
 from nextvit.errors import InputError
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.tensorrt_library import collecting_logger, load_tensorrt, reasons
 
 USUAL_BATCH, LARGEST_BATCH = 8, 32

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nextvit.bundle import INPUT_NAME
+from nextvit.preprocess import INPUT_NAME
 
 
 def fit(model: onnx.ModelProto) -> None:

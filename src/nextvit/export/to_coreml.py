@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from nextvit.bundle import INPUT_NAME
 from nextvit.errors import MissingDependency
 from nextvit.export.program import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Source
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quiet import quietly
 from nextvit.records import to_plain
 

@@ -2,13 +2,14 @@
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
-from nextvit.bundle import INPUT_NAME
-from nextvit.errors import MissingDependency
+from nextvit.export.onnx_suppression import keep_best_as_onnx
 from nextvit.export.program import Source
 from nextvit.quiet import quietly
 from nextvit.records import to_plain
@@ -32,22 +33,27 @@ def export(source: Source, folder: Path) -> str:
 
 def serialised(source: Source) -> bytes:
     """The bytes of the ONNX file."""
-    try:
-        import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so less clearly)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or "onnxscript", extra="train") from None
+    program = source.program(dtype=DTYPES[source.precision])
+    exported = as_onnx(program, inputs=source.card.inputs, outputs=source.outputs)
+    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
+    return exported.model_proto.SerializeToString()
+
+
+def as_onnx(program: ExportedProgram, *, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """The program as torch's exporter writes it, in standard operators, with these names and those of the modules."""
+    translations = keep_best_as_onnx()
     with quietly():  # the exporter warns about its own internals; the proof on real images is what counts
         exported = torch.onnx.export(
-            source.program(dtype=DTYPES[source.precision]),
-            input_names=[INPUT_NAME],
-            output_names=source.outputs,
+            program,
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
+            custom_translation_table=translations,
             verbose=False,
         )
     assert exported is not None
     name_after_modules(exported.model.graph)
-    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
-    return exported.model_proto.SerializeToString()
+    return exported
 
 
 def name_after_modules(graph: Any) -> None:

@@ -22,6 +22,14 @@ def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
     return images_NCHW.float() * scale + shift
 
 
+def blank_outside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
+    """Normalised images with zeros beyond the height and width of each: MMDetection pads after it has normalised."""
+    height, width = images_NCHW.shape[2:]
+    rows_NH1 = torch.arange(height, device=images_NCHW.device)[None, :, None] < sizes_N2[:, 0, None, None]
+    columns_N1W = torch.arange(width, device=images_NCHW.device)[None, None] < sizes_N2[:, 1, None, None]
+    return images_NCHW * (rows_NH1 & columns_N1W)[:, None]
+
+
 class Normalise(nn.Module):
     """Pixels 0..255 (N, C, H, W) of any type -> what the network takes, in float32."""
 

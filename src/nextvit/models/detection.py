@@ -10,14 +10,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
 from nextvit.models.box_coding import ROI_STD, clip_boxes, decode_boxes
 from nextvit.models.config import NextViTConfig
+from nextvit.models.detection_losses import (
+    LossSettings,
+    TargetTensors,
+    mask_losses,
+    proposal_losses,
+    region_losses,
+    sample_regions,
+)
 from nextvit.models.proposals import STRIDES_PX, ProposalHead, anchors_of, as_answer, propose
 from nextvit.models.pyramid import FeaturePyramid
 from nextvit.models.regions import BOX_SIDE, MASK_SIDE, BoxHead, MaskHead, RegionHeads, pool_regions, with_batch_index
 from nextvit.models.suppression import best_of, keep_best
+from nextvit.records import from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,14 @@ def detector_of(variant_name: str) -> DetectorConfig:
     return LIGHT if variant_name in ("nextvit_nano", "nextvit_tiny") else PUBLISHED
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What is on the pictures of a batch, and how it is learnt."""
+
+    targets: Sequence[TargetTensors]
+    settings: LossSettings
+
+
 class MaskRCNN(nn.Module):
     """(N, in_chans, H, W), normalised, and the heights and widths (N, 2) of the pictures that lie at the top left of them ->
     boxes (N, D, 4), scores (N, D), labels (N, D), and with masks their probabilities (N, D, 28, 28).
@@ -110,7 +128,11 @@ class MaskRCNN(nn.Module):
         )
         self.roi_head = RegionHeads(bbox_head, mask_head if detector.masks else None)
 
-    def forward(self, images_NCHW: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, images_NCHW: Tensor, sizes_N2: Tensor, lesson: Lesson | None = None
+    ) -> tuple[Tensor, ...] | dict[str, Tensor]:
+        if lesson is not None:
+            return self.losses(images_NCHW, sizes_N2, lesson)
         maps = self.features(images_NCHW)
         logits, deltas = self.rpn_head(maps)
         proposals_NP4, worth_NP = self.proposals(maps, logits, deltas, sizes_N2)
@@ -118,6 +140,22 @@ class MaskRCNN(nn.Module):
         if self.roi_head.mask_head is None:
             return boxes_ND4, scores_ND, labels_ND
         return boxes_ND4, scores_ND, labels_ND, self.masks(maps, boxes_ND4, scores_ND, labels_ND)
+
+    def losses(self, images_NCHW: Tensor, sizes_N2: Tensor, lesson: Lesson) -> dict[str, Tensor]:
+        """Named losses, each a mean as MMDetection takes it."""
+        targets, settings = lesson.targets, lesson.settings
+        maps = self.features(images_NCHW)
+        logits, deltas = self.rpn_head(maps)
+        losses = proposal_losses(logits, deltas, self.anchors(maps), sizes_N2, targets, settings)
+        proposals_NP4, worth_NP = self.proposals(maps, logits, deltas, sizes_N2)
+        sampled = sample_regions(proposals_NP4, worth_NP, targets, settings)
+        class_logits, box_deltas = self.roi_head.bbox_head(pool_regions(maps, sampled.rois, BOX_SIDE))
+        losses |= region_losses(class_logits, box_deltas, sampled)
+        if self.roi_head.mask_head is not None:
+            positives = sampled.positives()
+            mask_logits = self.roi_head.mask_head(pool_regions(maps, positives.rois, MASK_SIDE))
+            losses |= mask_losses(mask_logits, positives, targets)
+        return losses
 
     def features(self, images_NCHW: Tensor) -> list[Tensor]:
         """Five maps (N, neck_width, H / s, W / s) at the strides s of 4, 8, 16, 32 and 64, rounded up."""
@@ -172,3 +210,10 @@ class MaskRCNN(nn.Module):
         own_R1SS = torch.gather(logits_RCSS, 1, labels_ND.flatten()[:, None, None, None].expand(-1, 1, side, side))
         masks_NDSS = as_answer(own_R1SS[:, 0]).sigmoid().unflatten(0, (-1, labels_ND.shape[1]))
         return torch.where((scores_ND > 0)[..., None, None], masks_NDSS, 0.0)
+
+
+def detector_for(card: ModelCard) -> MaskRCNN:
+    """A fresh detector of the architecture, heads and classes that a card states."""
+    config = from_plain(NextViTConfig, card.architecture, what=card.variant)
+    heads = from_plain(DetectorConfig, card.head, what=f"heads of {card.variant}")
+    return MaskRCNN(config, heads, num_classes=len(card.classes))

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from nextvit.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
-from nextvit.models.classification import Classifier, classifier_for
 from nextvit.models.detection import MaskRCNN
+from nextvit.models.network import Network, network_for
 from nextvit.records import to_plain
 
 State = dict[str, Tensor]
@@ -257,11 +257,11 @@ def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
         raise OSError(str(error)) from None
 
 
-def load_model(path: Path) -> tuple[Classifier, ModelCard]:
+def load_model(path: Path) -> tuple[Network, ModelCard]:
     """Rebuild a model from a file that `save_model` wrote."""
     _, card = read_state(path)
     if card is None:
         raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
-    model = classifier_for(card)
+    model = network_for(card)
     load_weights(model, path)
     return model.eval(), card

@@ -10,6 +10,7 @@ from nextvit.data.folder import is_dataset, list_images, read_dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
+from nextvit.preprocess import INPUT_NAME
 
 COUNT = 300
 
@@ -28,7 +29,7 @@ def calibration_images(data: Path, card: ModelCard, *, count: int = COUNT, seed:
     else:
         samples = Samples.pack((path, ()) for path in list_images(data))
     chosen = stratified(samples, count, seed=seed)
-    batches = [batch.pixels_NHWC for batch in evaluation_batches(chosen, card.input) if batch.samples]
+    batches = [batch.inputs[INPUT_NAME] for batch in evaluation_batches(chosen, card.input) if batch.samples]
     if not batches:
         raise InputError(f"{data}: no image can be read, and int8 is calibrated on real ones")
     return np.concatenate(batches)

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from nextvit.bundle import INPUT_NAME
+from nextvit.preprocess import INPUT_NAME
 
 FULL = 255
 PIXEL_CHANNELS = 3

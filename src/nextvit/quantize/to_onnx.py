@@ -7,11 +7,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME
 from nextvit.errors import MissingDependency
 from nextvit.export import to_onnx
 from nextvit.export.onnx_layers import groups_of_nodes
 from nextvit.export.program import Source
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quiet import quietly
 
 BATCH = 10

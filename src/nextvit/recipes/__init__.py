@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 
+from nextvit.card import TaskName
 from nextvit.errors import InputError, did_you_mean
-from nextvit.recipes.finetune import finetune
+from nextvit.recipes.coco import coco_1x, coco_3x
+from nextvit.recipes.finetune import finetune, finetune_detection
 from nextvit.recipes.imagenet import imagenet, imagenet_384, imagenet_published
 from nextvit.recipes.smoke import smoke
 from nextvit.train.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune,
+    "finetune_detection": finetune_detection,
     "smoke": smoke,
     "imagenet": imagenet,
     "imagenet_published": imagenet_published,
     "imagenet_384": imagenet_384,
+    "coco_1x": coco_1x,
+    "coco_3x": coco_3x,
 }
 
 
@@ -22,3 +27,8 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name]()
+
+
+def default_recipe(task: TaskName) -> str:
+    """The name of the recipe that a dataset of a task gets unless another is asked for."""
+    return "finetune_detection" if task == "detection" else "finetune"

@@ -102,7 +102,9 @@ def training_curves(records: Sequence[dict[str, Any]], *, score: str, name: str)
     def line(key: str, *, label: str = "", colour: str = BLUE, scale: float = 1) -> Line:
         return Line(label, colour, epochs, [scale * record[key] for record in records])
 
-    losses = [line("train_loss", label="training (augmented)", colour=GREY), line("val_loss", label="validation")]
+    losses = [line("train_loss", label="training (augmented)", colour=GREY)]
+    if "val_loss" in best:  # a detector's exam has none
+        losses.append(line("val_loss", label="validation"))
     top = best[f"val_{score}"]
     return curves(
         [

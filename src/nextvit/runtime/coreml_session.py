@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import Manifest
 from nextvit.errors import InputError, MissingDependency, NoRuntimeHere, did_you_mean
+from nextvit.preprocess import INPUT_NAME
 from nextvit.quiet import quietly
 from nextvit.runtime.session import Arrays, check_images, sides_of
 

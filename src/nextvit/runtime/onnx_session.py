@@ -7,10 +7,11 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest, Precision
+from nextvit.bundle import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.onnx_contents import FLOAT16, INT8, check_self_contained
-from nextvit.runtime.session import Arrays, check_images, first_line, sides_of
+from nextvit.runtime.session import Arrays, check_inputs, first_line, sides_of
 
 ort = cast(Any, onnxruntime)
 
@@ -67,9 +68,9 @@ class OnnxSession:
             self.height = self.width = (1, MAX_SIDE_PX)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        images = check_images(inputs, height=self.height, width=self.width)
+        checked = check_inputs(inputs, height=self.height, width=self.width)
         try:
-            outputs = self.session.run(self.output_names, {INPUT_NAME: images})
+            outputs = self.session.run(self.output_names, checked)
         except Exception as error:  # noqa: BLE001 (as above)
             raise InputError(f"ONNX Runtime {ort.__version__} cannot run the model ({first_line(error)})") from None
         return dict(zip(self.output_names, outputs, strict=True))
@@ -101,8 +102,11 @@ def precision_of(types: set[int]) -> Precision:
 
 def check_fit(model_file: Path, session: Any, manifest: Manifest) -> None:
     """Refuse a model that takes or gives something else than its manifest says."""
-    sides = (None, None) if manifest.dynamic_size else manifest.card.input.image_size
-    expected = ([(INPUT_NAME, "tensor(uint8)", [None, *sides, 3])], list(manifest.outputs))
+    spec = manifest.card.input
+    sides = (None, None) if manifest.dynamic_size or spec.resize == "fit" else spec.image_size
+    takes = [(INPUT_NAME, "tensor(uint8)", [None, *sides, 3])]
+    takes += [(SIZES_NAME, "tensor(int64)", [None, 2])] if spec.resize == "fit" else []
+    expected = (takes, list(manifest.outputs))
     inputs = [
         (each.name, each.type, [size if isinstance(size, int) else None for size in each.shape])
         for each in session.get_inputs()

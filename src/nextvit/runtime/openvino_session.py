@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, Manifest, Precision
+from nextvit.bundle import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays, Sides, check_images
+from nextvit.preprocess import INPUT_NAME
+from nextvit.runtime.session import Arrays, Sides, check_inputs
 from nextvit.runtime.telemetry import without_telemetry
 
 with without_telemetry():
@@ -43,7 +44,8 @@ class OpenVinoSession:
         self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
         self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
         self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
-        self.compiled: Any = self.compile(one_image=not manifest.dynamic_size)
+        any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+        self.compiled: Any = self.compile(one_image=not any_size)
         self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
         if self.precision != self.wanted:
             raise InputError(
@@ -55,7 +57,7 @@ class OpenVinoSession:
         except (RuntimeError, ValueError):
             raise InputError(f"{self.model_file}: its input is not one of images") from None
         self.height, self.width = sides(height), sides(width)
-        self.requests: dict[bool, Any] = {not manifest.dynamic_size: self.compiled.create_infer_request()}
+        self.requests: dict[bool, Any] = {not any_size: self.compiled.create_infer_request()}
         self.busy = threading.Lock()
 
     def compile(self, *, one_image: bool) -> Any:
@@ -78,13 +80,13 @@ class OpenVinoSession:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
-        images = check_images(inputs, height=self.height, width=self.width)
-        one_image = len(images) == 1 and True in self.requests
+        checked = check_inputs(inputs, height=self.height, width=self.width)
+        one_image = len(checked[INPUT_NAME]) == 1 and True in self.requests
         with self.busy:
             if one_image not in self.requests:
                 self.requests[one_image] = self.compile(one_image=False).create_infer_request()
             request = self.requests[one_image]
-            request.infer({INPUT_NAME: images})
+            request.infer(checked)
             return {name: request.get_tensor(name).data.copy() for name in self.output_names}
 
     def facts(self) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
+from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import DecodeError, ImageLike
+from nextvit.preprocess import DecodeError, ImageLike, Prepared
 from nextvit.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
@@ -100,8 +100,8 @@ class Predictor:
         """What `stream` gives, which has checked its arguments at once and not at the first answer."""
         with closing(read_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
             while batch := list(islice(inputs, batch_size)):
-                pixels = [each for each in batch if not isinstance(each, InputError)]
-                answers = iter(self.answer(np.stack(pixels)) if pixels else ())
+                prepared = [each for each in batch if isinstance(each, Prepared)]
+                answers = iter(self.answer_prepared(prepared) if prepared else ())
                 for each in batch:
                     if not isinstance(each, InputError):
                         yield next(answers)
@@ -111,22 +111,26 @@ class Predictor:
                         raise each
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
-        """Answers for images (N, H, W, 3) in RGB that are already at the input's size.
+        """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they are.
 
         Raises:
             InputError: they are of another type or shape, or the model does not answer what its card says.
         """
-        shape = (*self.card.input.image_size, 3)
+        spec = self.card.input
+        shape = (*(pixels_NHWC.shape[1:3] if spec.resize == "fit" else spec.image_size), 3)
         if not are_pixels(pixels_NHWC, shape):
             given = described(pixels_NHWC)
             raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
-        logits = self.session.run({INPUT_NAME: pixels_NHWC})["logits"]
-        if logits.shape != (len(pixels_NHWC), len(self.card.classes)):
-            raise InputError(
-                f"the model answers {described(logits)} for {len(pixels_NHWC)} images; "
-                f"its card has {len(self.card.classes)} classes"
-            )
-        return list(TO_ANSWERS[self.card.task](logits, self.card))
+        return self.answer_prepared([Prepared(each, each.shape[:2]) for each in pixels_NHWC])
+
+    def answer_prepared(self, images: Sequence[Prepared]) -> list[Answer]:
+        """Answers for at least one image that is already read and resized.
+
+        Raises:
+            InputError: the model does not answer what its card says.
+        """
+        outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in images]))
+        return list(TO_ANSWERS[self.card.task](outputs, images, self.card))
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Answer blank images, so that no real one waits for what a runtime does at its first run of a batch size."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from nextvit.errors import InputError
-from nextvit.preprocess import Encoded, ImageLike, Pixels, Preprocess
+from nextvit.preprocess import Encoded, ImageLike, Prepared, Preprocess
 
 THREAD_NAME = "nextvit-reader"
 MOST_WORKERS = 16
@@ -16,7 +16,7 @@ MOST_WORKERS = 16
 
 def read_ahead(
     images: Iterable[ImageLike], preprocess: Preprocess, *, workers: int, ahead: int
-) -> Generator[Pixels | InputError]:
+) -> Generator[Prepared | InputError]:
     """The network's input for each image, in order; what cannot be read is its error instead, which names it.
 
     Paths and files' bytes are read in threads, which Pillow decodes and resizes in without Python's lock. Pillow images
@@ -29,9 +29,9 @@ def read_ahead(
         ahead: how many images may be read, or be waiting to be, before their turn.
     """
 
-    def read(image: ImageLike) -> Pixels | InputError:
+    def read(image: ImageLike) -> Prepared | InputError:
         try:
-            return preprocess(image)
+            return preprocess.prepare(image)
         except InputError as error:
             return error
 
@@ -39,7 +39,7 @@ def read_ahead(
         yield from map(read, images)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix=THREAD_NAME)
-    waiting: deque[Future[Pixels | InputError] | Pixels | InputError] = deque()
+    waiting: deque[Future[Prepared | InputError] | Prepared | InputError] = deque()
     try:
         for image in images:
             waiting.append(pool.submit(read, image) if isinstance(image, str | Path | Encoded) else read(image))
@@ -52,7 +52,7 @@ def read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def result_of(read: Future[Pixels | InputError] | Pixels | InputError) -> Pixels | InputError:
+def result_of(read: Future[Prepared | InputError] | Prepared | InputError) -> Prepared | InputError:
     return read.result() if isinstance(read, Future) else read
 
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
+from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
 from nextvit.errors import InputError, MissingDependency, did_you_mean
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME, STRIDE_PX
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -101,6 +102,8 @@ Sides = tuple[int, int]
 
 def sides_of(manifest: Manifest) -> tuple[Sides, Sides]:
     """The heights and the widths that a bundle's model takes, for a runtime that does not tell."""
+    if manifest.card.input.resize == "fit":
+        return (STRIDE_PX, MAX_SIDE_PX), (STRIDE_PX, MAX_SIDE_PX)
     if manifest.dynamic_size:
         return (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX), (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX)
     height, width = manifest.card.input.image_size
@@ -120,6 +123,25 @@ def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.u
     sides = "x".join(str(low) if low == high else f"({low} to {high})" for low, high in (width, height))
     got = f"{images.shape[2]}x{images.shape[1]} px" if fits else f"{images.dtype} of shape {images.shape}"
     raise InputError(f"the model takes images of {sides} px as uint8 (N, height, width, 3), N at least 1; got {got}")
+
+
+def check_inputs(inputs: Arrays, *, height: Sides, width: Sides) -> dict[str, NDArray[Any]]:
+    """The images among the inputs, and where they lie in frames the size of each, (N, 2), for a runtime that takes both.
+
+    Raises:
+        InputError: as `check_images`, or sizes that are no int64 or do not lie in the frames.
+    """
+    images = check_images(inputs, height=height, width=width)
+    if SIZES_NAME not in inputs:
+        return {INPUT_NAME: images}
+    sizes = inputs[SIZES_NAME]
+    fits = sizes.dtype == np.int64 and sizes.shape == (len(images), 2)
+    if not fits or (sizes < 1).any() or (sizes > images.shape[1:3]).any():
+        raise InputError(
+            f"the model takes the height and width of each picture in its frame of {images.shape[2]}x{images.shape[1]} px "
+            f"as int64 ({len(images)}, 2); got {sizes.dtype} {sizes.shape}"
+        )
+    return {INPUT_NAME: images, SIZES_NAME: sizes}
 
 
 def first_line(error: Exception) -> str:

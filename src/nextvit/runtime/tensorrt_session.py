@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Manifest
+from nextvit.bundle import Manifest
 from nextvit.errors import InputError
+from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.session import Arrays, check_images, concatenate
 from nextvit.runtime.tensorrt_library import collecting_logger, load_cuda, load_tensorrt, reasons
 

@@ -1,7 +1,7 @@
 """PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import MAX_SIDE_PX, Precision
 from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays, check_images
+from nextvit.runtime.session import Arrays, check_inputs
 
 
 def torch_device(name: str) -> torch.device:
@@ -59,8 +59,14 @@ def precision_of(model: torch.nn.Module) -> str:
     return PRECISIONS.get(most, str(most))
 
 
+def numpy_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """A tensor's values, floats of any precision as float32, which NumPy knows."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+
+
 class TorchSession:
-    """A module from uint8 images (N, H, W, 3) to logits (N, classes), run without gradients on its own device.
+    """A module from uint8 images (N, H, W, 3) to logits (N, classes), or from the inputs of another task to its outputs,
+    run without gradients on its own device.
 
     Its weights are laid out channels last, as the pixels are, which spares PyTorch copies between the two.
 
@@ -69,6 +75,7 @@ class TorchSession:
         compiled: let torch.compile make one program for each shape of images, with the weights in it as constants laid
             out for this processor. The first run of a shape takes long, and needs a C++ compiler on a CPU.
         threads: CPU threads while it runs; None: as many as the process has.
+        outputs: names of what the module gives, in its order.
 
     Raises:
         InputError: the module computes in another precision.
@@ -78,6 +85,7 @@ class TorchSession:
         self,
         model: torch.nn.Module,
         *,
+        outputs: Sequence[str] = ("logits",),
         precision: str = "fp32",
         compiled: bool = False,
         threads: int | None = None,
@@ -86,6 +94,7 @@ class TorchSession:
         self.device, self.precision, self.threads = next(model.parameters()).device, precision_of(model), threads
         if self.precision != precision:
             raise InputError(f"most of the module's parameters are {self.precision}, where {precision} is asked for")
+        self.output_names = outputs
         self.backend = "torch-compiled" if compiled else "torch"
         self.settings: Callable[[], AbstractContextManager[Any]] = nullcontext
         if compiled:
@@ -96,10 +105,11 @@ class TorchSession:
             self.settings = partial(cast(Any, config).patch, freezing=True)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        images = check_images(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
+        checked = check_inputs(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
         with torch_threads(self.threads), torch.no_grad(), self.settings():  # inference mode would freeze nothing
-            logits = self.model(torch.as_tensor(images).to(self.device))
-        return {"logits": logits.float().cpu().numpy()}
+            given = self.model(*(torch.as_tensor(each).to(self.device) for each in checked.values()))
+        outputs = (given,) if isinstance(given, torch.Tensor) else given
+        return {name: numpy_of(each) for name, each in zip(self.output_names, outputs, strict=True)}
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -5,17 +5,18 @@ from importlib import import_module
 from nextvit.card import ModelCard, TaskName
 from nextvit.data.folder import Dataset
 from nextvit.errors import InputError
-from nextvit.tasks.task import Task
+from nextvit.tasks.task import UNSMOOTHED, Loss, Task
 
 TASKS: dict[TaskName, tuple[str, str]] = {
     # task: (module, class)
     "classification": ("nextvit.tasks.classification", "ClassificationTask"),
     "multilabel": ("nextvit.tasks.multilabel", "MultiLabelTask"),
+    "detection": ("nextvit.tasks.detection", "DetectionTask"),
 }
 
 
-def task_for(dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> Task:
-    """The task that a model and its dataset share.
+def task_for(dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> Task:
+    """The task that a model and its dataset share, and for training what is minimised.
 
     Raises:
         InputError: they are of different tasks or classes.
@@ -23,4 +24,4 @@ def task_for(dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0)
     if card.task != dataset.task:
         raise InputError(f"the model was trained for {card.task}, the dataset {dataset.root} is one for {dataset.task}")
     module, name = TASKS[card.task]
-    return getattr(import_module(module), name)(dataset, card, label_smoothing=label_smoothing)
+    return getattr(import_module(module), name)(dataset, card, loss=loss)

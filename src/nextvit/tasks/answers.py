@@ -1,18 +1,24 @@
 """What a predict function answers to the images of a split, and what is refused before anything is scored."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nextvit.bundle import INPUT_NAME, Predict
+from nextvit.bundle import Arrays, Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
+from nextvit.postprocess import TO_ANSWERS
+from nextvit.preprocess import Prepared
 from nextvit.tasks.task import Share
+
+Answers = Any
+"""One answer for each image, in order, as a task judges it: logits (N, classes) of a classifier, or a list with the
+`Detections` of each image."""
 
 
 def check_classes(dataset: Dataset, card: ModelCard) -> None:
@@ -25,32 +31,52 @@ def check_classes(dataset: Dataset, card: ModelCard) -> None:
 
 def answers(
     predict: Predict, dataset: Dataset, card: ModelCard, *, split: str, share: Share
-) -> tuple[list[Sample], NDArray[np.floating[Any]], list[str]]:
-    """The samples that could be read, their logits (N, classes), and messages about the others.
+) -> tuple[list[Sample], Answers, list[str]]:
+    """The samples that could be read, the answers to them, and messages about the others.
 
     Of several processes each asks for its share of the images, and all get all answers.
 
     Raises:
-        InputError: no image of the split can be read, or a logit is no number.
+        InputError: no image of the split can be read, or an answer is no number.
     """
     samples = dataset.split(split)
     start, end = (len(samples) * index // share.count for index in (share.index, share.index + 1))
     read: list[Sample] = []
-    logits: list[NDArray[Any]] = []
+    found: list[Answers] = []
     unreadable: list[str] = []
-    for batch in evaluation_batches(samples[start:end], card.input):
+    for batch in evaluation_batches(samples[start:end], card.input, batch_size=batch_size(card)):
         unreadable += batch.unreadable
         if batch.samples:
             read += batch.samples
-            logits.append(predict({INPUT_NAME: batch.pixels_NHWC})["logits"])
-    parts = share.gather((read, logits, unreadable))
-    read, logits, unreadable = (list(chain(*part)) for part in zip(*parts, strict=True))
+            outputs = predict(batch.inputs)
+            refuse_no_numbers(outputs)
+            found.append(judged_part(outputs, batch.images, card))
+    parts = share.gather((read, found, unreadable))
+    read, found, unreadable = (list(chain(*part)) for part in zip(*parts, strict=True))
     if not read:
         raise InputError(f"{dataset.root}: no readable image in {split}; first: {unreadable[0]}")
-    joined = np.concatenate(logits)
-    if not np.isfinite(joined).all():
+    return read, joined(found), unreadable
+
+
+def batch_size(card: ModelCard) -> int:
+    """Images that are asked about at once: few of those that a detector takes whole."""
+    return 4 if card.task == "detection" else 32
+
+
+def refuse_no_numbers(outputs: Arrays) -> None:
+    """Raise InputError where an output holds what is no number."""
+    if not all(np.isfinite(each).all() for each in outputs.values()):
         raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
-    return read, joined, unreadable
+
+
+def judged_part(outputs: Arrays, images: Sequence[Prepared], card: ModelCard) -> Answers:
+    """Of a graph's outputs for these images what a task judges."""
+    return TO_ANSWERS[card.task](outputs, images, card) if card.task == "detection" else outputs["logits"]
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers of several batches, at least one, in order."""
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain(*parts))
 
 
 def describe(classes: tuple[str, ...]) -> str:

@@ -22,10 +22,12 @@ from nextvit.metrics.accuracy import (
 from nextvit.metrics.calibration import Reliability, reliability
 from nextvit.postprocess import softmax
 from nextvit.tasks.answers import answers, check_classes
-from nextvit.tasks.task import ALONE, Evaluation, Share
+from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from nextvit.models.classification import Classifier
 
 WORST_SHOWN = 24
 EXAMPLES_SHOWN = 12
@@ -35,11 +37,11 @@ PAIRS_SHOWN = 12
 class ClassificationTask:
     """A dataset of class folders, and the exam on it."""
 
-    def __init__(self, dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> None:
         check_classes(dataset, card)
-        self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
+        self.dataset, self.card, self.label_smoothing = dataset, card, loss.label_smoothing
 
-    def build(self) -> "nn.Module":
+    def build(self) -> "Classifier":
         from nextvit.models.classification import classifier_for
 
         return classifier_for(self.card)

@@ -16,10 +16,12 @@ from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.metrics.label_sets import exact_match_score, micro_f1_score, precision_scores, recall_scores
 from nextvit.postprocess import present, sigmoid
 from nextvit.tasks.answers import answers, check_classes
-from nextvit.tasks.task import ALONE, Evaluation, Share
+from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from nextvit.models.classification import Classifier
 
 WORST_SHOWN = 24
 EXAMPLES_SHOWN = 12
@@ -31,11 +33,11 @@ Booleans = NDArray[np.bool_]
 class MultiLabelTask:
     """A dataset whose images have several labels, and the exam on it."""
 
-    def __init__(self, dataset: Dataset, card: ModelCard, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> None:
         check_classes(dataset, card)
-        self.dataset, self.card, self.label_smoothing = dataset, card, label_smoothing
+        self.dataset, self.card, self.label_smoothing = dataset, card, loss.label_smoothing
 
-    def build(self) -> "nn.Module":
+    def build(self) -> "Classifier":
         from nextvit.models.classification import classifier_for
 
         return classifier_for(self.card)

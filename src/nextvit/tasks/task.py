@@ -10,9 +10,36 @@ from numpy.typing import NDArray
 from nextvit.bundle import Predict
 from nextvit.card import ModelCard
 from nextvit.data.samples import Sample, Samples
+from nextvit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from nextvit.data.loader import Framed
+    from nextvit.models.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What is minimised: cross-entropy against soft targets, or its binary form where a picture has several labels; for
+    detection the losses of Mask R-CNN."""
+
+    label_smoothing: float = 0.1
+    """Of classifiers: probability mass taken from the true class and spread over all."""
+    proposal_samples: int = 256
+    """Of detectors: reference boxes of each picture that region proposals learn from."""
+    region_samples: int = 512
+    """Of detectors: regions of each picture that classes and boxes learn from."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"loss.label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        for name in ("proposal_samples", "region_samples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"loss.{name} must be at least 1, got {getattr(self, name)}")
+
+
+UNSMOOTHED = Loss(label_smoothing=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +76,7 @@ class Task(Protocol):
 
     card: ModelCard
 
-    def build(self) -> "nn.Module":
+    def build(self) -> "Network":
         """A fresh model for this task's data."""
         ...
 
@@ -57,23 +84,21 @@ class Task(Protocol):
         """What the model should answer, softened as the recipe says: (len(indices), classes)."""
         ...
 
-    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
-        """Named losses, means over a batch of images (N, 3, H, W), 0..255, and targets (N, classes); their sum is
-        minimised."""
+    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor | Framed") -> "dict[str, Tensor]":
+        """Named losses, means over a batch of images (N, 3, H, W), 0..255, and targets: (N, classes), or the objects on the
+        images; their sum is minimised."""
         ...
 
     def evaluate(self, predict: Predict, *, split: str, share: Share = ALONE) -> Evaluation:
         """The exam, the same for a checkpoint and for every exported file; each of several processes takes its share."""
         ...
 
-    def judge(
-        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], unreadable: Sequence[str] = ()
-    ) -> Evaluation:
-        """The exam's second half: what answers (N, classes) to these samples are worth."""
+    def judge(self, samples: Sequence[Sample], answers: Any, unreadable: Sequence[str] = ()) -> Evaluation:
+        """The exam's second half: what `nextvit.tasks.answers.Answers` to these samples are worth."""
         ...
 
     def resampled(
-        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], counts_NR: NDArray[np.int32]
+        self, samples: Sequence[Sample], answers: Any, counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
         """The main score of resamples (R,) in which sample n stands `counts_NR[n, r]` times; nan where there is none."""
         ...

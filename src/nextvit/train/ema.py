@@ -1,17 +1,19 @@
 """An exponential moving average of a model's weights and batch-norm statistics."""
 
 import copy
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Ema:
+
+class Ema(Generic[Model]):
     """A copy of a model that follows it slowly. With decay 0 the copy is the model of the last step."""
 
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: Model, *, decay: float) -> None:
+        self.model: Model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 

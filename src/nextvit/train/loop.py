@@ -17,8 +17,7 @@ from nextvit.data.folder import Dataset
 from nextvit.data.loader import Batch, EpochSampler
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
-from nextvit.models.classification import Classifier
-from nextvit.models.deployed import Deployed
+from nextvit.models.network import Network, deployed_form
 from nextvit.runs import EVENTS, METRICS, append_json_line
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.task import Evaluation, Task
@@ -66,7 +65,7 @@ class Training:
     dataset: Dataset
     samples: Samples
     """What is drawn from: the dataset's training images, then those without labels."""
-    model: Classifier
+    model: Network
     forward: nn.Module
     """The model as it is called, perhaps compiled."""
     parallel: nn.Module
@@ -74,7 +73,7 @@ class Training:
     frozen: list[nn.Module]
     statistics: list[Tensor]
     """The model's buffers."""
-    ema: Ema
+    ema: Ema[Network]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     teacher: Teacher | None
@@ -116,9 +115,10 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
 
         # Evaluate the averaged weights in deployment form, note the result, save.
         training.world.share_buffers(training.ema.model)
-        predict = TorchSession(Deployed(training.ema.model, training.task.card.input)).run
-        evaluation = training.task.evaluate(predict, split="val", share=training.world.share)
-        is_best = progress.finish_epoch((evaluation.scores[evaluation.main_score], -evaluation.scores["loss"]))
+        card = training.task.card
+        session = TorchSession(deployed_form(training.ema.model, card), outputs=card.outputs)
+        evaluation = training.task.evaluate(session.run, split="val", share=training.world.share)
+        is_best = progress.finish_epoch((evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", 0.0)))
         if training.world.is_first:
             if is_best:
                 save_best(run, training.ema.model, training.task.card)

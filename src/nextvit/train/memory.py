@@ -9,7 +9,7 @@ from torch import nn
 
 from nextvit.data.folder import Dataset
 from nextvit.errors import InputError
-from nextvit.models.classification import Classifier
+from nextvit.models.network import Network
 from nextvit.tasks.task import Task
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
 from nextvit.train.distributed import World
@@ -22,7 +22,7 @@ PROCESS = Path("/proc/self")
 
 
 def found_batch_size(
-    task: Task, model: Classifier, dataset: Dataset, recipe: Recipe, device: torch.device, world: World
+    task: Task, model: Network, dataset: Dataset, recipe: Recipe, device: torch.device, world: World
 ) -> int:
     """The largest batch over all processes and parts that fits, but of at least 8 steps an epoch."""
     parts = world.size * recipe.optim.accumulate
@@ -65,7 +65,7 @@ def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) ->
     def attempt(images: int) -> None:
         forget_peak(device)
         own = copy.deepcopy(model).requires_grad_(True).train()
-        assert isinstance(own, Classifier)
+        assert isinstance(own, Network)
         own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
         optimizer = torch.optim.AdamW(own.parameters(), fused=True)
         pixels = torch.randint(0, 256, (images, 3, size, size), device=device).float()

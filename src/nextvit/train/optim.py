@@ -1,30 +1,37 @@
 """AdamW: which parameters decay, and which learn more slowly."""
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from nextvit.models.backbone import NextViT
-from nextvit.models.classification import Classifier
+from nextvit.models.network import Network
 from nextvit.train.recipe import Optim
 
 
-def build_optimizer(model: Classifier, settings: Optim) -> torch.optim.AdamW:
-    """Matrices and filters decay, norms and biases do not (as in the official recipe); frozen parameters are left out.
+def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
+    """Matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet), or all but norms do (as in
+    that of COCO); frozen parameters are left out.
 
     With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
     """
     assert settings.layer_decay != "auto", "settle the recipe first"
     backbone = model.backbone
     deepest = depth_of("head", backbone)
+    norms = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase)
+        for parameter in module.parameters()
+    }
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         depth = depth_of(name, backbone) if settings.layer_decay < 1 else deepest
-        decays = parameter.ndim > 1
+        decays = parameter not in norms if settings.decay_biases else parameter.ndim > 1
         group = {"params": [], "decays": decays, "lr_scale": settings.layer_decay ** (deepest - depth)}
         groups.setdefault((depth, decays), group)["params"].append(parameter)
     optimizer = torch.optim.AdamW(list(groups.values()), fused=True)
@@ -54,14 +61,15 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def freeze(model: Classifier, stages: int) -> list[nn.Module]:
-    """Stop the learning of the stem and the first stages; returns them, for `train_mode` to keep their statistics."""
-    if not stages:
-        return []
-    frozen = [model.backbone.stem, *list(model.backbone.stages)[:stages]]
+def freeze(model: Network, stages: int, *, norms: bool) -> list[nn.Module]:
+    """Stop the learning of the stem and the first stages; returns them, and with `norms` all batch norms of the backbone,
+    for `train_mode` to keep their statistics."""
+    frozen: list[nn.Module] = [model.backbone.stem, *list(model.backbone.stages)[:stages]] if stages else []
     for part in frozen:
         part.requires_grad_(False)
-    return cast("list[nn.Module]", frozen)
+    if norms:
+        frozen += [each for each in model.backbone.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    return frozen
 
 
 def train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:

@@ -8,12 +8,22 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from nextvit.data.detection_view import DetectionView
 from nextvit.data.folder import Dataset, list_images
-from nextvit.data.loader import Batch, EpochSampler, TrainingSet, balancing_weights, training_batches
+from nextvit.data.loader import (
+    AnnotatedLook,
+    Batch,
+    EpochSampler,
+    LabelledLook,
+    Look,
+    TrainingSet,
+    balancing_weights,
+    training_batches,
+)
 from nextvit.data.samples import Samples
 from nextvit.data.view import build_view
 from nextvit.errors import InputError
-from nextvit.models.classification import Classifier
+from nextvit.models.network import Network
 from nextvit.tasks.task import Task
 from nextvit.train.checkpoint import Progress
 from nextvit.train.device import pick_precision
@@ -26,7 +36,7 @@ from nextvit.train.teacher import load_teacher
 
 
 def prepare(
-    task: Task, dataset: Dataset, model: Classifier, recipe: Recipe, device: torch.device, world: World
+    task: Task, dataset: Dataset, model: Network, recipe: Recipe, device: torch.device, world: World
 ) -> Training:
     """Build the training around a model that is on its device.
 
@@ -43,7 +53,7 @@ def prepare(
     if recipe.compute.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
-    frozen = freeze(model, recipe.model.frozen_stages)
+    frozen = freeze(model, recipe.model.frozen_stages, norms=recipe.model.frozen_norms)
     ema = Ema(model, decay=recipe.ema.decay)
     if world.size > 1 and device.type == "cuda" and recipe.compute.sync_batch_norm:
         synchronise(model)
@@ -99,6 +109,13 @@ def build_batches(
     sampler = EpochSampler(
         len(samples), batch_size=recipe.batch_size, seed=seed, weights=weights, part=(world.rank, world.size)
     )
-    view = build_view(recipe.augment, image_size=settings.preprocess().image_size)
-    dataset_of_views = TrainingSet(samples, view, seed=seed)
-    return training_batches(dataset_of_views, sampler, workers=settings.workers, pin_memory=pin_memory), sampler
+    views = TrainingSet(look_at(samples, dataset, recipe), seed=seed)
+    return training_batches(views, sampler, workers=settings.workers, pin_memory=pin_memory), sampler
+
+
+def look_at(samples: Samples, dataset: Dataset, recipe: Recipe) -> Look:
+    """What training sees of the pictures."""
+    image_size = recipe.data.preprocess().image_size
+    if dataset.task == "detection":
+        return AnnotatedLook(samples, dataset.annotations["train"], DetectionView(recipe.objects, image_size))
+    return LabelledLook(samples, build_view(recipe.augment, image_size=image_size))

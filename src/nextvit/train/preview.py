@@ -21,8 +21,10 @@ def write_preview(run: Path, training: "Training", recipe: Recipe) -> None:
     dataset = training.batches.dataset
     assert isinstance(dataset, TrainingSet)
     batch = dataset.__getitems__(next(iter(training.sampler))[:MOST_SHOWN])
-    targets = torch.from_numpy(training.targets(batch.indices))
-    torch.manual_seed(mixed_seed(recipe.compute.seed))
-    pixels, _ = mixed(batch.images.float(), targets, recipe.mix, np.random.default_rng(recipe.compute.seed))
+    pixels = batch.images.float()
+    if batch.framed is None:
+        targets = torch.from_numpy(training.targets(batch.indices))
+        torch.manual_seed(mixed_seed(recipe.compute.seed))
+        pixels, _ = mixed(pixels, targets, recipe.mix, np.random.default_rng(recipe.compute.seed))
     shown = pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
     write_contact_sheet(run / AUGMENTED, shown.numpy())

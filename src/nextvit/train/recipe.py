@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nextvit.data.augment import Augment
+from nextvit.data.augment import Augment, DetectionAugment
 from nextvit.data.mix import Mix
 from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
+from nextvit.tasks.task import Loss
 
 
 def require(condition: bool, message: str) -> None:
@@ -28,6 +29,8 @@ class Model:
     """Keep the weights and statistics of the stem and this many stages as they are; 0: train everything."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time; batch norms see each batch twice."""
+    frozen_norms: bool = False
+    """Keep the statistics of all batch norms of the backbone as they are, as small batches of large pictures need."""
 
     def __post_init__(self) -> None:
         require(0 <= self.frozen_stages <= 4, f"model.frozen_stages is 0 to 4, got {self.frozen_stages}")
@@ -38,9 +41,12 @@ class Data:
     """How pictures are read."""
 
     image_size: int = 224
-    """Side of the network's square input in pixels."""
-    resize: Literal["crop", "squash"] = "crop"
-    """For evaluation and serving: keep the aspect ratio and cut, or scale each side alone."""
+    """Side of the network's square input in pixels; of a detector, the most of a picture's shorter side."""
+    longer_side: int | Literal["auto"] = "auto"
+    """Of a detector, the most of a picture's longer side; "auto": five thirds of `image_size`, as 1333 is of 800."""
+    resize: Literal["auto", "crop", "squash", "fit"] = "auto"
+    """For evaluation and serving: keep the aspect ratio and cut, scale each side alone, or keep the whole picture as it
+    is; "auto": fit for detectors, crop for the others."""
     crop_ratio: float = 1.0
     """For evaluation and serving with "crop": kept share of the shorter side."""
     batch_size: int | Literal["auto"] = 32
@@ -65,19 +71,23 @@ class Data:
 
     def preprocess(self) -> Preprocess:
         """The input as evaluation and serving make it."""
-        size = (self.image_size, self.image_size)
-        return Preprocess(image_size=size, resize=self.resize, crop_ratio=self.crop_ratio)
+        if self.resize != "fit":
+            size = (self.image_size, self.image_size)
+            return Preprocess(
+                image_size=size, resize="crop" if self.resize == "auto" else self.resize, crop_ratio=self.crop_ratio
+            )
+        longer = round(self.image_size * 5 / 3) if self.longer_side == "auto" else self.longer_side
+        return Preprocess(image_size=(self.image_size, longer), resize="fit")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """What is minimised: cross-entropy against soft targets, or its binary form where a picture has several labels."""
+class Heads:
+    """What stands behind the backbone of a detector."""
 
-    label_smoothing: float = 0.1
-    """Probability mass taken from the true class and spread over all."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.label_smoothing < 1, f"loss.label_smoothing must be in [0, 1), got {self.label_smoothing}")
+    size: Literal["auto", "light", "published"] = "auto"
+    """"published": those of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
+    masks: Literal["auto", "on", "off"] = "auto"
+    """Whether it answers with masks besides boxes; "auto": where the annotations have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +107,7 @@ class Distill:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW; one-dimensional parameters (norms, biases) are not decayed."""
+    """AdamW; one-dimensional parameters (norms, biases) are not decayed, unless `decay_biases` says so."""
 
     lr: float | Literal["auto"] = 1e-3
     """Peak learning rate; "auto": 5e-4 from scratch, 2e-4 from weights."""
@@ -109,6 +119,8 @@ class Optim:
     """Largest norm of the whole gradient; 0: no clipping."""
     layer_decay: float | Literal["auto"] = 1.0
     """Each block's share of the rate of the block after it; "auto": 1 from scratch, 0.8 from weights."""
+    decay_biases: bool = False
+    """Decay the biases of convolutions and linear layers, too."""
     accumulate: int = 1
     """Parts into which a process cuts its batch, to save memory."""
 
@@ -124,7 +136,7 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, then half a cosine."""
+    """Linear warm-up, then half a cosine, or what `shape` says."""
 
     epochs: int | Literal["auto"] = 30
     """Passes over the training pictures; "auto": so many that about 100,000 are seen, but 10 to 100."""
@@ -132,8 +144,13 @@ class Schedule:
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
     """Last over peak learning rate."""
-    shape: Literal["cosine", "constant", "published"] = "cosine"
-    """"published": as in the official logs, constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
+    shape: Literal["cosine", "constant", "steps", "published"] = "cosine"
+    """"steps": a tenth of the rate from each epoch of `milestones` on; "published": as in the official logs of ImageNet,
+    constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
+    milestones: tuple[int, ...] = ()
+    """For "steps": so many epochs are done when the rate falls."""
+    warmup_steps: int = 0
+    """For "steps", in place of `warmup_epochs`: steps from a millionth of the rate to the whole."""
     patience: int = 0
     """Stop after this many epochs without a better one; 0: never."""
 
@@ -141,6 +158,7 @@ class Schedule:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")
+        require(self.warmup_steps >= 0, f"schedule.warmup_steps must not be negative, got {self.warmup_steps}")
         require(self.patience >= 0, f"schedule.patience must not be negative, got {self.patience}")
 
 
@@ -188,7 +206,9 @@ class Recipe:
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
+    heads: Heads = field(default_factory=Heads)
     augment: Augment = field(default_factory=Augment)
+    objects: DetectionAugment = field(default_factory=DetectionAugment)
     mix: Mix = field(default_factory=Mix)
     loss: Loss = field(default_factory=Loss)
     distill: Distill = field(default_factory=Distill)

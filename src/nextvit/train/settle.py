@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextvit.data.folder import Dataset
+from nextvit.data.mix import Mix
 from nextvit.errors import InputError
 from nextvit.models.cost import cost
 from nextvit.models.create import variant
 from nextvit.models.published import best_tag, downloaded
 from nextvit.train.recipe import Recipe, require
 
-SEEN_PICTURES, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 10, 100
+SEEN_PICTURES, SEEN_WITH_OBJECTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 UNEVEN = 10
 """Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
@@ -28,15 +29,20 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         recipe.distill.unlabelled == "none" or recipe.distill.teacher != "none",
         "distill.unlabelled needs a teacher to label it; pass --teacher",
     )
+    check_data_and_mix(recipe, dataset)
+    finds_objects = dataset.task == "detection"
     counts = dataset.split("train").counts(len(dataset.classes))
-    epochs, balance = recipe.schedule.epochs, recipe.data.balance
+    epochs, balance, resize = recipe.schedule.epochs, recipe.data.balance, recipe.data.resize
     if epochs == "auto":
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(SEEN_PICTURES / len(dataset.split("train")))))
+        seen = SEEN_WITH_OBJECTS if finds_objects else SEEN_PICTURES
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(seen / len(dataset.split("train")))))
+    if resize == "auto":
+        resize = "fit" if finds_objects else "crop"
     if balance == "auto":
         balance = "on" if dataset.task == "classification" and counts.max() >= UNEVEN * max(1, counts.min()) else "off"
     if balance == "on" and dataset.task != "classification":
         raise InputError(
-            f"data.balance needs one class for each image; {dataset.root} has several labels, set it to off"
+            f"data.balance needs one class for each image; those of {dataset.root} have several, set it to off"
         )
     weights = settled_weights(recipe)
     lr, layer_decay = recipe.optim.lr, recipe.optim.layer_decay
@@ -49,8 +55,19 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         model=replace(recipe.model, weights=weights),
         optim=replace(recipe.optim, lr=lr, layer_decay=layer_decay),
         schedule=replace(recipe.schedule, epochs=epochs),
-        data=replace(recipe.data, balance=balance),
+        data=replace(recipe.data, balance=balance, resize=resize),
     )
+
+
+def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse what is meant for another task than the dataset's."""
+    if dataset.task != "detection":
+        require(recipe.data.resize != "fit", "data.resize fit is for detectors; use crop or squash")
+        return
+    require(recipe.data.resize in ("auto", "fit"), "a detector takes whole pictures; leave out data.resize, or use fit")
+    require(recipe.mix == Mix(), "pictures with objects cannot be mixed; leave out the settings of mix")
+    require(recipe.distill.teacher == "none", "a detector cannot be taught by another model; leave out --teacher")
+    require(recipe.data.batch_size != "auto", "batch_size auto is known for classifiers alone; pass a number")
 
 
 def settled_weights(recipe: Recipe) -> str:

@@ -20,7 +20,8 @@ from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
 from nextvit.models.cost import cost
 from nextvit.models.create import find_weights, variant
-from nextvit.models.deployed import Deployed
+from nextvit.models.detection import LIGHT, PUBLISHED, DetectorConfig, detector_of
+from nextvit.models.network import deployed_form
 from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.weights import load_model, load_weights, read_state
 from nextvit.records import from_plain, to_plain
@@ -82,9 +83,8 @@ def train_together(
         torch.set_num_threads(recipe.compute.threads)
     recipe = settled(recipe, dataset)
     torch.manual_seed(recipe.compute.seed)
-    task = task_for(dataset, make_card(dataset, recipe), label_smoothing=recipe.loss.label_smoothing)
+    task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     model = task.build()
-    assert isinstance(model, Classifier)
     if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
         say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors true leaves it out)")
         refuse_errors(check_dataset(dataset), dataset=dataset_path)
@@ -157,12 +157,13 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
 def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation:
     """Evaluate the best checkpoint, and keep the result in the run."""
     best, _ = load_model(best_weights(run))
-    predict = TorchSession(Deployed(best.to(training.device), task.card.input)).run
-    evaluation = task.evaluate(predict, split="val", share=training.world.share)
+    session = TorchSession(deployed_form(best.to(training.device), task.card), outputs=task.card.outputs)
+    evaluation = task.evaluate(session.run, split="val", share=training.world.share)
     if training.world.is_first:
         record = {**asdict(evaluation), "unreadable_training": list(training.progress.unreadable)}
         write_durably(run / EVALUATION, json.dumps(record, ensure_ascii=False))
-        write_heatmaps(run, best, task.card, evaluation)
+        if isinstance(best, Classifier):
+            write_heatmaps(run, best, task.card, evaluation)
     unreadable = (*training.progress.unreadable, *evaluation.unreadable)
     for message in unreadable:
         say(f"could not be read: {message}")
@@ -201,10 +202,22 @@ def make_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
         variant=settings.name,
         architecture=to_plain(architecture),
         pretrained=None if settings.weights == "none" else without_place(settings.weights),
+        head=to_plain(heads_for(dataset, recipe)) if dataset.task == "detection" else {},
         thresholds=(DEFAULT_THRESHOLD,) * len(dataset.classes) if dataset.task == "multilabel" else (),
+        category_ids=dataset.category_ids,
     )
     licence = licence_of(settings.weights)
     return replace(card, weights_licence=licence) if licence else card
+
+
+def heads_for(dataset: Dataset, recipe: Recipe) -> DetectorConfig:
+    """What stands behind the backbone of a detector."""
+    settings, sizes = recipe.heads, {"light": LIGHT, "published": PUBLISHED}
+    heads = detector_of(recipe.model.name) if settings.size == "auto" else sizes[settings.size]
+    has_masks = dataset.annotations["train"].has_masks
+    if settings.masks == "on" and not has_masks:
+        raise InputError(f"heads.masks on needs masks, and {dataset.root} has none, only boxes; leave it out")
+    return replace(heads, masks=has_masks and settings.masks != "off")
 
 
 def licence_of(weights: str) -> str | None:

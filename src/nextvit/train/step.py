@@ -42,13 +42,10 @@ def step(training: "Training", batch: Batch, recipe: Recipe, *, stop: bool = Fal
     told = torch.zeros(2, device=training.device)  # the mean loss, and requests to stop
     told[1] = float(stop)
     parts = recipe.optim.accumulate
-    targets = torch.from_numpy(training.targets(batch.indices))
-    for number, (images, part_targets) in enumerate(
-        zip(batch.images.tensor_split(parts), targets.tensor_split(parts), strict=True)
-    ):
+    for number, part in enumerate(batch.parts(parts)):
         seed = (recipe.compute.seed, training.progress.step, world.rank * parts + number)
         with unsynchronised(training.parallel, last_part=number == parts - 1):
-            loss = part_loss(training, images, part_targets, recipe, seed) * (len(images) / training.images_per_step)
+            loss = part_loss(training, part, recipe, seed) * (len(part.images) / training.images_per_step)
             scaler.scale(loss * world.size).backward()  # processes average their gradients, their sum is wanted
         told[0] += loss.detach()
 
@@ -71,16 +68,20 @@ def step(training: "Training", batch: Batch, recipe: Recipe, *, stop: bool = Fal
     return Outcome(mean_loss, skipped=not finite, stop=stops > 0)
 
 
-def part_loss(training: "Training", images: Tensor, targets: Tensor, recipe: Recipe, seed: tuple[int, ...]) -> Tensor:
-    """The mean loss of a part: uint8 images (N, 3, H, W) and targets (N, classes) from the loader."""
+def part_loss(training: "Training", part: Batch, recipe: Recipe, seed: tuple[int, ...]) -> Tensor:
+    """The mean loss of a part of a batch from the loader. Labels can be mixed and taught, objects cannot."""
     torch.manual_seed(mixed_seed(*seed))
     device, rng = training.device, np.random.default_rng(seed)
-    pixels, targets = images.to(device, non_blocking=True).float(), targets.to(device, non_blocking=True)
+    pixels = part.images.to(device, non_blocking=True).float()
     if not recipe.compute.channels_last:
         pixels = pixels.contiguous()
-    pixels, targets = mixed(pixels, targets, recipe.mix, rng)
-    if training.teacher:
-        targets = taught(targets, training.teacher(pixels), weight=recipe.distill.weight)
+    if part.framed is None:
+        targets = torch.from_numpy(training.targets(part.indices)).to(device, non_blocking=True)
+        pixels, targets = mixed(pixels, targets, recipe.mix, rng)
+        if training.teacher:
+            targets = taught(targets, training.teacher(pixels), weight=recipe.distill.weight)
+    else:
+        targets = part.framed
     with autocast(device, training.precision):
         losses = training.task.losses(training.forward, pixels, targets)
     return torch.stack(list(losses.values())).sum()
