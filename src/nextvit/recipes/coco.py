@@ -27,7 +27,7 @@ def coco_1x() -> Recipe:
     return Recipe(
         model=Model(name="nextvit_small", weights="given", frozen_stages=1, frozen_norms=True),
         data=Data(image_size=800, longer_side=1333, batch_size=16, workers=4),
-        heads=Heads(size="published", masks="on"),
+        heads=Heads(size="published", masks="on", anchor_scale=8.0),
         objects=DetectionAugment(scales=(1.0,), crop=0.0, tighten=False),
         optim=Optim(lr=1e-4, weight_decay=0.05, decay_biases=True, clip_norm=0.0),
         schedule=Schedule(epochs=12, shape="steps", milestones=(8, 11), warmup_steps=500),

@@ -88,6 +88,13 @@ class Heads:
     """"published": those of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
     masks: Literal["auto", "on", "off"] = "auto"
     """Whether it answers with masks besides boxes; "auto": where the annotations have any."""
+    anchor_scale: float | Literal["auto"] = "auto"
+    """Side of a square reference box in strides of its map, the finest of which is 4 px; "auto": 8, as published, or 4 where
+    a quarter of the objects has sides below 20 px in the network's input."""
+
+    def __post_init__(self) -> None:
+        scale = self.anchor_scale
+        require(scale == "auto" or scale > 0, f"heads.anchor_scale must be auto or above 0, got {scale}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from nextvit.data.annotations import Annotations
 from nextvit.data.folder import Dataset
 from nextvit.data.mix import Mix
 from nextvit.errors import InputError
@@ -13,6 +16,7 @@ from nextvit.train.recipe import Recipe, require
 
 SEEN_PICTURES, SEEN_WITH_OBJECTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
+PUBLISHED_ANCHOR_SCALE, SMALL_PX = 8.0, 20
 UNEVEN = 10
 """Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
 
@@ -50,13 +54,28 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         lr = LR_FROM_SCRATCH if weights == "none" else LR_FROM_WEIGHTS
     if layer_decay == "auto":
         layer_decay = 1.0 if weights == "none" else LAYER_DECAY_FROM_WEIGHTS
+    heads = recipe.heads
+    if finds_objects and heads.anchor_scale == "auto":
+        longest = replace(recipe.data, resize=resize).preprocess().image_size
+        heads = replace(heads, anchor_scale=settled_anchor_scale(dataset.annotations["train"], longest))
     return replace(
         recipe,
         model=replace(recipe.model, weights=weights),
+        heads=heads,
         optim=replace(recipe.optim, lr=lr, layer_decay=layer_decay),
         schedule=replace(recipe.schedule, epochs=epochs),
         data=replace(recipe.data, balance=balance, resize=resize),
     )
+
+
+def settled_anchor_scale(annotations: Annotations, limits: tuple[int, int]) -> float:
+    """The published scale, or half of it where many objects would be too small to overlap any reference box enough."""
+    sizes_wh = annotations.sizes_wh[annotations.pictures()[~annotations.crowd]]
+    scales = np.minimum(limits[0] / sizes_wh.min(axis=1), limits[1] / sizes_wh.max(axis=1))
+    boxes = annotations.boxes[~annotations.crowd]
+    sides_px = np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)) * scales
+    is_small = len(sides_px) > 0 and np.quantile(sides_px, 0.25) < SMALL_PX
+    return PUBLISHED_ANCHOR_SCALE / 2 if is_small else PUBLISHED_ANCHOR_SCALE
 
 
 def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
