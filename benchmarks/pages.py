@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nextvit.scores import spoken
+
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results"
 PAGE = ROOT.parent / "docs" / "benchmarks.md"
@@ -299,10 +301,56 @@ def signdigits10(records: list[Record]) -> Lines:
     ]
 
 
+def detection(records: list[Record]) -> Lines:
+    """The newest run of each set."""
+    newest = {record["name"]: record for record in records}
+    rows: list[tuple[object, ...]] = []
+    for name, record in newest.items():
+        run, file = (record["reached"][kind] for kind in ("run", "file"))
+        rows.append(
+            (
+                name,
+                spoken(record["score"]),
+                f"{run[record['score']]:.2f}",
+                f"{file[record['score']]:.2f}",
+                f"{record['expected']:g}",
+                f"{run['box_ap_score']:.2f}",
+                f"{run['mask_ap_score']:.2f}" if "mask_ap_score" in run else "",
+                record["epochs"][-1]["epoch"],
+                f"{record['train']['seconds'] / 60:.1f}",
+            )
+        )
+    columns = ("set", "score", "PyTorch, %", "ONNX, %", "wanted, %", "box AP, %", "mask AP, %", "epochs", "minutes")
+    pictures = [
+        f"{name}: [curves](../benchmarks/results/detection_{name}.svg), "
+        f"[answers](../benchmarks/results/detection_{name}.jpg)"
+        for name in newest
+    ]
+    return [*table(columns, rows), "; ".join(pictures) + ".", "", *provenance(*map(called, newest.values()))]
+
+
+def detection_memory(records: list[Record]) -> Lines:
+    """The newest of each precision."""
+    newest = {
+        (record["model"], record["images"], str(record["size"]), record["precision"]): record for record in records
+    }
+    columns = ("network", "pictures", "height x width", "precision", "peak GiB", "s a step")
+    rows = [
+        (
+            *(record["model"], record["images"], "x".join(map(str, record["size"])), record["precision"]),
+            *(f"{record['peak_gib']:.2f}", f"{record['seconds_a_step']:.1f}"),
+        )
+        for record in newest.values()
+    ]
+    return [*table(columns, rows), *provenance(*map(called, newest.values()))]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "bench": ("Latency: nextvit bench", bench),
     "gpu": ("On a GPU", bench),
     "signdigits10": ("From photographs to a proven bundle", signdigits10),
+    "detection": ("Detectors from scratch on two cores", detection),
+    "detection_memory": ("The memory of a training step of Mask R-CNN", detection_memory),
     "yardstick": ("Five minutes of training", yardstick),
     "step": ("A training step", step),
     "loader": ("The loader", loader),

@@ -42,6 +42,39 @@ def test_squash_scales_each_side_alone():
     assert np.array_equal(ours, np.array(photo(200, 50).resize((96, 64), Image.Resampling.BICUBIC)))
 
 
+@pytest.mark.parametrize(
+    ("size_wh", "expected"), [((640, 480), (800, 1067)), ((480, 640), (1067, 800)), ((2000, 500), (333, 1333))]
+)
+def test_fit_keeps_the_whole_picture_within_the_limits_of_its_sides(
+    size_wh: tuple[int, int], expected: tuple[int, int]
+):
+    """As MMDetection resizes COCO's pictures to (1333, 800)."""
+    prepared = Preprocess(image_size=(800, 1333), resize="fit").prepare(photo(*size_wh))
+    assert prepared.size == expected
+    assert prepared.original == size_wh[::-1]
+
+
+def test_fit_takes_the_most_elongated_pictures():
+    assert Preprocess(image_size=(64, 96), resize="fit")(Image.new("RGB", (1, 60_000))).shape == (96, 1, 3)
+
+
+def test_pictures_of_different_sizes_lie_at_the_top_left_of_frames_of_whole_strides():
+    spec = Preprocess(image_size=(64, 96), resize="fit")
+    pictures = [spec(photo(*size_wh)) for size_wh in ((64, 64), (90, 50), (20, 80))]
+    inputs = spec.network_inputs(pictures)
+    assert inputs["images"].shape == (3, 96, 96, 3) and inputs["images"].dtype == np.uint8
+    assert inputs["sizes"].tolist() == [[64, 64], [53, 96], [96, 24]]
+    for frame, picture in zip(inputs["images"], pictures, strict=True):
+        height, width, _ = picture.shape
+        assert np.array_equal(frame[:height, :width], picture)
+        assert not frame[height:].any() and not frame[:, width:].any()
+
+
+def test_limits_for_fit_come_shorter_side_first():
+    with pytest.raises(InputError, match=r"shorter and then the longer side, got \(800, 600\)"):
+        Preprocess(image_size=(800, 600), resize="fit")
+
+
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 500), (3000, 2), (31, 32), (60_000, 9)])
 def test_any_image_becomes_the_input_size(size_wh: tuple[int, int]):
     assert Preprocess(image_size=(64, 96), crop_ratio=0.875)(Image.new("RGB", size_wh)).shape == (64, 96, 3)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.folder import Dataset
+from nextvit.data.folder import Dataset, read_dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.models.published import best_tag
 from nextvit.recipes import recipe_named
 from nextvit.train.recipe import Model
 from nextvit.train.settle import described, settled
+from tests.data.coco_by_hand import draw_objects
 
 
 def dataset(*counts: int) -> Dataset:
@@ -56,3 +57,14 @@ def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: 
 def test_what_was_decided_is_told():
     told = described(settled(NANO, dataset(100, 10)), dataset(100, 10))
     assert told.endswith("nextvit_nano from scratch, 100 epochs in batches of 32, classes balanced")
+
+
+@pytest.mark.parametrize(("image_size", "scale"), [(72, 4.0), (144, 8.0)])
+def test_small_objects_get_small_reference_boxes(tmp_path: Path, image_size: int, scale: float):
+    """The drawn objects have sides of 12 to 26 px in pictures of 96x72."""
+    objects = read_dataset(draw_objects(tmp_path))
+    recipe = recipe_named("finetune_detection")
+    recipe = replace(recipe, model=NANO.model, data=replace(recipe.data, image_size=image_size))
+    assert settled(recipe, objects).heads.anchor_scale == scale
+    asked = replace(recipe, heads=replace(recipe.heads, anchor_scale=5.0))
+    assert settled(asked, objects).heads.anchor_scale == 5.0
