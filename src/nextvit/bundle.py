@@ -71,11 +71,6 @@ class Manifest:
     """Checksum of every other file of the bundle, by its path inside it."""
     format: int = FORMAT
 
-    @property
-    def any_size(self) -> bool:
-        """Whether images of other sizes than the card's are taken; with "fit" they differ in size anyway."""
-        return self.dynamic_size or self.card.input.resize == "fit"
-
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with a checksum of itself, so that it cannot change unseen either."""

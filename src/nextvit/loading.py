@@ -28,8 +28,8 @@ def load(
         path: what `nextvit train` or `nextvit export` left.
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
-        image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size, or of a
-            detector the most that the shorter and the longer side may have; None: the card's.
+        image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size; None:
+            the card's.
 
     Raises:
         InputError: nothing there that holds a model, or it is damaged, or does not take that size, or there is no such

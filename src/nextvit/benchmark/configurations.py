@@ -277,11 +277,12 @@ def of_bundle(
     )
     if other := not_asked_for(manifest, wanted):
         return refused(InputError(other), wanted) if kind == "bundle" else []
+    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
     found: Found = []
     for size in wanted.image_sizes or (manifest.card.input.image_size,):
         try:
             factory_of(manifest.backend)
-            card = card_at(manifest.card, size, what=bundle, any_size=manifest.any_size)
+            card = card_at(manifest.card, size, what=bundle, any_size=any_size)
         except (InputError, MissingDependency) as error:
             found += refused(error, replace(wanted, image_sizes=(size,)))
             continue

@@ -18,6 +18,7 @@ from nextvit.card import ModelCard
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
 from nextvit.models.network import deployed_form, network_for
+from nextvit.preprocess import Size, frame_size
 
 BYTES: dict[str, tuple[float, float]] = {
     # precision: bytes of a weight, and of a value that one layer hands to the next
@@ -71,29 +72,33 @@ def cost(config: NextViTConfig, *, num_classes: int = 1000, image_size: tuple[in
 def deployed_cost(card: ModelCard) -> Cost:
     """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's size.
 
-    Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed. The image of a
-    detector is a landscape one as large as the card allows.
+    Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
     """
     with torch.device("meta"):
         model = network_for(card)
     model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data.zero_()
-    return module_cost(deployed_form(model, card), *blank_inputs(card))
+    fits = card.input.resize == "fit"
+    height, width = largest_frame(card) if fits else card.input.image_size
+    images_NHWC = torch.empty(1, height, width, 3, dtype=torch.uint8, device="meta")
+    sizes = (torch.empty(1, 2, dtype=torch.int64),) if fits else ()
+    return module_cost(deployed_form(model, card), images_NHWC, *sizes)
 
 
 def trained_cost(card: ModelCard) -> Cost:
-    """The cost of a card's network as it is trained, likewise."""
+    """The cost of a card's network as it is trained, for one image at the card's size; with "fit" for the largest, in its
+    frame, and with as many regions and detections as there may be."""
     with torch.device("meta"):
         model = network_for(card)
-    images_NHWC, *sizes = blank_inputs(card)
-    return module_cost(model, images_NHWC.permute(0, 3, 1, 2).float(), *sizes)
+        if card.input.resize != "fit":
+            return module_cost(model, torch.empty(1, 3, *card.input.image_size))
+        return module_cost(model, torch.empty(1, 3, *largest_frame(card)), torch.empty(1, 2, dtype=torch.int64))
 
 
-def blank_inputs(card: ModelCard) -> list[Tensor]:
-    """What a card's deployment form takes, for one image."""
-    blank = np.zeros((*card.input.image_size, 3), np.uint8)
-    return [torch.from_numpy(each) for each in card.input.network_inputs([blank]).values()]
+def largest_frame(card: ModelCard) -> Size:
+    """The frame, wide, of the largest picture that a detector takes."""
+    return frame_size(np.array([card.input.image_size]))
 
 
 def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:

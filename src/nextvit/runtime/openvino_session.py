@@ -44,7 +44,8 @@ class OpenVinoSession:
         self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
         self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
         self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
-        self.compiled: Any = self.compile(one_image=not manifest.any_size)
+        any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+        self.compiled: Any = self.compile(one_image=not any_size)
         self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
         if self.precision != self.wanted:
             raise InputError(
@@ -56,7 +57,7 @@ class OpenVinoSession:
         except (RuntimeError, ValueError):
             raise InputError(f"{self.model_file}: its input is not one of images") from None
         self.height, self.width = sides(height), sides(width)
-        self.requests: dict[bool, Any] = {not manifest.any_size: self.compiled.create_infer_request()}
+        self.requests: dict[bool, Any] = {not any_size: self.compiled.create_infer_request()}
         self.busy = threading.Lock()
 
     def compile(self, *, one_image: bool) -> Any:

@@ -216,7 +216,8 @@ def heads_for(dataset: Dataset, recipe: Recipe) -> DetectorConfig:
     has_masks = dataset.annotations["train"].has_masks
     if settings.masks == "on" and not has_masks:
         raise InputError(f"heads.masks on needs masks, and {dataset.root} has none, only boxes; leave it out")
-    return replace(heads, masks=has_masks and settings.masks != "off")
+    assert settings.anchor_scale != "auto", "settle the recipe first"
+    return replace(heads, masks=has_masks and settings.masks != "off", anchor_scale=settings.anchor_scale)
 
 
 def licence_of(weights: str) -> str | None:
@@ -240,6 +241,7 @@ def run_facts(task: Task, dataset: Dataset) -> dict[str, object]:
         "val_images": len(dataset.split("val")),
         "variant": card.variant,
         "image_size": list(card.input.image_size),
+        "resize": card.input.resize,
         "parameters": model_cost.parameters,
         "macs": model_cost.macs,
     }
