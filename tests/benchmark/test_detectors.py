@@ -203,8 +203,8 @@ def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(bund
 
 
 def test_people_read_what_is_what(bundle: Path, tmp_path: Path):
-    records = measured(found_for(tmp_path, bundle))
-    whole, backbone = records
+    quiet = {"warning": None, "busy": False}
+    whole, backbone = (each | quiet for each in measured(found_for(tmp_path, bundle)))
     faster = [whole, {**backbone, "ratio": 0.1}]
     assert cautions(faster) == [], "they are not meant to be of the same work"
     assert not any("fastest" in line for line in notes_of(faster, [], []))
