@@ -216,8 +216,7 @@ def heads_for(dataset: Dataset, recipe: Recipe) -> DetectorConfig:
     has_masks = dataset.annotations["train"].has_masks
     if settings.masks == "on" and not has_masks:
         raise InputError(f"heads.masks on needs masks, and {dataset.root} has none, only boxes; leave it out")
-    assert settings.anchor_scale != "auto", "settle the recipe first"
-    return replace(heads, masks=has_masks and settings.masks != "off", anchor_scale=settings.anchor_scale)
+    return replace(heads, masks=has_masks and settings.masks != "off")
 
 
 def licence_of(weights: str) -> str | None:
