@@ -1,6 +1,7 @@
 """What `nextvit bench` measures of detectors: the whole, the backbone alone, and the way from a file to pasted masks."""
 
 import builtins
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,23 @@ def checkpoint(detector: MaskRCNN, card: ModelCard, tmp_path_factory: pytest.Tem
     return path
 
 
-@pytest.fixture(autouse=True)
-def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def small_backbone() -> Iterator[None]:
     """At a size that takes no time."""
-    for module in (found_in, networks):
-        monkeypatch.setattr(module, "BACKBONE_SIZE", (96, 96))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (found_in, networks):
+            patch.setattr(module, "BACKBONE_SIZE", (96, 96))
+        yield
 
 
 def found_for(folder: Path, *models: Path, **wanted: Any) -> Found:
     return configurations([str(each) for each in models], Wanted(**wanted), folder, say=lambda message: None)
+
+
+@pytest.fixture(scope="module")
+def found(bundle: Path, small_backbone: None, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """The bundle and its backbone."""
+    return found_for(tmp_path_factory.mktemp("backbone"), bundle)
 
 
 def measured(found: Found, protocol: Protocol = QUICK) -> list[Record]:
@@ -89,8 +98,7 @@ def measured(found: Found, protocol: Protocol = QUICK) -> list[Record]:
     return benchmark(loaded, protocol, limits=Limits(), refused=refused)
 
 
-def test_a_bundle_is_timed_whole_and_its_backbone_alone(bundle: Path, tmp_path: Path):
-    found = found_for(tmp_path, bundle)
+def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Found):
     whole, backbone = measured(found, replace(QUICK, batches=(2,)))
     assert (whole["part"], whole["image_size"], whole["verdict"]) == ("whole", [64, 100], "first")
     assert (backbone["part"], backbone["image_size"], backbone["verdict"]) == ("backbone", [96, 96], OTHER_WORK)
@@ -99,8 +107,8 @@ def test_a_bundle_is_timed_whole_and_its_backbone_alone(bundle: Path, tmp_path: 
     assert backbone["size_mib"] < whole["size_mib"]
 
 
-def test_the_backbone_is_that_of_the_detector(bundle: Path, card: ModelCard, tmp_path: Path):
-    whole, backbone = found_for(tmp_path, bundle)
+def test_the_backbone_is_that_of_the_detector(found: Found):
+    whole, backbone = found
     assert isinstance(whole, Configuration) and isinstance(backbone, Configuration)
     inputs = timed_inputs(backbone.card, 1)
     assert {name: each.shape for name, each in inputs.items()} == {"images": (1, 96, 96, 3)}
@@ -159,9 +167,9 @@ def test_the_way_from_file_to_answer_ends_with_pasted_masks(bundle: Path, tmp_pa
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
-def test_only_what_answers_has_a_way_from_file_to_answer(bundle: Path, tmp_path: Path):
+def test_only_what_answers_has_a_way_from_file_to_answer(found: Found, tmp_path: Path):
     Image.new("RGB", (90, 70), "white").save(tmp_path / "white.png")
-    whole, backbone = measured(found_for(tmp_path, bundle), replace(QUICK, files=[tmp_path / "white.png"]))
+    whole, backbone = measured(found, replace(QUICK, files=[tmp_path / "white.png"]))
     assert tuple(whole["end_to_end"]["shares"]) == STAGES
     assert "end_to_end" not in backbone
 
@@ -193,18 +201,18 @@ def test_a_backbone_that_cannot_be_made_is_said(bundle: Path, tmp_path: Path, mo
     assert missing["unavailable"] == "RuntimeError: too small"
 
 
-def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(bundle: Path, tmp_path: Path):
+def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(found: Found):
     def fail() -> None:
         raise InputError("damaged")
 
-    whole, backbone = found_for(tmp_path, bundle)
+    whole, backbone = found
     with pytest.raises(InputError, match=r"^damaged$"):
         load_all([replace(whole, load=fail), backbone], [1])  # pyright: ignore[reportCallIssue]
 
 
-def test_people_read_what_is_what(bundle: Path, tmp_path: Path):
+def test_people_read_what_is_what(found: Found):
     quiet = {"warning": None, "busy": False}
-    whole, backbone = (each | quiet for each in measured(found_for(tmp_path, bundle)))
+    whole, backbone = (each | quiet for each in measured(found))
     faster = [whole, {**backbone, "ratio": 0.1}]
     assert cautions(faster) == [], "they are not meant to be of the same work"
     assert not any("fastest" in line for line in notes_of(faster, [], []))
@@ -214,8 +222,8 @@ def test_people_read_what_is_what(bundle: Path, tmp_path: Path):
     assert "its backbone alone" not in bench_report([whole])
 
 
-def test_conditions_are_about_the_whole(bundle: Path, tmp_path: Path):
-    whole, backbone = measured(found_for(tmp_path, bundle))
+def test_conditions_are_about_the_whole(found: Found):
+    whole, backbone = measured(found)
     slow = {**backbone, "p50_ms": 1000 * whole["p50_ms"]}
     limit = parse_conditions(f"p50>{10 * whole['p50_ms']:.3f}ms")
     assert judge([whole, slow], None, limit).failed == []
@@ -227,16 +235,16 @@ def test_conditions_are_about_the_whole(bundle: Path, tmp_path: Path):
     assert judge([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
 
 
-def test_a_profile_is_that_of_the_backbone(bundle: Path, tmp_path: Path, monkeypatch):
+def test_a_profile_is_that_of_the_backbone(found: Found, monkeypatch):
     from nextvit.benchmark import profile
 
     needs("onnx")
     monkeypatch.setattr(profile, "SECONDS", 0.05)
     said: list[str] = []
-    loaded, _ = load_all(found_for(tmp_path, bundle), [1])
+    loaded, _ = load_all(found, [1])
     peaks = Limits(peaks={each.kind: 100.0 for each in loaded}, bandwidths={1: 10.0})
-    [found] = profile_all(loaded, peaks, said.append)
-    assert found.name == "objects backbone onnx fp32" and found.operators
+    [profiled] = profile_all(loaded, peaks, said.append)
+    assert profiled.name == "objects backbone onnx fp32" and profiled.operators
     assert any(line.startswith("no profile of objects:") for line in said)
 
 
