@@ -1,14 +1,25 @@
 """What is counted as a model's cost, against counts by hand."""
 
+from dataclasses import asdict
+from math import prod
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from nextvit.card import ModelCard
+from nextvit.models.backbone import NextViT
 from nextvit.models.config import VARIANTS
-from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost
+from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost, trained_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
+from nextvit.models.detection import PUBLISHED, DetectorConfig
+from nextvit.models.network import network_for
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from tests.export.test_export import calibrated_model, card_for
+from tests.models.detectors import TINY_HEADS
 
 
 def test_a_convolution_and_a_linear_layer_by_hand():
@@ -72,3 +83,48 @@ def test_a_foreign_network_costs_as_much_as_ours():
         models = [make("nextvit_small") for make in (timm.create_model, create_model)]
     theirs, ours = (module_cost(model, torch.zeros(1, 3, 64, 64)) for model in models)
     assert theirs == ours
+
+
+def detector_card(variant: str, heads: DetectorConfig, limits_px: tuple[int, int], *, classes: int) -> ModelCard:
+    return ModelCard(
+        task="detection",
+        classes=tuple(map(str, range(classes))),
+        category_ids=tuple(range(classes)),
+        input=Preprocess(image_size=limits_px, resize="fit"),
+        variant=variant,
+        architecture=to_plain(VARIANTS[variant]),
+        head=asdict(heads),
+    )
+
+
+def test_a_detector_costs_what_its_parts_do_for_all_regions_that_it_may_look_at():
+    heads, classes = DetectorConfig(**TINY_HEADS), 5
+    neck, width, mask, regions, found = 16, 24, 16, 50, 20
+    config = VARIANTS["nextvit_nano"]
+    with torch.device("meta"):
+        backbone = module_cost(NextViT(config), torch.empty(1, 3, 64, 128))
+    places = [prod(each) for each in ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2))]
+    pyramid = sum(
+        (wide * neck + 9 * neck**2) * count for wide, count in zip(config.feature_widths, places, strict=False)
+    )
+    proposals = (9 * neck**2 + neck * 3 + neck * 12) * sum(places)
+    boxes = regions * (neck * 49 * width + width**2 + width * (classes + 1) + width * 4 * classes)
+    masks = found * (14**2 * (9 * (neck * mask + mask**2) + 4 * mask**2) + 28**2 * mask * classes)
+
+    counted = trained_cost(detector_card("nextvit_nano", heads, (64, 100), classes=classes))
+    assert counted.macs == backbone.macs + pyramid + proposals + boxes + masks
+    deployed = deployed_cost(detector_card("nextvit_nano", heads, (64, 100), classes=classes))
+    assert deployed.parameters < counted.parameters and 0.95 * counted.macs < deployed.macs <= counted.macs
+
+
+@pytest.mark.parametrize(("variant", "published_gmacs"), [("nextvit_small", 290), ("nextvit_large", 391)])
+def test_the_published_detectors_cost_what_the_paper_says(variant: str, published_gmacs: int):
+    """At 1280x800 px. The counter of the paper's framework leaves out the two products of attention."""
+    card = detector_card(variant, PUBLISHED, (800, 1280), classes=80)
+    with torch.device("meta"):
+        model, inputs = network_for(card).eval(), (torch.empty(1, 3, 800, 1280), torch.empty(1, 2, dtype=torch.int64))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    counted = {str(operation): flops / 2 for operation, flops in counter.get_flop_counts()["Global"].items()}
+    assert trained_cost(card).macs == sum(counted.values())
+    assert sum(counted.values()) - counted["aten.bmm"] == pytest.approx(1e9 * published_gmacs, rel=0.005)

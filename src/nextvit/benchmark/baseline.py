@@ -167,7 +167,7 @@ KEY = ("model", "backend", "precision", "threads", "batch", "image_size")
 def key_of(record: Record) -> Key:
     """What makes two measurements the same configuration, but for the bundle and the device."""
     model = PurePath(record["model"]).as_posix()
-    return (model, *(str(record.get(name)) for name in KEY[1:]))
+    return (model, record.get("part", "whole"), *(str(record.get(name)) for name in KEY[1:]))
 
 
 def is_same(record: Record, old: Record) -> bool:
@@ -201,13 +201,15 @@ def judge(now: Sequence[Record], baseline: Sequence[Record] | None, conditions: 
     bundle beside the new one, and ask `ratio>1.02`: that compares within the same rounds and needs no baseline.)
 
     A configuration without a baseline, or without the value that a condition asks for, is a warning; a configuration of the
-    baseline that was asked for now and could not be measured is a failure.
+    baseline that was asked for now and could not be measured is a failure. Backbones alone are not judged: what is paid for
+    is the whole detector.
 
     Raises:
         InputError: a relative condition without a baseline, or with one from another CPU (sizes and scores excepted), or a
             condition that no configuration can answer: a check that checks nothing must not pass.
     """
     outcome = Outcome()
+    now = [each for each in now if each.get("part", "whole") == "whole"]
     relative = [condition for condition in conditions if condition.relative]
     if relative and baseline is None:
         raise InputError(

@@ -46,15 +46,16 @@ def main(path: str, threads: str, height: str, width: str, batch: str, device: s
     import numpy as np
 
     size = (int(height), int(width))
-    images_NHWC = np.zeros((int(batch), *size, 3), np.uint8)
+    pixels = [np.zeros((*size, 3), np.uint8)] * int(batch)
     started = time.perf_counter()
     from nextvit.loading import load
 
     predictor = load(path, threads=int(threads), device=device, image_size=size)
-    predictor.session.run({"images": images_NHWC})
+    inputs = predictor.card.input.network_inputs(pixels)
+    predictor.session.run(inputs)
     first = time.perf_counter() - started
     for _ in range(3):
-        predictor.session.run({"images": images_NHWC})
+        predictor.session.run(inputs)
     print(json.dumps({"cold_start_ms": round(1000 * first, 1), "peak_memory_mib": peak_memory_mib()}))
 
 

@@ -3,7 +3,7 @@
 Bundles need no torch here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from nextvit.models.cost import Cost
 
 Kind = Literal["run", "checkpoint", "bundle", "variant", "timm"]
+Part = Literal["whole", "backbone"]
 Size = tuple[int, int]
 
 PREFIX = "timm:"
+BACKBONE_SIZE = (512, 512)
+"""Height and width that the backbones of detectors are timed at, as in the tables of the Next-ViT paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,8 @@ class Configuration:
     """Short and for people, without threads and size."""
     published_top1: float | None = None
     """ImageNet-1k top-1 in percent of the published weights of this network at this size."""
+    part: Part = "whole"
+    """"backbone": that of a detector alone, which answers nothing and is only timed."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -78,6 +83,7 @@ class Configuration:
             threads=self.threads,
             image_size=self.card.input.image_size,
             bundle=self.bundle,
+            part=self.part,
         )
 
 
@@ -107,6 +113,7 @@ def facts_of(
     threads: int,
     image_size: Size | None,
     bundle: str | None,
+    part: Part = "whole",
 ) -> dict[str, Any]:
     """What tells one configuration from another; `image_size` is None of a network that could not even be made at its own."""
     return {
@@ -118,6 +125,7 @@ def facts_of(
         "threads": threads,
         "image_size": list(image_size) if image_size else None,
         "bundle": bundle,
+        "part": part,
     }
 
 
@@ -185,7 +193,44 @@ def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: 
             found += networks.of_name(model, kind, wanted, folder / str(number), say=say)
         else:
             found += networks.of_trained(Path(model), kind, wanted)
+    return found + backbones(found, wanted, folder, say=say)
+
+
+def backbones(found: Found, wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
+    """The backbones alone of the detectors among these, in the same runtimes and precisions."""
+    detectors: dict[str, dict[tuple[str, str], Configuration]] = {}
+    for each in found:
+        if isinstance(each, Configuration) and each.card.task == "detection":
+            detectors.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
+    made: Found = []
+    for number, ways in enumerate(detectors.values()):
+        try:
+            from nextvit.benchmark.networks import of_backbone
+        except ModuleNotFoundError as error:
+            made += without_backbone(ways.values(), MissingDependency(error.name or "torch", extra="train"), wanted)
+            continue
+        made += of_backbone(list(ways.values()), wanted, folder / f"backbone-{number}", say=say)
+    return [as_backbone(each) for each in made]
+
+
+def without_backbone(
+    detectors: Iterable[Configuration], error: InputError | MissingDependency, wanted: Wanted
+) -> Found:
+    """Backbones that cannot be made."""
+    found: Found = []
+    for each in detectors:
+        facts = {"variant": each.card.variant, "backend": each.backend, "precision": each.precision}
+        at_size = replace(wanted, image_sizes=(BACKBONE_SIZE,))
+        found += not_available(each.model, each.kind, error, at_size, **facts, own_size=BACKBONE_SIZE)
     return found
+
+
+def as_backbone(each: Configuration | Unavailable) -> Configuration | Unavailable:
+    """The same, told from the detector that it belongs to."""
+    if isinstance(each, Unavailable):
+        return replace(each, facts={**each.facts, "part": "backbone"})
+    name = Path(each.model).resolve().name.removesuffix(SUFFIX)
+    return replace(each, part="backbone", label=f"{name} backbone {each.backend} {each.precision}")
 
 
 def kind_of(model: str) -> Kind:
@@ -232,11 +277,12 @@ def of_bundle(
     )
     if other := not_asked_for(manifest, wanted):
         return refused(InputError(other), wanted) if kind == "bundle" else []
+    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
     found: Found = []
     for size in wanted.image_sizes or (manifest.card.input.image_size,):
         try:
             factory_of(manifest.backend)
-            card = card_at(manifest.card, size, what=bundle, any_size=manifest.dynamic_size)
+            card = card_at(manifest.card, size, what=bundle, any_size=any_size)
         except (InputError, MissingDependency) as error:
             found += refused(error, replace(wanted, image_sizes=(size,)))
             continue

@@ -16,7 +16,8 @@ from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import Session
 
 STAGES = ("read", "decode", "resize", "infer", "answer")
-"""The file's bytes (from the system's cache, mostly), upright RGB pixels, the input's size, the graph, the answer."""
+"""The file's bytes (from the system's cache, mostly), upright RGB pixels, the input's size, the graph, the answer; of a
+detector the last holds laying the picture into its frame, and pasting the masks into it."""
 
 
 class TimedSession:

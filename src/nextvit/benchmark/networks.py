@@ -1,6 +1,6 @@
 """What PyTorch computes, or writes now to be timed: trained weights, and networks by their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from nextvit.benchmark.configurations import (
+    BACKBONE_SIZE,
     PREFIX,
     Configuration,
     Found,
@@ -19,8 +20,16 @@ from nextvit.benchmark.configurations import (
     not_available,
     of_bundle,
     plain_error,
+    without_backbone,
 )
-from nextvit.benchmark.peers import cost_of, numbered_card, photographs, timm_source, with_statistics
+from nextvit.benchmark.peers import (
+    card_backbone_source,
+    cost_of,
+    numbered_card,
+    photographs,
+    timm_source,
+    with_statistics,
+)
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle import SUFFIX, Precision, read_manifest
 from nextvit.card import ModelCard
@@ -31,7 +40,7 @@ from nextvit.loading import load_trained
 from nextvit.models.classification import Classifier
 from nextvit.models.cost import Cost, deployed_cost
 from nextvit.models.create import create_model
-from nextvit.models.deployed import Deployed
+from nextvit.models.network import deployed_form
 from nextvit.models.published import PUBLISHED
 from nextvit.preprocess import Preprocess
 from nextvit.quiet import quietly
@@ -65,7 +74,7 @@ def of_trained(path: Path, kind: Kind, wanted: Wanted) -> Found:
                 modules += not_available(str(path), kind, error, at_size, **gone, own_size=size)
                 continue
             modules += of_module(
-                partial(Deployed, trained, sized.input),
+                partial(deployed_form, trained, sized),
                 str(path),
                 kind,
                 sized,
@@ -73,6 +82,7 @@ def of_trained(path: Path, kind: Kind, wanted: Wanted) -> Found:
                 precision,
                 at_size,
                 path=path if (backend, precision) == (EAGER, "fp32") else None,
+                outputs=sized.outputs,
                 cost=partial(deployed_cost, sized),
                 size_bytes=weights.stat().st_size,
             )
@@ -165,6 +175,7 @@ def of_source(
             precision,
             wanted,
             path=None,
+            outputs=source.outputs,
             cost=partial(cost_of, source),
             size_bytes=sum(each.numel() * each.element_size() for each in source.model.parameters()),
         )
@@ -172,7 +183,9 @@ def of_source(
             replace(each, published_top1=published) if isinstance(each, Configuration) else each for each in modules
         ]
     try:
-        bundle = written(source, model, backend, folder / f"{size}-{backend}-{precision}{SUFFIX}", say=say)
+        bundle = written(
+            source, source.card.variant, backend, folder / f"{size}-{backend}-{precision}{SUFFIX}", say=say
+        )
     except Exception as error:  # noqa: BLE001 (exporters raise whatever the packages beneath them do)
         facts = {"variant": source.card.variant, "backend": backend, "precision": precision, "own_size": size}
         return not_available(model, kind, plain_error(error), wanted, **facts)
@@ -183,12 +196,29 @@ def of_source(
     ]
 
 
-def written(source: Source, model: str, backend: str, folder: Path, *, say: Callable[[str], None]) -> Path:
-    """The network's file for a backend, as an unproven bundle."""
+def of_backbone(
+    detectors: Sequence[Configuration], wanted: Wanted, folder: Path, *, say: Callable[[str], None]
+) -> Found:
+    """The backbone of a detector alone, in each of the runtimes and precisions in which these run that one detector."""
+    card = detectors[0].card
+    try:
+        source = card_backbone_source(card, image_size=BACKBONE_SIZE)
+    except Exception as error:  # noqa: BLE001 (as in `of_source`: what was asked for is measured all the same)
+        return without_backbone(detectors, plain_error(error), wanted)
+    own_size = replace(wanted, image_sizes=None)
+    found: Found = []
+    for each in detectors:
+        at_precision = replace(source, precision=each.precision)
+        found += of_source(at_precision, each.model, each.kind, each.backend, own_size, folder, say=say)
+    return found
+
+
+def written(source: Source, what: str, backend: str, folder: Path, *, say: Callable[[str], None]) -> Path:
+    """The network's file for a backend, as an unproven bundle. `what` names the network."""
     if source.precision not in TARGETS[backend].writers:
         raise InputError(f"{backend} has no precision {source.precision!r}")
     factory_of(backend)
-    say(f"writing {model} for {backend} {source.precision}")
+    say(f"writing {what} for {backend} {source.precision}")
     with quietly():
         return write_unproven(source, backend, folder)
 
@@ -226,19 +256,22 @@ def of_module(
     wanted: Wanted,
     *,
     path: Path | None,
+    outputs: Sequence[str],
     cost: Callable[[], Cost],
     size_bytes: int,
 ) -> Found:
-    """A module in PyTorch at the card's size; `module(dtype=...)` makes it."""
-    if precision not in IN_TORCH:
-        error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(IN_TORCH)}")
+    """A module in PyTorch at the card's size; `module(dtype=...)` makes it, and `outputs` are the names of what it gives."""
+    computed_in = ("fp32",) if card.task == "detection" else tuple(IN_TORCH)
+    if precision not in computed_in:
+        error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(computed_in)}")
         facts = {"variant": card.variant, "backend": backend, "precision": precision}
         return not_available(model, kind, error, wanted, **facts, own_size=card.input.image_size)
 
     def predictor(threads: int) -> Predictor:
         made = module(dtype=IN_TORCH[precision]).to(torch_device(wanted.device or "cpu"))
         compiled = backend == COMPILED
-        return Predictor(TorchSession(made, precision=precision, compiled=compiled, threads=threads), card)
+        session = TorchSession(made, outputs=outputs, precision=precision, compiled=compiled, threads=threads)
+        return Predictor(session, card)
 
     name = Path(model).resolve().name if kind in ("run", "checkpoint") else model
     return [

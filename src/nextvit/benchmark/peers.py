@@ -19,13 +19,14 @@ from nextvit.card import ModelCard
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 from nextvit.export.program import Source
 from nextvit.export.proof_images import PICTURES
+from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
-from nextvit.models.config import VARIANTS
+from nextvit.models.config import VARIANTS, NextViTConfig
 from nextvit.models.cost import Cost, module_cost
-from nextvit.models.create import create_model
+from nextvit.models.create import variant
 from nextvit.models.deployed import Deployed, Normalise
 from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
+from nextvit.records import from_plain, to_plain
 
 LOGITS, FEATURES = "logits", "features"
 SEED = 0
@@ -134,14 +135,30 @@ def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precis
         MissingDependency: timm is not installed.
         InputError: there is no such network, or it does not take this size.
     """
-    if name.startswith(PREFIX):
-        model, spec = timm_model(name.removeprefix(PREFIX), image_size=image_size)
-        inner: Features | LastMap = Features(model)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            inner = LastMap(create_model(name, features_only=True))
-        spec = Preprocess(image_size=image_size)
+    if not name.startswith(PREFIX):
+        return own_backbone_source(variant(name), name=name, image_size=image_size, precision=precision)
+    model, spec = timm_model(name.removeprefix(PREFIX), image_size=image_size)
+    return module_source(Features(model), name=name, spec=spec, precision=precision, output=FEATURES)
+
+
+def card_backbone_source(card: ModelCard, *, image_size: tuple[int, int]) -> PeerSource:
+    """The backbone of the architecture that a card states, in fp32.
+
+    Raises:
+        InputError: it states none.
+    """
+    config = from_plain(NextViTConfig, card.architecture, what=card.variant)
+    return own_backbone_source(config, name=card.variant, image_size=image_size, precision="fp32")
+
+
+def own_backbone_source(
+    config: NextViTConfig, *, name: str, image_size: tuple[int, int], precision: Precision
+) -> PeerSource:
+    """One of our backbones with random weights, to its last map."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        inner = LastMap(NextViT(config))
+    spec = Preprocess(image_size=image_size)
     return module_source(inner, name=name, spec=spec, precision=precision, output=FEATURES)
 
 

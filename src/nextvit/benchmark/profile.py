@@ -31,11 +31,15 @@ class Profile:
 
 def profile_all(loaded: Sequence[Loaded], limits: Limits, say: Say) -> list[Profile]:
     """Profiles of every file for ONNX Runtime and OpenVINO that computes on the CPU, at the first batch it answers, and
-    held to `limits` and to what is measured here where those lack something."""
+    held to `limits` and to what is measured here where those lack something; of a detector that of its backbone alone."""
     found: list[tuple[Loaded, list[Operator]]] = []
     for each in loaded:
         chosen = each.configuration
-        if chosen.backend in PROFILED and chosen.path and is_bundle(chosen.path) and each.on_cpu:
+        if chosen.card.task == "detection":
+            say(
+                f"no profile of {each.name}: it is known of networks of one input and fixed shapes; its backbone has one"
+            )
+        elif chosen.backend in PROFILED and chosen.path and is_bundle(chosen.path) and each.on_cpu:
             say(f"profiling {each.name}, batch {each.batches[0]}")
             manifest = replace(read_manifest(chosen.path), card=chosen.card)  # of the size that is measured
             operators = profile(chosen.path, manifest, threads=chosen.threads, batch=each.batches[0])

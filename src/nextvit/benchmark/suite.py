@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from nextvit.benchmark.end_to_end import end_to_end
 from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
+from nextvit.card import ModelCard
 from nextvit.environment import environment
 from nextvit.errors import InputError, MissingDependency
+from nextvit.export.proof_images import PICTURES
 from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.predictor import Predictor
 from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 Refused = list[Unavailable]
 Say = Callable[[str], None]
+OTHER_WORK = "other work"
+"""The verdict on a backbone beside the detector that it is a part of: it is neither faster nor slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,7 @@ def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int
     a runtime refuses, or the memory is too small for, is known before anything is measured.
 
     Raises:
-        InputError: nothing answers.
+        InputError: nothing answers; backbones alone do not count.
         MissingDependency: the one thing to measure lacks a package.
     """
     opened: list[tuple[Configuration, Predictor]] = []
@@ -84,25 +89,29 @@ def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int
     names = unique_names([each for each, _ in opened])
     loaded: list[Loaded] = []
     for name, (configuration, predictor) in zip(names, opened, strict=True):
-        failures = {batch: error for batch in batches if (error := trial(predictor, batch))}
+        failures = {batch: error for batch in batches if (error := trial(configuration, predictor, batch))}
         refused += [
             Unavailable(facts=configuration.facts, error=error, batch=batch, name=name)
             for batch, error in failures.items()
         ]
         if good := tuple(batch for batch in batches if batch not in failures):
             loaded.append(Loaded(name=name, configuration=configuration, predictor=predictor, batches=good))
-    if not loaded and len(refused) == 1:
+    if any(each.configuration.part == "whole" for each in loaded):
+        return loaded, refused
+    refused = [each for each in refused if each.facts["part"] == "whole"]
+    if len(refused) == 1:
         raise refused[0].error
-    if not loaded:
-        reasons = dict.fromkeys(str(each.error) for each in refused)
-        raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
-    return loaded, refused
+    reasons = dict.fromkeys(str(each.error) for each in refused)
+    raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
 
 
-def trial(predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
+def trial(configuration: Configuration, predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
     """Why it does not answer so many images; None: it does."""
     try:
-        predictor.warm_up([batch])
+        if configuration.part == "backbone":
+            predictor.session.run(timed_inputs(configuration.card, batch))
+        else:
+            predictor.warm_up([batch])
     except Exception as error:  # noqa: BLE001 (as above)
         return plain_error(error)
     return None
@@ -150,13 +159,14 @@ def benchmark(
                     "affinity": affinity(),
                     "batch": batch,
                     **latency_of(own, first, batch, is_first=each is ready[0]),
+                    **({"verdict": OTHER_WORK} if each.configuration.part == "backbone" else {}),
                     **(shares_of(each, cost, limits, batch, own) if cost else {}),
                     "size_mib": round(each.configuration.size_bytes / 2**20, 2),
                     **noise,
                     **(start_of(each.configuration, batch) if protocol.starts else {}),
                     **(
                         {"end_to_end": end_to_end(each.predictor, protocol.files)}
-                        if wants_files(protocol, batch)
+                        if wants_files(each, protocol, batch)
                         else {}
                     ),
                     "environment": machine,
@@ -165,14 +175,15 @@ def benchmark(
     return measured + [record for each in refused for record in refusals(each, protocol.batches)]
 
 
-def wants_files(protocol: Protocol, batch: int) -> bool:
-    """Whether to measure the way from file to answer, which is one of single images."""
-    return bool(protocol.files) and batch == 1
+def wants_files(loaded: Loaded, protocol: Protocol, batch: int) -> bool:
+    """Whether to measure the way from file to answer, which is one of single images, and of what answers at all."""
+    return bool(protocol.files) and batch == 1 and loaded.configuration.part == "whole"
 
 
 def refusals(each: Unavailable, batches: Sequence[int]) -> list[Record]:
     """The records of what could not be measured."""
-    name = each.name or " ".join(str(each.facts[part]) for part in ("model", "backend", "precision"))
+    names = [each.facts["model"], *(["backbone"] if each.facts["part"] == "backbone" else [])]
+    name = each.name or " ".join([*names, each.facts["backend"], each.facts["precision"]])
     return [
         {"name": name, **each.facts, "batch": batch, "unavailable": str(each.error)}
         for batch in (batches if each.batch is None else (each.batch,))
@@ -216,7 +227,9 @@ def unique_names(configurations: Sequence[Configuration]) -> list[str]:
 
 def measure(loaded: Sequence[Loaded], batch: int, protocol: Protocol) -> tuple[dict[str, Turns], Record]:
     """Times of the graphs alone (uint8 pixels in, outputs out), and how quiet the machine was meanwhile."""
-    candidates = {each.name: partial(each.predictor.session.run, pixels_for(each, batch)) for each in loaded}
+    candidates = {
+        each.name: partial(each.predictor.session.run, timed_inputs(each.configuration.card, batch)) for each in loaded
+    }
     work: list[float] = []
     before = CpuTimes.now()
     turns = measure_interleaved(
@@ -229,9 +242,17 @@ def measure(loaded: Sequence[Loaded], batch: int, protocol: Protocol) -> tuple[d
     return turns, {"noise": noise.spread, "busy": noise.busy, "warning": noise.warning}
 
 
-def pixels_for(loaded: Loaded, batch: int) -> dict[str, Any]:
-    """Random pixels: the network's time does not depend on them."""
-    height, width = loaded.configuration.card.input.image_size
+def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
+    """What the graph alone is timed on.
+
+    Random pixels: the time of a network does not depend on them. That of a detector does, because regions are of different
+    sizes and classes are on a picture or not: it gets photographs, stretched to the full width and height of its card.
+    """
+    spec = card.input
+    if spec.resize == "fit":
+        whole = replace(spec, resize="squash")
+        return spec.network_inputs([whole(path) for path in islice(cycle(sorted(PICTURES.glob("*.jpg"))), batch)])
+    height, width = spec.image_size
     generator = np.random.default_rng(0)
     return {INPUT_NAME: generator.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)}
 

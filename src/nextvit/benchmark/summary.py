@@ -50,6 +50,11 @@ def size_of(record: Record) -> str:
     return f"{width}x{height} px"
 
 
+def is_whole(record: Record) -> bool:
+    """Whether it is of a whole network, not of a detector's backbone alone."""
+    return record.get("part", "whole") == "whole"
+
+
 def fastest(done: Sequence[Record]) -> list[str]:
     """For each batch the best of those that are faster than the first."""
     lines: list[str] = []
@@ -63,7 +68,7 @@ def fastest(done: Sequence[Record]) -> list[str]:
 
 def cautions(done: Sequence[Record]) -> list[str]:
     """What to beware of: a busy machine, and times that are not of the same work."""
-    sizes = list(dict.fromkeys(map(size_of, done)))
+    sizes = list(dict.fromkeys(size_of(each) for each in done if is_whole(each)))
     differ = (
         [f"image sizes differ ({', '.join(sizes)}): these times are not of the same work"] if len(sizes) > 1 else []
     )

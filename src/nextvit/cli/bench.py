@@ -62,7 +62,8 @@ def bench(
     ----------
     models: str
         Runs (in PyTorch, and all that was exported into them), checkpoint files, bundles, and networks by name such as
-        nextvit_small, which are written with random weights, only to be timed.
+        nextvit_small, which are written with random weights, only to be timed. Of a detector its backbone is timed, too,
+        alone and at 512x512 px.
     compare: str
         More networks by name, with commas, timm's as timm:resnet101.
     runtimes: str
@@ -75,7 +76,8 @@ def bench(
     threads: str
         CPU threads, with commas. Default: the cores that this process may use.
     image_size: str
-        Sides in pixels, with commas, for what takes any: 224,512. Default: the model's own.
+        Sides in pixels, with commas, for what takes any: 224,512; of a detector the side of a square picture. Default: the
+        model's own, of a detector the largest picture that it takes.
     device: str
         Where all of them compute, by the runtime's own name for it, such as cuda. Default: the CPU.
     data: Path
@@ -273,9 +275,14 @@ def answering(
 
 def measurable(loaded: "Sequence[Loaded]") -> set[str]:
     """Those of `NEEDED` that can be measured of them."""
-    trained = any(each.configuration.kind not in ("variant", "timm") for each in loaded)
+    trained = any(has_score(each) for each in loaded)
     with_file = any(each.configuration.path for each in loaded)
     return ({"score"} if trained else set[str]()) | ({"cold_start", "peak_memory"} if with_file else set[str]())
+
+
+def has_score(loaded: "Loaded") -> bool:
+    """Whether it is trained and answers."""
+    return loaded.configuration.kind not in ("variant", "timm") and loaded.configuration.part == "whole"
 
 
 def scores_of(loaded: "Sequence[Loaded]", dataset: "Dataset") -> dict[str, Record]:
@@ -285,7 +292,7 @@ def scores_of(loaded: "Sequence[Loaded]", dataset: "Dataset") -> dict[str, Recor
     scores: dict[str, Record] = {}
     known: dict[str, Record] = {}
     for each in loaded:
-        if each.configuration.kind in ("variant", "timm"):
+        if not has_score(each):
             continue
         same = str({**each.configuration.facts, "threads": None})
         if same not in known:

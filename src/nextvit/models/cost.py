@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -14,9 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from nextvit.card import ModelCard
-from nextvit.models.classification import Classifier, classifier_for
+from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
-from nextvit.models.deployed import Deployed
+from nextvit.models.network import deployed_form, network_for
+from nextvit.preprocess import Size, frame_size
 
 BYTES: dict[str, tuple[float, float]] = {
     # precision: bytes of a weight, and of a value that one layer hands to the next
@@ -33,7 +35,9 @@ BYTES: dict[str, tuple[float, float]] = {
 class Cost:
     """What one forward pass of one image costs at the least.
 
-    Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs.
+    Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs. Of
+    a detector that is the backbone, the pyramid, and the heads for as many proposals and detections as it may have, however
+    many there are; pooling regions, suppression and pasting masks count nothing.
     """
 
     parameters: int
@@ -71,21 +75,39 @@ def deployed_cost(card: ModelCard) -> Cost:
     Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
     """
     with torch.device("meta"):
-        model = classifier_for(card)
+        model = network_for(card)
     model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data.zero_()
-    images_NHWC = torch.empty(1, *card.input.image_size, 3, dtype=torch.uint8, device="meta")
-    return module_cost(Deployed(model, card.input), images_NHWC)
+    fits = card.input.resize == "fit"
+    height, width = largest_frame(card) if fits else card.input.image_size
+    images_NHWC = torch.empty(1, height, width, 3, dtype=torch.uint8, device="meta")
+    sizes = (torch.empty(1, 2, dtype=torch.int64),) if fits else ()
+    return module_cost(deployed_form(model, card), images_NHWC, *sizes)
 
 
-def module_cost(model: nn.Module, inputs: Tensor) -> Cost:
+def trained_cost(card: ModelCard) -> Cost:
+    """The cost of a card's network as it is trained, for one image at the card's size; with "fit" for the largest, in its
+    frame, and with as many regions and detections as there may be."""
+    with torch.device("meta"):
+        model = network_for(card)
+        if card.input.resize != "fit":
+            return module_cost(model, torch.empty(1, 3, *card.input.image_size))
+        return module_cost(model, torch.empty(1, 3, *largest_frame(card)), torch.empty(1, 2, dtype=torch.int64))
+
+
+def largest_frame(card: ModelCard) -> Size:
+    """The frame, wide, of the largest picture that a detector takes."""
+    return frame_size(np.array([card.input.image_size]))
+
+
+def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:
     """The cost of any module in eval mode for a batch of one, of which only the shape counts; nothing is computed."""
     model = copy.deepcopy(model).to("meta").eval()
     weights = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     traffic = Traffic(weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter, traffic, WholeAttention(traffic):
-        model(inputs.to("meta"))
+        model(*(each.to("meta") for each in inputs))
     return Cost(
         parameters=count_parameters(model), macs=counter.get_total_flops() // 2, activations=traffic.activations
     )

@@ -133,7 +133,8 @@ def export_tiles(bundles: list[Exported], timings: list[dict[str, Any]]) -> list
         smallest = min(bundles, key=lambda each: each.model_bytes)
         shown.append((f"{len(bundles)}", "export, proven" if len(bundles) == 1 else "exports, each proven"))
         shown.append((f"{smallest.model_bytes / 1e6:.2f} MB", f"smallest export: {smallest.name}"))
-    single = [record for record in timings if record["batch"] == 1 and record["backend"] != "torch"]
+    whole = [record for record in timings if record.get("part", "whole") == "whole"]
+    single = [record for record in whole if record["batch"] == 1 and record["backend"] != "torch"]
     if single:
         fastest = min(single, key=lambda record: record["p50_ms"])
         meaning = f"fastest: {fastest['backend']} {fastest['precision']}, batch 1, threads: {fastest['threads']}"

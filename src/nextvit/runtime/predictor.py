@@ -160,7 +160,8 @@ def load_bundle(
     Args:
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it; None: the CPU.
-        image_size: height and width in pixels to answer at, for a bundle of dynamic size; None: the card's.
+        image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that the
+            shorter and the longer side of a picture may have. None: the card's.
 
     Raises:
         InputError: it is no bundle, or damaged, or does not take that size, or there is no such device here.
@@ -168,7 +169,8 @@ def load_bundle(
     """
     path = Path(path)
     manifest = read_bundle(path)
-    card = card_at(manifest.card, image_size, what=path, any_size=manifest.dynamic_size)
+    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+    card = card_at(manifest.card, image_size, what=path, any_size=any_size)
     return Predictor(open_session(path, manifest, threads=threads, device=device), card)
 
 

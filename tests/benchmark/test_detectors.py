@@ -1,0 +1,265 @@
+"""What `nextvit bench` measures of detectors: the whole, the backbone alone, and the way from a file to pasted masks."""
+
+import builtins
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nextvit.benchmark import configurations as found_in
+from nextvit.benchmark import networks
+from nextvit.benchmark.baseline import judge, key_of, parse_conditions
+from nextvit.benchmark.cold_start import cold_start
+from nextvit.benchmark.configurations import Configuration, Found, Unavailable, Wanted, configurations
+from nextvit.benchmark.end_to_end import STAGES, answer_in_stages
+from nextvit.benchmark.limit import Limits
+from nextvit.benchmark.profile import profile_all
+from nextvit.benchmark.suite import OTHER_WORK, Protocol, Record, benchmark, load_all, timed_inputs
+from nextvit.benchmark.summary import cautions, notes_of, row
+from nextvit.benchmark.unproven import write_unproven
+from nextvit.bundle import read_manifest
+from nextvit.card import ModelCard
+from nextvit.errors import InputError, MissingDependency
+from nextvit.export.program import Source
+from nextvit.models.config import VARIANTS
+from nextvit.models.detection import MaskRCNN
+from nextvit.models.weights import save_model
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
+from nextvit.report.bench_report import bench_report
+from nextvit.results import Detections
+from nextvit.runtime.predictor import load_bundle
+from tests.conftest import needs
+from tests.models.detectors import random_detector
+
+pytestmark = pytest.mark.backend
+LIMITS_PX = (64, 100)
+QUICK = Protocol(runs=2, min_seconds=0.0, starts=False)
+
+
+@pytest.fixture(scope="module")
+def detector() -> MaskRCNN:
+    return random_detector(detections=10).float()
+
+
+@pytest.fixture(scope="module")
+def card(detector: MaskRCNN) -> ModelCard:
+    return ModelCard(
+        task="detection",
+        classes=("square", "disc", "cross"),
+        category_ids=(3, 7, 9),
+        input=Preprocess(image_size=LIMITS_PX, resize="fit"),
+        variant="nextvit_nano",
+        architecture=to_plain(VARIANTS["nextvit_nano"]),
+        head=asdict(detector.detector),
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(detector: MaskRCNN, card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("onnx")
+    source = Source(model=detector, card=card, precision="fp32")
+    return write_unproven(source, "onnx", tmp_path_factory.mktemp("bundles") / "objects.nextvit")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(detector: MaskRCNN, card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "objects.safetensors"
+    save_model(path, detector, card)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_backbone() -> Iterator[None]:
+    """At a size that takes no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (found_in, networks):
+            patch.setattr(module, "BACKBONE_SIZE", (96, 96))
+        yield
+
+
+def found_for(folder: Path, *models: Path, **wanted: Any) -> Found:
+    return configurations([str(each) for each in models], Wanted(**wanted), folder, say=lambda message: None)
+
+
+@pytest.fixture(scope="module")
+def found(bundle: Path, small_backbone: None, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """The bundle and its backbone."""
+    return found_for(tmp_path_factory.mktemp("backbone"), bundle)
+
+
+def measured(found: Found, protocol: Protocol = QUICK) -> list[Record]:
+    loaded, refused = load_all(found, protocol.batches)
+    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
+
+
+def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Found):
+    whole, backbone = measured(found, replace(QUICK, batches=(2,)))
+    assert (whole["part"], whole["image_size"], whole["verdict"]) == ("whole", [64, 100], "first")
+    assert (backbone["part"], backbone["image_size"], backbone["verdict"]) == ("backbone", [96, 96], OTHER_WORK)
+    assert (whole["name"], backbone["name"]) == ("objects", "objects backbone onnx fp32")
+    assert whole["backend"] == backbone["backend"] == "onnx" and whole["model"] == backbone["model"]
+    assert backbone["size_mib"] < whole["size_mib"]
+
+
+def test_the_backbone_is_that_of_the_detector(found: Found):
+    whole, backbone = found
+    assert isinstance(whole, Configuration) and isinstance(backbone, Configuration)
+    inputs = timed_inputs(backbone.card, 1)
+    assert {name: each.shape for name, each in inputs.items()} == {"images": (1, 96, 96, 3)}
+    [last_map] = backbone.load().session.run(inputs).values()
+    assert last_map.shape == (1, VARIANTS["nextvit_nano"].feature_widths[-1], 3, 3)
+    cost, whole_cost = backbone.cost(), whole.cost()
+    assert cost and whole_cost and cost.parameters < whole_cost.parameters
+
+
+def test_a_checkpoint_in_pytorch_is_a_detector_too(checkpoint: Path, tmp_path: Path):
+    found = found_for(tmp_path, checkpoint, precisions=("fp32", "bf16"))
+    assert [(each.facts["part"], each.facts["precision"], type(each)) for each in found] == [
+        ("whole", "fp32", Configuration),
+        ("whole", "bf16", Unavailable),
+        ("backbone", "fp32", Configuration),
+    ]
+    whole, backbone, missing = measured(found)
+    assert missing["unavailable"] == "PyTorch has no file in bf16; it is measured in fp32"
+    assert whole["backend"] == backbone["backend"] == "torch"
+    loaded, _ = load_all(found, [1])
+    outputs = loaded[0].predictor.session.run(timed_inputs(loaded[0].configuration.card, 1))
+    assert list(outputs) == ["boxes", "scores", "labels", "masks"]
+    assert (outputs["scores"] > 0).any(), "a detector that finds nothing would be timed on less than its work"
+
+
+def test_another_frame_is_that_of_a_square_picture(bundle: Path, tmp_path: Path):
+    [whole, backbone] = found_for(tmp_path, bundle, image_sizes=((80, 80),))
+    assert (whole.facts["image_size"], backbone.facts["image_size"]) == ([80, 80], [96, 96])
+    assert isinstance(whole, Configuration)
+    inputs = timed_inputs(whole.card, 1)
+    assert inputs["images"].shape == (1, 96, 96, 3) and inputs["sizes"].tolist() == [[80, 80]]
+    answer = load_bundle(bundle, image_size=(80, 80))([Image.new("RGB", (300, 150))])[0]
+    assert isinstance(answer, Detections) and (answer.width, answer.height) == (300, 150)
+
+
+def test_a_detector_is_timed_on_photographs_of_its_full_size(card: ModelCard):
+    inputs = timed_inputs(card, 7)
+    images, sizes = inputs["images"], inputs["sizes"]
+    assert images.shape == (7, 64, 128, 3) and sizes.tolist() == [[64, 100]] * 7
+    assert not images[:, :, 100:].any() and (images[:, :, :100].std(axis=(1, 2, 3)) > 10).all()
+    assert (images[0] != images[1]).any() and (images[0] == images[5]).all(), "five photographs, one after another"
+
+
+def test_first_answers_are_those_of_a_frame(bundle: Path):
+    assert cold_start(bundle, threads=1, image_size=LIMITS_PX, batch=2).cold_start_ms > 0
+
+
+def test_the_way_from_file_to_answer_ends_with_pasted_masks(bundle: Path, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 240, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    predictor = load_bundle(bundle, threads=1)
+    answer, seconds = answer_in_stages(predictor, tmp_path / "noise.png")
+    assert [answer] == predictor([tmp_path / "noise.png"])
+    assert isinstance(answer, Detections) and answer.objects
+    assert all(each.mask and each.mask["size"] == [150, 240] for each in answer.objects)
+    assert len(seconds) == len(STAGES) and min(seconds) > 0
+
+
+def test_only_what_answers_has_a_way_from_file_to_answer(found: Found, tmp_path: Path):
+    Image.new("RGB", (90, 70), "white").save(tmp_path / "white.png")
+    whole, backbone = measured(found, replace(QUICK, files=[tmp_path / "white.png"]))
+    assert tuple(whole["end_to_end"]["shares"]) == STAGES
+    assert "end_to_end" not in backbone
+
+
+def test_a_machine_without_torch_measures_the_bundle_alone(bundle: Path, tmp_path: Path, monkeypatch):
+    importing = builtins.__import__
+
+    def without_torch(name: str, *arguments: Any, **named: Any) -> Any:
+        if name == "nextvit.benchmark.networks":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return importing(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    found = found_for(tmp_path, bundle, threads=(1, 2))
+    monkeypatch.undo()
+    assert [type(each) for each in found] == [Configuration] * 2 + [Unavailable] * 2
+    assert all(isinstance(each.error, MissingDependency) for each in found if isinstance(each, Unavailable))
+    *_, missing = measured(found)
+    assert missing["name"] == f"{bundle} backbone onnx fp32" and "'torch' is not installed" in missing["unavailable"]
+
+
+def test_a_backbone_that_cannot_be_made_is_said(bundle: Path, tmp_path: Path, monkeypatch):
+    def refuse(*arguments: object, **named: object) -> None:
+        raise RuntimeError("too small\nfor this")
+
+    monkeypatch.setattr(networks, "card_backbone_source", refuse)
+    whole, missing = measured(found_for(tmp_path, bundle))
+    assert whole["part"] == "whole" and missing["part"] == "backbone"
+    assert missing["unavailable"] == "RuntimeError: too small"
+
+
+def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(found: Found):
+    def fail() -> None:
+        raise InputError("damaged")
+
+    whole, backbone = found
+    with pytest.raises(InputError, match=r"^damaged$"):
+        load_all([replace(whole, load=fail), backbone], [1])  # pyright: ignore[reportCallIssue]
+
+
+def test_people_read_what_is_what(found: Found):
+    quiet = {"warning": None, "busy": False}
+    whole, backbone = (each | quiet for each in measured(found))
+    faster = [whole, {**backbone, "ratio": 0.1}]
+    assert cautions(faster) == [], "they are not meant to be of the same work"
+    assert not any("fastest" in line for line in notes_of(faster, [], []))
+    assert row(backbone)[0] == "objects backbone onnx fp32"
+    page = bench_report(faster)
+    assert "its backbone alone" in page and "fastest at batch 1: objects<" in page and OTHER_WORK in page
+    assert "its backbone alone" not in bench_report([whole])
+
+
+def test_conditions_are_about_the_whole(found: Found):
+    whole, backbone = measured(found)
+    slow = {**backbone, "p50_ms": 1000 * whole["p50_ms"]}
+    limit = parse_conditions(f"p50>{10 * whole['p50_ms']:.3f}ms")
+    assert judge([whole, slow], None, limit).failed == []
+    assert judge([{**whole, "p50_ms": slow["p50_ms"]}, backbone], None, limit).failed
+    assert key_of(whole) != key_of({**whole, "part": "backbone"})
+    before = {name: value for name, value in whole.items() if name != "part"}
+    assert key_of(whole) == key_of(before), "records of before there were parts"
+    gone = {**{name: backbone[name] for name in ("name", *whole.keys() & backbone.keys())}, "unavailable": "no torch"}
+    assert judge([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
+
+
+def test_a_profile_is_that_of_the_backbone(found: Found, monkeypatch):
+    from nextvit.benchmark import profile
+
+    needs("onnx")
+    monkeypatch.setattr(profile, "SECONDS", 0.05)
+    said: list[str] = []
+    loaded, _ = load_all(found, [1])
+    peaks = Limits(peaks={each.kind: 100.0 for each in loaded}, bandwidths={1: 10.0})
+    [profiled] = profile_all(loaded, peaks, said.append)
+    assert profiled.name == "objects backbone onnx fp32" and profiled.operators
+    assert any(line.startswith("no profile of objects:") for line in said)
+
+
+def test_a_file_only_to_be_timed_has_the_outputs_of_a_detector(bundle: Path):
+    manifest = read_manifest(bundle)
+    assert list(manifest.outputs) == ["boxes", "scores", "labels", "masks"]
+    assert not manifest.dynamic_size, "it takes any size all the same"
+    load_bundle(bundle).warm_up([1, 2])
+
+
+def test_pytorch_and_the_timed_file_find_the_same(bundle: Path, detector: MaskRCNN, card: ModelCard):
+    from nextvit.models.network import deployed_form
+
+    inputs = timed_inputs(card, 1)
+    with torch.no_grad():
+        expected = deployed_form(detector, card)(*map(torch.from_numpy, inputs.values()))
+    found = load_bundle(bundle).session.run(inputs)
+    assert np.abs(found["scores"] - expected[1].numpy()).max() < 1e-4
