@@ -12,10 +12,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.class_masks import IGNORED, BadMask, Coding, Masks
+from nextvit.data.class_masks import BadMask, Coding, Masks
 from nextvit.data.findings import Finding
 from nextvit.data.folder import Dataset
 from nextvit.data.survey import Survey, counted, listed, named
+from nextvit.masks import IGNORED
 
 FEW_PICTURES = 10
 MAX_RATIO = 100

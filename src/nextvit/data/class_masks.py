@@ -17,13 +17,12 @@ from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects
 from nextvit.data.samples import Rows
 from nextvit.errors import InputError
+from nextvit.masks import IGNORED
 from nextvit.preprocess import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
 
 ClassMask = NDArray[np.uint8]
 """(height, width), of each pixel the index of its class, or IGNORED."""
 
-IGNORED = 255
-"""The value of a pixel without a label, which is neither learnt nor judged."""
 MAX_CLASSES = 255
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")
 """Formats that give back the values that were saved."""
