@@ -68,7 +68,7 @@ def test_a_view_of_the_whole_picture_is_the_picture_and_may_be_mirrored():
 def test_pixels_and_classes_stay_in_step(form: str, resize: str):
     # As a JPEG the picture is so large that it is decoded at a fraction of its size.
     content, mask = scene((128, 96) if form == "PNG" else (1280, 960), form=form)
-    settings = SegmentationAugment(photometric=0, crop=0.7)
+    settings = SegmentationAugment(photometric=0, crop=0.7, scale=(0.4, 1.6))
     shares, flips = set(), 0
     for seed in range(25):
         pixels, classes = view_of(content, mask, settings, seed=seed, resize=resize)
