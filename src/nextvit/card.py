@@ -7,7 +7,7 @@ from nextvit.errors import InputError
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Preprocess
 from nextvit.records import from_plain
 
-TaskName = Literal["classification", "multilabel", "detection"]
+TaskName = Literal["classification", "multilabel", "detection", "segmentation"]
 DEFAULT_THRESHOLD = 0.5
 """More probably there than not. A threshold chosen on the validation images would flatter the scores on them."""
 

@@ -19,6 +19,8 @@ Floats = NDArray[np.floating[Any]]
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
+IGNORED = 255
+"""In a mask of classes, the value of a pixel without label, which is neither learnt nor judged."""
 MASK_THRESHOLD = 0.5
 """The probability from which on a pixel belongs to the object, as in MMDetection."""
 MOST_GROUPS = 7

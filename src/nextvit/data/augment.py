@@ -77,3 +77,35 @@ class DetectionAugment:
                 raise InputError(f"objects.{name} must rise above 0, got {least, most}")
         if not 0 <= self.photometric <= 1:
             raise InputError(f"objects.photometric must be between 0 and 1, got {self.photometric}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationAugment:
+    """Random scale, crop, flip and colour of a picture whose pixels have classes."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip; 0 where left and right differ in meaning."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Least and most of the picture's scale, relative to the picture at the input's size or limits."""
+    crop: float = 1.0
+    """Side of the square view as a share of the input's limit of the shorter side; the view of an input of one fixed size is
+    that share of both its sides. Rounded to whole multiples of 32 px; what the picture does not fill is not judged."""
+    most_of_one_class: float = 0.75
+    """A crop with a larger share of one class is drawn again, up to ten times; 1: never."""
+    rare_crops: float = 0.0
+    """Probability that a crop is laid around a pixel of a class that is rare in the data."""
+    photometric: float = 1.0
+    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al., arXiv:1512.02325)."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "rare_crops"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"masks.{name} is a probability, got {getattr(self, name)}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise InputError(f"masks.scale must rise above 0, got {self.scale}")
+        if not 0 < self.crop <= 4:
+            raise InputError(f"masks.crop must be above 0 and at most 4, got {self.crop}")
+        if not 0 < self.most_of_one_class <= 1:
+            raise InputError(f"masks.most_of_one_class is a share above 0, got {self.most_of_one_class}")
+        if not 0 <= self.photometric <= 1:
+            raise InputError(f"masks.photometric must be between 0 and 1, got {self.photometric}")

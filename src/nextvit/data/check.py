@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.data.check_masks import check_masks, survey_masks
 from nextvit.data.check_objects import check_objects
 from nextvit.data.findings import Finding, in_order
 from nextvit.data.folder import Dataset
@@ -36,6 +37,8 @@ def check_survey(survey: Survey) -> list[Finding]:
     findings += find_similar(survey)
     if survey.dataset.task == "detection":
         findings += check_objects(survey)
+    elif survey.dataset.task == "segmentation":
+        findings += check_masks(survey, survey_masks(survey.dataset))
     else:
         findings += check_classes(survey.dataset)
         findings += check_grey(survey)
@@ -139,7 +142,7 @@ def check_sizes(survey: Survey) -> list[Finding]:
     if len(tiny := readable[shorter < TINY_PX].tolist()):
         message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
         findings.append(Finding("tiny", message, tuple(tiny)))
-    if survey.dataset.task == "detection":  # whole pictures are taken, whatever their shape
+    if survey.dataset.task in ("detection", "segmentation"):  # whole pictures are taken, whatever their shape
         return findings
     long = readable[longer > ELONGATED * shorter].tolist()
     refused = [at for at in long if is_refused(survey, at)]

@@ -51,6 +51,23 @@ KINDS = {
     "too_elongated": Kind(
         "error", "Pictures that are too elongated to be resized", "Crop them, or use data.resize squash."
     ),
+    "image_without_mask": Kind("error", "Images without a mask", "Draw it, or move the image away."),
+    "ambiguous_mask": Kind("error", "Images or masks of the same name", "Which belongs to which is open; keep one."),
+    "bad_mask": Kind("error", "Masks that cannot be used", "Save them again, or remove them with their images."),
+    "mask_in_colours": Kind(
+        "error", "Masks in colours instead of indices", "Save the index of each pixel's class, one channel, as PNG."
+    ),
+    "mask_size_differs": Kind(
+        "error", "Masks of another size than their images", "Bring back the image that the mask was drawn on."
+    ),
+    "class_not_listed": Kind("error", "Classes that classes.txt does not list", "Add their names, in order of values."),
+    "value_out_of_range": Kind(
+        "error", "Values in masks that are no class", "Correct them, or make them 255: no label."
+    ),
+    "white_mask": Kind(
+        "error", "Masks of 0 and 255 alone", "255 is no label; if white is a class, save it as 1, or as its value."
+    ),
+    "other_mask_of_copy": Kind("error", "The same picture with different masks", "At most one of them is right."),
     "near_duplicate_across_classes": Kind(
         "warning", "Nearly the same picture under different classes", "Look at them: one label may be wrong."
     ),
@@ -70,6 +87,13 @@ KINDS = {
     ),
     "object_of_two_classes": Kind("warning", "One object in two classes", "Look at them: one of the two may be wrong."),
     "tiny_object": Kind("warning", "Tiny objects", "Hardly anything can be seen of them; are the images scaled down?"),
+    "mask_without_image": Kind("warning", "Masks without an image", "They are not used; where are the images?"),
+    "class_without_pixels": Kind(
+        "warning", "Classes without a pixel", "Nothing can be learnt or judged of them; are the masks complete?"
+    ),
+    "mostly_unlabelled": Kind(
+        "warning", "Masks that are mostly without label", "Little can be learnt from them; draw more, or remove them."
+    ),
     "unlisted_image": Kind("warning", "Images that are not listed", "They are not used; list them, or move them away."),
     "wrong_suffix": Kind("warning", "File names that lie about the format", "They are read all the same; rename them."),
     "class_only_in_train": Kind("warning", "Classes without validation images", "How well they are known stays open."),
@@ -84,6 +108,7 @@ KINDS = {
     "near_duplicate": Kind("note", "Nearly the same picture in one class and split", "Series and copies teach little."),
     "category_left_out": Kind("note", "Categories that are only names of groups", "They are left out of the classes."),
     "without_objects": Kind("note", "Images without objects", "They teach what is none; is nothing forgotten?"),
+    "unlabelled": Kind("note", "Pixels without label", "They are neither learnt nor judged."),
     "turned": Kind("note", "Photographs turned by EXIF", "They are turned upright when read."),
     "cmyk": Kind("note", "CMYK pictures", "They are converted without a colour profile, so tints may be off."),
     "deep": Kind("note", "Pictures of more than 8 bits", "They are scaled to 8 bits."),

@@ -1,6 +1,7 @@
 """Datasets of labelled images.
 
-`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, or COCO's annotations of objects.
+`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, COCO's annotations of objects, or a
+mask for each image.
 """
 
 import hashlib
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 
 from nextvit.card import TaskName
 from nextvit.data.annotations import Annotations
+from nextvit.data.class_masks import BACKGROUND, MAX_CLASSES, Masks, ObjectMasks
 from nextvit.data.coco import is_coco, read_coco
 from nextvit.data.findings import Finding
+from nextvit.data.image_files import image_files, list_images
 from nextvit.data.label_list import Found, has_label_lists, read_list
+from nextvit.data.masks_folder import read_masks
 from nextvit.data.samples import Packer, Samples
 from nextvit.data.shards import CONTENTS, read_shards
 from nextvit.errors import InputError, did_you_mean
-from nextvit.preprocess import SUFFIXES
 
 HELD_OUT_SHARE = 0.1
 
@@ -35,11 +38,14 @@ class Dataset:
     splits: dict[str, Samples]
     """"train" and "val"."""
     task: TaskName = "classification"
-    """"multilabel" where an image may have several classes, or none; "detection" where objects are annotated."""
+    """"multilabel" where an image may have several classes, or none; "detection" where objects are annotated;
+    "segmentation" where each pixel has a class."""
     annotations: dict[str, Annotations] = field(default_factory=dict)
     """For "detection": of each split, the objects of the samples in their order. A sample's labels are those it has."""
     category_ids: tuple[int, ...] = ()
     """For "detection": the classes' ids in the annotations, ascending."""
+    masks: dict[str, Masks] = field(default_factory=dict)
+    """For "segmentation": of each split, the masks of the samples in their order. Samples have no labels."""
 
     def split(self, name: str) -> Samples:
         """The samples of a split; InputError where it does not exist."""
@@ -120,6 +126,43 @@ def read_objects(root: Path, faults: list[Finding]) -> Dataset:
         annotations=annotations,
         category_ids=tuple(categories),
     )
+
+
+def read_segmented(root: Path, faults: list[Finding]) -> Dataset:
+    """A dataset with a mask for each picture; what is wrong with its folders is added to `faults`."""
+    classes, masked = read_masks(root, faults)
+    samples = {name: split.samples for name, split in masked.items()}
+    masks: dict[str, Masks] = {name: split.masks for name, split in masked.items()}
+    if "val" not in samples:
+        masks = {split: masked["train"].masks.select(mask) for split, mask in held_out(samples["train"]).items()}
+        samples = hold_out(samples["train"])
+    if not len(samples["train"]):
+        raise InputError(faults[0].message if faults else f"{root}: no image with a mask in the split train; add some")
+    if not len(samples["val"]):
+        faults.append(Finding("nothing_to_validate", f"{root}: no images in the split val; add some"))
+    return Dataset(root=root, classes=classes, splits=samples, task="segmentation", masks=masks)
+
+
+def objects_as_masks(dataset: Dataset) -> Dataset:
+    """A dataset with objects as one for segmentation: the class of each pixel is that of the object there, or background.
+
+    Raises:
+        InputError: no object has a mask, there are too many classes, or one is called background already.
+    """
+    if not any(annotations.has_masks for annotations in dataset.annotations.values()):
+        raise InputError(f"{dataset.root}: its objects have boxes alone, and segmentation is learnt from masks")
+    if BACKGROUND in dataset.classes:
+        raise InputError(f"{dataset.root}: what has no object is called {BACKGROUND!r}; give the category another name")
+    classes = (BACKGROUND, *dataset.classes)
+    if len(classes) > MAX_CLASSES:
+        raise InputError(
+            f"{dataset.root}: has {len(classes)} classes with the background; masks hold {MAX_CLASSES} at most"
+        )
+    samples = {name: Samples.pack((path, ()) for path in split.names()) for name, split in dataset.splits.items()}
+    masks: dict[str, Masks] = {
+        split: ObjectMasks(annotations, len(classes)) for split, annotations in dataset.annotations.items()
+    }
+    return Dataset(root=dataset.root, classes=classes, splits=samples, task="segmentation", masks=masks)
 
 
 def refuse_json(path: Path) -> None:
@@ -249,45 +292,3 @@ def class_folders(folder: Path) -> list[Path]:
 def is_dataset(path: Path) -> bool:
     """Whether a path looks like a dataset with splits, rather than a plain folder of images."""
     return not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file() or is_coco(path)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All files below a folder whose suffix is an image's, sorted; hidden ones are left out, each folder counts once.
-
-    Raises:
-        InputError: a name is not UTF-8, so that it cannot be written into results.
-    """
-    faults: list[Finding] = []
-    found = image_files(folder, faults)
-    if faults:
-        raise InputError(faults[0].message)
-    return [Path(path) for path in found]
-
-
-def image_files(folder: Path, faults: list[Finding]) -> list[str]:
-    """`list_images` as text, for a million `Path` take a gigabyte; names that are not UTF-8 are added to `faults`."""
-    found: list[str] = []
-    visited: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in visited:  # a link back
-            folders.clear()
-            continue
-        visited.add(real)
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (10 times faster)
-                if is_utf8(name):
-                    found.append(f"{parent}{os.sep}{name}")
-                else:
-                    message = f"{parent}: the file name {os.fsencode(name)!r} is not UTF-8; rename it"
-                    faults.append(Finding("bad_name", message))
-    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 (likewise)
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file's name can be written into results."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
