@@ -162,11 +162,17 @@ def framed(pixels: Sequence[Pixels]) -> tuple[Pixels, NDArray[np.int64]]:
     """Images of different sizes in one array (N, H, W, 3), and the height and width (N, 2) of each: every one lies at the top
     left of a frame whose sides are the multiples of `STRIDE_PX` that the largest need."""
     sizes_N2 = np.array([each.shape[:2] for each in pixels], np.int64)
-    height, width = -(-sizes_N2.max(axis=0) // STRIDE_PX) * STRIDE_PX
+    height, width = frame_size(sizes_N2)
     images_NHWC = np.zeros((len(pixels), height, width, 3), np.uint8)
     for frame, each in zip(images_NHWC, pixels, strict=True):
         frame[: each.shape[0], : each.shape[1]] = each
     return images_NHWC, sizes_N2
+
+
+def frame_size(sizes_N2: NDArray[np.int64]) -> Size:
+    """The height and width that pictures of these heights and widths need, in multiples of `STRIDE_PX`."""
+    height, width = (-(-sizes_N2.max(axis=0) // STRIDE_PX) * STRIDE_PX).tolist()
+    return height, width
 
 
 def read_image(image: ImageLike) -> Image.Image:
