@@ -1,13 +1,18 @@
 """What is counted as a model's cost, against counts by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nextvit.models.config import VARIANTS
-from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost
+from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost, trained_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
+from nextvit.models.detection import DetectorConfig
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from tests.export.test_export import calibrated_model, card_for
 
 
@@ -72,3 +77,29 @@ def test_a_foreign_network_costs_as_much_as_ours():
         models = [make("nextvit_small") for make in (timm.create_model, create_model)]
     theirs, ours = (module_cost(model, torch.zeros(1, 3, 64, 64)) for model in models)
     assert theirs == ours
+
+
+@pytest.mark.parametrize(
+    ("size", "gmacs", "parameters"), [("small", 290, 51.125), ("base", 340, 64.180), ("large", 391, 77.236)]
+)
+def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, parameters: float):
+    """Its table, at 800x1280; the counter that it used leaves out the two products of attention."""
+    card = replace(
+        card_for(800, 1280),
+        task="detection",
+        classes=tuple(map(str, range(80))),
+        category_ids=tuple(range(80)),
+        input=Preprocess(image_size=(800, 1280), resize="fit"),
+        architecture=to_plain(VARIANTS[f"nextvit_{size}"]),
+        head=to_plain(DetectorConfig()),
+    )
+    counted = trained_cost(card)
+    assert counted.parameters / 1e6 == pytest.approx(parameters, abs=5e-4)
+    # Tokens, keys and channels of stages 2 to 4; only stage 3 is repeated.
+    repeats = {"small": 2, "base": 4, "large": 6}[size]
+    products = 2 * (16_000 * 1000 * 192 + repeats * 4000 * 1000 * 384 + 1000 * 1000 * 768)
+    assert (counted.macs - products) / 1e9 == pytest.approx(gmacs, rel=0.005)
+
+
+def test_the_cost_of_a_classifier_that_is_trained_is_that_at_its_size():
+    assert trained_cost(card_for(64, 96)) == cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 96))

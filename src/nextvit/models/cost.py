@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -17,6 +18,8 @@ from nextvit.card import ModelCard
 from nextvit.models.classification import Classifier, classifier_for
 from nextvit.models.config import NextViTConfig
 from nextvit.models.deployed import Deployed
+from nextvit.models.network import network_for
+from nextvit.preprocess import Size, frame_size
 
 BYTES: dict[str, tuple[float, float]] = {
     # precision: bytes of a weight, and of a value that one layer hands to the next
@@ -79,13 +82,28 @@ def deployed_cost(card: ModelCard) -> Cost:
     return module_cost(Deployed(model, card.input), images_NHWC)
 
 
-def module_cost(model: nn.Module, inputs: Tensor) -> Cost:
+def trained_cost(card: ModelCard) -> Cost:
+    """The cost of a card's network as it is trained, for one image at the card's size; with "fit" for the largest, in its
+    frame, and with as many regions and detections as there may be."""
+    with torch.device("meta"):
+        model = network_for(card)
+        if card.input.resize != "fit":
+            return module_cost(model, torch.empty(1, 3, *card.input.image_size))
+        return module_cost(model, torch.empty(1, 3, *largest_frame(card)), torch.empty(1, 2, dtype=torch.int64))
+
+
+def largest_frame(card: ModelCard) -> Size:
+    """The frame, wide, of the largest picture that a detector takes."""
+    return frame_size(np.array([card.input.image_size]))
+
+
+def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:
     """The cost of any module in eval mode for a batch of one, of which only the shape counts; nothing is computed."""
     model = copy.deepcopy(model).to("meta").eval()
     weights = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     traffic = Traffic(weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter, traffic, WholeAttention(traffic):
-        model(inputs.to("meta"))
+        model(*(each.to("meta") for each in inputs))
     return Cost(
         parameters=count_parameters(model), macs=counter.get_total_flops() // 2, activations=traffic.activations
     )

@@ -17,14 +17,13 @@ from nextvit.durable import sweep, write_durably
 from nextvit.environment import environment, without_place
 from nextvit.errors import InputError
 from nextvit.models.classification import Classifier
-from nextvit.models.config import NextViTConfig
-from nextvit.models.cost import cost
+from nextvit.models.cost import trained_cost
 from nextvit.models.create import find_weights, variant
 from nextvit.models.detection import LIGHT, PUBLISHED, DetectorConfig, detector_of
 from nextvit.models.network import deployed_form
 from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.weights import load_model, load_weights, read_state
-from nextvit.records import from_plain, to_plain
+from nextvit.records import to_plain
 from nextvit.runs import AUGMENTED, ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks import task_for
@@ -86,7 +85,7 @@ def train_together(
     task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     model = task.build()
     if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
-        say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors true leaves it out)")
+        say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors leaves it out)")
         refuse_errors(check_dataset(dataset), dataset=dataset_path)
     checkpoint = interrupted_state(run, world, say=say) if resuming else None
     if recipe.model.weights != "none" and not checkpoint:
@@ -233,8 +232,7 @@ def licence_of(weights: str) -> str | None:
 def run_facts(task: Task, dataset: Dataset) -> dict[str, object]:
     """The machine, and what is trained on what."""
     card = task.card
-    architecture = from_plain(NextViTConfig, card.architecture, what=card.variant)
-    model_cost = cost(architecture, num_classes=len(card.classes), image_size=card.input.image_size)
+    model_cost = trained_cost(card)
     return {
         **environment(),
         "dataset": str(dataset.root),
@@ -243,6 +241,7 @@ def run_facts(task: Task, dataset: Dataset) -> dict[str, object]:
         "val_images": len(dataset.split("val")),
         "variant": card.variant,
         "image_size": list(card.input.image_size),
+        "resize": card.input.resize,
         "parameters": model_cost.parameters,
         "macs": model_cost.macs,
     }
