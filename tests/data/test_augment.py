@@ -39,5 +39,5 @@ def test_impossible_settings_are_refused_by_name(wrong: dict[str, object]):
     ],
 )
 def test_impossible_settings_of_detection_are_refused_by_name(wrong: dict[str, object]):
-    with pytest.raises(InputError, match=f"augment.{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"objects.{next(iter(wrong))}"):
         DetectionAugment(**wrong)

@@ -28,6 +28,10 @@ def test_the_sheet_is_as_large_as_its_images(count: int, size: tuple[int, int]):
     assert contact_sheet(coloured(count, height=40, width=80)).size == size
 
 
+def test_fewer_and_larger_images_can_be_shown_in_a_row():
+    assert contact_sheet(coloured(5), side_px=40, columns=2).size == (2 * 40 + 4, 3 * 40 + 2 * 4)
+
+
 def test_the_file_holds_the_sheet_and_replaces_an_older_one(tmp_path: Path):
     write_contact_sheet(tmp_path / "sheet.png", coloured(1))
     write_contact_sheet(tmp_path / "sheet.png", coloured(2))

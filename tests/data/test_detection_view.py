@@ -281,7 +281,7 @@ def test_copy_paste_needs_masks_and_another_picture():
     content, objects = scene()
     boxes_alone = objects_of(objects.boxes.tolist(), [])
     view = DetectionView(DetectionAugment(copy_paste=1, crop=0), (90, 120))
-    with pytest.raises(InputError, match=r"augment\.copy_paste needs masks"):
+    with pytest.raises(InputError, match=r"objects\.copy_paste needs masks"):
         for seed in range(5):
             rng = np.random.default_rng(seed)
             view(content, boxes_alone, name=NAME, rng=rng, another=lambda _: (content, boxes_alone, NAME))

@@ -1,5 +1,6 @@
 """Batches depend on seed, epoch and position alone."""
 
+import time
 import warnings
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,7 @@ from nextvit.data.folder import read_dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.loader import Batch, EpochSampler, LabelledLook, TrainingSet, balancing_weights, training_batches
 from nextvit.data.view import build_view
-from nextvit.preprocess import Preprocess
+from nextvit.preprocess import ImageLike, Prepared, Preprocess
 
 
 def batches_of(root: Path, *, epoch: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[Batch]:
@@ -63,6 +64,42 @@ def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colo
     whole = batches_of(shared_colours, epoch=2)
     assert same(batches_of(shared_colours, epoch=2, start=3), whole[3:])
     assert batches_of(shared_colours, epoch=2, start=len(whole)) == []
+
+
+def test_wide_and_high_pictures_come_in_batches_of_their_own():
+    """All but one batch are of one kind, which kind comes first is open, and no picture is left out in every epoch."""
+    alike = np.arange(50) % 3 == 0
+    sampler = EpochSampler(50, batch_size=6, seed=0, alike=alike)
+    seen: set[int] = set()
+    first: set[bool] = set()
+    for sampler.epoch in range(12):
+        batches = [[index for _, index in batch] for batch in sampler]
+        assert len({index for batch in batches for index in batch}) == 48
+        assert sum(len({bool(alike[index]) for index in batch}) > 1 for batch in batches) <= 1
+        seen.update(index for batch in batches for index in batch)
+        first.add(bool(alike[batches[0][0]]))
+    assert seen == set(range(50)) and first == {True, False}
+    sampler.start = 5
+    assert [[index for _, index in batch] for batch in sampler] == batches[5:]
+
+
+def test_the_next_batch_of_an_exam_is_read_while_one_is_answered(shared_colours: Path):
+    samples = read_dataset(shared_colours).split("train")
+    read: list[int] = []
+
+    class Recording(Preprocess):
+        def prepare(self, image: ImageLike) -> Prepared:
+            read.append(1)
+            return super().prepare(image)
+
+    batches = evaluation_batches(samples, Recording(image_size=(32, 32)), batch_size=5, threads=1)
+    next(batches)
+    deadline = time.monotonic() + 30
+    while len(read) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(read) == 10
+    assert [len(batch.samples) for batch in batches] == [5, 5, 5, 4]
+    assert list(evaluation_batches([], Preprocess(image_size=(32, 32)))) == []
 
 
 def test_processes_share_each_batch_without_overlap():

@@ -118,7 +118,7 @@ def test_training_batches_are_those_of_the_source_to_the_bit(colours: Path, shar
 def test_evaluation_sees_the_same_pixels_in_the_same_order(colours: Path, shards: Path):
     spec = Preprocess(image_size=(32, 32))
     source, copy = (list(evaluation_batches(read_dataset(root).split("val"), spec)) for root in (colours, shards))
-    assert np.array_equal(source[0].pixels_NHWC, copy[0].pixels_NHWC)
+    assert np.array_equal(source[0].inputs["images"], copy[0].inputs["images"])
     assert [sample.label for sample in source[0].samples] == [sample.label for sample in copy[0].samples]
 
 

@@ -2,13 +2,21 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nextvit.card import TaskName
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.environment import environment
 from nextvit.scores import spoken
 
-CLASS_SCORES: dict[TaskName, str] = {"classification": "accuracy", "multilabel": "average precision"}
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CLASS_SCORES: dict[TaskName, str] = {
+    "classification": "accuracy",
+    "multilabel": "average precision",
+    "detection": "box AP",
+}
 
 
 def evaluate(
@@ -39,14 +47,10 @@ def evaluate(
     for message in evaluation.unreadable:
         progress.print(f"could not be read: {message}", markup=False, soft_wrap=True)
     low, high = evaluation.interval_95
-    rows = [
-        (name, "no images" if score is None else f"{score:.2f} %")
-        for name, score in zip(evaluation.details["classes"], evaluation.details["class_scores"], strict=True)
-    ]
     scores = "  ".join(f"{spoken(name)} {score:.2f} %" for name, score in evaluation.scores.items() if name != "loss")
     show(
         as_json,
-        make_table(["class", CLASS_SCORES[predictor.card.task]], rows),
+        class_table(evaluation.details, CLASS_SCORES[predictor.card.task]),
         f"{scores}  on {evaluation.images} images ({spoken(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
         document={
             "verb": "eval",
@@ -57,3 +61,19 @@ def evaluate(
             "environment": environment(),
         },
     )
+
+
+def class_table(details: dict[str, Any], score_name: str) -> "Table":
+    """The scores of each class; of a detector's with its number of objects, and the mask AP where there are masks."""
+    found = details.get("detection", {})
+    columns: dict[str, list[str]] = {}
+    if found:
+        columns["objects"] = [str(count) for count in found["class_objects"]]
+    columns[score_name] = [percent(score, "" if found else "no images") for score in details["class_scores"]]
+    if "class_mask_ap" in found:
+        columns["mask AP"] = [percent(score, "") for score in found["class_mask_ap"]]
+    return make_table(["class", *columns], list(zip(details["classes"], *columns.values(), strict=True)))
+
+
+def percent(score: float | None, otherwise: str) -> str:
+    return otherwise if score is None else f"{score:.2f} %"

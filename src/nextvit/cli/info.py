@@ -88,12 +88,20 @@ def score_facts(manifest: Manifest) -> dict[str, str]:
 
 def card_facts(card: dict[str, Any]) -> dict[str, Any]:
     """The card as rows."""
-    height, width = card["input"]["image_size"]
     return {
         "task": card["task"],
+        **({"answers": "boxes and masks" if card["head"]["masks"] else "boxes"} if card["task"] == "detection" else {}),
         "variant": card["variant"],
-        "input": f"uint8 RGB, {width}x{height} px",
+        "input": input_in_words(card["input"]),
         "classes": list(card["classes"]),
         "started from": card["pretrained"] or "scratch",
         "weights licence": card["weights_licence"],
     }
+
+
+def input_in_words(spec: dict[str, Any]) -> str:
+    """What the network takes."""
+    height, width = spec["image_size"]
+    if spec["resize"] == "fit":
+        return f"uint8 RGB, whole pictures whose shorter and longer side are at most {height} and {width} px"
+    return f"uint8 RGB, {width}x{height} px"

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ LARGEST_PICTURE_PX = 1024
 
 
 def predict(
-    model: Path, /, *paths: Path, out: Path | None = None, device: str | None = None, as_json: AsJson = False
+    model: Path,
+    /,
+    *paths: Path,
+    out: Path | None = None,
+    min_score: float = 0.3,
+    device: str | None = None,
+    as_json: AsJson = False,
 ) -> int:
     """Answers for image files and folders.
 
@@ -36,12 +43,17 @@ def predict(
         Image files, and folders, which are searched for images.
     out: Path
         Folder for annotated pictures and predictions.jsonl.
+    min_score: float
+        Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all, from
+        0.05 on.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
     from nextvit.loading import load
 
     files = collect(paths)
+    if not 0 <= min_score <= 1:
+        raise InputError(f"--min-score must be between 0 and 1, got {min_score:g}")
     if out and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
     predictor = load(model, device=device)
@@ -56,6 +68,7 @@ def predict(
             progress.print(f"could not be read: {answer}", markup=False, soft_wrap=True)
             continue
         records.append({"path": str(file), **answer.to_dict()})
+        answer = believed(answer, min_score)
         rows.append((str(file), *in_words(answer)))
         if out:  # read once more: the stream holds pictures at the model's size, and no more of them than it must
             annotate(read_image(file), answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
@@ -83,6 +96,13 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
         else:
             raise InputError(f"{path}: no such file or folder")
     return files
+
+
+def believed(answer: Answer, min_score: float) -> Answer:
+    """The answer, of objects without those of a lower score."""
+    if not isinstance(answer, Detections):
+        return answer
+    return replace(answer, objects=tuple(each for each in answer.objects if each.score >= min_score))
 
 
 def in_words(answer: Answer) -> tuple[str, str]:

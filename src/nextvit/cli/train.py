@@ -56,18 +56,18 @@ def train(
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
         Settings to start from: finetune, finetune_detection, smoke, imagenet, imagenet_published, imagenet_384, coco_1x or
-        coco_3x. Default: the first, or for images with objects the second. All of them stand below; flags win over
+        coco_3x. Default: the first, or for pictures with annotated objects the second. All of them stand below; flags win over
         --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
         Passes over the training pictures; auto: by the size of the dataset.
     image_size: int
-        Side of the network's input in pixels.
+        Side of the network's input in pixels; of a detector, the most of a picture's shorter side.
     batch_size: int
         Images in one step; auto: the largest that fits the memory.
     teacher: str
-        A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels.
+        A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels; a detector has none.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
     watch: tuple[str, ...]

@@ -61,6 +61,11 @@ class Annotations:
         )
 
     @property
+    def are_wide(self) -> NDArray[np.bool_]:
+        """Which pictures are wider than high: (N,)."""
+        return self.sizes_wh[:, 0] > self.sizes_wh[:, 1]
+
+    @property
     def has_masks(self) -> bool:
         """Whether any object has a mask."""
         return len(self.parts) > 0

@@ -302,7 +302,7 @@ def pasted(
     if own_masks is None and not len(targets.boxes):
         own_masks = np.zeros((0, *pixels.shape[:2]), dtype=bool)
     if own_masks is None or other_targets.masks is None:
-        raise InputError("augment.copy_paste needs masks, and the data has boxes alone; set it to 0")
+        raise InputError("objects.copy_paste needs masks, and the data has boxes alone; set it to 0")
     height, width = np.minimum(pixels.shape[:2], other_pixels.shape[:2]).tolist()
     masks = np.zeros((len(chosen), *pixels.shape[:2]), dtype=bool)
     masks[:, :height, :width] = other_targets.masks[chosen, :height, :width]

@@ -148,5 +148,5 @@ def refuse_errors(findings: Sequence[Finding], *, dataset: object) -> None:
     if errors:
         raise InputError(
             f"{dataset}: {len(errors)} {'errors' if len(errors) > 1 else 'error'} in the data, first: "
-            f"{errors[0].message}; see nextvit check {dataset}, or train all the same with --data.allow-errors true"
+            f"{errors[0].message}; see nextvit check {dataset}, or train all the same with --data.allow-errors"
         )

@@ -1,6 +1,7 @@
 """Network inputs for evaluation, from lists of samples: the preprocessing of serving, in threads. Needs no torch."""
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class EvaluationBatch:
 def evaluation_batches(
     samples: Sequence[Sample], preprocess: Preprocess, *, batch_size: int = 32, threads: int | None = None
 ) -> Iterator[EvaluationBatch]:
-    """Every sample once, in order, through the same preprocessing as serving. Pillow works without Python's lock."""
+    """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the network
+    answers one: Pillow works without Python's lock."""
 
     def read(sample: Sample) -> Prepared | str:
         try:
@@ -39,9 +41,20 @@ def evaluation_batches(
             return str(error)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for start in range(0, len(samples), batch_size):
-            chosen = samples[start : start + batch_size]
-            results = list(pool.map(read, chosen))
-            kept = [(sample, read) for sample, read in zip(chosen, results, strict=True) if isinstance(read, Prepared)]
-            unreadable = [result for result in results if isinstance(result, str)]
-            yield EvaluationBatch([read for _, read in kept], [sample for sample, _ in kept], unreadable, preprocess)
+        under_way: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
+        for start in range(0, len(samples) + batch_size, batch_size):
+            if chosen := samples[start : start + batch_size]:
+                under_way.append((chosen, pool.map(read, chosen)))
+            if start and under_way:
+                yield batch_of(*under_way.popleft(), preprocess)
+
+
+def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess) -> EvaluationBatch:
+    """The batch of these samples, when all of them are read; a text says why one could not be."""
+    read = list(zip(samples, results, strict=True))
+    return EvaluationBatch(
+        [result for _, result in read if isinstance(result, Prepared)],
+        [sample for sample, result in read if isinstance(result, Prepared)],
+        [result for _, result in read if isinstance(result, str)],
+        preprocess,
+    )

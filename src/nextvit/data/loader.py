@@ -23,7 +23,7 @@ from nextvit.data.objects import Objects, Targets
 from nextvit.data.samples import Sample
 from nextvit.data.view import View
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError, Pixels, framed
+from nextvit.preprocess import DecodeError, Pixels, frame_size, framed
 
 Key = tuple[int, int]  # epoch, index of the sample
 ATTEMPTS = 32
@@ -55,11 +55,17 @@ class Batch:
         return replace(self, images=self.images.pin_memory())
 
     def parts(self, count: int) -> Iterator["Batch"]:
-        """The same in so many parts, of which the first are larger where it does not divide."""
+        """The same in so many parts, of which the first are larger where it does not divide. Frames are as large as their part
+        needs, as if it was the whole batch of a process."""
         for positions in np.array_split(np.arange(len(self.images)), count):
             part = slice(int(positions[0]), int(positions[-1]) + 1)
-            framed = self.framed and Framed(self.framed.sizes[part], self.framed.objects[part])
-            yield Batch(self.images[part], self.indices[part], framed=framed)
+            images, indices = self.images[part], self.indices[part]
+            if self.framed is None:
+                yield Batch(images, indices)
+                continue
+            sizes_N2 = self.framed.sizes[part]
+            height, width = frame_size(sizes_N2.numpy())
+            yield Batch(images[:, :, :height, :width], indices, framed=Framed(sizes_N2, self.framed.objects[part]))
 
 
 class Look(Protocol):
@@ -157,7 +163,8 @@ class EpochSampler(Sampler[list[Key]]):
     """Shuffled batches of (epoch, index). Set `epoch`, and `start` to pass over the first batches, before each pass.
 
     The last incomplete batch is left out. With `weights` (count,), samples are drawn with replacement in proportion to
-    them; without, each comes at most once.
+    them; without, each comes at most once. With `alike` (count,), the samples of a batch are all of one kind, as far as
+    there are enough: pictures that are wide and pictures that are high need frames which are mostly empty.
     """
 
     def __init__(
@@ -167,9 +174,10 @@ class EpochSampler(Sampler[list[Key]]):
         batch_size: int,
         seed: int,
         weights: NDArray[np.float64] | None = None,
+        alike: NDArray[np.bool_] | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.count, self.seed, self.weights = count, seed, weights
+        self.count, self.seed, self.weights, self.alike = count, seed, weights, alike
         self.batch_size = min(batch_size, count)
         self.part = part
         """Which part of each batch, of how many: a process's own."""
@@ -188,9 +196,19 @@ class EpochSampler(Sampler[list[Key]]):
         """The indices of this epoch's samples, one after the other."""
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.weights is None:
-            return rng.permutation(self.count)
-        shares = np.cumsum(self.weights)
-        return np.searchsorted(shares, rng.random(self.count) * shares[-1], side="right")
+            order = rng.permutation(self.count)
+        else:
+            shares = np.cumsum(self.weights)
+            order = np.searchsorted(shares, rng.random(self.count) * shares[-1], side="right")
+        return order if self.alike is None else self.in_alike_batches(order, self.alike, rng)
+
+    def in_alike_batches(
+        self, order: NDArray[np.int64], alike: NDArray[np.bool_], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of both."""
+        used = order[: len(self) * self.batch_size]
+        batches = used[np.argsort(alike[used], kind="stable")].reshape(len(self), self.batch_size)
+        return rng.permutation(batches).ravel()
 
 
 def balancing_weights(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.float64]:

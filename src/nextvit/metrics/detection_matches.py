@@ -49,43 +49,56 @@ def match_boxes(
     answers: Sequence[Detections], annotations: Sequence[Annotated], classes: Sequence[str]
 ) -> list[ClassMatches]:
     """The matches of each class, by COCO's rule, of answers and annotations of the same pictures."""
-    return [match_class(answers, annotations, name=name, label=label) for label, name in enumerate(classes)]
-
-
-def match_class(
-    answers: Sequence[Detections], annotations: Sequence[Annotated], *, name: str, label: int
-) -> ClassMatches:
-    """The matches of one class."""
-    scores: list[Floats] = [np.zeros(0)]
-    pictures: list[Integers] = [np.zeros(0, np.int64)]
-    places: list[Integers] = [np.zeros(0, np.int64)]
-    objects: list[Integers] = [np.zeros((len(THRESHOLDS_T), 0), np.int64)]
-    ignored: list[Booleans] = [np.zeros((len(THRESHOLDS_T), 0), np.bool_)]
-    counts = np.zeros(len(answers), np.int64)
+    labels = {name: label for label, name in enumerate(classes)}
+    objects_KN = np.zeros((len(classes), len(answers)), np.int64)
+    found: list[list[PictureMatches]] = [[] for _ in classes]
     for number, (answer, annotated) in enumerate(zip(answers, annotations, strict=True)):
-        own = np.flatnonzero(annotated.labels == label)
-        crowd_G = annotated.crowd[own]
-        counts[number] = (~crowd_G).sum()
-        place = np.array([index for index, each in enumerate(answer.objects) if each.label == name], np.int64)
-        if not len(place):
-            continue
-        score = np.array([answer.objects[index].score for index in place])
-        order = np.argsort(-score, kind="stable")[:MOST_ANSWERS]
-        boxes = np.array([answer.objects[index].box for index in place[order]])
-        found_TD = matched(overlaps(boxes, annotated.boxes[own], crowd_G), crowd_G)
-        scores.append(score[order])
-        pictures.append(np.full(len(order), number))
-        places.append(place[order])
-        objects.append(np.where(found_TD == NONE, NONE, own[found_TD] if len(own) else NONE))
-        ignored.append((found_TD != NONE) & crowd_G[found_TD] if len(own) else found_TD != NONE)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
+        objects_KN[:, number] = np.bincount(annotated.labels[~annotated.crowd], minlength=len(classes))
+        labels_A = np.array([labels[each.label] for each in answer.objects], np.int64)
+        scores_A = np.array([each.score for each in answer.objects])
+        boxes_A4 = np.array([each.box for each in answer.objects]).reshape(-1, 4)
+        for label in np.unique(labels_A).tolist():
+            places = np.flatnonzero(labels_A == label)
+            places = places[np.argsort(-scores_A[places], kind="stable")[:MOST_ANSWERS]]
+            own = np.flatnonzero(annotated.labels == label)
+            found[label].append(match_picture(number, places, scores_A[places], boxes_A4[places], own, annotated))
+    return [joined(parts, objects_N) for parts, objects_N in zip(found, objects_KN, strict=True)]
+
+
+PictureMatches = tuple[Floats, Integers, Integers, Integers, Booleans]
+"""The first five fields of `ClassMatches`, of one picture."""
+
+
+def match_picture(
+    number: int, places_D: Integers, scores_D: Floats, boxes_D4: Floats, own_G: Integers, annotated: Annotated
+) -> PictureMatches:
+    """What the answers of one class, the surest first, found among the objects `own_G` of their class on a picture."""
+    pictures_D = np.full(len(places_D), number)
+    if not len(own_G):
+        nothing_TD = np.full((len(THRESHOLDS_T), len(places_D)), NONE)
+        return scores_D, pictures_D, places_D, nothing_TD, nothing_TD != NONE
+    crowd_G = annotated.crowd[own_G]
+    found_TD = matched(overlaps(boxes_D4, annotated.boxes[own_G], crowd_G), crowd_G)
+    is_found_TD = found_TD != NONE
+    objects_TD = np.where(is_found_TD, own_G[found_TD], NONE)
+    return scores_D, pictures_D, places_D, objects_TD, is_found_TD & crowd_G[found_TD]
+
+
+def joined(parts: Sequence[PictureMatches], objects_N: Integers) -> ClassMatches:
+    """The matches of a class from those of the pictures that have answers of it."""
+    none_T0 = np.zeros((len(THRESHOLDS_T), 0), np.int64)
+    nothing: PictureMatches = (np.zeros(0), none_T0[0], none_T0[0], none_T0, none_T0.astype(np.bool_))
+    scores_D, pictures_D, places_D, objects_TD, ignored_TD = (
+        np.concatenate(each, axis=-1) for each in zip(nothing, *parts, strict=True)
+    )
+    order = np.argsort(-scores_D, kind="stable")
     return ClassMatches(
-        scores_D=np.concatenate(scores)[order],
-        pictures_D=np.concatenate(pictures)[order],
-        places_D=np.concatenate(places)[order],
-        objects_TD=np.concatenate(objects, axis=1)[:, order],
-        ignored_TD=np.concatenate(ignored, axis=1)[:, order],
-        objects_N=counts,
+        scores_D=scores_D[order],
+        pictures_D=pictures_D[order],
+        places_D=places_D[order],
+        objects_TD=objects_TD[:, order],
+        ignored_TD=ignored_TD[:, order],
+        objects_N=objects_N,
     )
 
 
@@ -94,8 +107,6 @@ def overlaps(boxes_D4: Floats, objects_G4: Floats, crowd_G: Booleans) -> Floats:
 
     By the function that judges the whole, so that both agree on overlaps that are a threshold exactly.
     """
-    if not len(objects_G4):
-        return np.zeros((len(boxes_D4), 0))
     return np.asarray(run_lengths.iou(to_xywh(boxes_D4), to_xywh(objects_G4), crowd_G.astype(int).tolist()))
 
 

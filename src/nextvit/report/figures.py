@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +94,14 @@ def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
     return to_svg(figure)
 
 
-def training_curves(records: Sequence[dict[str, Any]], *, score: str, name: str) -> str:
-    """Loss, the main score (its key without "val_", and its name), learning rate and waiting over epochs."""
+def training_curves(
+    records: Sequence[dict[str, Any]], *, score: str, name: str, beside: Mapping[str, str] | None = None
+) -> str:
+    """Loss, the main score (its key without "val_", and its name), learning rate and waiting over epochs.
+
+    Args:
+        beside: keys and names of further scores that are drawn with the main one, at most three.
+    """
     epochs = [record["epoch"] for record in records]
     best = [record for record in records if record["is_best"]][-1]
 
@@ -105,11 +111,14 @@ def training_curves(records: Sequence[dict[str, Any]], *, score: str, name: str)
     losses = [line("train_loss", label="training (augmented)", colour=GREY)]
     if "val_loss" in best:  # a detector's exam has none
         losses.append(line("val_loss", label="validation"))
+    scores = [line(f"val_{score}", label=name)]
+    for (key, label), colour in zip((beside or {}).items(), (LIGHT_BLUE, ORANGE, GREY), strict=False):
+        scores.append(line(f"val_{key}", label=label, colour=colour))
     top = best[f"val_{score}"]
     return curves(
         [
             Panel("Loss", losses),
-            Panel(f"Validation {name}, %", [line(f"val_{score}")], (best["epoch"], top, f"best {top:.2f} %")),
+            Panel(f"Validation {name}, %", scores, (best["epoch"], top, f"best {top:.2f} %")),
             Panel("Learning rate, at the epoch's end", [line("lr")]),
             Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)], from_zero=True),
         ]

@@ -21,6 +21,9 @@ from nextvit.report.page import Markup, folded, heading, page, paragraph, pictur
 from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
 from nextvit.scores import spoken
 
+BESIDE = {"box_ap_score": ("box_ap50_score", "mask_ap_score", "mask_ap50_score")}
+"""Scores whose curves stand beside that of the main one."""
+
 
 def write_run_report(run: Path, *, out: Path | None = None) -> Path:
     """Write the run's page to `out`, else to its `report.html`, and return the path. InputError where there is no run."""
@@ -102,9 +105,10 @@ def title(contents: Contents) -> str:
 
 def lead(facts: dict[str, Any]) -> str:
     size = facts.get("image_size", ["?", "?"])
+    most = "at most " if facts.get("resize") == "fit" else ""
     return (
         f"{facts.get('train_images', '?')} training and {facts.get('val_images', '?')} validation images, "
-        f"{len(facts.get('classes', []))} classes, {size[1]}x{size[0]} px; {facts.get('time', '')[:10]}, {facts.get('cpu', '')}"
+        f"{len(facts.get('classes', []))} classes, {most}{size[1]}x{size[0]} px; {facts.get('time', '')[:10]}, {facts.get('cpu', '')}"
     )
 
 
@@ -147,7 +151,8 @@ def training(contents: Contents) -> Markup | None:
     epochs, score = contents.epochs, contents.main_score
     if not epochs:
         return None
-    drawn = figures.training_curves(epochs, score=score, name=spoken(score))
+    beside = {name: spoken(name) for name in BESIDE.get(score, ()) if f"val_{name}" in epochs[0]}
+    drawn = figures.training_curves(epochs, score=score, name=spoken(score), beside=beside)
     return section("Training", Markup(drawn), training_note(epochs, contents.evaluation))
 
 

@@ -19,6 +19,8 @@ from nextvit.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
 
+BATCH_SIZE, WHOLE_PICTURES = 16, 4
+"""Images at once where the caller says nothing; a detector takes whole ones, which are larger."""
 AHEAD = 2
 """Batches that are read before their turn: one could run dry where pictures differ in size."""
 
@@ -29,7 +31,7 @@ class Predictor:
     def __init__(self, session: Session, card: ModelCard) -> None:
         self.session, self.card = session, card
 
-    def __call__(self, images: Sequence[ImageLike], *, batch_size: int = 16) -> list[Answer]:
+    def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Answer]:
         """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
 
         Raises:
@@ -46,7 +48,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[False] = False,
     ) -> Iterator[Answer]: ...
@@ -55,7 +57,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[True],
     ) -> Iterator[Answer | DecodeError]: ...
@@ -63,7 +65,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: bool = False,
     ) -> Iterator[Answer | DecodeError]:
@@ -75,6 +77,7 @@ class Predictor:
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.
+            batch_size: images in a run of the graph; None: 16, of a detector 4.
             workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
                 soon as its last image is there.
             keep_unreadable: an image that cannot be read gives its DecodeError in place of an answer, rather than raise
@@ -86,6 +89,8 @@ class Predictor:
         """
         if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass several images, such as [image] or a generator")
+        if batch_size is None:
+            batch_size = WHOLE_PICTURES if self.card.input.resize == "fit" else BATCH_SIZE
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if workers is None:
@@ -189,7 +194,7 @@ def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> 
     if (height, width) == (own_height, own_width):
         return card
     got = f"got height {height}, width {width}"
-    if not any_size:
+    if not any_size and card.input.resize != "fit":
         own = f"height {own_height}, width {own_width}"
         raise InputError(f"{what}: takes images of {own} alone, {got}; export it with --dynamic-size")
     if not all(MIN_DYNAMIC_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):

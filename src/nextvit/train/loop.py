@@ -118,7 +118,7 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         card = training.task.card
         session = TorchSession(deployed_form(training.ema.model, card), outputs=card.outputs)
         evaluation = training.task.evaluate(session.run, split="val", share=training.world.share)
-        is_best = progress.finish_epoch((evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", 0.0)))
+        is_best = progress.finish_epoch(standing(evaluation, tick))
         if training.world.is_first:
             if is_best:
                 save_best(run, training.ema.model, training.task.card)
@@ -229,6 +229,12 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
             f"the loss was no number in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower --optim.lr, "
             f"or look at the files of the last: {', '.join(files[:3])}, ...; what was saved before is intact"
         )
+
+
+def standing(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
+    """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training where the
+    exam has none. A detector scores 0 for many epochs while it learns."""
+    return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)
 
 
 def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str, Any]:

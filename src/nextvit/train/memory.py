@@ -4,20 +4,27 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
+from nextvit.data.loader import Framed
+from nextvit.data.objects import Targets
 from nextvit.errors import InputError
 from nextvit.models.network import Network
+from nextvit.preprocess import frame_size
 from nextvit.tasks.task import Task
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
 from nextvit.train.distributed import World
+from nextvit.train.optim import freeze, train_mode
 from nextvit.train.recipe import Recipe
 
 LARGEST, FEWEST_STEPS = 1024, 8
 LEFT_FREE = 0.25
 """Share of the memory that a batch must leave: for the data, for a teacher, for what else runs there."""
+MANY_OBJECTS = 30
 PROCESS = Path("/proc/self")
 
 
@@ -60,16 +67,16 @@ def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
 
 def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[int], None]:
     """One step on a copy of the model with as many random images as asked, which must leave some memory free."""
-    size, precision = recipe.data.image_size, pick_precision(recipe, device)
+    precision = pick_precision(recipe, device)
 
     def attempt(images: int) -> None:
         forget_peak(device)
-        own = copy.deepcopy(model).requires_grad_(True).train()
+        own = copy.deepcopy(model).requires_grad_(True)
         assert isinstance(own, Network)
         own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
-        optimizer = torch.optim.AdamW(own.parameters(), fused=True)
-        pixels = torch.randint(0, 256, (images, 3, size, size), device=device).float()
-        targets = torch.full((images, len(task.card.classes)), 1 / len(task.card.classes), device=device)
+        train_mode(own, freeze(own, recipe.model.frozen_stages, norms=recipe.model.frozen_norms))
+        optimizer = torch.optim.AdamW([each for each in own.parameters() if each.requires_grad], fused=True)
+        pixels, targets = made_up(task.card, images, device)
         with autocast(device, precision):
             loss = torch.stack(list(task.losses(own, pixels, targets).values())).sum()
         loss.backward()
@@ -78,6 +85,23 @@ def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) ->
             raise torch.OutOfMemoryError("too little memory is left")
 
     return attempt
+
+
+def made_up(card: ModelCard, images: int, device: torch.device) -> tuple[Tensor, Tensor | Framed]:
+    """Random pixels (images, 3, H, W) and targets, as large as a batch can make them: for a detector a frame that holds wide
+    and high pictures, each full of objects."""
+    if card.task != "detection":
+        pixels = torch.randint(0, 256, (images, 3, *card.input.image_size), device=device).float()
+        return pixels, torch.full((images, len(card.classes)), 1 / len(card.classes), device=device)
+    side = max(frame_size(np.array([card.input.image_size])))
+    pixels = torch.randint(0, 256, (images, 3, side, side), device=device).float()
+    starts = np.random.default_rng(0).uniform(0, side / 2, (MANY_OBJECTS, 2))
+    found = Targets(
+        boxes=np.concatenate([starts, starts + side / 4], axis=1).astype(np.float32),
+        labels=np.zeros(MANY_OBJECTS, np.int64),
+        masks=np.ones((MANY_OBJECTS, side, side), np.bool_) if card.head["masks"] else None,
+    )
+    return pixels, Framed(torch.full((images, 2), side), [found] * images)
 
 
 def forget_peak(device: torch.device) -> None:

@@ -53,10 +53,11 @@ def prepare(
     if recipe.compute.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
-    frozen = freeze(model, recipe.model.frozen_stages, norms=recipe.model.frozen_norms)
     ema = Ema(model, decay=recipe.ema.decay)
     if world.size > 1 and device.type == "cuda" and recipe.compute.sync_batch_norm:
         synchronise(model)
+    # Behind it: norms that were replaced would not be the model's.
+    frozen = freeze(model, recipe.model.frozen_stages, norms=recipe.model.frozen_norms)
     precision = pick_precision(recipe, device)
     batches, sampler = build_batches(samples, dataset, recipe, world, pin_memory=device.type == "cuda")
     parallel = world.wrapped(model, device)
@@ -107,7 +108,12 @@ def build_batches(
         weights = np.ones(len(samples))
         weights[: len(known)] = known / known.mean()
     sampler = EpochSampler(
-        len(samples), batch_size=recipe.batch_size, seed=seed, weights=weights, part=(world.rank, world.size)
+        len(samples),
+        batch_size=recipe.batch_size,
+        seed=seed,
+        weights=weights,
+        alike=dataset.annotations["train"].are_wide if dataset.task == "detection" else None,
+        part=(world.rank, world.size),
     )
     views = TrainingSet(look_at(samples, dataset, recipe), seed=seed)
     return training_batches(views, sampler, workers=settings.workers, pin_memory=pin_memory), sampler

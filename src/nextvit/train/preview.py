@@ -5,26 +5,67 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from nextvit.data.contact_sheet import MOST_SHOWN, write_contact_sheet
-from nextvit.data.loader import TrainingSet, mixed_seed
+from nextvit.data.loader import Batch, TrainingSet, mixed_seed
 from nextvit.data.mix import mixed
+from nextvit.data.objects import Targets
+from nextvit.drawing import Mark, draw_marks, look_of
+from nextvit.masks import encode
+from nextvit.preprocess import Pixels
 from nextvit.runs import AUGMENTED
 from nextvit.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from nextvit.train.loop import Training
 
+FRAMES_SHOWN, FRAME_COLUMNS, FRAME_PX = 8, 4, 320
+"""Of pictures with objects: fewer, and larger."""
+
 
 def write_preview(run: Path, training: "Training", recipe: Recipe) -> None:
-    """Augment and mix the first images of the first epoch, and show them side by side."""
+    """Augment and mix the first images of the first epoch, or draw their objects on them, and show them side by side."""
     dataset = training.batches.dataset
     assert isinstance(dataset, TrainingSet)
     batch = dataset.__getitems__(next(iter(training.sampler))[:MOST_SHOWN])
-    pixels = batch.images.float()
+    if batch.failure:  # the first step is going to say so
+        return
     if batch.framed is None:
-        targets = torch.from_numpy(training.targets(batch.indices))
-        torch.manual_seed(mixed_seed(recipe.compute.seed))
-        pixels, _ = mixed(pixels, targets, recipe.mix, np.random.default_rng(recipe.compute.seed))
-    shown = pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    write_contact_sheet(run / AUGMENTED, shown.numpy())
+        write_contact_sheet(run / AUGMENTED, as_mixed(batch, training, recipe))
+        return
+    drawn = with_objects(batch, training.task.card.classes)
+    write_contact_sheet(run / AUGMENTED, drawn, side_px=FRAME_PX, columns=FRAME_COLUMNS)
+
+
+def as_mixed(batch: Batch, training: "Training", recipe: Recipe) -> Pixels:
+    """The images (N, H, W, 3) of a batch with labels, after the mixing."""
+    targets = torch.from_numpy(training.targets(batch.indices))
+    torch.manual_seed(mixed_seed(recipe.compute.seed))
+    pixels, _ = mixed(batch.images.float(), targets, recipe.mix, np.random.default_rng(recipe.compute.seed))
+    return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def with_objects(batch: Batch, classes: tuple[str, ...]) -> Pixels:
+    """The first frames (N, h, w, 3) of a batch with objects, at the size that they are shown in."""
+    assert batch.framed is not None
+    frames_NHWC = batch.images[:FRAMES_SHOWN].permute(0, 2, 3, 1).numpy()
+    scale = FRAME_PX / max(frames_NHWC.shape[1:3])
+    found = batch.framed.objects[:FRAMES_SHOWN]
+    sheets = [
+        draw_marks(Image.fromarray(frame), marks_of(each, frame.shape[:2], classes), scale=scale)
+        for frame, each in zip(frames_NHWC, found, strict=True)
+    ]
+    return np.stack([np.asarray(sheet) for sheet in sheets])
+
+
+def marks_of(found: Targets, frame: tuple[int, int], classes: tuple[str, ...]) -> list[Mark]:
+    """What is to be found on a view at the top left of a frame of this height and width."""
+    masks = [None] * len(found.boxes)
+    if found.masks is not None:
+        missing = [(0, whole - own) for whole, own in zip(frame, found.masks.shape[1:], strict=True)]
+        masks = [encode(np.pad(mask, missing)) if mask.any() else None for mask in found.masks]
+    return [
+        Mark(box=(x1, y1, x2, y2), look=look_of(label), texts=(classes[label],), mask=mask)
+        for (x1, y1, x2, y2), label, mask in zip(found.boxes.tolist(), found.labels.tolist(), masks, strict=True)
+    ]

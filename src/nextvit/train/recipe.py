@@ -1,6 +1,7 @@
 """A recipe: everything that a training run is told. Each field is reachable as --section.field and from a YAML file."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from nextvit.data.augment import Augment, DetectionAugment
@@ -165,6 +166,8 @@ class Schedule:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")
+        in_order = all(0 < earlier < later for earlier, later in pairwise((0.5, *self.milestones)))
+        require(in_order, f"schedule.milestones must rise from at least 1, got {self.milestones}")
         require(self.warmup_steps >= 0, f"schedule.warmup_steps must not be negative, got {self.warmup_steps}")
         require(self.patience >= 0, f"schedule.patience must not be negative, got {self.patience}")
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from nextvit.data.annotations import Annotations
+from nextvit.data.augment import Augment, DetectionAugment
 from nextvit.data.folder import Dataset
 from nextvit.data.mix import Mix
 from nextvit.errors import InputError
 from nextvit.models.cost import cost
 from nextvit.models.create import variant
 from nextvit.models.published import best_tag, downloaded
-from nextvit.train.recipe import Recipe, require
+from nextvit.train.recipe import Heads, Recipe, require
 
 SEEN_PICTURES, SEEN_WITH_OBJECTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
@@ -82,11 +83,22 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse what is meant for another task than the dataset's."""
     if dataset.task != "detection":
         require(recipe.data.resize != "fit", "data.resize fit is for detectors; use crop or squash")
+        require(recipe.data.longer_side == "auto", "data.longer_side is for detectors; leave it out")
+        of_detectors = "is for pictures with annotated objects, which these have none of; choose another --recipe"
+        require(recipe.objects == DetectionAugment(), f"the section objects {of_detectors}, or use augment")
+        require(recipe.heads == Heads(), f"the section heads {of_detectors}, or leave it out")
         return
     require(recipe.data.resize in ("auto", "fit"), "a detector takes whole pictures; leave out data.resize, or use fit")
     require(recipe.mix == Mix(), "pictures with objects cannot be mixed; leave out the settings of mix")
     require(recipe.distill.teacher == "none", "a detector cannot be taught by another model; leave out --teacher")
-    require(recipe.data.batch_size != "auto", "batch_size auto is known for classifiers alone; pass a number")
+    require(
+        recipe.augment == Augment(),
+        "the section augment is for pictures with labels alone; for these use objects, or choose another --recipe",
+    )
+    require(
+        recipe.objects.copy_paste == 0 or dataset.annotations["train"].has_masks,
+        f"objects.copy_paste needs masks, and {dataset.root} has none, only boxes; set it to 0",
+    )
 
 
 def settled_weights(recipe: Recipe) -> str:
@@ -113,7 +125,12 @@ def described(recipe: Recipe, dataset: Dataset) -> str:
     counts = {name: len(samples) for name, samples in dataset.splits.items()}
     start = "from scratch" if recipe.model.weights == "none" else f"from {Path(recipe.model.weights).name}"
     balanced = ", classes balanced" if recipe.data.balance == "on" else ""
+    objects = ""
+    if dataset.task == "detection":
+        annotations = dataset.annotations["train"]
+        what = "with masks" if annotations.has_masks and recipe.heads.masks != "off" else "with boxes"
+        objects = f", {int((~annotations.crowd).sum())} objects {what} to learn from"
     return (
-        f"{counts['train']} training and {counts['val']} validation images, {len(dataset.classes)} classes; "
+        f"{counts['train']} training and {counts['val']} validation images{objects}, {len(dataset.classes)} classes; "
         f"{recipe.model.name} {start}, {recipe.epochs} epochs in batches of {recipe.batch_size}{balanced}"
     )

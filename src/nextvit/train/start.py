@@ -85,7 +85,7 @@ def train_together(
     task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     model = task.build()
     if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
-        say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors true leaves it out)")
+        say(f"checking the images (as nextvit check {dataset_path} does; --data.allow-errors leaves it out)")
         refuse_errors(check_dataset(dataset), dataset=dataset_path)
     checkpoint = interrupted_state(run, world, say=say) if resuming else None
     if recipe.model.weights != "none" and not checkpoint:
