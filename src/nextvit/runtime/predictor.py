@@ -29,8 +29,11 @@ class Predictor:
     def __init__(self, session: Session, card: ModelCard) -> None:
         self.session, self.card = session, card
 
-    def __call__(self, images: Sequence[ImageLike], *, batch_size: int = 16) -> list[Answer]:
+    def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Answer]:
         """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
+
+        Args:
+            batch_size: as `stream`.
 
         Raises:
             DecodeError: an image cannot be read; the message names it.
@@ -46,7 +49,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[False] = False,
     ) -> Iterator[Answer]: ...
@@ -55,7 +58,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[True],
     ) -> Iterator[Answer | DecodeError]: ...
@@ -63,7 +66,7 @@ class Predictor:
         self,
         images: Iterable[ImageLike],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: bool = False,
     ) -> Iterator[Answer | DecodeError]:
@@ -73,7 +76,11 @@ class Predictor:
         taken from in the caller's thread, `AHEAD` batches before the answers. Each run of the graph is one of
         `batch_size` images that follow each other, as in a call with a list.
 
+        The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees the
+        blank part, too: other batches give slightly other scores.
+
         Args:
+            batch_size: images of a run; None: 16, of a detector, which takes large ones, 4.
             images: a list, a generator, or anything else to iterate over, of what a call takes.
             workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
                 soon as its last image is there.
@@ -86,6 +93,8 @@ class Predictor:
         """
         if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass several images, such as [image] or a generator")
+        if batch_size is None:
+            batch_size = 4 if self.card.task == "detection" else 16
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if workers is None:
@@ -160,7 +169,8 @@ def load_bundle(
     Args:
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it; None: the CPU.
-        image_size: height and width in pixels to answer at, for a bundle of dynamic size; None: the card's.
+        image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that the
+            shorter and the longer side of a picture may have. None: the card's.
 
     Raises:
         InputError: it is no bundle, or damaged, or does not take that size, or there is no such device here.
@@ -168,7 +178,8 @@ def load_bundle(
     """
     path = Path(path)
     manifest = read_bundle(path)
-    card = card_at(manifest.card, image_size, what=path, any_size=manifest.dynamic_size)
+    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+    card = card_at(manifest.card, image_size, what=path, any_size=any_size)
     return Predictor(open_session(path, manifest, threads=threads, device=device), card)
 
 
