@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +23,7 @@ from nextvit.export.detection_parity import compare_detections
 from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
 from nextvit.export.proof_images import ProofImages, plain
+from nextvit.models.deployed import normalise
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.network import deployed_form
 from nextvit.results import Detections
@@ -93,6 +95,19 @@ def test_the_proof_says_how_many_objects_are_the_same(exported: Exported):
     manifest, _, golden = verify_bundle(exported.path)
     assert manifest == read_bundle(exported.path)
     assert golden.images == 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_real_pictures_prove_it(backend: str, real_data: Any, tmp_path: Path):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    paths = sorted((real_data("coco128seg") / "images" / "val").iterdir())[:IMAGES]
+    spec = detector_card(random_detector()).input
+    pixels_NHWC = torch.from_numpy(spec.network_inputs([spec(path) for path in paths[:4]])["images"])
+    model = random_detector(images_NCHW=normalise(pixels_NHWC.permute(0, 3, 1, 2), spec)).float()
+    images = ProofImages(samples=plain(paths), source="coco128seg, val")
+    out = tmp_path / "real.nextvit"
+    manifest = export_bundle(model, detector_card(model), backend=backend, precision="fp32", images=images, out=out)
+    assert manifest.verification["images"] == IMAGES and manifest.verification["objects"] > 100
 
 
 def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Exported):

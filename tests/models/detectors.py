@@ -28,21 +28,21 @@ TINY_HEADS: dict[str, Any] = {
 }
 
 
-def random_detector(*, seed: int = 0, **settings: Any) -> MaskRCNN:
-    """nextvit_nano with tiny heads of random but lively weights, in float64 and eval mode."""
+def random_detector(*, seed: int = 0, images_NCHW: Tensor | None = None, **settings: Any) -> MaskRCNN:
+    """nextvit_nano with tiny heads of random weights, lively over these normalised images or else over noise, in float64 and
+    eval mode."""
     torch.manual_seed(seed)
     model = MaskRCNN(VARIANTS["nextvit_nano"], DetectorConfig(**(TINY_HEADS | settings)), num_classes=CLASSES)
     calibrate(model.backbone)
     model = model.double().eval()
     with torch.no_grad():
-        enliven(model)
+        enliven(model, torch.randn(2, 3, 96, 128, dtype=torch.float64) if images_NCHW is None else images_NCHW)
     return model
 
 
-def enliven(model: MaskRCNN) -> None:
-    """Give the outputs of each head, over noise, the spread that those of a trained one have."""
-    images_NCHW = torch.randn(2, 3, 96, 128, dtype=torch.float64)
-    maps = model.features(images_NCHW)
+def enliven(model: MaskRCNN, images_NCHW: Tensor) -> None:
+    """Give the outputs of each head, over these images, the spread that those of a trained one have."""
+    maps = model.features(images_NCHW.double())
     logits, deltas = model.rpn_head(maps)
     spread(model.rpn_head.rpn_cls, rows(logits), 1.0)
     spread(model.rpn_head.rpn_reg, rows(deltas), 0.3)
