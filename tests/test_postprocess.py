@@ -2,13 +2,25 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from nextvit.card import ModelCard
+from nextvit.errors import InputError
 from nextvit.masks import decode
-from nextvit.postprocess import present, sigmoid, softmax, to_classifications, to_detections, to_multi_labels
+from nextvit.postprocess import (
+    detections_of,
+    present,
+    sigmoid,
+    softmax,
+    to_classifications,
+    to_detections,
+    to_multi_labels,
+)
+from nextvit.preprocess import Prepared, Preprocess
 
 
 def test_softmax_sums_to_one_and_survives_large_values():
@@ -93,3 +105,34 @@ def test_pycocotools_reads_the_masks_of_predictions():
         for found in json.loads(json.dumps(answer.to_dict()))["objects"]:
             assert (coco.decode(found["mask"]) == decode(found["mask"])).all()
             assert coco.area(found["mask"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.array([[0, 2]])}, "labels from 0 to 2; its card has 2 classes"),
+        ({"labels": np.array([[0, -1]])}, "labels from -1 to 0"),
+        ({"labels": np.array([[0.0, 1.0]])}, "its card has 2 classes"),
+        (
+            {"boxes": np.zeros((1, 2, 5))},
+            r"answers .*'boxes': \(1, 2, 5\).* for 1 images; expected .*'boxes': \(1, 2, 4\)",
+        ),
+        ({"scores": np.zeros((2, 2))}, "for 1 images"),
+        ({"masks": np.zeros((1, 2, 28, 28))}, "for 1 images"),
+    ],
+)
+def test_outputs_that_are_no_detections_of_these_classes_are_refused(changes: dict[str, Any], message: str):
+    card = ModelCard(
+        task="detection",
+        classes=("fig", "nut"),
+        category_ids=(1, 5),
+        input=Preprocess(image_size=(32, 32), resize="fit"),
+        variant="by hand",
+        architecture={},
+        head={"masks": False},
+    )
+    images = [Prepared(np.zeros((32, 32, 3), np.uint8), (32, 32))]
+    outputs = {"boxes": np.ones((1, 2, 4)), "scores": np.array([[0.9, 0.8]]), "labels": np.array([[0, 1]])}
+    assert len(detections_of(outputs, images, card)[0].objects) == 2
+    with pytest.raises(InputError, match=message):
+        detections_of(outputs | changes, images, card)

@@ -32,6 +32,7 @@ MIN_DYNAMIC_SIDE_PX = 33
 """Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
 READ_BACK: dict[str, Any] = {
     "images": int,
+    "objects": int,
     "max_error": float,
     "max_drop": float | None,
     "drop": float,
@@ -57,10 +58,11 @@ class Manifest:
     model_file: str
     """Path inside the bundle of what to give to the backend: a file, or a folder where its format is one."""
     outputs: dict[str, str]
-    """What each output of the graph means, by name, in the graph's order. The input is "images": uint8, NHWC, RGB, at the
-    card's size."""
+    """What each output of the graph means, by name, in the graph's order."""
     made_with: dict[str, str]
     """Versions of what wrote the file, and when."""
+    inputs: dict[str, str] = field(default_factory=dict[str, str])
+    """The same of each input; those of `ModelCard.inputs`, whether a file says so or not."""
     dynamic_size: bool = False
     """Whether images of other sizes than the card's are taken, too."""
     float_layers: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ def to_detections(
     """
     answers: list[Detections] = []
     for index, ((height, width), (resized_height, resized_width)) in enumerate(zip(sizes, resized, strict=True)):
-        there = int((outputs["scores"][index] > 0).sum())
+        there = int((~(outputs["scores"][index] <= 0)).sum())  # what is no number shows as an answer
         scale = np.array([width / resized_width, height / resized_height] * 2)
         boxes: Floats = outputs["boxes"][index, :there].astype(np.float64) * scale
         boxes = np.minimum(np.maximum(boxes, 0), [width, height, width, height])
@@ -119,6 +119,38 @@ def logits_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> 
     return logits
 
 
+def detections_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> list[Detections]:
+    """The objects on each image.
+
+    Raises:
+        InputError: the outputs are not those of a detector of so many classes.
+    """
+    check_detections(outputs, images, card)
+    return to_detections(
+        outputs,
+        sizes=[each.original for each in images],
+        resized=[each.size for each in images],
+        classes=card.classes,
+        category_ids=card.category_ids,
+    )
+
+
+def check_detections(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> None:
+    """Raise InputError where the outputs are not those of a detector of the card's classes."""
+    shapes = {name: array.shape for name, array in outputs.items()}
+    first = (len(images), *shapes.get("scores", ())[1:])
+    rest = {"boxes": (4,), "masks": shapes.get("masks", ())[-2:]}
+    expected = {name: (*first, *rest.get(name, ())) for name in card.outputs}
+    if len(first) != 2 or shapes != expected:
+        raise InputError(f"the model answers {shapes} for {len(images)} images; expected {expected}")
+    labels = outputs["labels"]
+    if labels.dtype.kind != "i" or (labels < 0).any() or (labels >= len(card.classes)).any():
+        raise InputError(
+            f"the model answers labels from {labels.min(initial=0)} to {labels.max(initial=0)}; its card has "
+            f"{len(card.classes)} classes"
+        )
+
+
 TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Sequence[Answer]]] = {
     "classification": lambda outputs, images, card: to_classifications(
         logits_of(outputs, images, card), classes=card.classes
@@ -126,12 +158,6 @@ TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Se
     "multilabel": lambda outputs, images, card: to_multi_labels(
         logits_of(outputs, images, card), classes=card.classes, thresholds=card.thresholds
     ),
-    "detection": lambda outputs, images, card: to_detections(
-        outputs,
-        sizes=[each.original for each in images],
-        resized=[each.size for each in images],
-        classes=card.classes,
-        category_ids=card.category_ids,
-    ),
+    "detection": detections_of,
 }
 """From the outputs of a graph by name, for these images, to an answer for each."""

@@ -131,6 +131,12 @@ class Preprocess:
         if not 0.5 <= self.crop_ratio <= 1:
             raise InputError(f"crop_ratio must be between 0.5 and 1, got {self.crop_ratio}")
 
+    @property
+    def words(self) -> str:
+        """The size in words, width first."""
+        height, width = self.image_size
+        return f"at most {width}x{height} px, either way up" if self.resize == "fit" else f"{width}x{height} px"
+
     def __call__(self, image: ImageLike) -> Pixels:
         """Read (where it is a path), resize and crop: (height, width, 3), RGB."""
         return self.prepare(image).pixels

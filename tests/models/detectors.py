@@ -5,9 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nextvit.card import ModelCard
 from nextvit.models.config import VARIANTS
+from nextvit.models.deployed import normalise
 from nextvit.models.detection import DetectorConfig, MaskRCNN
 from nextvit.models.regions import pool_regions
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from tests.models.calibrated import calibrate
 
 CLASSES = 3
@@ -24,21 +28,21 @@ TINY_HEADS: dict[str, Any] = {
 }
 
 
-def random_detector(*, seed: int = 0, **settings: Any) -> MaskRCNN:
-    """nextvit_nano with tiny heads of random but lively weights, in float64 and eval mode."""
+def random_detector(*, seed: int = 0, images_NCHW: Tensor | None = None, **settings: Any) -> MaskRCNN:
+    """nextvit_nano with tiny heads of random weights, lively over these normalised images or else over noise, in float64 and
+    eval mode."""
     torch.manual_seed(seed)
     model = MaskRCNN(VARIANTS["nextvit_nano"], DetectorConfig(**(TINY_HEADS | settings)), num_classes=CLASSES)
     calibrate(model.backbone)
     model = model.double().eval()
     with torch.no_grad():
-        enliven(model)
+        enliven(model, torch.randn(2, 3, 96, 128, dtype=torch.float64) if images_NCHW is None else images_NCHW)
     return model
 
 
-def enliven(model: MaskRCNN) -> None:
-    """Give the outputs of each head, over noise, the spread that those of a trained one have."""
-    images_NCHW = torch.randn(2, 3, 96, 128, dtype=torch.float64)
-    maps = model.features(images_NCHW)
+def enliven(model: MaskRCNN, images_NCHW: Tensor) -> None:
+    """Give the outputs of each head, over these images, the spread that those of a trained one have."""
+    maps = model.features(images_NCHW.double())
     logits, deltas = model.rpn_head(maps)
     spread(model.rpn_head.rpn_cls, rows(logits), 1.0)
     spread(model.rpn_head.rpn_reg, rows(deltas), 0.3)
@@ -64,3 +68,33 @@ def spread(layer: nn.Conv2d | nn.Linear, outputs_RC: Tensor, deviation: float) -
     assert layer.bias is not None
     layer.bias.copy_((layer.bias - outputs_RC.mean(dim=0)) * factor_C)
     layer.weight.mul_(factor_C.reshape(-1, *[1] * (layer.weight.dim() - 1)))
+
+
+def detector_card(model: MaskRCNN, image_size: tuple[int, int] = (64, 96)) -> ModelCard:
+    """Three classes, whose numbers have gaps; pictures fit into limits of shorter and longer side."""
+    return ModelCard(
+        task="detection",
+        classes=("square", "disc", "ring"),
+        category_ids=(3, 7, 9),
+        input=Preprocess(image_size=image_size, resize="fit"),
+        variant="nextvit_nano",
+        architecture=to_plain(VARIANTS["nextvit_nano"]),
+        head=to_plain(model.detector),
+    )
+
+
+def silence_on_black(model: MaskRCNN, spec: Preprocess, *, depth: float = 20.0) -> MaskRCNN:
+    """The same detector, which on a black picture is sure that there is nothing."""
+    pixels_NCHW = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    seen: list[Tensor] = []
+    fc_cls = model.roi_head.bbox_head.fc_cls
+    handle = fc_cls.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean(dim=0)))
+    with torch.no_grad():
+        for each in (pixels_NCHW, torch.zeros_like(pixels_NCHW)):
+            model(normalise(each, spec).to(fc_cls.weight.dtype), torch.tensor([[64, 96]] * 2))
+        noise_C, black_C = seen
+        way_C = (black_C - noise_C) / (black_C - noise_C).square().sum()
+        fc_cls.weight[-1] += depth * way_C
+        fc_cls.bias[-1] -= depth * way_C @ noise_C
+    handle.remove()
+    return model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nextvit.models.regions import BoxHead, MaskHead, pool_regions, region_levels, with_batch_index
+from nextvit.models.regions import BoxHead, MaskHead, class_odds, pool_regions, region_levels, with_batch_index
 from tests.models import plain_detection as plain
 
 
@@ -118,3 +118,18 @@ def test_they_start_as_mmdetection_does():
     ):
         weight = layer.get_parameter("weight")
         assert weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
+
+
+def test_odds_are_those_of_softmax_without_the_background():
+    logits_RC = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    scores_RC = logits_RC.softmax(dim=1)[:, :-1]
+    torch.testing.assert_close(class_odds(logits_RC), scores_RC / (1 - scores_RC))
+
+
+def test_odds_stay_apart_where_probabilities_are_equal():
+    logits_RC = torch.tensor([[30.0, 1, 0], [30.01, 1, 0], [-90, 0, 0], [400, 0, 0]])
+    scores_R = logits_RC.softmax(dim=1)[:, 0]
+    assert scores_R[0] == scores_R[1] == 1
+    odds_R = class_odds(logits_RC)[:, 0]
+    assert odds_R[0] < odds_R[1] < odds_R[3] and odds_R[2] >= 0
+    assert odds_R.isfinite().all() and (odds_R / (1 + odds_R) <= 1).all()

@@ -109,7 +109,7 @@ def test_a_core_ml_file_that_core_ml_never_ran_says_so(manifest: Manifest):
     text = bundle_card(coreml)
     assert "by hand, coreml w6 (6-bit weights from a palette)" in text
     assert text.index("Core ML itself has not run") < text.index("<h2>Proof")
-    assert "&quot;images&quot;: RGB image of 48x32 px" in text and "(1, classes) float32" in text
+    assert "input &quot;images&quot;</td><td>RGB image of 48x32 px" in text and "(1, classes) float32" in text
     assert "4.47 MB" in text and "51 conv, 24 add" in text and "nothing that the rules name" in text
     assert "moves data: 20 transpose (first: transpose_37)" in text
 
@@ -117,3 +117,39 @@ def test_a_core_ml_file_that_core_ml_never_ran_says_so(manifest: Manifest):
     assert "RGB image, 48x32 px" in bundle_card(replace(coreml, verification=unseen))
     proven = {**unseen, "runtime": {**runtime, "runtime": "Core ML, macOS 26"}}
     assert "has not run" not in bundle_card(replace(coreml, verification=proven))
+
+
+def test_a_detectors_proof_is_one_of_objects(manifest: Manifest):
+    from tests.models.detectors import detector_card, random_detector
+
+    ap = {"metric": "box_ap_score", "score": 41.0, "interval_95": [38.0, 44.0]}
+    kept = (
+        "images",
+        "source",
+        "runtime",
+        "environment",
+        "max_drop",
+        "drop",
+        "drop_interval_95",
+        "max_error",
+        "mean_error",
+    )
+    proven = {name: VERIFICATION[name] for name in kept} | {
+        "objects": 4711,
+        "agreement": 0.9996,
+        "mask_iou": 0.99991,
+        "before": ap,
+        "after": ap,
+        "masks_before": 37.5,
+        "masks_after": 37.4,
+    }
+    card = detector_card(random_detector())
+    text = bundle_card(replace(manifest, card=card, verification=proven, inputs={"images": "a", "sizes": "height"}))
+    assert "detection of 3 classes, at most 96x64 px, either way up" in text
+    for words in ("4711", "99.96%", "same objects as PyTorch", "largest difference of scores", "0.99991", "box AP"):
+        assert words in text
+    assert "mask AP, PyTorch" in text and "37.40 %" in text and "score above 0.05, at most 20 objects" in text
+    assert "input &quot;sizes&quot;</td><td>height" in text
+    assert "spread" not in text and "cosine" not in text
+    boxes_alone = {**proven, "mask_iou": None}
+    assert "overlap of masks" not in bundle_card(replace(manifest, card=card, verification=boxes_alone))

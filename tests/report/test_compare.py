@@ -62,3 +62,14 @@ def test_a_run_without_a_finished_epoch_is_refused(tmp_path: Path):
 def test_runs_of_the_same_name_are_told_apart():
     assert distinct_names([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
     assert distinct_names([Path("/x/a"), Path("/y/a")]) == ["/x/a", "/y/a"]
+
+
+def test_detectors_have_no_validation_loss(tmp_path: Path):
+    runs = [write_run(tmp_path / name) for name in "ab"]
+    for run in runs:
+        lines = (run / "metrics.jsonl").read_text()
+        lines = lines.replace('"val_loss": 0.5, ', "").replace("top1_score", "box_ap_score")
+        (run / "metrics.jsonl").write_text(lines)
+    write_comparison(runs, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "box AP 75.00 %" in text and "Validation loss" not in text

@@ -149,3 +149,13 @@ def test_counts_are_said_as_people_do():
 
 def test_times_are_said_as_people_do():
     assert [duration(seconds) for seconds in (9.4, 200, 7500)] == ["9 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_exports_of_a_detector_are_compared_by_objects(run: Path):
+    from tests.models.detectors import detector_card, random_detector
+
+    verification = {**VERIFICATION, "objects": 99, "mask_iou": None}
+    bundle = write_colour_bundle(run / "exports" / "one.nextvit")
+    sealed(bundle, verification=verification, card=detector_card(random_detector()))
+    text = write_run_report(run).read_text()
+    assert "<th>same objects</th>" in text and "the difference is of scores, 0 to 1" in text

@@ -17,7 +17,7 @@ def write_unproven(source: Source, backend: str, folder: Path) -> Path:
         InputError: the backend lacks the precision, or cannot take the network.
         MissingDependency: the backend's packages are not installed.
     """
-    target = target_of(backend, source.precision, dynamic_size=source.dynamic_size)
+    target = target_of(backend, source.precision, dynamic_size=source.dynamic_size, task=source.card.task)
     folder.mkdir(parents=True)
     manifest = Manifest(
         card=source.card,

@@ -71,7 +71,7 @@ def export(
     if calibration_images < 1:
         raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
     from nextvit.data.folder import is_dataset
-    from nextvit.export.export import export_bundle
+    from nextvit.export.export import check_request, export_bundle
     from nextvit.export.parity import TOLERANCES
     from nextvit.export.targets import target_of
     from nextvit.loading import load_trained
@@ -79,6 +79,9 @@ def export(
 
     target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
+    target_of(to, precision, dynamic_size=dynamic_size, task=card.task)
+    out = out or default_bundle(model, to, precision, dynamic_size=dynamic_size)
+    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain)
     proof = images_for(model, data, card, limit=images)
     if max_drop is not None and proof.task is None and precision in TOLERANCES:
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
@@ -87,7 +90,6 @@ def export(
         progress.print(f"these images have no labels, so there is no score{judged}", markup=False, soft_wrap=True)
     source = calibrated_on(model, data) if precision == "int8" else None
     calibration = read_calibration_images(source, card, count=calibration_images) if source else None
-    out = out or default_bundle(model, to, precision, dynamic_size=dynamic_size)
     manifest = export_bundle(
         network,
         card,
@@ -152,11 +154,7 @@ def dataset_if_known(model: Path) -> Path | None:
 
 def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
     """A verification as rows for people."""
-    rows = [
-        ("images compared", f"{proven['images']} ({proven['source']})"),
-        ("same answer", f"{proven['agreement']:.2%}"),
-        ("largest difference / spread", f"{proven['max_error']:.2e}"),
-    ]
+    rows = [("images compared", f"{proven['images']} ({proven['source']})"), *parity_rows(proven)]
     if "unreadable" in proven:
         rows.append(
             ("images that cannot be read", f"{proven['unreadable']['images']}: {proven['unreadable']['first'][0]}")
@@ -168,6 +166,26 @@ def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
         low, high = proven["drop_interval_95"]
         allowed = "" if proven.get("max_drop") is None else f", allowed: {proven['max_drop']:g}"
         rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f}{allowed})"))
+    if "masks_before" in proven:
+        name = spoken("mask_ap_score")
+        rows.append((f"{name}, PyTorch", f"{proven['masks_before']:.2f} %"))
+        rows.append((f"{name}, exported", f"{proven['masks_after']:.2f} %"))
+    return rows
+
+
+def parity_rows(parity: dict[str, Any]) -> list[tuple[str, str]]:
+    """How a classifier's outputs, or the objects that a detector finds, compare."""
+    if "objects" not in parity:
+        return [
+            ("same answer", f"{parity['agreement']:.2%}"),
+            ("largest difference / spread", f"{parity['max_error']:.2e}"),
+        ]
+    rows = [
+        ("same objects", f"{parity['agreement']:.2%} of {parity['objects']}"),
+        ("largest difference of scores", f"{parity['max_error']:.2e}"),
+    ]
+    if parity["mask_iou"] is not None:
+        rows.append(("mean overlap of masks", f"{parity['mask_iou']:.5f}"))
     return rows
 
 

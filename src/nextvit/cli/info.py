@@ -1,13 +1,14 @@
 """nextvit info"""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nextvit.bundle import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
+from nextvit.card import ModelCard
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.errors import InputError
+from nextvit.preprocess import STRIDE_PX
 from nextvit.runs import METRICS, best_weights, is_run, read_json_lines
 from nextvit.scores import main_score, spoken
 
@@ -41,8 +42,8 @@ def describe(path: Path) -> dict[str, Any]:
             "what": "bundle, every file unchanged",
             "backend": manifest.backend,
             "precision": manifest.precision,
-            **card_facts(asdict(manifest.card)),
-            "image sizes": f"any size from {MIN_DYNAMIC_SIDE_PX} px" if manifest.dynamic_size else "this one",
+            **card_facts(manifest.card),
+            "image sizes": sizes_taken(manifest),
             "files": f"{sum((path / name).stat().st_size for name in manifest.sha256) / 1e6:.1f} MB",
             "signed": "yes, not checked here" if (path / SIGNATURE).is_file() else "no",
             "made with": [f"{name} {version}" for name, version in manifest.made_with.items()],
@@ -64,7 +65,14 @@ def describe(path: Path) -> dict[str, Any]:
     else:
         state, card = read_state(path)
         facts = {"what": "checkpoint", "tensors": len(state)}
-    return {**facts, **(card_facts(asdict(card)) if card else {"description": "none"})}
+    return {**facts, **(card_facts(card) if card else {"description": "none"})}
+
+
+def sizes_taken(manifest: Manifest) -> str:
+    """Which sizes of the resized picture the file itself takes."""
+    if manifest.card.input.resize == "fit":
+        return f"any size, in frames of multiples of {STRIDE_PX} px"
+    return f"any size from {MIN_DYNAMIC_SIDE_PX} px" if manifest.dynamic_size else "this one"
 
 
 def proven_on(manifest: Manifest) -> str:
@@ -72,6 +80,9 @@ def proven_on(manifest: Manifest) -> str:
     proven = manifest.verification
     if not {"images", "max_error"} <= proven.keys():
         return "nothing"
+    if "objects" in proven:
+        found = f"{proven['objects']} objects on {proven['images']} images"
+        return f"{found}, largest difference of scores {proven['max_error']:.1e}"
     return f"{proven['images']} images, largest error {proven['max_error']:.1e}"
 
 
@@ -86,22 +97,25 @@ def score_facts(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def card_facts(card: dict[str, Any]) -> dict[str, Any]:
+def card_facts(card: ModelCard) -> dict[str, Any]:
     """The card as rows."""
     return {
-        "task": card["task"],
-        **({"answers": "boxes and masks" if card["head"]["masks"] else "boxes"} if card["task"] == "detection" else {}),
-        "variant": card["variant"],
-        "input": input_in_words(card["input"]),
-        "classes": list(card["classes"]),
-        "started from": card["pretrained"] or "scratch",
-        "weights licence": card["weights_licence"],
+        "task": card.task,
+        "variant": card.variant,
+        "input": f"uint8 RGB, {card.input.words}",
+        **head_facts(card),
+        "classes": list(card.classes),
+        "started from": card.pretrained or "scratch",
+        "weights licence": card.weights_licence,
     }
 
 
-def input_in_words(spec: dict[str, Any]) -> str:
-    """What the network takes."""
-    height, width = spec["image_size"]
-    if spec["resize"] == "fit":
-        return f"uint8 RGB, whole pictures whose shorter and longer side are at most {height} and {width} px"
-    return f"uint8 RGB, {width}x{height} px"
+def head_facts(card: ModelCard) -> dict[str, Any]:
+    """What a detector answers."""
+    if card.task != "detection":
+        return {}
+    masks = "boxes and masks" if card.head["masks"] else "boxes"
+    return {
+        "answers": f"{masks} of at most {card.head['detections']} objects, of scores above {card.head['score_threshold']:g}",
+        "category ids": list(card.category_ids),
+    }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.bundle import SIGNATURE, Manifest, is_bundle
+from nextvit.card import ModelCard
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.durable import present
 from nextvit.environment import environment
@@ -48,6 +49,7 @@ def verify(
         from nextvit.signature import check_signature, read_public_key
 
         check_signature(bundle, read_public_key(key))
+    from nextvit.cli.export import parity_rows
     from nextvit.export.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle, device=device)
@@ -65,7 +67,7 @@ def verify(
     rows = [
         ("files unchanged", str(len(manifest.sha256))),
         ("golden examples met", str(golden.images)),
-        ("largest difference / spread", f"{golden.max_error:.2e}"),
+        *parity_rows(asdict(golden)),
         ("runtime", session.facts()["runtime"]),
     ]
     if key:
@@ -79,8 +81,7 @@ def verify(
         from nextvit.loading import load_trained
 
         network, card = load_trained(against)
-        if (card.input, card.classes) != (manifest.card.input, manifest.card.classes):
-            raise InputError(f"{against} and {bundle} differ in input or classes, so their answers cannot be compared")
+        check_comparable(bundle, manifest.card, against, card)
         images = images_for(against, data, card)
         proof = prove(network.eval(), card, session, images)
         document["against"] = proof.record(images.task)
@@ -121,6 +122,14 @@ def checked_path(path: Path) -> Path:
     if not is_bundle(path):
         raise InputError(f"{path}: not a bundle, it has no manifest.json")
     return path
+
+
+def check_comparable(bundle: Path, of_bundle: ModelCard, against: Path, other: ModelCard) -> None:
+    """Raise InputError where a bundle and the model that it is compared with do not answer the same question."""
+    for name in ("task", "input", "classes", "category_ids", "head", "thresholds"):
+        if getattr(of_bundle, name) != getattr(other, name):
+            what = name.replace("_", " ")
+            raise InputError(f"{against} and {bundle} differ in {what}, so their answers cannot be compared")
 
 
 def differences(manifest: Manifest, here: dict[str, Any]) -> dict[str, tuple[str, str]]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from nextvit.bundle import Golden, Manifest, write_golden
-from nextvit.card import ModelCard, TaskName
+from nextvit.card import ModelCard
 from nextvit.data.samples import Sample
 from nextvit.environment import environment, versions
 from nextvit.errors import NotProven
 from nextvit.export.golden import golden_difference, golden_parity
+from nextvit.export.meanings import input_meanings, output_meanings
 from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof import allowed_drop, failures, prove, reference_outputs
@@ -20,21 +21,6 @@ from nextvit.export.targets import Target
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Encoded
 from nextvit.runtime.session import Session
 
-MEANINGS: dict[TaskName, dict[str, str]] = {
-    "classification": {
-        "logits": "(N, classes) float32: one value for each class, in the card's order; softmax gives probabilities"
-    },
-    "multilabel": {
-        "logits": "(N, classes) float32: one value for each class, in the card's order; sigmoid gives each one's "
-        "probability, and those that reach the card's thresholds are answered"
-    },
-    "detection": {
-        "boxes": "(N, D, 4) float32: x1, y1, x2, y2 of at most D objects, in pixels of the resized picture",
-        "scores": "(N, D) float32: probability of each object's class, falling; 0 where there is no further object",
-        "labels": "(N, D) int64: class of each object, as its place in the card's classes",
-        "masks": "(N, D, 28, 28) float32: probability that a part of the object's box belongs to it",
-    },
-}
 GOLDEN_IMAGES = 4
 OTHER_SIZE_FACTOR, OTHER_SIZE_ERROR = 3, 0.02
 """A file without bounds on its outputs is judged by its score at the card's size. At another size its mean error may be
@@ -60,7 +46,8 @@ def attempt(
         backend=backend,
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
-        outputs={name: MEANINGS[source.card.task][name] for name in source.card.outputs},
+        inputs=input_meanings(source.card, dynamic_size=source.dynamic_size),
+        outputs=output_meanings(source.card),
         made_with={**versions(), "time": environment()["time"]},
         dynamic_size=source.dynamic_size,
         float_layers=source.float_layers,

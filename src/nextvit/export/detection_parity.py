@@ -1,7 +1,9 @@
 """How far the objects that an exported detector finds are from those that PyTorch finds."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,8 @@ class DetectionParity:
 
     images: int
     objects: int
-    """Found by either, each pair once; but for those whose score alone decides whether they count."""
+    """Found by either, each pair once; but for those alone whose score lies at the threshold, or at that of the last object of a
+    picture that has as many as there may be: the last digit decides whether they are answered."""
     max_error: float
     """Largest difference of the scores of two that are the same object."""
     mean_error: float
@@ -54,17 +57,20 @@ def compare_detections(
 ) -> DetectionParity:
     """Pair the objects of each image, the most certain first, each with the one of the same class that it overlaps most."""
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
-    threshold = card.head["score_threshold"]
+    if not all(is_number(each) for answer in other for each in answer.objects):
+        objects = sum(len(answer.objects) for answer in other)
+        return DetectionParity(
+            images=len(other), objects=objects, max_error=math.inf, mean_error=math.inf, agreement=0.0, mask_iou=None
+        )
     objects, same, errors, overlaps = 0, 0, [0.0], list[float]()
     for expected, got in zip(reference, other, strict=True):
-        pairs = paired(expected.objects, got.objects)
-        objects += len(pairs)
-        for first, second in pairs:
+        for first, second in paired(expected.objects, got.objects):
             if first is None or second is None:
-                alone = first or second
+                alone, least = (first, least_score(got, card)) if first else (second, least_score(expected, card))
                 assert alone is not None
-                objects -= alone.score <= threshold + MAX_SCORE_ERROR
+                objects += alone.score > least + MAX_SCORE_ERROR
                 continue
+            objects += 1
             same += 1
             errors.append(abs(first.score - second.score))
             if first.mask is not None and second.mask is not None:
@@ -79,29 +85,41 @@ def compare_detections(
     )
 
 
+def least_score(answer: Detections, card: ModelCard) -> float:
+    """The score above which an object cannot be missing: where a picture has as many as there may be, that of the last."""
+    if len(answer.objects) < card.head["detections"]:
+        return card.head["score_threshold"]
+    return min(each.score for each in answer.objects)
+
+
+def is_number(detection: Detection) -> bool:
+    """Whether score and box are numbers."""
+    return all(map(math.isfinite, (detection.score, *detection.box)))
+
+
 def paired(expected: Sequence[Detection], got: Sequence[Detection]) -> list[tuple[Detection | None, Detection | None]]:
     """Pairs of the same object, and those that have no other."""
-    left = list(got)
+    if not expected or not got:
+        return [*((each, None) for each in expected), *((None, each) for each in got)]
+    overlaps_EG = overlaps_of_same(expected, got)
+    alone = dict(enumerate(got))
     pairs: list[tuple[Detection | None, Detection | None]] = []
-    for first in sorted(expected, key=lambda each: -each.score):
-        candidates = [each for each in left if is_same(first, each)]
-        second = max(candidates, key=lambda each: overlap(first, each)) if candidates else None
-        if second:
-            left.remove(second)
-        pairs.append((first, second))
-    return [*pairs, *((None, each) for each in left)]
+    for place in np.argsort([-each.score for each in expected], kind="stable").tolist():
+        best = int(overlaps_EG[place].argmax())
+        found = overlaps_EG[place, best] > 0
+        pairs.append((expected[place], alone.pop(best) if found else None))
+        if found:
+            overlaps_EG[:, best] = 0
+    return [*pairs, *((None, each) for each in alone.values())]
 
 
-def is_same(first: Detection, second: Detection) -> bool:
-    return (
-        first.category_id == second.category_id
-        and abs(first.score - second.score) <= MAX_SCORE_ERROR
-        and overlap(first, second) >= MIN_IOU
-    )
-
-
-def overlap(first: Detection, second: Detection) -> float:
-    return float(iou(box_of(first), box_of(second))[0, 0])
+def overlaps_of_same(expected: Sequence[Detection], got: Sequence[Detection]) -> NDArray[np.floating[Any]]:
+    """How far each two (E, G) overlap that are the same object; 0 of others."""
+    overlaps_EG = iou(*(np.array([each.box for each in side], np.float64) for side in (expected, got)))
+    scores_E, scores_G = (np.array([each.score for each in side]) for side in (expected, got))
+    ids_E, ids_G = (np.array([each.category_id for each in side]) for side in (expected, got))
+    near_EG = np.abs(scores_E[:, None] - scores_G) <= MAX_SCORE_ERROR
+    return np.where((ids_E[:, None] == ids_G) & near_EG & (overlaps_EG >= MIN_IOU), overlaps_EG, 0.0)
 
 
 def mask_overlap(first: RunLengths, second: RunLengths) -> float:
@@ -109,8 +127,3 @@ def mask_overlap(first: RunLengths, second: RunLengths) -> float:
     one, other = masks.decode(first), masks.decode(second)
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
-
-
-def box_of(detection: Detection) -> NDArray[np.float64]:
-    """(1, 4)"""
-    return np.array([detection.box], np.float64)

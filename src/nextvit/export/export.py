@@ -70,8 +70,8 @@ def export_bundle(
         NotProven: the exported file differs from PyTorch by more than its precision may. No bundle is left behind, but
             a page and a JSON file beside `out` that say how far it is, and where it departs.
     """
-    target = target_of(backend, precision, dynamic_size=dynamic_size)
-    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop)
+    target = target_of(backend, precision, dynamic_size=dynamic_size, task=card.task)
+    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain_layers)
     key = read_private_key(sign_with) if sign_with else None
     if precision == "int8" and calibration is None:
         raise InputError("int8 is calibrated on real images of the training data, and there are none; pass --data")
@@ -105,8 +105,12 @@ def export_bundle(
     return manifest
 
 
-def check_request(card: ModelCard, out: Path, *, dynamic_size: bool, max_drop: float | None) -> None:
+def check_request(
+    card: ModelCard, out: Path, *, dynamic_size: bool, max_drop: float | None, explain_layers: bool
+) -> None:
     """Refuse what cannot succeed before any work is done."""
+    if explain_layers and card.task == "detection":
+        raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
     if dynamic_size and min(card.input.image_size) < MIN_DYNAMIC_SIDE_PX:

@@ -57,6 +57,10 @@ class Proof:
                 }
             record["drop"] = record["before"]["score"] - record["after"]["score"]
             record["drop_interval_95"] = interval_95(drops)
+            if "mask_ap_score" in before.scores:
+                record["masks_before"], record["masks_after"] = (
+                    each.scores["mask_ap_score"] for each in (before, after)
+                )
         return record
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.bundle import Manifest, Precision
+from nextvit.card import TaskName
 from nextvit.errors import InputError, did_you_mean
 from nextvit.export.golden import open_or_stand_in
 from nextvit.export.program import Source
@@ -26,6 +27,8 @@ class Target:
     """Whether it can take images of any size."""
     stand_in: str | None = None
     """Module whose `open_session` proves the file where its own runtime does not exist; None: that runtime is needed."""
+    detectors: tuple[Precision, ...] = ()
+    """The precisions in which it takes a detector."""
     check: str | None = None
     """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
@@ -47,7 +50,8 @@ TARGETS: dict[str, Target] = {
             "fp32": "nextvit.export.to_onnx",
             "fp16": "nextvit.export.to_onnx",
             "int8": "nextvit.quantize.to_onnx",
-        }
+        },
+        detectors=("fp32",),
     ),
     "openvino": Target(
         writers={
@@ -55,7 +59,8 @@ TARGETS: dict[str, Target] = {
             "fp16": "nextvit.export.to_openvino",
             "bf16": "nextvit.export.to_openvino",
             "int8": "nextvit.quantize.to_openvino",
-        }
+        },
+        detectors=("fp32",),
     ),
     "tensorrt": Target(
         writers={
@@ -76,11 +81,11 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def target_of(backend: str, precision: str, *, dynamic_size: bool) -> Target:
+def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskName = "classification") -> Target:
     """The row of a request.
 
     Raises:
-        InputError: no such backend, or it lacks the precision or dynamic sizes.
+        InputError: no such backend, or it lacks the precision or dynamic sizes, or does not take a network for the task.
     """
     if backend not in TARGETS:
         raise InputError(f"no backend {backend!r}; {did_you_mean(backend, TARGETS)}")
@@ -90,4 +95,11 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool) -> Target:
     if dynamic_size and not target.dynamic_size:
         able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
         raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
+    if task == "detection" and precision not in target.detectors:
+        able = " and ".join(
+            f"{name} in {', '.join(each.detectors)}" for name, each in TARGETS.items() if each.detectors
+        )
+        raise InputError(f"{backend} {precision} is for classifiers; a detector is exported to {able}")
+    if task == "detection" and dynamic_size:
+        raise InputError("--dynamic-size is for classifiers; a detector takes pictures of any size without it")
     return target

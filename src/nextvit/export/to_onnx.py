@@ -1,7 +1,6 @@
 """ExportedProgram -> model.onnx, in fp32 or fp16."""
 
 import ast
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from nextvit.export.meanings import description
 from nextvit.export.onnx_suppression import keep_best_as_onnx
 from nextvit.export.program import Source
 from nextvit.quiet import quietly
-from nextvit.records import to_plain
 
 OPSET = 18  # the exporter's own; newer ones bring nothing that this network uses
 MODEL_FILE = "model.onnx"
@@ -24,8 +23,9 @@ def export(source: Source, folder: Path) -> str:
     """Write the program for ONNX Runtime under `folder`; returns the file's name.
 
     An fp16 file states fp16 for every tensor between the normalised image and the logits, so that a runtime has no say
-    in it. The card goes into the file's own metadata, so that the file explains itself outside its bundle. Values keep
-    the names of the captured program's nodes; nodes are called "module:operator", which runtimes and quantisers hand on.
+    in it. The card, and what inputs and outputs mean, go into the file's own metadata, so that it explains itself outside
+    its bundle. Values keep the names of the captured program's nodes; nodes are called "module:operator", which runtimes
+    and quantisers hand on.
     """
     (folder / MODEL_FILE).write_bytes(source.once("onnx", lambda: serialised(source)))
     return MODEL_FILE
@@ -35,7 +35,8 @@ def serialised(source: Source) -> bytes:
     """The bytes of the ONNX file."""
     program = source.program(dtype=DTYPES[source.precision])
     exported = as_onnx(program, inputs=source.card.inputs, outputs=source.outputs)
-    exported.model.metadata_props["nextvit_card"] = json.dumps(to_plain(source.card), ensure_ascii=False)
+    for name, values in description(source).items():
+        exported.model.metadata_props[name] = values
     return exported.model_proto.SerializeToString()
 
 

@@ -1,6 +1,5 @@
 """ExportedProgram -> model.xml and model.bin, in fp32, or with fp16 weights, to be computed in fp16 or bf16."""
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import Any
 
 from nextvit.errors import MissingDependency
 from nextvit.export import to_onnx
+from nextvit.export.meanings import description
 from nextvit.export.program import Source
-from nextvit.records import to_plain
 from nextvit.runtime.telemetry import without_telemetry
 
 MODEL_FILE = "model.xml"
-CARD = "nextvit_card"
 
 
 def export(source: Source, folder: Path) -> str:
@@ -43,9 +41,11 @@ def convert(source: Source, folder: Path) -> Any:
 
 
 def save(model: Any, source: Source, folder: Path, *, fp16_weights: bool) -> None:
-    """Write the model with the card in its own metadata, so that it explains itself outside its bundle."""
+    """Write the model with the card, and what inputs and outputs mean, in its own metadata, so that it explains itself outside
+    its bundle."""
     import openvino  # pyright: ignore[reportMissingTypeStubs]
 
     del model.rt_info["framework"]  # the ONNX file's metadata, which is the card, too
-    model.set_rt_info(json.dumps(to_plain(source.card), ensure_ascii=False), CARD)
+    for name, values in description(source).items():
+        model.set_rt_info(values, name)
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=fp16_weights)

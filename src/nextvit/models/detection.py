@@ -25,7 +25,16 @@ from nextvit.models.detection_losses import (
 )
 from nextvit.models.proposals import STRIDES_PX, ProposalHead, anchors_of, as_answer, propose
 from nextvit.models.pyramid import FeaturePyramid
-from nextvit.models.regions import BOX_SIDE, MASK_SIDE, BoxHead, MaskHead, RegionHeads, pool_regions, with_batch_index
+from nextvit.models.regions import (
+    BOX_SIDE,
+    MASK_SIDE,
+    BoxHead,
+    MaskHead,
+    RegionHeads,
+    class_odds,
+    pool_regions,
+    with_batch_index,
+)
 from nextvit.models.suppression import best_of, keep_best
 from nextvit.records import from_plain
 
@@ -190,17 +199,18 @@ class MaskRCNN(nn.Module):
         pooled = pool_regions(maps, with_batch_index(proposals_NP4), BOX_SIDE)
         logits_RC, deltas_RD = self.roi_head.bbox_head(pooled)
         count = proposals_NP4.shape[1]
-        scores_NPC = as_answer(logits_RC).softmax(dim=-1)[:, :-1].unflatten(0, (-1, count))
-        scores_NPC = torch.where((worth_NP > 0)[..., None], scores_NPC, 0.0)
+        odds_NPC = class_odds(as_answer(logits_RC)).unflatten(0, (-1, count))
+        odds_NPC = torch.where((worth_NP > 0)[..., None], odds_NPC, 0.0)
         deltas_NPC4 = as_answer(deltas_RD).unflatten(1, (-1, 4)).unflatten(0, (-1, count))
         boxes_NPC4 = decode_boxes(deltas_NPC4, proposals_NP4[:, :, None], std=ROI_STD)
         boxes_NK4 = clip_boxes(boxes_NPC4.transpose(1, 2).flatten(1, 2), sizes_N2)
         boxes_BP4 = boxes_NK4.unflatten(1, (-1, count)).flatten(0, 1)
-        scores_BP = scores_NPC.transpose(1, 2).flatten(0, 1)
-        kept_BP = keep_best(boxes_BP4, scores_BP, self.detector.iou, self.detector.score_threshold)
-        left_NK = torch.where(kept_BP, scores_BP, 0.0).unflatten(0, (-1, self.num_classes)).flatten(1)
-        boxes_ND4, scores_ND, places_ND = best_of(boxes_NK4, left_NK, count=self.detector.detections)
-        return boxes_ND4, scores_ND, places_ND // count
+        odds_BP = odds_NPC.transpose(1, 2).flatten(0, 1)
+        threshold = self.detector.score_threshold
+        kept_BP = keep_best(boxes_BP4, odds_BP, self.detector.iou, threshold / (1 - threshold))
+        left_NK = torch.where(kept_BP, odds_BP, 0.0).unflatten(0, (-1, self.num_classes)).flatten(1)
+        boxes_ND4, odds_ND, places_ND = best_of(boxes_NK4, left_NK, count=self.detector.detections)
+        return boxes_ND4, odds_ND / (1 + odds_ND), places_ND // count
 
     def masks(self, maps: Sequence[Tensor], boxes_ND4: Tensor, scores_ND: Tensor, labels_ND: Tensor) -> Tensor:
         """Probabilities (N, D, 28, 28) of the detections' own classes, inside their boxes; 0 where there is none."""

@@ -19,6 +19,8 @@ FINEST_SIDE_PX = 56
 """Regions of less than twice this side are looked at on the finest map."""
 POOLED_LEVELS = 4
 """Regions are pooled from the maps of strides 4 to 32; the fifth is for proposals alone."""
+LEAST_WEIGHT = 1e-30
+"""Of all other classes together, relative to the best: the odds stay inside float32."""
 NOWHERE_PX = (-1001.0, -1001.0, -1000.0, -1000.0)
 """The box of a region on the maps that it is not pooled from: it takes one sample for each place, outside of the map, which
 is 0. A box without area takes none, and OpenVINO divides by their number."""
@@ -76,6 +78,18 @@ class BoxHead(nn.Module):
         for linear in self.shared_fcs:
             x_RC = nn.functional.relu(linear(x_RC))
         return self.fc_cls(x_RC), self.fc_reg(x_RC)
+
+
+def class_odds(logits_RC: Tensor) -> Tensor:
+    """The odds p / (1 - p) (R, classes) of each class's probability p by softmax, without the background, which is last.
+
+    Odds are in the order of probabilities, of which near 1 there are few different ones. Objects that a network is sure of
+    are found many times over, and which of them goes first must not be up to the runtime.
+    """
+    weights_RC = (logits_RC - logits_RC.amax(dim=1, keepdim=True)).exp()
+    # Summed without the class itself: its weight less the sum of all would leave as few digits as 1 - p.
+    others_CC = 1 - torch.eye(logits_RC.shape[1], dtype=logits_RC.dtype, device=logits_RC.device)
+    return (weights_RC / (weights_RC @ others_CC).clamp(min=LEAST_WEIGHT))[:, :-1]
 
 
 class MaskConv(nn.Module):

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nextvit.bundle import Manifest
+from nextvit.card import ModelCard
+from nextvit.masks import MASK_THRESHOLD
+from nextvit.preprocess import INPUT_NAME
 from nextvit.records import to_plain
 from nextvit.report.page import Markup, bar, folded, heading, page, paragraph, section, table, tiles
 from nextvit.scores import spoken
@@ -22,6 +25,10 @@ SPREAD = (
     "Differences are relative to the spread: the standard deviation of PyTorch's logits over all these images. 1e-3 is a "
     "thousandth of it."
 )
+SAME_OBJECTS = (
+    "Two objects are the same where class and box (overlap of at least 0.99) agree, and scores, which are 0 to 1, to a "
+    "thousandth."
+)
 NOT_CORE_ML = (
     "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published definitions; "
     "run nextvit verify on a Mac before you ship it."
@@ -35,8 +42,7 @@ WHAT_NEXT = (
 def bundle_card(manifest: Manifest, *, failures: Sequence[str] = ()) -> str:
     """The page of a bundle; with failures, that of an export that was refused."""
     card, proven = manifest.card, manifest.verification
-    height, width = card.input.image_size
-    lead = f"{card.task} of {len(card.classes)} classes at {width}x{height} px"
+    lead = f"{card.task} of {len(card.classes)} classes, {card.input.words}"
     title = f"{manifest.card.variant}, {manifest.backend} {PRECISIONS[manifest.precision]}"
     sections = [heading(f"{title}: not proven" if failures else title, lead)]
     sections += [paragraph(failure, tone="bad") for failure in failures]
@@ -68,29 +74,55 @@ def stands_in(manifest: Manifest) -> bool:
 def proof_section(manifest: Manifest) -> Markup:
     """How its answers compare with PyTorch's."""
     proven = manifest.verification
-    facts = [
+    is_detector = manifest.card.task == "detection"
+    note = SAME_OBJECTS if is_detector else SPREAD
+    content = [
+        tiles(object_facts(proven) if is_detector else output_facts(proven)),
+        paragraph(f"Measured on {proven['images']} images: {proven['source']}. {note}", tone="soft"),
+    ]
+    if "unreadable" in proven:
+        content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
+    if "before" in proven:
+        content.append(table([spoken(proven["before"]["metric"]), "", "95 % interval"], score_rows(proven)))
+    return section("Proof", *content)
+
+
+def output_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
+    """How a classifier's outputs compare."""
+    return [
         (f"{float(proven['agreement']):.2%}", "same answer as PyTorch"),
         (scaled(proven["max_error"]), "largest difference / spread"),
         (scaled(proven["mean_error"]), "mean difference / spread"),
         (f"{float(proven['cosine']):.6f}", "least cosine"),
     ]
-    content = [
-        tiles(facts),
-        paragraph(f"Measured on {proven['images']} images: {proven['source']}. {SPREAD}", tone="soft"),
+
+
+def object_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the objects that a detector finds compare."""
+    facts = [
+        (f"{proven['objects']}", "objects found"),
+        (f"{float(proven['agreement']):.2%}", "same objects as PyTorch"),
+        (scaled(proven["max_error"]), "largest difference of scores"),
     ]
-    if "unreadable" in proven:
-        content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
-    if "before" in proven:
-        rows = [
-            (who, f"{each['score']:.2f} %", "{:.2f} to {:.2f} %".format(*each["interval_95"]))
-            for who, each in (("PyTorch", proven["before"]), ("this file", proven["after"]))
-        ]
-        low, high = proven["drop_interval_95"]
-        rows.append(("drop, on the same images", f"{proven['drop']:.2f} points", f"{low:.2f} to {high:.2f} points"))
-        if proven.get("max_drop") is not None:
-            rows.append(("drop that is allowed", f"{proven['max_drop']:.2f} points", ""))
-        content.append(table([spoken(proven["before"]["metric"]), "", "95 % interval"], rows))
-    return section("Proof", *content)
+    if proven["mask_iou"] is not None:
+        facts.append((f"{float(proven['mask_iou']):.5f}", "mean overlap of masks"))
+    return facts
+
+
+def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The score before and after, and what the export cost."""
+    rows = [
+        (who, f"{each['score']:.2f} %", "{:.2f} to {:.2f} %".format(*each["interval_95"]))
+        for who, each in (("PyTorch", proven["before"]), ("this file", proven["after"]))
+    ]
+    low, high = proven["drop_interval_95"]
+    rows.append(("drop, on the same images", f"{proven['drop']:.2f} points", f"{low:.2f} to {high:.2f} points"))
+    if proven.get("max_drop") is not None:
+        rows.append(("drop that is allowed", f"{proven['max_drop']:.2f} points", ""))
+    if "masks_before" in proven:
+        both = (("PyTorch", proven["masks_before"]), ("this file", proven["masks_after"]))
+        rows += [(f"{spoken('mask_ap_score')}, {who}", f"{score:.2f} %", "") for who, score in both]
+    return rows
 
 
 def scaled(difference: float | str) -> str:
@@ -110,7 +142,8 @@ def facts_section(manifest: Manifest) -> Markup:
     classes = ", ".join(card.classes[:40]) + (f" and {len(card.classes) - 40} more" if len(card.classes) > 40 else "")
     rows: list[tuple[str, str]] = [
         ("classes", classes),
-        ("input", input_words(manifest)),
+        *((f'input "{name}"', meaning) for name, meaning in inputs_in_words(manifest).items()),
+        *decision_rows(card),
         *((f'output "{name}"', output_words(manifest, meaning)) for name, meaning in manifest.outputs.items()),
         ("licence of the weights", card.weights_licence),
         *([("left in fp32", ", ".join(manifest.float_layers))] if manifest.float_layers else []),
@@ -123,6 +156,16 @@ def facts_section(manifest: Manifest) -> Markup:
         ("command", machine["command"] or "from Python"),
     ]
     return section("Facts", table(["", ""], rows))
+
+
+def decision_rows(card: ModelCard) -> list[tuple[str, str]]:
+    """From which values on a detector answers; what several labels need is said of each class in the manifest."""
+    if card.task != "detection":
+        return []
+    head = card.head
+    said = f"score above {head['score_threshold']:g}, at most {head['detections']} objects of a picture"
+    masks = f"; a mask's pixels from {MASK_THRESHOLD:g} on" if head["masks"] else ""
+    return [("answered", f"{said}; of two of a class that overlap by more than {head['iou']:g} the surer{masks}")]
 
 
 def files_section(manifest: Manifest) -> Markup:
@@ -153,17 +196,14 @@ def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
     return [("one image takes", f"{times}, threads: {proven['runtime'].get('threads', 'default')}")]
 
 
-def input_words(manifest: Manifest) -> str:
+def inputs_in_words(manifest: Manifest) -> dict[str, str]:
     """What it takes. A Core ML package takes pictures of the system's own kind, the others arrays."""
+    if manifest.backend != "coreml":
+        return manifest.inputs
     height, width = manifest.card.input.image_size
-    if manifest.backend == "coreml":
-        size = (
-            f"any size from 33 px, {width}x{height} px by default" if manifest.dynamic_size else f"{width}x{height} px"
-        )
-        program = manifest.verification.get("program", {})
-        return f'"images": {program.get("input") or f"RGB image, {size}"}'
-    size = f"any size from 33 px, made for {width}x{height}" if manifest.dynamic_size else f"{width}x{height} px"
-    return f'"images": uint8, (N, height, width, 3), RGB; {size}'
+    size = f"any size from 33 px, {width}x{height} px by default" if manifest.dynamic_size else f"{width}x{height} px"
+    program = manifest.verification.get("program", {})
+    return {INPUT_NAME: program.get("input") or f"RGB image, {size}"}
 
 
 def output_words(manifest: Manifest, meaning: str) -> str:

@@ -99,17 +99,19 @@ def panels(names: Sequence[str], contents: Sequence[Contents]) -> list[Panel]:
         lines = [
             Line(name, colour, [record["epoch"] for record in each.epochs], [record[key] for record in each.epochs])
             for name, colour, each, key in zip(names, COLOURS, contents, keys, strict=False)
+            if key in each.epochs[0]  # a detector's exam has no loss
         ]
         return Panel(title, lines)
 
     scores = [each.main_score for each in contents]
     count = len(contents)
-    return [
+    drawn = [
         panel(f"Validation {' or '.join(dict.fromkeys(map(spoken, scores)))}, %", *(f"val_{name}" for name in scores)),
         panel("Validation loss", *["val_loss"] * count),
         panel("Training loss (augmented)", *["train_loss"] * count),
         panel("Learning rate, at the epoch's end", *["lr"] * count),
     ]
+    return [each for each in drawn if each.lines]
 
 
 def datasets(contents: Sequence[Contents]) -> str:

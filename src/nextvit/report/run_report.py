@@ -179,21 +179,24 @@ def exports(bundles: list[Exported]) -> Markup | None:
     """What comparing each exported file with PyTorch gave, a row for each."""
     if not bundles:
         return None
+    of_objects = bundles[0].manifest.card.task == "detection"
     columns = [
         "bundle",
         "format",
         "images",
-        "same answer",
+        "same objects" if of_objects else "same answer",
         "largest difference",
         "score",
         "drop (95 %)",
         "MB",
         "p50 ms",
     ]
+    same = "Same objects and difference" if of_objects else "Same answer and difference"
+    measure = "of scores, 0 to 1" if of_objects else "relative to the spread (standard deviation) of PyTorch's logits"
     note = (
-        "Same answer and difference are those of PyTorch on the same images; the difference is relative to the spread "
-        "(standard deviation) of PyTorch's logits, the drop is in points, with its 95 % interval. p50 is one image, timed "
-        "shortly at the export: nextvit bench measures properly. card.html in a bundle tells the rest."
+        f"{same} are those of PyTorch on the same images; the difference is {measure}, the drop is in points, with its 95 % "
+        "interval. p50 is one image, timed shortly at the export: nextvit bench measures properly. card.html in a bundle "
+        "tells the rest."
     )
     return section("Exports", table(columns, [export_row(each) for each in bundles]), paragraph(note, tone="soft"))
 

@@ -64,11 +64,12 @@ class OnnxSession:
         self.output_names = list(manifest.outputs)
         check_fit(model_file, self.session, manifest)
         self.height, self.width = sides_of(manifest)
+        self.framed = SIZES_NAME in manifest.card.inputs
         if manifest.dynamic_size:  # the file itself takes smaller ones, too
             self.height = self.width = (1, MAX_SIDE_PX)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        checked = check_inputs(inputs, height=self.height, width=self.width)
+        checked = check_inputs(inputs, height=self.height, width=self.width, framed=self.framed)
         try:
             outputs = self.session.run(self.output_names, checked)
         except Exception as error:  # noqa: BLE001 (as above)

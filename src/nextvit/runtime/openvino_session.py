@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError
-from nextvit.preprocess import INPUT_NAME
+from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Arrays, Sides, check_inputs
 from nextvit.runtime.telemetry import without_telemetry
 
@@ -44,8 +44,10 @@ class OpenVinoSession:
         self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
         self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
         self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
-        any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+        self.framed = SIZES_NAME in manifest.card.inputs
+        any_size = manifest.dynamic_size or self.framed
         self.compiled: Any = self.compile(one_image=not any_size)
+        check_fit(self.model_file, self.compiled, manifest)
         self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
         if self.precision != self.wanted:
             raise InputError(
@@ -80,7 +82,7 @@ class OpenVinoSession:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
-        checked = check_inputs(inputs, height=self.height, width=self.width)
+        checked = check_inputs(inputs, height=self.height, width=self.width, framed=self.framed)
         one_image = len(checked[INPUT_NAME]) == 1 and True in self.requests
         with self.busy:
             if one_image not in self.requests:
@@ -122,6 +124,17 @@ def read_model(model_file: Path) -> Any:
     """
     reader = ov.frontend.FrontEndManager().load_by_framework("ir")
     return reader.convert(reader.load(str(model_file)))
+
+
+def check_fit(model_file: Path, compiled: Any, manifest: Manifest) -> None:
+    """Refuse a model that takes or gives something else than its manifest says, by the names."""
+    expected = ([{name} for name in manifest.card.inputs], [{name} for name in manifest.outputs])
+    found = tuple([each.get_names() for each in ports] for ports in (compiled.inputs, compiled.outputs))
+    if any(
+        len(names) != len(wanted) or not all(one <= other for one, other in zip(wanted, names, strict=True))
+        for wanted, names in zip(expected, found, strict=True)
+    ):
+        raise InputError(f"{model_file}: does not fit its manifest: takes and gives {found}, expected {expected}")
 
 
 def device_named(name: str | None, core: Any) -> str:

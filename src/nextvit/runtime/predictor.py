@@ -34,6 +34,9 @@ class Predictor:
     def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Answer]:
         """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
 
+        Args:
+            batch_size: as `stream`.
+
         Raises:
             DecodeError: an image cannot be read; the message names it.
             InputError: `images` is a single image, or holds something else than images.
@@ -74,6 +77,9 @@ class Predictor:
         While the graph runs on one batch, threads read, decode and resize the files of the next ones. `images` is
         taken from in the caller's thread, `AHEAD` batches before the answers. Each run of the graph is one of
         `batch_size` images that follow each other, as in a call with a list.
+
+        The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees the
+        blank part, too: other batches give slightly other scores.
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.

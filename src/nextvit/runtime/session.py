@@ -125,23 +125,30 @@ def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.u
     raise InputError(f"the model takes images of {sides} px as uint8 (N, height, width, 3), N at least 1; got {got}")
 
 
-def check_inputs(inputs: Arrays, *, height: Sides, width: Sides) -> dict[str, NDArray[Any]]:
-    """The images among the inputs, and where they lie in frames the size of each, (N, 2), for a runtime that takes both.
+def check_inputs(inputs: Arrays, *, height: Sides, width: Sides, framed: bool) -> dict[str, NDArray[Any]]:
+    """The images among the inputs, and where the model takes pictures in frames the size of each, (N, 2).
 
     Raises:
-        InputError: as `check_images`, or sizes that are no int64 or do not lie in the frames.
+        InputError: as `check_images`, or frames whose sides are no multiples of 32 px, or sizes that are missing, no int64,
+            or larger than the frames.
     """
     images = check_images(inputs, height=height, width=width)
-    if SIZES_NAME not in inputs:
+    if not framed:
         return {INPUT_NAME: images}
-    sizes = inputs[SIZES_NAME]
-    fits = sizes.dtype == np.int64 and sizes.shape == (len(images), 2)
-    if not fits or (sizes < 1).any() or (sizes > images.shape[1:3]).any():
+    frame = f"{images.shape[2]}x{images.shape[1]} px"
+    if images.shape[1] % STRIDE_PX or images.shape[2] % STRIDE_PX:
+        raise InputError(f"the model takes pictures in frames whose sides are multiples of {STRIDE_PX} px, got {frame}")
+    sizes = inputs.get(SIZES_NAME)
+    if sizes is not None and sizes.dtype == np.int64 and sizes.shape == (len(images), 2):
+        if (sizes >= 1).all() and (sizes <= images.shape[1:3]).all():
+            return {INPUT_NAME: images, SIZES_NAME: sizes}
         raise InputError(
-            f"the model takes the height and width of each picture in its frame of {images.shape[2]}x{images.shape[1]} px "
-            f"as int64 ({len(images)}, 2); got {sizes.dtype} {sizes.shape}"
+            f"heights and widths of pictures in a frame of {frame} must be from 1 px to its own, got {sizes.tolist()}"
         )
-    return {INPUT_NAME: images, SIZES_NAME: sizes}
+    got = "none" if sizes is None else f"{sizes.dtype} of shape {sizes.shape}"
+    raise InputError(
+        f'the model takes "{SIZES_NAME}", height and width of each picture, as int64 ({len(images)}, 2); got {got}'
+    )
 
 
 def first_line(error: Exception) -> str:

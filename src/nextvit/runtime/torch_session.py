@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import MAX_SIDE_PX, Precision
 from nextvit.errors import InputError
+from nextvit.preprocess import SIZES_NAME
 from nextvit.runtime.session import Arrays, check_inputs
 
 
@@ -105,7 +106,8 @@ class TorchSession:
             self.settings = partial(cast(Any, config).patch, freezing=True)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        checked = check_inputs(inputs, height=(1, MAX_SIDE_PX), width=(1, MAX_SIDE_PX))
+        sides = (1, MAX_SIDE_PX)
+        checked = check_inputs(inputs, height=sides, width=sides, framed=SIZES_NAME in inputs)
         with torch_threads(self.threads), torch.no_grad(), self.settings():  # inference mode would freeze nothing
             given = self.model(*(torch.as_tensor(each).to(self.device) for each in checked.values()))
         outputs = (given,) if isinstance(given, torch.Tensor) else given
