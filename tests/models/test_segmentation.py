@@ -299,7 +299,7 @@ def of_any_size(model: Segmenter) -> Callable[..., Any]:
 def test_one_program_is_for_frames_of_all_sizes(head: Head):
     model = random_segmenter(head).float()
     program, deployed = in_frames(model), DeployedSegmenter(model, FRAMES, scores=True)
-    for (count, height, width), sizes in (((1, 32, 64), [[30, 64]]), ((3, 160, 96), [[160, 96], [150, 96], [0, 0]])):
+    for (count, height, width), sizes in (((1, 64, 96), [[60, 96]]), ((3, 160, 96), [[160, 96], [150, 96], [0, 0]])):
         inputs = pixels(count, height, width, 3), torch.tensor(sizes)
         with torch.no_grad():
             assert_same(program(*inputs), deployed(*inputs))
@@ -309,7 +309,7 @@ def test_one_program_is_for_frames_of_all_sizes(head: Head):
 def test_one_program_is_for_images_of_all_sizes(head: Head):
     model = random_segmenter(head).float()
     program, deployed = of_any_size(model), DeployedSegmenter(model, FIXED, scores=True)
-    for size in ((64, 64), (33, 47), (97, 200)):
+    for size in ((64, 64), (70, 91), (97, 200)):
         with torch.no_grad():
             assert_same(program(pixels(1, *size, 3)), deployed(pixels(1, *size, 3)))
 

@@ -104,7 +104,8 @@ class FCNHead(nn.Module):
 class MeanOfParts(nn.Module):
     """Adaptive average pooling: (N, C, H, W) -> (N, C, side, side); parts of a side that does not divide overlap.
 
-    It multiplies with matrices, because exported files can pool adaptively only where the size is fixed.
+    It multiplies with matrices, because exported files can pool adaptively only where the size is fixed. The mean of the whole
+    needs none, and as a product it could not be captured for every size.
     """
 
     def __init__(self, side: int) -> None:
@@ -112,6 +113,8 @@ class MeanOfParts(nn.Module):
         self.side = side
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        if self.side == 1:
+            return x_NCHW.mean(dim=(2, 3), keepdim=True)
         return self.over_last_axis(self.over_last_axis(x_NCHW).transpose(2, 3)).transpose(2, 3)
 
     def over_last_axis(self, x_NCHL: Tensor) -> Tensor:
