@@ -221,8 +221,7 @@ class NextViT(nn.Module):
         self.apply(init_weights)
 
     def forward(self, image_NCHW: Tensor) -> list[Tensor]:
-        if min(image_NCHW.shape[2:]) < MIN_SIDE_PX:
-            raise InputError(f"images must be at least {MIN_SIDE_PX} px a side, got {tuple(image_NCHW.shape[2:])}")
+        check_sides(image_NCHW)
         x_NCHW = self.stem(image_NCHW)
         maps: list[Tensor] = []
         for stage in self.stages:
@@ -248,6 +247,12 @@ class NextViT(nn.Module):
                 f"the weights are {form[bool(state)]} but the model is {form[self.fused]}; "
                 "load unfused weights into an unfused model, then call nextvit.fuse(model)"
             )
+
+
+def check_sides(image_NCHW: Tensor) -> None:
+    """Refuse images that are too small for the second stage."""
+    if min(image_NCHW.shape[2:]) < MIN_SIDE_PX:
+        raise InputError(f"images must be at least {MIN_SIDE_PX} px a side, got {tuple(image_NCHW.shape[2:])}")
 
 
 def build_stages(config: NextViTConfig) -> list[Stage]:

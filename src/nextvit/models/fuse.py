@@ -1,8 +1,8 @@
 """The deployment form: a copy of a model in which every batch norm is folded into a neighbour, and nothing else differs.
 
 A batch norm in eval mode is x -> scale * x + shift for each channel. Behind a convolution it scales the filters; before
-a 1x1 convolution, a linear layer or an average it passes through and scales their inputs. No batch norm of this
-network stands before a padded convolution, where the shift could not be moved.
+a 1x1 convolution, a linear layer or an average it passes through and scales their inputs. Only one stands before a padded
+convolution, into which the shift could not be moved: UperNet's behind the last stage, which goes into that stage.
 """
 
 import copy
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from nextvit.models.backbone import EMHSA, MHCA, NCB, NTB, ConvBNReLU, NextViT, PatchEmbed
 from nextvit.models.classification import Classifier
+from nextvit.models.pyramid import PlainConv
+from nextvit.models.segmentation import Segmenter
+from nextvit.models.segmentation_heads import ConvNormReLU, UPerHead
 
 Model = TypeVar("Model", bound=nn.Module)
 Linear = TypeVar("Linear", nn.Conv2d, nn.Linear)  # a 1x1 convolution is a linear layer on channels
 
 
 def fuse(model: Model) -> Model:
-    """Return a copy of `model` in eval mode and deployment form, with the same outputs.
+    """Return a copy of `model` in eval mode and deployment form, with the same outputs; what only training uses is left out.
 
     The copy cannot be trained, and its state dict says that it is fused: loading it into an unfused model, or the
     other way round, is an error. Fusing a fused model returns a plain copy.
@@ -28,33 +31,44 @@ def fuse(model: Model) -> Model:
     if any(isinstance(module, NextViT) and module.fused for module in fused.modules()):
         return fused
     for module in fused.modules():
-        match module:
-            case PatchEmbed() if isinstance(module.conv, nn.Identity):
-                pass
-            case ConvBNReLU() | PatchEmbed():
-                module.conv = fold_behind(module.conv, module.norm)
-                module.norm = nn.Identity()
-            case MHCA():
-                module.group_conv3x3 = fold_behind(module.group_conv3x3, module.norm)
-                module.norm = nn.Identity()
-            case NCB():
-                module.mlp.fc1 = fold_before(module.norm, module.mlp.fc1)
-                module.norm = nn.Identity()
-            case NTB():
-                fold_attention(module.norm1, module.e_mhsa)
-                module.norm1 = nn.Identity()
-                module.mlp.fc1 = fold_before(module.norm2, module.mlp.fc1)
-                module.norm2 = nn.Identity()
-            case Classifier():
-                module.head = fold_before(module.norm, module.head)
-                module.norm = nn.Identity()
-            case NextViT():
-                module.fused = True
-            case _:
-                pass
+        fold(module)
+    for module in fused.modules():
+        if isinstance(module, Segmenter):
+            fold_between_stages(module)
     left = [name for name, module in fused.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert not left, f"batch norms that nothing folded: {left}"
     return fused.requires_grad_(False)
+
+
+def fold(module: nn.Module) -> None:
+    """Fold the batch norms that are a module's own."""
+    match module:
+        case PatchEmbed() if isinstance(module.conv, nn.Identity):
+            pass
+        case ConvBNReLU() | PatchEmbed():
+            module.conv = fold_behind(module.conv, module.norm)
+            module.norm = nn.Identity()
+        case ConvNormReLU():
+            module.conv = fold_behind(module.conv, module.bn)
+            module.bn = nn.Identity()
+        case MHCA():
+            module.group_conv3x3 = fold_behind(module.group_conv3x3, module.norm)
+            module.norm = nn.Identity()
+        case NCB():
+            module.mlp.fc1 = fold_before(module.norm, module.mlp.fc1)
+            module.norm = nn.Identity()
+        case NTB():
+            fold_attention(module.norm1, module.e_mhsa)
+            module.norm1 = nn.Identity()
+            module.mlp.fc1 = fold_before(module.norm2, module.mlp.fc1)
+            module.norm2 = nn.Identity()
+        case Classifier():
+            module.head = fold_before(module.norm, module.head)
+            module.norm = nn.Identity()
+        case NextViT():
+            module.fused = True
+        case _:
+            pass
 
 
 class EdgePool(nn.Module):
@@ -96,6 +110,53 @@ def fold_attention(norm: nn.Module, attention: nn.Module) -> None:
         attention.v = fold_before(each, attention.v)
     attention.q = fold_before(norm, attention.q)
     attention.norm = nn.Identity()
+
+
+def fold_between_stages(model: Segmenter) -> None:
+    """Fold the norm behind each stage into all that takes its map; what takes it has been folded itself.
+
+    With UperNet a padded convolution takes the last map, so there the norm goes into what makes the map. The auxiliary head
+    has such a convolution, too, and no use any more: it goes.
+    """
+    model.auxiliary_head = None
+    backbone, head = model.backbone, model.decode_head
+    laterals = head.lateral_convs if isinstance(head, UPerHead) else model.get_submodule("neck.lateral_convs")
+    norms = [*backbone.extra_norm_list, backbone.norm]
+    for norm, lateral in zip(norms, laterals.children(), strict=False):  # UperNet's last map has none
+        assert isinstance(lateral, ConvNormReLU | PlainConv)
+        lateral.conv = fold_before(norm, lateral.conv)
+    for stage, norm in enumerate(backbone.extra_norm_list):
+        entrance = backbone.stages[stage + 1].get_submodule("blocks.0.patch_embed")
+        assert isinstance(entrance, PatchEmbed) and isinstance(entrance.conv, nn.Conv2d)
+        entrance.conv = fold_before(norm, entrance.conv)
+        backbone.extra_norm_list[stage] = nn.Identity()
+    if isinstance(head, UPerHead):
+        fold_into_block(backbone.stages[3].get_submodule(f"blocks.{backbone.config.depths[3] - 1}"), backbone.norm)
+    backbone.norm = nn.Identity()
+
+
+def fold_into_block(block: nn.Module, norm: nn.Module) -> None:
+    """Fold the norm behind a block into the two branches that the block adds at its end."""
+    assert isinstance(block, NCB | NTB)
+    last, (scale, shift) = block.mlp.fc2, scale_and_shift(norm)
+    assert last.bias is not None
+    block.mlp.fc2 = with_weights(
+        last,
+        weight=last.weight.cpu().double() * scale[:, None, None, None],
+        bias=last.bias.cpu().double() * scale + shift,
+    )
+    block.shortcut = ChannelScale(scale.to(last.weight))
+
+
+class ChannelScale(nn.Module):
+    """(N, C, H, W), each channel times its factor."""
+
+    def __init__(self, scale_C: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Buffer(scale_C[:, None, None])
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW * self.scale
 
 
 def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:

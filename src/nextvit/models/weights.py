@@ -1,4 +1,4 @@
-"""Checkpoints in and out: official, timm's, MMDetection's detectors, MMSegmentation's backbones, and our own.
+"""Checkpoints in and out: official, timm's, MMDetection's detectors, MMSegmentation's segmentation models, and our own.
 
 Layouts differ in names alone, so every key is mapped by name, and every key is used or left over for a stated reason.
 A merged official checkpoint (saved after its `merge_bn()`) has the same names as an unmerged one and cannot be told
@@ -25,6 +25,7 @@ from nextvit.errors import InputError
 from nextvit.models.backbone import NextViT
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.network import Network, network_for
+from nextvit.models.segmentation import Segmenter
 from nextvit.records import to_plain
 
 State = dict[str, Tensor]
@@ -56,13 +57,29 @@ CLASS_LAYERS = (
     "roi_head.bbox_head.fc_cls.",
     "roi_head.bbox_head.fc_reg.",
     "roi_head.mask_head.conv_logits.",
+    "decode_head.conv_seg.",
+    "auxiliary_head.conv_seg.",
 )
 """Layers with outputs for each class: other classes need fresh ones."""
-PARTS = ("norm.", "neck.", "rpn_head.", "roi_head.bbox_head.", "roi_head.mask_head.")
+PARTS = (
+    "norm.",
+    "neck.",
+    "rpn_head.",
+    "roi_head.bbox_head.",
+    "roi_head.mask_head.",
+    "backbone.norm.",
+    "backbone.extra_norm_list.",
+    "decode_head.",
+    "auxiliary_head.",
+)
 """What a checkpoint has whole or not at all: one that ends with the backbone is as good a start."""
 UNUSED_CLASSIFIER = {
     NextViT: "norm and head of a classifier, which a bare backbone does not have",
     MaskRCNN: "norm and head of a classifier, which a detector does not use, though MMDetection's files keep them",
+}
+UNUSED_SEGMENTER = {
+    "head.": "head of a classifier, which a segmentation model does not use, though MMSegmentation's files keep it",
+    "backbone.extra_norm_list.3.": "a norm that MMSegmentation's files keep and nothing uses: the classifier's stands there",
 }
 
 
@@ -89,10 +106,10 @@ class LoadReport:
 
 
 def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...] | None = None) -> LoadReport:
-    """Fill an unfused `Classifier`, `MaskRCNN` or `NextViT` from a checkpoint file of any known layout.
+    """Fill an unfused `Classifier`, `MaskRCNN`, `Segmenter` or `NextViT` from a checkpoint file of any known layout.
 
     A head for other classes is left fresh and reported: other in number, or in name where `classes` is given and the
-    checkpoint knows its own. So is all that a detector has beyond a classifier's checkpoint.
+    checkpoint knows its own. So is all that a detector or a segmentation model has beyond a classifier's checkpoint.
 
     Raises:
         InputError: the file is missing, damaged, holds code or fused weights, or differs in a key or a shape; the
@@ -111,12 +128,14 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     found = State()
     for key, tensor in state.items():
         name = key if key.startswith(own) else our_name(key, layout=report.layout, depths=backbone.config.depths)
+        name = place_of_last_norm(name, model)
         if reason := unused(key, name, model, own):
             report.left_over[key] = reason
         elif is_other_head(name, tensor, expected, renamed_classes=bool(card and classes and card.classes != classes)):
             report.left_over[key] = "head for other classes"
         elif (name := name.removeprefix("backbone.") if bare else name) not in expected:
-            raise InputError(f"{path}: the model has no place for key {key!r}; {other_variant(state, backbone)}")
+            hint = "its heads are of another kind" if key.startswith(own) else other_variant(state, backbone)
+            raise InputError(f"{path}: the model has no place for key {key!r}; {hint}")
         elif tensor.shape != expected[name].shape:
             hint = "its heads have other widths" if key.startswith(own) else other_variant(state, backbone)
             raise InputError(
@@ -147,7 +166,15 @@ def unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str |
         return UNUSED_CLASSIFIER[type(model)]
     if isinstance(model, MaskRCNN) and not model.detector.masks and name.startswith("roi_head.mask_head."):
         return "mask head, which a detector of boxes alone does not have"
+    if isinstance(model, Segmenter):
+        return next((reason for prefix, reason in UNUSED_SEGMENTER.items() if name.startswith(prefix)), None)
     return None
+
+
+def place_of_last_norm(name: str, model: nn.Module) -> str:
+    """The name in this model of a tensor that may be of the last norm: in segmentation models it is part of the backbone."""
+    last_norm = "backbone.norm." if isinstance(model, Segmenter) else "norm."
+    return re.sub(r"^(backbone\.)?norm\.", last_norm, name)
 
 
 def first_missing(found: State, expected: State) -> str | None:
