@@ -57,7 +57,8 @@ def sampled(scores_CHW: Floats, down_H: NDArray[np.float64], across_W: NDArray[n
         last = scores_CHW.shape[axis] - 1
         place = places.clip(0, last)
         first = place.astype(np.intp)
-        share = (place - first).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))
+        share = (place - first).astype(np.float32)
+        share = share[:, None] if axis == 1 else share
         low, high = scores_CHW.take(first, axis=axis), scores_CHW.take(np.minimum(first + 1, last), axis=axis)
         scores_CHW = low + share * (high - low)
     return scores_CHW

@@ -65,7 +65,7 @@ def axis(side_px: int, window_px: int, windows: Windows) -> Axis:
     cells = max(length, math.ceil(side_px / windows.stride))
     step = max(1, math.floor(length * (1 - windows.overlap)))
     count = 1 + math.ceil((cells - length) / step)
-    starts = tuple(int(start) for start in np.linspace(0, cells - length, count).round())
+    starts = tuple(round(place * (cells - length) / max(1, count - 1)) for place in range(count))
     rising = np.arange(length) + 0.5
     fading = np.minimum(rising, rising[::-1])
     total = np.zeros(cells)
@@ -144,14 +144,15 @@ def enlarged_rows(strips: Iterator[Floats], width: int, stride: int) -> Iterator
     after: list[float] = [((y + 0.5) / stride - 0.5) % 1 for y in range(stride)]
     above = [share for share in after if share >= 0.5]  # of the cell before
     below = [share for share in after if share < 0.5]
-    wide = (widened(strip[:, cell], at) for strip in strips for cell in range(strip.shape[1]))
+    wide: Iterator[Floats] = (widened(strip[:, cell], at) for strip in strips for cell in range(strip.shape[1]))
     upper = next(wide)
     if above:
-        yield np.stack([upper] * len(above), axis=1)
+        yield upper[:, None].repeat(len(above), axis=1)
     for lower in wide:
-        yield np.stack([upper + np.float32(share) * (lower - upper) for share in (*below, *above)], axis=1)
+        between: list[Floats] = [upper + np.float32(share) * (lower - upper) for share in (*below, *above)]
+        yield np.stack(between, axis=1)
         upper = lower
-    yield np.stack([upper] * len(below), axis=1)
+    yield upper[:, None].repeat(len(below), axis=1)
 
 
 def widened(cells_CW: Floats, at: NDArray[np.float64]) -> Floats:

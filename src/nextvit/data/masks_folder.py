@@ -60,7 +60,7 @@ def read_masks(root: Path, faults: list[Finding]) -> tuple[tuple[str, ...], dict
     else:
         sources, classes = find_sources(root), read_classes(root / CLASSES)
         coding = Coding(len(classes))
-    if len(classes) < 2:
+    if len(classes) == 1:
         message = f"{root / CLASSES}: a single class, {classes[0]!r}; list at least two, such as background and defect"
         faults.append(Finding("single_class", message))
     return classes, {source.split: read_split(source, coding, faults) for source in sources}
