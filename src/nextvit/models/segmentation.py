@@ -3,6 +3,7 @@
 The network answers at a quarter of the resolution; `class_map` takes that to the classes of the pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,7 +139,7 @@ class Segmenter(nn.Module):
         return losses
 
 
-def class_map(logits_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
+def class_map(logits_NCHW: Tensor, size: Sequence[int]) -> Tensor:
     """The class of each pixel: logits at any resolution -> uint8 (N, *size)."""
     return resized(logits_NCHW, size).argmax(dim=1).to(torch.uint8)
 
