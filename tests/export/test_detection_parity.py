@@ -62,6 +62,14 @@ def test_another_score_box_or_class_is_another_object(other: Detection):
     assert "same objects 0.0000 < 0.999" in parity.failures("fp32")
 
 
+def test_boxes_without_area_are_the_same_where_they_coincide():
+    """On the picture's edge, to which boxes are clipped."""
+    edge: Box = (640.0, 10.0, 640.0, 40.0)
+    assert compared([thing(0.9, edge)], [thing(0.9, edge)]).agreement == 1.0
+    assert compared([thing(0.9, edge)], [thing(0.9, (639.995, 10.0, 640.0, 40.0))]).agreement == 1.0
+    assert compared([thing(0.9, edge)], [thing(0.9, (640.0, 10.0, 640.0, 40.5))]).agreement == 0.0
+
+
 def test_one_at_the_threshold_may_be_missing_on_either_side():
     assert compared([thing(0.0505)], []).objects == 0
     assert compared([], [thing(0.0505)]).agreement == 1.0

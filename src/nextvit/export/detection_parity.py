@@ -17,6 +17,9 @@ from nextvit.results import Detection, Detections
 
 MIN_IOU, MAX_SCORE_ERROR = 0.99, 1e-3
 """Two answers are the same object where their boxes overlap so far, their scores differ by no more, and their class is one."""
+SAME_PLACE_PX = 0.01
+"""Boxes whose corners are no further apart overlap wholly: one that lies on the picture's edge may have no area, or next to
+none, and by area it would not even overlap itself."""
 MIN_AGREEMENT = 0.999
 """Least share of same objects: one of a thousand may lie so near to a threshold that the last digit decides."""
 MIN_MASK_IOU = 0.99
@@ -115,7 +118,9 @@ def paired(expected: Sequence[Detection], got: Sequence[Detection]) -> list[tupl
 
 def overlaps_of_same(expected: Sequence[Detection], got: Sequence[Detection]) -> NDArray[np.floating[Any]]:
     """How far each two (E, G) overlap that are the same object; 0 of others."""
-    overlaps_EG = iou(*(np.array([each.box for each in side], np.float64) for side in (expected, got)))
+    boxes_E4, boxes_G4 = (np.array([each.box for each in side], np.float64) for side in (expected, got))
+    coincide_EG = np.abs(boxes_E4[:, None] - boxes_G4).max(axis=2) <= SAME_PLACE_PX
+    overlaps_EG = np.where(coincide_EG, 1.0, iou(boxes_E4, boxes_G4))
     scores_E, scores_G = (np.array([each.score for each in side]) for side in (expected, got))
     ids_E, ids_G = (np.array([each.category_id for each in side]) for side in (expected, got))
     near_EG = np.abs(scores_E[:, None] - scores_G) <= MAX_SCORE_ERROR
