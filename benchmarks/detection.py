@@ -46,7 +46,7 @@ STUDIES = {
     "fruits_nuts": Study(
         (
             *("--image-size", "240", "--epochs", "150", "--batch-size", "4", "--schedule.patience", "0"),
-            *("--objects.scales", "1.0", "--objects.crop", "0", "--objects.photometric", "0"),
+            *("--objects.scales", "1.0", "--objects.crop", "0", "--objects.photometric", "0", "--data.allow-errors"),
         ),
         "box_ap50_score",
         90.0,

@@ -26,10 +26,7 @@ def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
 
 def blank_outside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
     """Normalised images with zeros beyond the height and width of each: MMDetection pads after it has normalised."""
-    height, width = images_NCHW.shape[2:]
-    rows_NH1 = torch.arange(height, device=images_NCHW.device)[None, :, None] < sizes_N2[:, 0, None, None]
-    columns_N1W = torch.arange(width, device=images_NCHW.device)[None, None] < sizes_N2[:, 1, None, None]
-    return images_NCHW * (rows_NH1 & columns_N1W)[:, None]
+    return torch.where(inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
 
 
 class Normalise(nn.Module):
@@ -81,7 +78,7 @@ class DeployedDetector(nn.Module):
 
     def forward(self, images_NHWC: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
         images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
-        return self.model(torch.where(inside(images_NCHW, sizes_N2), images_NCHW, 0.0), sizes_N2)
+        return self.model(blank_outside(images_NCHW, sizes_N2), sizes_N2)
 
 
 class DeployedSegmenter(nn.Module):
@@ -108,7 +105,7 @@ class DeployedSegmenter(nn.Module):
     def forward(self, images_NHWC: Tensor, sizes_N2: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
         if sizes_N2 is not None:
-            images_NCHW = torch.where(inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
+            images_NCHW = blank_outside(images_NCHW, sizes_N2)
         logits_NCHW = self.model(images_NCHW.to(self.dtype)).float()
         classes_NHW = class_map(logits_NCHW, images_NCHW.shape[2:])
         if sizes_N2 is not None:
