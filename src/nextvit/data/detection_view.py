@@ -87,7 +87,8 @@ class DetectionView:
 
         Raises:
             DecodeError: as `nextvit.preprocess.read_image`.
-            InputError: objects without masks are to be pasted, or a segmentation is none of this picture's size.
+            InputError: the picture has another size than the one that was annotated, a segmentation is none of it, or
+                objects without masks are to be pasted.
         """
         pixels, targets = self.placed(content, objects, name=name, rng=rng)
         if another and rng.random() < self.settings.copy_paste:
@@ -107,6 +108,9 @@ class DetectionView:
         if placement.flip:
             view_1CHW = view_1CHW.flip(3)
         pixels = view_1CHW[0].permute(1, 2, 0).contiguous().numpy()
+        if objects.size_wh not in (None, size_wh):
+            real, annotated = ("{}x{}".format(*each) for each in (size_wh, objects.size_wh))
+            raise InputError(f"{name}: is {real} px, and was annotated as {annotated}; its boxes lie elsewhere")
         try:
             return pixels, targets_of(objects, placement, size_wh, tighten=self.settings.tighten)
         except InputError as error:
