@@ -23,7 +23,7 @@ def card(most: int = 5) -> ModelCard:
         input=Preprocess(image_size=(64, 64), resize="fit"),
         variant="by hand",
         architecture={},
-        head={"score_threshold": 0.05, "detections": most, "masks": False},
+        head={"score_threshold": 0.05, "detections": most, "masks": False, "iou": 0.5},
     )
 
 
