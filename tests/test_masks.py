@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco
 
 from nextvit.errors import InputError
-from nextvit.masks import area, decode, encode, encode_part, paste, to_text
+from nextvit.masks import decode, encode, encode_part, paste, to_text
 
 GENERATOR = np.random.default_rng(0)
 MASKS = {
@@ -28,7 +28,7 @@ def test_a_mask_is_written_as_pycocotools_writes_it_and_read_back(mask: np.ndarr
     expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     given = encode(mask)
     assert given == {"size": expected["size"], "counts": expected["counts"].decode()}
-    assert (decode(given) == mask).all() and area(given) == mask.sum()
+    assert (decode(given) == mask).all()
     assert (coco.decode(json.loads(json.dumps(given))) == mask).all()
 
 
@@ -46,7 +46,7 @@ def test_run_lengths_as_numbers_are_read_too():
     assert decode({"size": [2, 3], "counts": [1, 2, 3]}).tolist() == [[False, True, False], [True, False, False]]
 
 
-@pytest.mark.parametrize("counts", ["", "0\x10", "P", "é", to_text([3, 4]), [7], [-1, 7], "o" * 9 + "0"])
+@pytest.mark.parametrize("counts", ["", "0\x10", "P", "é", "\ud800", to_text([3, 4]), [7], [-1, 7], "o" * 9 + "0"])
 def test_damaged_run_lengths_are_refused_in_one_line(counts: object):
     with pytest.raises(InputError, match="run lengths of a mask") as caught:
         decode({"size": [2, 3], "counts": counts})

@@ -129,7 +129,7 @@ def test_outputs_that_are_no_detections_of_these_classes_are_refused(changes: di
         input=Preprocess(image_size=(32, 32), resize="fit"),
         variant="by hand",
         architecture={},
-        head={"masks": False},
+        head={"masks": False, "detections": 2, "score_threshold": 0.05, "iou": 0.5},
     )
     images = [Prepared(np.zeros((32, 32, 3), np.uint8), (32, 32))]
     outputs = {"boxes": np.ones((1, 2, 4)), "scores": np.array([[0.9, 0.8]]), "labels": np.array([[0, 1]])}

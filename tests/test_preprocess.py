@@ -11,7 +11,7 @@ from PIL import Image
 
 from nextvit import preprocess
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError, Preprocess, read_image
+from nextvit.preprocess import DecodeError, Preprocess, fitted_size, read_image
 from nextvit.records import from_plain, to_plain
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -208,3 +208,10 @@ def test_every_odd_file_is_read_or_refused_by_name(real_data):
             assert image.mode == "RGB"
             read += 1
     assert read >= 190
+
+
+def test_a_fitted_picture_reaches_the_limit_of_one_side_and_keeps_that_of_the_other():
+    assert fitted_size((640, 480), (800, 1333)) == (1067, 800)
+    assert fitted_size((480, 640), (800, 1333)) == (800, 1067)
+    assert fitted_size((1000, 300), (800, 1333)) == (1333, 400)
+    assert fitted_size((5000, 1), (800, 1333)) == (1333, 1)

@@ -5,9 +5,11 @@ from typing import Any, Literal, cast
 
 from nextvit.errors import InputError
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Preprocess
-from nextvit.records import from_plain
+from nextvit.records import fits, from_plain
 
 TaskName = Literal["classification", "multilabel", "detection", "segmentation"]
+READ_OF_HEAD: dict[str, Any] = {"masks": bool, "detections": int, "score_threshold": float, "iou": float}
+"""What is read of a detector's head where it is not built."""
 DEFAULT_THRESHOLD = 0.5
 """More probably there than not. A threshold chosen on the validation images would flatter the scores on them."""
 
@@ -54,6 +56,16 @@ class ModelCard:
         expected = len(self.classes) if self.task == "detection" else 0
         if len(self.category_ids) != expected:
             raise InputError(f"{self.task} of {len(self.classes)} classes has {len(self.category_ids)} category ids")
+        if self.task == "detection":
+            self.check_detector()
+
+    def check_detector(self) -> None:
+        """Raise InputError where what a detector is served by is not there."""
+        if self.input.resize != "fit":
+            raise InputError(f"a detector takes whole pictures (resize fit), its card says {self.input.resize}")
+        for name, kind in READ_OF_HEAD.items():
+            if not fits(self.head.get(name), kind):
+                raise InputError(f"head of a detector: {name} cannot be {str(self.head.get(name))[:40]!r}")
 
 
 def card_from_plain(values: Any, *, what: str) -> ModelCard:

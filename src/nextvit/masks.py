@@ -68,11 +68,6 @@ def decode(mask: RunLengths | dict[str, Any]) -> Booleans:
     return np.reshape(flat, (height, width), order="F")
 
 
-def area(mask: RunLengths | dict[str, Any]) -> int:
-    """How many pixels are inside."""
-    return int(counts_of(mask)[1::2].sum())
-
-
 def counts_of(mask: RunLengths | dict[str, Any]) -> Integers:
     """The run lengths as numbers, checked."""
     given: Any = mask["counts"]
@@ -102,7 +97,7 @@ def to_text(counts: Integers | Sequence[int]) -> str:
 
 def from_text(text: str) -> Integers:
     """The inverse of `to_text`. InputError where it is no such text."""
-    groups = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     is_last = (groups & 32) == 0
     last = np.flatnonzero(is_last)
     first = np.r_[0, last[:-1] + 1]

@@ -301,8 +301,9 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     return np.array(resized.crop((left, top, left + width, top + height)))
 
 
-def fitted_size(size: Size, limits: Size) -> Size:
-    """The largest size of the same aspect whose shorter and longer side keep the limits, each at least a pixel."""
+def fitted_size(size: Size, limits: tuple[float, float]) -> Size:
+    """The largest size of the same aspect whose shorter and longer side keep the limits, each at least a pixel; height first
+    or width first, as it is given."""
     scale = min(limits[0] / min(size), limits[1] / max(size))
     height, width = (max(1, int(side * scale + 0.5)) for side in size)
     return height, width

@@ -75,8 +75,9 @@ def test_eval_of_a_class_that_a_split_lacks(detector: Path, drawn: Path, call, t
 
 def test_info_tells_what_a_detector_takes_and_answers(detector: Path, call):
     facts = call("info", detector, "--json").document
-    assert facts["task"] == "detection" and facts["answers"] == "boxes and masks"
-    assert facts["input"] == "uint8 RGB, whole pictures whose shorter and longer side are at most 64 and 107 px"
+    assert facts["task"] == "detection"
+    assert facts["answers"] == "boxes and masks of at most 100 objects, of scores above 0.05"
+    assert facts["input"] == "uint8 RGB, at most 107x64 px, either way up"
 
 
 def test_predict_leaves_pictures_and_lines(detector: Path, drawn: Path, call, tmp_path: Path):
@@ -121,7 +122,7 @@ def test_a_model_of_another_task_is_refused(
     refused(call("eval", detector, pictures), "was trained for detection", "is one for classification")
     bundle = run_folder / "exports" / "run-onnx-fp32.nextvit"
     refused(call("verify", bundle, "--data", drawn), "was trained for classification", "is one for detection")
-    refused(call("verify", bundle, "--against", detector), "differ in input or classes")
+    refused(call("verify", bundle, "--against", detector), "differ in task")
     train = ("train", drawn, "--out", tmp_path / "new", *SMALL)
     refused_in_the_end(call(*train, "--teacher", run_folder), "a detector cannot be taught", "leave out --teacher")
     taught = call("train", pictures, "--out", tmp_path / "new", *FAST, "--teacher", detector, "--data.allow-errors")

@@ -210,6 +210,16 @@ def rewrite(path: str, old: str, new: str) -> Callable[[Path], object]:
     return lambda root: (root / path).write_text((root / path).read_text().replace(old, new, 1))
 
 
+def mask_in_another_format(root: Path) -> None:
+    (root / "SegmentationObject").mkdir(exist_ok=True)
+    Image.new("L", (96, 72)).save(root / "SegmentationObject" / "train_0.png", format="TGA")
+
+
+def names_in_another_encoding(root: Path) -> None:
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_bytes("Stühle".encode("latin-1"))
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "words"),
     [
@@ -220,6 +230,7 @@ def rewrite(path: str, old: str, new: str) -> Callable[[Path], object]:
         ("voc", rewrite("Annotations/train_0.xml", "<xmax>", "<xmax>-"), "a box ends before it begins"),
         ("voc", rewrite("Annotations/train_0.xml", "<name>square</name>", ""), "an object without name"),
         ("voc", lambda root: (root / "JPEGImages" / "train_0.png").unlink(), "no picture 'train_0.png' in"),
+        ("voc", mask_in_another_format, "SegmentationObject/train_0.png: not an image in a known format"),
         ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "train_0"), "val.txt: train_0 is in another list, too"),
         ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "gone"), "val.txt: gone has no XML file"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 x"), "labels/train/0.txt, line 1: expected numbers, got '0 x"),
@@ -229,6 +240,8 @@ def rewrite(path: str, old: str, new: str) -> Callable[[Path], object]:
         ("yolo", lambda root: (root / "data.yaml").unlink(), "no names of the classes; expected data.yaml"),
         ("yolo", lambda root: (root / "data.yaml").write_text("names: 3"), "names must be a list, or a dict by numbers"),
         ("yolo", lambda root: (root / "data.yaml").write_text("names: [3"), "data.yaml: not valid YAML"),
+        ("yolo", lambda root: (root / "data.yaml").write_text("made: 2023-02-30"), "data.yaml: not valid YAML (day"),
+        ("yolo", names_in_another_encoding, "classes.txt: not UTF-8"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").unlink(), "0.txt: no picture of this name in"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").write_bytes(b"no"), "0.png: not an image"),
         ("yolo", lambda root: shutil.rmtree(root / "images" / "val"), "its images"),

@@ -7,13 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from nextvit.data.augment import Augment
+from nextvit.data.augment import Augment, DetectionAugment
+from nextvit.data.detection_view import DetectionView
 from nextvit.data.folder import read_dataset
 from nextvit.data.inputs import evaluation_batches
-from nextvit.data.loader import Batch, EpochSampler, LabelledLook, TrainingSet, balancing_weights, training_batches
+from nextvit.data.loader import (
+    AnnotatedLook,
+    Batch,
+    EpochSampler,
+    LabelledLook,
+    TrainingSet,
+    balancing_weights,
+    training_batches,
+)
 from nextvit.data.view import build_view
 from nextvit.preprocess import ImageLike, Prepared, Preprocess
+from tests.data.coco_by_hand import draw_objects
 
 
 def batches_of(root: Path, *, epoch: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[Batch]:
@@ -148,3 +159,15 @@ def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):
     expected = np.stack([spec(sample.path) for sample in read])
     assert np.array_equal(np.concatenate([batch.inputs["images"] for batch in batches]), expected)
     assert len([message for batch in batches for message in batch.unreadable]) == 1
+
+
+def test_a_picture_of_another_size_than_annotated_is_not_learnt_from(tmp_path: Path):
+    root = draw_objects(tmp_path / "drawn", train=1, val=1)
+    dataset = read_dataset(root)
+    look = AnnotatedLook(
+        dataset.split("train"), dataset.annotations["train"], DetectionView(DetectionAugment(), (64, 96))
+    )
+    assert TrainingSet(look, seed=0).__getitems__([(0, 0)]).failure is None
+    Image.new("RGB", (48, 36)).save(root / "images" / "train" / "0.png")
+    failure = TrainingSet(look, seed=0).__getitems__([(0, 0)]).failure
+    assert failure is not None and "0.png: is 48x36 px, and was annotated as 96x72" in failure

@@ -1,12 +1,14 @@
 """The measure of a detector's proof."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from nextvit.card import ModelCard
 from nextvit.export.detection_parity import DetectionParity, compare_detections
+from nextvit.export.proof import failures
 from nextvit.masks import encode
 from nextvit.preprocess import Preprocess
 from nextvit.results import Detection, Detections
@@ -23,7 +25,7 @@ def card(most: int = 5) -> ModelCard:
         input=Preprocess(image_size=(64, 64), resize="fit"),
         variant="by hand",
         architecture={},
-        head={"score_threshold": 0.05, "detections": most, "masks": False},
+        head={"score_threshold": 0.05, "detections": most, "masks": False, "iou": 0.5},
     )
 
 
@@ -90,6 +92,14 @@ def test_of_a_full_picture_one_like_the_last_may_be_missing():
 def test_pictures_without_objects_agree():
     parity = compared([], [])
     assert (parity.objects, parity.agreement, parity.max_error, parity.mask_iou) == (0, 1.0, 0.0, None)
+
+
+def test_pictures_without_objects_prove_nothing():
+    """Golden examples may be such, a proof may not: a broken file finds nothing, too."""
+    nothing, something = compared([], []), compared([thing(0.9)], [thing(0.9)])
+    [failure] = failures(asdict(nothing), nothing, "fp32", None)
+    assert failure.startswith("no object was found on these images")
+    assert failures(asdict(something), something, "fp32", None) == nothing.failures("fp32") == []
 
 
 @pytest.mark.parametrize("wrong", [thing(math.nan), thing(0.9, (0.0, 0.0, math.inf, 1.0))])

@@ -316,6 +316,7 @@ def test_the_recipes_are_the_papers(name: str, epochs: int, milestones: tuple[in
     assert (recipe.model.frozen_stages, recipe.model.frozen_norms, recipe.model.drop_path) == (1, True, None)
     assert [VARIANTS[f"nextvit_{size}"].drop_path for size in ("small", "base", "large")] == [0.1, 0.2, 0.2]
     assert (recipe.data.image_size, recipe.data.longer_side, recipe.data.batch_size) == (800, 1333, 16)
+    assert recipe.data.leave_out_empty
     optim = recipe.optim
     assert (optim.lr, optim.weight_decay, optim.betas, optim.clip_norm) == (1e-4, 0.05, (0.9, 0.999), 0.0)
     assert (optim.decay_biases, optim.layer_decay, optim.accumulate) == (True, 1.0, 1)
@@ -417,6 +418,17 @@ def test_pictures_without_objects_and_without_masks_train(tmp_path: Path):
     assert card.outputs == ("boxes", "scores", "labels")
 
 
+def test_pictures_without_objects_are_left_out_where_that_is_asked_for(tmp_path: Path):
+    root = draw_objects(tmp_path / "drawn", train=8, val=2)
+    spoil(root, lambda content: content["annotations"].__delitem__(slice(0, 6)))  # those of the first three pictures
+    whole = training_for(root, RECIPE)
+    training = training_for(root, replace(RECIPE, data=replace(RECIPE.data, leave_out_empty=True)))
+    assert (len(whole.samples), len(training.samples)) == (8, 5)
+    assert [sample.path.name for sample in training.samples] == [f"{index}.png" for index in range(3, 8)]
+    framed = batch_of(training, *range(5)).framed
+    assert framed is not None and all(len(targets.boxes) for targets in framed.objects)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains(pictures: Path, precision: str):
     """With fp16 the first steps overflow, until the loss is scaled less."""
@@ -471,6 +483,7 @@ def test_between_epochs_without_score_the_lower_training_loss_is_better():
         ({"distill": replace(RECIPE.distill, teacher="runs/a")}, "a detector cannot be taught by another model"),
         ({"data": Data(resize="squash")}, "a detector takes whole pictures"),
         ({"data": Data(balance="on")}, "data.balance needs one class for each image"),
+        ({"loss": Loss(label_smoothing=0.0)}, "loss.label_smoothing is for pictures with labels alone"),
     ],
 )
 def test_what_is_meant_for_classifiers_is_refused(pictures: Path, changes: dict[str, object], message: str):
@@ -485,6 +498,8 @@ def test_what_is_meant_for_classifiers_is_refused(pictures: Path, changes: dict[
         ({"heads": Heads(size="light")}, "the section heads is for pictures with annotated objects"),
         ({"data": Data(longer_side=800)}, "data.longer_side is for detectors"),
         ({"data": Data(resize="fit")}, "data.resize fit is for detectors"),
+        ({"data": Data(leave_out_empty=True)}, "data.leave_out_empty is for detectors"),
+        ({"loss": Loss(region_samples=64)}, "loss.region_samples are for detectors"),
     ],
 )
 def test_what_is_meant_for_detectors_is_refused(shared_colours: Path, changes: dict[str, object], message: str):

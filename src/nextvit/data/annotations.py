@@ -58,6 +58,7 @@ class Annotations:
             segmentations=tuple(self.segmentation(k, height, width) for k in range(chosen.start, chosen.stop))
             if self.has_masks
             else (),
+            size_wh=(width, height),
         )
 
     @property

@@ -22,7 +22,7 @@ from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.data.view import LARGE, Crop, between, cut, reduced, resize
 from nextvit.errors import InputError
-from nextvit.preprocess import Pixels
+from nextvit.preprocess import Pixels, fitted_size
 
 Another = Callable[[np.random.Generator], tuple[bytes, Objects, Path]]
 """Draws another picture of the data: its file's bytes, its objects, and its name for messages."""
@@ -87,7 +87,8 @@ class DetectionView:
 
         Raises:
             DecodeError: as `nextvit.preprocess.read_image`.
-            InputError: objects without masks are to be pasted, or a segmentation is none of this picture's size.
+            InputError: the picture has another size than the one that was annotated, a segmentation is none of it, or
+                objects without masks are to be pasted.
         """
         pixels, targets = self.placed(content, objects, name=name, rng=rng)
         if another and rng.random() < self.settings.copy_paste:
@@ -107,6 +108,9 @@ class DetectionView:
         if placement.flip:
             view_1CHW = view_1CHW.flip(3)
         pixels = view_1CHW[0].permute(1, 2, 0).contiguous().numpy()
+        if objects.size_wh not in (None, size_wh):
+            real, annotated = ("{}x{}".format(*each) for each in (size_wh, objects.size_wh))
+            raise InputError(f"{name}: is {real} px, and was annotated as {annotated}; its boxes lie elsewhere")
         try:
             return pixels, targets_of(objects, placement, size_wh, tighten=self.settings.tighten)
         except InputError as error:
@@ -148,7 +152,7 @@ def draw_placement(
     if rng.random() < settings.crop:
         part = draw_part(size_wh, settings, image_size, rng)
     limits = (shorter * float(rng.choice(settings.scales)), longer)
-    width, height = fitted((part[2], part[3]), limits)
+    width, height = fitted_size((part[2], part[3]), limits)
     return Placement(part, (height, width), flip)
 
 
@@ -158,7 +162,7 @@ def draw_part(
     """A random part of a picture. Height and width are drawn on the picture at another scale, but it is not resized to it:
     one resize of the part gives the view."""
     shorter, longer = image_size
-    scaled_wh = fitted(size_wh, (shorter * float(rng.choice(settings.crop_scales)), longer))
+    scaled_wh = fitted_size(size_wh, (shorter * float(rng.choice(settings.crop_scales)), longer))
     least, most = (round(share * shorter) for share in settings.crop_sides)
     edges: list[tuple[int, int]] = []
     for side, scaled in zip(size_wh, scaled_wh, strict=True):
@@ -179,21 +183,13 @@ def jittered(
 ) -> Placement:
     """The picture at a random scale; where it is larger than the input, a random part of the input's size."""
     scale = between(*settings.jitter_scale, at=rng.random())
-    full_wh = fitted(size_wh, image_size)
+    full_wh = fitted_size(size_wh, image_size)
     edges: list[tuple[int, int, int]] = []
     for side, full in zip(size_wh, full_wh, strict=True):
         length = min(side, max(1, round(side / scale)))
         edges.append((int(rng.integers(side - length + 1)), length, max(1, round(full * min(1.0, scale)))))
     (left, width, view_width), (top, height, view_height) = edges
     return Placement((left, top, width, height), (view_height, view_width), flip)
-
-
-def fitted(size_wh: tuple[int, int], limits: tuple[float, float]) -> tuple[int, int]:
-    """Width and height of a picture scaled until a side reaches its limit, of the shorter or the longer side."""
-    shorter, longer = limits
-    factor = min(shorter / min(size_wh), longer / max(size_wh))
-    width, height = (max(1, math.floor(side * factor + 0.5)) for side in size_wh)
-    return width, height
 
 
 def targets_of(objects: Objects, placement: Placement, size_wh: tuple[int, int], *, tighten: bool) -> Targets:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from nextvit.data.objects import Segmentation
 from nextvit.errors import InputError
+from nextvit.masks import from_text
 
 MAX_COORDINATE = 100_000
 """Pixels. Rasterising takes memory for each pixel of an outline, whether it lies on the picture or not."""
@@ -56,7 +57,7 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArra
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
     try:
-        runs = decompressed(counts) if isinstance(counts, str) else np.array(counts)
+        runs = from_text(counts) if isinstance(counts, str) else np.array(counts)
     except (TypeError, ValueError, OverflowError):
         runs = np.empty(0)
     if runs.dtype.kind != "i" or runs.ndim != 1:
@@ -65,27 +66,3 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArra
     if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
         raise InputError(f"its run lengths do not cover the {height * width} pixels of the picture")
     return runs.astype(np.int64)
-
-
-def decompressed(text: str) -> NDArray[np.int64]:
-    """Run lengths from COCO's text: five bits a letter from the lowest on, and from the fourth number on differences.
-
-    Raises:
-        ValueError: this is no such text.
-    """
-    letters = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    is_last = letters & 0x20 == 0
-    if not len(letters) or (letters < 0).any() or (letters > 0x3F).any() or not is_last[-1]:
-        raise ValueError("a letter outside the code, or cut off")
-    ends = np.flatnonzero(is_last) + 1
-    starts = np.append(0, ends[:-1])
-    lengths = ends - starts
-    if lengths.max() > 12:
-        raise ValueError("a number of more than 60 bits")
-    place = np.arange(len(letters)) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((letters & 0x1F) << (5 * place), starts)
-    numbers -= np.where(letters[ends - 1] & 0x10, np.int64(1) << (5 * lengths), 0)
-    # Each number counts from the one two before it, but the third, which would count from the first run of 0.
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers

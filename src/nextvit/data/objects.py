@@ -24,6 +24,8 @@ class Objects:
     """(K,), pixels, by which small, medium and large are told."""
     segmentations: tuple[Segmentation, ...] = field(default=())
     """One for each object, in data with masks; empty in data with boxes alone."""
+    size_wh: tuple[int, int] | None = None
+    """Width and height of the picture that was annotated; None: not known."""
 
     def __len__(self) -> int:
         return len(self.boxes)

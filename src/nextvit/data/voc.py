@@ -7,12 +7,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nextvit.data.convert import Annotated, Picture, Record, split_name, upright_size
 from nextvit.errors import InputError
-from nextvit.preprocess import SUFFIXES, UNREADABLE, reason
+from nextvit.masks import encode
+from nextvit.preprocess import FORMATS, SUFFIXES, UNREADABLE, reason
 
 OURS = frozenset({"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "file_name"})
 """Fields of COCO's records, which a field of VOC's may not overwrite."""
@@ -185,7 +185,7 @@ def plain(element: Element) -> Any:
 def with_masks(file: Path, objects: list[Record], size_wh: tuple[int, int]) -> list[Record]:
     """The objects with their masks: pixels of value k are the k-th object's."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             values = np.asarray(image)
     except UNREADABLE as error:
         raise InputError(f"{file}: {reason(error)}") from None
@@ -195,16 +195,9 @@ def with_masks(file: Path, objects: list[Record], size_wh: tuple[int, int]) -> l
         raise InputError(f"{file}: has the value {unknown[0]}, the picture has {len(objects)} objects")
     masks = [values == k for k in range(1, len(objects) + 1)]
     return [
-        {**each, "segmentation": run_lengths_of(mask), "area": int(mask.sum())} if mask.any() else each
+        {**each, "segmentation": encode(mask), "area": int(mask.sum())} if mask.any() else each
         for each, mask in zip(objects, masks, strict=True)
     ]
-
-
-def run_lengths_of(mask: NDArray[np.bool_]) -> Record:
-    """COCO's run lengths of a mask (height, width)."""
-    column = mask.T.ravel()
-    changes = np.flatnonzero(np.diff(column, prepend=False))
-    return {"size": list(mask.shape), "counts": np.diff(np.concatenate([[0], changes, [column.size]])).tolist()}
 
 
 def remarks(root: Path, splits: dict[str, list[Picture]], *, from_one: bool) -> Sequence[str]:

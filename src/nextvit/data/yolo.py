@@ -70,14 +70,17 @@ def read_names(root: Path) -> tuple[dict[int, str], Record]:
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
             raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
         if isinstance(content, dict) and "names" in content:
             more = {str(key): value for key, value in content.items() if key != "names"}
             return numbered(path, content["names"]), jsonable(more)
     for name in NAME_FILES:
         if (path := root / name).is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}: not UTF-8 ({error})") from None
             return {number: line.strip() for number, line in enumerate(lines) if line.strip()}, {}
     raise InputError(f"{root}: no names of the classes; expected data.yaml with names, or classes.txt")
 

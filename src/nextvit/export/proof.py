@@ -121,8 +121,11 @@ def failures(record: dict[str, Any], parity: AnyParity, precision: Precision, ma
     """One line for each bound that a proof does not keep.
 
     A precision without bounds on its outputs is judged by the drop of the score. Without labels its answers count as
-    worse wherever they differ from PyTorch's: they cannot be worse than that.
+    worse wherever they differ from PyTorch's: they cannot be worse than that. Pictures on which nothing is found prove
+    nothing of a detector.
     """
+    if record.get("objects") == 0:
+        return ["no object was found on these images, so nothing was compared; pass pictures with objects with --data"]
     found = parity.failures(precision) if precision in TOLERANCES else []
     max_drop = allowed_drop(precision, max_drop)
     if max_drop is None:

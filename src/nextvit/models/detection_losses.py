@@ -15,12 +15,11 @@ from torchvision.ops import roi_align
 
 from nextvit.errors import InputError
 from nextvit.models.box_coding import ROI_STD, RPN_STD, encode_boxes
+from nextvit.models.proposals import flatten_places
+from nextvit.preprocess import STRIDE_PX
 
 BACKGROUND, NEITHER = -1, -2
 """In place of an object's index: what shows no object, and what is between that and showing one, of which nothing is learnt."""
-
-STEP = 32
-"""Pictures are padded to multiples of it; anchors whose centre is beyond a picture so padded are not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +159,8 @@ def proposal_losses(
         anchors: for each level (H * W * anchors a place, 4), those of a place side by side.
         sizes_N2: height and width of the picture inside each input.
     """
-    logits_NA = torch.cat([by_anchor(level, 1) for level in objectness], dim=1)[..., 0]
-    deltas_NA4 = torch.cat([by_anchor(level, 4) for level in deltas], dim=1)
+    logits_NA = torch.cat([flatten_places(level, columns=1) for level in objectness], dim=1)[..., 0].float()
+    deltas_NA4 = torch.cat([flatten_places(level, columns=4) for level in deltas], dim=1).float()
     anchors_A4 = torch.cat(list(anchors)).float()
     objectness_loss, box_loss, count = logits_NA.new_zeros(()), logits_NA.new_zeros(()), 0
     for logits_A, deltas_A4, size, target in zip(logits_NA, deltas_NA4, sizes_N2, targets, strict=True):
@@ -183,14 +182,9 @@ def proposal_losses(
     return {"objectness": objectness_loss / count, "proposal_box": box_loss / count}
 
 
-def by_anchor(level_NCHW: Tensor, values: int) -> Tensor:
-    """A level's output (N, anchors a place * values, H, W) as float32 (N, H * W * anchors a place, values)."""
-    return level_NCHW.permute(0, 2, 3, 1).reshape(len(level_NCHW), -1, values).float()
-
-
 def within(anchors_A4: Tensor, size_2: Tensor) -> Tensor:
-    """Which anchors have their centre in a picture of this height and width, padded to multiples of `STEP`."""
-    height, width = ((size_2 + STEP - 1) // STEP * STEP).unbind()
+    """Which anchors have their centre in a picture of this height and width, padded to multiples of `STRIDE_PX`."""
+    height, width = ((size_2 + STRIDE_PX - 1) // STRIDE_PX * STRIDE_PX).unbind()
     # Centres are whole numbers but for the rounding of the edges that they come from.
     x, y = ((anchors_A4[:, :2] + anchors_A4[:, 2:]) / 2).round().unbind(1)
     return (x < width) & (y < height)

@@ -1,5 +1,6 @@
 """From a task and a recipe to everything that a training works with. Writes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -43,6 +44,8 @@ def prepare(
     Raises:
         InputError: too few images for the processes and parts, no such teacher, no pictures without labels.
     """
+    if recipe.data.leave_out_empty:
+        dataset = without_empty(dataset)
     samples = drawn_from(dataset, recipe)
     images = min(recipe.batch_size, len(samples))
     if images < 2 * world.size * recipe.optim.accumulate:
@@ -80,6 +83,17 @@ def prepare(
         precision=precision,
         world=world,
         progress=Progress(steps_per_epoch=len(sampler)),
+    )
+
+
+def without_empty(dataset: Dataset) -> Dataset:
+    """The dataset without the training pictures on which nothing is annotated; one with crowds alone stays."""
+    annotations = dataset.annotations["train"]
+    chosen = np.diff(annotations.ends) > 0
+    return replace(
+        dataset,
+        splits={**dataset.splits, "train": dataset.split("train").select(chosen)},
+        annotations={**dataset.annotations, "train": annotations.select(chosen)},
     )
 
 

@@ -56,6 +56,8 @@ class Data:
     """Processes that read and augment, for each training process; 0: none, in the training process itself."""
     balance: Literal["auto", "on", "off"] = "auto"
     """"on": draw a class in proportion to the square root of its size; "auto": where the largest is 10 times the smallest."""
+    leave_out_empty: bool = False
+    """Of detectors: learn only from the pictures on which something is annotated, as MMDetection's schedules do."""
     max_unreadable: float = 0.02
     """Training stops when more than this share of the pictures cannot be read; others stand in for them until then."""
     allow_errors: bool = False

@@ -13,6 +13,7 @@ from nextvit.errors import InputError
 from nextvit.models.cost import cost
 from nextvit.models.create import variant
 from nextvit.models.published import best_tag, downloaded
+from nextvit.tasks.task import UNSMOOTHED, Loss
 from nextvit.train.recipe import Heads, Recipe, require
 
 SEEN_PICTURES, SEEN_WITH_OBJECTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
@@ -84,12 +85,21 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.task != "detection":
         require(recipe.data.resize != "fit", "data.resize fit is for detectors; use crop or squash")
         require(recipe.data.longer_side == "auto", "data.longer_side is for detectors; leave it out")
+        require(not recipe.data.leave_out_empty, "data.leave_out_empty is for detectors; leave it out")
         of_detectors = "is for pictures with annotated objects, which these have none of; choose another --recipe"
         require(recipe.objects == DetectionAugment(), f"the section objects {of_detectors}, or use augment")
         require(recipe.heads == Heads(), f"the section heads {of_detectors}, or leave it out")
+        require(
+            replace(recipe.loss, label_smoothing=0.0) == UNSMOOTHED,
+            "loss.proposal_samples and loss.region_samples are for detectors; leave them out",
+        )
         return
     require(recipe.data.resize in ("auto", "fit"), "a detector takes whole pictures; leave out data.resize, or use fit")
     require(recipe.mix == Mix(), "pictures with objects cannot be mixed; leave out the settings of mix")
+    require(
+        recipe.loss.label_smoothing == Loss().label_smoothing,
+        "loss.label_smoothing is for pictures with labels alone; leave it out",
+    )
     require(recipe.distill.teacher == "none", "a detector cannot be taught by another model; leave out --teacher")
     require(
         recipe.augment == Augment(),
