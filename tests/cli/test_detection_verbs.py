@@ -90,6 +90,14 @@ def test_predict_leaves_pictures_and_lines(detector: Path, drawn: Path, call, tm
     refused(call("predict", detector, drawn, "--min-score", 30), "--min-score must be between 0 and 1, got 30")
 
 
+def test_predict_tells_the_best_score_and_no_empty_table(detector: Path, drawn: Path, call, tmp_path: Path):
+    told = call("predict", detector, drawn / "images" / "val").out
+    assert told.split("\n")[0].split() == ["file", "answer", "best", "score"]
+    (tmp_path / "notes.jpg").write_text("no picture")
+    done = call("predict", detector, tmp_path / "notes.jpg")
+    assert done.code == 1 and not done.out.strip()
+
+
 def test_objects_of_low_scores_are_told_in_full_and_not_drawn():
     answer = found(*["nut"] * 8)  # scores 0.9, 0.8, ..., 0.2
     sure = believed(answer, 0.65)

@@ -80,6 +80,12 @@ def test_the_three_layouts_are_one_dataset(shapes: Path, tmp_path: Path):
         assert facts(read_dataset(root)) == expected
 
 
+@pytest.mark.parametrize("part", ["images", "images/val", "annotations"])
+def test_a_part_instead_of_the_dataset_is_told(shapes: Path, part: str):
+    with pytest.raises(InputError, match=f"is one part of a dataset; pass the folder above it, {shapes}"):
+        read_dataset(shapes / part)
+
+
 def test_the_class_above_all_that_an_exporter_adds_is_left_out(shapes: Path, tmp_path: Path):
     content = json.loads((shapes / "annotations" / "instances_train.json").read_text())
     for record in content["categories"]:

@@ -143,6 +143,10 @@ def test_page_and_table_are_html():
     assert escape("<") == "&lt;"
 
 
+def test_no_picture_is_wider_than_the_page():
+    assert "img { max-width: 100%; }" in page("a batch", [])
+
+
 def test_counts_are_said_as_people_do():
     assert (millions(11_500_000), millions(5_794_000_000), millions(2_180_000)) == ("11.5 M", "5.79 G", "2.18 M")
 

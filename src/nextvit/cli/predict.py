@@ -76,7 +76,8 @@ def predict(
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / "predictions.jsonl").write_text(lines, encoding="utf-8")
     document = {"verb": "predict", "model": str(model), "predictions": records}
-    show(as_json, make_table(["file", "answer", "probability"], rows, left=2), document=document)
+    told = "best score" if predictor.card.task == "detection" else "probability"
+    show(as_json, *([make_table(["file", "answer", told], rows, left=2)] if rows else []), document=document)
     return int(len(rows) < len(records))
 
 

@@ -246,6 +246,7 @@ def read_tree(root: Path, faults: list[Finding]) -> Iterator[Found]:
 def check_layout(root: Path) -> None:
     """Raise InputError with the way out for the common wrong layouts."""
     refuse_other_formats(root)
+    refuse_part_of_objects(root)
     for name in ("valid", "validation", "dev"):
         if (root / name).is_dir() and not (root / "val").exists():
             raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
@@ -259,6 +260,13 @@ def check_layout(root: Path) -> None:
     if any(list_images(folder) for folder in class_folders(root)):
         raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
     raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
+
+
+def refuse_part_of_objects(root: Path) -> None:
+    """Raise InputError for the images or annotations of a dataset with objects, which would be taken for class folders."""
+    above = root.parent.parent if root.parent.name == "images" else root.parent
+    if ("images" in (root.name, root.parent.name) or root.name == "annotations") and is_coco(above):
+        raise InputError(f"{root}: is one part of a dataset; pass the folder above it, {above}")
 
 
 def refuse_other_formats(root: Path) -> None:

@@ -23,6 +23,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.number { text-align: right; }
 .scroll { overflow-x: auto; }
+img { max-width: 100%; } td img { max-width: none; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
 .pictures.wide { grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); } td img { height: 48px; border-radius: 4px; }
