@@ -42,10 +42,10 @@ class Study:
 
 STUDIES = {
     "bccd": Study(("--image-size", "240", "--epochs", "30"), "box_ap50_score", 65.0),
-    "nuclei": Study(("--image-size", "256", "--epochs", "16"), "mask_ap50_score", 50.0),
+    "nuclei": Study(("--image-size", "256", "--epochs", "6"), "mask_ap50_score", 50.0),
     "fruits_nuts": Study(
         (
-            *("--image-size", "240", "--epochs", "150", "--batch-size", "4", "--schedule.patience", "0"),
+            *("--image-size", "240", "--epochs", "100", "--batch-size", "4", "--schedule.patience", "0"),
             *("--objects.scales", "1.0", "--objects.crop", "0", "--objects.photometric", "0", "--data.allow-errors"),
         ),
         "box_ap50_score",
