@@ -189,7 +189,7 @@ def resized_map(classes_HW: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for new, old in zip(size, classes_HW.shape, strict=True)
     )
-    return classes_HW.take(rows, axis=0).take(columns, axis=1)
+    return classes_HW[rows[:, None], columns]
 
 
 TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Sequence[Answer]]] = {

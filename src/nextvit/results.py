@@ -95,7 +95,7 @@ class ClassMap:
     @property
     def shares(self) -> dict[str, float]:
         """The classes that are there, each with its share of the pixels, 0 to 1, the largest first."""
-        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.classes))
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
         order: list[int] = np.argsort(-counts, kind="stable").tolist()
         return {self.classes[label]: float(counts[label] / self.labels.size) for label in order if counts[label]}
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from nextvit.cli import main as command_line
 from nextvit.cli.draw_classes import draw_classes
+from nextvit.data.folder import read_dataset
 from nextvit.drawing import class_colours
 from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
@@ -34,6 +35,18 @@ def test_check_counts_the_pictures_of_each_class(drawn: Path, call):
     assert all([name, "12", "4"] in lines for name in CLASSES)
     document = json.loads(call("check", drawn, "--json").out)
     assert document["classes"] == {name: {"train": 12, "val": 4} for name in CLASSES}
+
+
+def test_the_page_of_a_check_tells_how_much_of_each_class_there_is(drawn: Path, call, tmp_path: Path):
+    assert call("check", drawn, "--report", tmp_path / "check.html").code == 0
+    page = (tmp_path / "check.html").read_text()
+    masks = read_dataset(drawn).masks["train"]
+    share = np.mean([masks[index] == 1 for index in range(len(masks))])
+    assert "labelled pixels in train" in page and f"{share:.2%}" in page
+
+
+def test_masks_are_not_put_into_shards(drawn: Path, call, tmp_path: Path):
+    refused(call("shard", drawn, "--out", tmp_path / "shards"), "annotated objects and masks stay as they are")
 
 
 def test_check_finds_what_is_wrong_with_masks(tmp_path: Path, call):

@@ -57,7 +57,7 @@ def check(
     if report:
         from nextvit.report.check_report import write_check_report
 
-        write_check_report(report, survey, findings)
+        write_check_report(report, survey, findings, masks)
     severities = [finding.severity for finding in findings]
     counts = {severity: severities.count(severity) for severity in ("error", "warning", "note")}
     rows = [row for _, same in groupby(findings, key=lambda each: each.kind) for row in finding_rows(list(same))]
