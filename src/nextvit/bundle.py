@@ -221,7 +221,7 @@ def is_golden(example: Golden) -> bool:
     return (
         is_images
         and are_sizes
-        and all(each.dtype.kind in "fi" and each.shape[:1] == images.shape[:1] for each in outputs)
+        and all(each.dtype.kind in "fiu" and each.shape[:1] == images.shape[:1] for each in outputs)
     )
 
 

@@ -27,7 +27,8 @@ class ModelCard:
     architecture: dict[str, Any]
     """The fields of the backbone's configuration."""
     head: dict[str, Any] = field(default_factory=dict[str, Any])
-    """For the task "detection", the fields of the heads' configuration; empty for classifiers, whose head has none."""
+    """For the tasks "detection" and "segmentation", the fields of the heads' configuration; empty for classifiers, whose head
+    has none."""
     pretrained: str | None = None
     """The published tag or the file that training started from; None: from scratch."""
     weights_licence: str = "as the training data allows"
@@ -47,6 +48,8 @@ class ModelCard:
         """What the network answers, by name, in its order."""
         if self.task == "detection":
             return ("boxes", "scores", "labels", *(("masks",) if self.head.get("masks") else ()))
+        if self.task == "segmentation":
+            return ("classes",)
         return ("logits",)
 
     def __post_init__(self) -> None:

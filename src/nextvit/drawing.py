@@ -1,12 +1,14 @@
 """Boxes, masks and their texts on a picture, so that they can be read on any ground: Pillow alone."""
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from nextvit.masks import RunLengths, decode
+from nextvit.masks import IGNORED, RunLengths, decode
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
@@ -17,6 +19,10 @@ PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#c
 INK, PAPER = "#0f172a", "#ffffff"
 MASK_ALPHA = 100
 """Of 255: what lies under a mask stays seen."""
+TINT_ALPHA = 140
+"""The same for the classes of all pixels."""
+GOLDEN_SHARE = 0.618034
+"""Of a circle: steps of it never come near where they were."""
 CROWDED = 30
 """From so many marks on, a text is no wider than its box where a shorter one is given: it would hide its neighbours."""
 SMALLEST_SIDE_PX, LARGEST_SIDE_PX, MOST_ENLARGED = 1024, 1600, 4.0
@@ -159,6 +165,25 @@ def free_place(
         ):
             return left, top, left + width, top + height
     return None
+
+
+def class_colours(count: int) -> tuple[str, ...]:
+    """A colour for each of so many classes: those of the palette, then ever further ones around the circle of hues."""
+    further: list[str] = []
+    for number in range(count - len(PALETTE)):
+        hue, value = number * GOLDEN_SHARE % 1, (0.95, 0.7, 0.45)[number % 3]
+        further.append("#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hsv_to_rgb(hue, 0.75, value)))
+    return (*PALETTE, *further)[:count]
+
+
+def tinted(image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
+    """The picture under the colours of its pixels' classes; IGNORED ones, and what no colour is given for, stay as they are."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours)] = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours]
+    alpha = np.where((labels_HW < len(colours)) & (labels_HW != IGNORED), TINT_ALPHA, 0).astype(np.uint8)
+    sheet = image.convert("RGB")
+    sheet.paste(Image.fromarray(table[labels_HW]), (0, 0), Image.fromarray(alpha))
+    return sheet
 
 
 def draw_legend(entries: Sequence[tuple[Look, str]], *, width: int) -> Image.Image:

@@ -10,7 +10,7 @@ from nextvit.card import ModelCard, TaskName
 from nextvit.errors import InputError
 from nextvit.masks import RunLengths, paste
 from nextvit.preprocess import Prepared, Size
-from nextvit.results import Answer, Classification, Detection, Detections, Guess, MultiLabel
+from nextvit.results import Answer, Classification, ClassMap, Detection, Detections, Guess, MultiLabel
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -151,6 +151,47 @@ def check_detections(outputs: Outputs, images: Sequence[Prepared], card: ModelCa
         )
 
 
+def class_maps_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> list[ClassMap]:
+    """The class of each pixel of the images as they were before they were resized.
+
+    Raises:
+        InputError: the outputs are not those of a segmentation model of so many classes.
+    """
+    maps = small_maps_of(outputs, images, card)
+    return [
+        ClassMap(classes=card.classes, labels=resized_map(each, image.original))
+        for each, image in zip(maps, images, strict=True)
+    ]
+
+
+def small_maps_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> list[NDArray[np.uint8]]:
+    """The classes (height, width) of each image's pixels as the network saw it, without what was laid around it.
+
+    Raises:
+        InputError: as `class_maps_of`.
+    """
+    classes_NHW = outputs["classes"]
+    sides = tuple(max(each.size[axis] for each in images) for axis in (0, 1))
+    shape = classes_NHW.shape
+    if len(shape) != 3 or shape[0] != len(images) or shape[1] < sides[0] or shape[2] < sides[1]:
+        raise InputError(
+            f"the model answers {classes_NHW.dtype} {shape} for {len(images)} images of {sides[1]}x{sides[0]} px"
+        )
+    found = [classes_HW[: each.size[0], : each.size[1]] for classes_HW, each in zip(classes_NHW, images, strict=True)]
+    if classes_NHW.dtype.kind not in "iu" or any((each >= len(card.classes)).any() for each in found):
+        largest = max(each.max() for each in found)
+        raise InputError(f"the model answers classes up to {largest}; its card has {len(card.classes)} classes")
+    return [each.astype(np.uint8) for each in found]
+
+
+def resized_map(classes_HW: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A map of classes at another size: each pixel has the class that lies under its middle."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for new, old in zip(size, classes_HW.shape, strict=True)
+    )
+    return classes_HW[rows[:, None], columns]
+
+
 TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Sequence[Answer]]] = {
     "classification": lambda outputs, images, card: to_classifications(
         logits_of(outputs, images, card), classes=card.classes
@@ -159,5 +200,6 @@ TO_ANSWERS: dict[TaskName, Callable[[Outputs, Sequence[Prepared], ModelCard], Se
         logits_of(outputs, images, card), classes=card.classes, thresholds=card.thresholds
     ),
     "detection": detections_of,
+    "segmentation": class_maps_of,
 }
 """From the outputs of a graph by name, for these images, to an answer for each."""

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nextvit.masks import RunLengths
 
 
@@ -80,4 +83,26 @@ class Detections:
         return asdict(self)
 
 
-Answer = Classification | MultiLabel | Detections
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassMap:
+    """The class of each pixel of one picture."""
+
+    classes: tuple[str, ...]
+    """All that the model knows."""
+    labels: NDArray[np.uint8]
+    """(height, width) of the picture: the index of each pixel's class."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The classes that are there, each with its share of the pixels, 0 to 1, the largest first."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        order: list[int] = np.argsort(-counts, kind="stable").tolist()
+        return {self.classes[label]: float(counts[label] / self.labels.size) for label in order if counts[label]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: the picture's size, and what is on it; the map itself is an image."""
+        height, width = self.labels.shape
+        return {"width": width, "height": height, "shares": self.shares}
+
+
+Answer = Classification | MultiLabel | Detections | ClassMap

@@ -8,6 +8,8 @@ SPOKEN = {
     "mean_class_score": "mean class accuracy",
     "mean_ap_score": "mean AP",
     "micro_f1_score": "micro F1",
+    "mean_iou_score": "mIoU",
+    "mean_dice_score": "mean Dice",
     **{
         f"{kind}_ap{part}_score": f"{kind} AP{part.replace('_', ', ')}"
         for kind in ("box", "mask")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nextvit.data.class_masks import BadMask, Coding, read_values
-from nextvit.data.folder import Dataset, is_held_out, objects_as_masks, read_dataset, read_segmented
+from nextvit.data.folder import Dataset, is_dataset, is_held_out, objects_as_masks, read_dataset, read_segmented
 from nextvit.data.masks_folder import is_masks_folder
 from nextvit.data.object_masks import mask_of
 from nextvit.errors import InputError
@@ -39,6 +39,20 @@ def test_each_picture_comes_with_its_mask(tmp_path: Path):
             assert np.array_equal(masks[index], read_mask(root / "masks" / split / sample.path.name))
             pixels = np.array(Image.open(sample.path))
             assert (pixels[masks[index] == 1] == (220, 30, 30)).all() and (masks[index] == 2).any()
+
+
+@pytest.mark.parametrize("draw", [draw_masked, draw_ade20k])
+def test_both_layouts_are_recognised(draw, tmp_path: Path):
+    root = draw(tmp_path / "drawn")
+    assert is_dataset(root) and not is_dataset(root / "images" / ("train" if draw is draw_masked else "training"))
+    dataset = read_dataset(root)
+    assert (dataset.task, len(dataset.classes), len(dataset.masks["val"])) == ("segmentation", 3, 4)
+
+
+def test_what_cannot_be_used_of_a_folder_is_refused(tmp_path: Path):
+    (draw_masked(tmp_path) / "masks" / "train" / "5.png").unlink()
+    with pytest.raises(InputError, match=r"1 image has no mask, first: .*5\.png"):
+        read_dataset(tmp_path)
 
 
 def test_pictures_and_masks_are_paired_by_name_whatever_their_suffix_and_folder(tmp_path: Path):

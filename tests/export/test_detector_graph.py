@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nextvit.export.onnx_suppression import keep_best_as_onnx
-from nextvit.export.program import capture_detector
+from nextvit.export.program import capture_framed
 from nextvit.export.to_onnx import as_onnx
 from nextvit.models.deployed import DeployedDetector
 from nextvit.models.regions import pool_regions
@@ -98,7 +98,7 @@ def test_suppression_and_pooling_mean_the_same_everywhere(
 
 
 def detector_file(deployed: DeployedDetector, outputs: tuple[str, ...]) -> onnx.ModelProto:
-    return as_onnx(capture_detector(deployed), inputs=("images", "sizes"), outputs=outputs).model_proto
+    return as_onnx(capture_framed(deployed), inputs=("images", "sizes"), outputs=outputs).model_proto
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nextvit.export.program import capture, capture_detector
+from nextvit.export.program import capture, capture_framed
 from nextvit.export.to_onnx import as_onnx
 from nextvit.models.deployed import DeployedSegmenter
 from nextvit.models.fuse import for_any_size
@@ -47,7 +47,7 @@ def write(path: Path, head: Literal["fpn", "uper"], form: str) -> DeployedSegmen
     model = random_segmenter(head).float()
     if form == "frames":
         deployed = DeployedSegmenter(model, FIT, scores=True)
-        program = capture_detector(deployed)
+        program = capture_framed(deployed)
     elif form == "any size":
         deployed = DeployedSegmenter(for_any_size(model), SQUASH, scores=True)
         program = capture(deployed, SQUASH.image_size, dynamic_size=True)

@@ -459,7 +459,7 @@ def test_the_preview_draws_the_objects_on_their_views(pictures: Path, finished: 
 
 def test_the_memory_that_a_detector_needs_is_tried_with_full_frames(pictures: Path):
     training = training_for(pictures, RECIPE)
-    pixels, targets = made_up(training.task.card, 2, torch.device("cpu"))
+    pixels, targets = made_up(training.task.card, 2, torch.device("cpu"), RECIPE)
     assert pixels.shape == (2, 3, 128, 128)  # for 64 x 107, wide and high
     assert not isinstance(targets, torch.Tensor) and len(targets.objects) == 2
     trial(training.task, training.model, RECIPE, torch.device("cpu"))(2)

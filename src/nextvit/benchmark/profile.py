@@ -35,10 +35,9 @@ def profile_all(loaded: Sequence[Loaded], limits: Limits, say: Say) -> list[Prof
     found: list[tuple[Loaded, list[Operator]]] = []
     for each in loaded:
         chosen = each.configuration
-        if chosen.card.task == "detection":
-            say(
-                f"no profile of {each.name}: it is known of networks of one input and fixed shapes; its backbone has one"
-            )
+        if chosen.card.input.resize == "fit":
+            instead = "; its backbone has one" if chosen.card.task == "detection" else ""
+            say(f"no profile of {each.name}: it is known of networks of one input and fixed shapes{instead}")
         elif chosen.backend in PROFILED and chosen.path and is_bundle(chosen.path) and each.on_cpu:
             say(f"profiling {each.name}, batch {each.batches[0]}")
             manifest = replace(read_manifest(chosen.path), card=chosen.card)  # of the size that is measured

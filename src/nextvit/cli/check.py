@@ -11,6 +11,7 @@ from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 
 if TYPE_CHECKING:
+    from nextvit.data.check_masks import MaskSurvey
     from nextvit.data.findings import Finding
     from nextvit.data.folder import Dataset
 
@@ -26,18 +27,19 @@ def check(
     Example: nextvit check photos --report check.html
 
     Finds unreadable files, copies and near copies within and between classes and splits, small and uneven classes,
-    and odd pictures; in data with objects, boxes, masks and classes that cannot be right. Exits with 1 if it found errors;
+    and odd pictures; in data with objects or masks, boxes, masks and classes that cannot be right. Exits with 1 if it found errors;
     warnings alone give 0.
 
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/* or with annotations in COCO's format, or a CSV file with the columns path,label (or
-        path,labels).
+        Folder with train/<class>/*, with annotations in COCO's format, or with images/<split>, masks/<split> and classes.txt, or
+        a CSV file with the columns path,label (or path,labels).
     report: Path
         Write a page that shows the pictures of each finding.
     """
     from nextvit.data.check import check_survey
+    from nextvit.data.check_masks import survey_masks
     from nextvit.data.findings import in_order
     from nextvit.data.folder import read_with_faults
     from nextvit.data.survey import survey_pictures
@@ -48,17 +50,20 @@ def check(
     with Progress(console=progress, transient=True) as bar:
         task = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
         survey = survey_pictures(data, watch=lambda done: bar.update(task, completed=done))
-    findings = in_order([*faults, *check_survey(survey)])
+        task = bar.add_task("reading masks", total=sum(map(len, data.masks.values())), visible=bool(data.masks))
+        masks = survey_masks(data, watch=lambda done: bar.update(task, completed=done)) if data.masks else None
+    findings = in_order([*faults, *check_survey(survey, masks)])
+    counts_of = class_counts(data, masks)
     if report:
         from nextvit.report.check_report import write_check_report
 
-        write_check_report(report, survey, findings)
+        write_check_report(report, survey, findings, masks)
     severities = [finding.severity for finding in findings]
     counts = {severity: severities.count(severity) for severity in ("error", "warning", "note")}
     rows = [row for _, same in groupby(findings, key=lambda each: each.kind) for row in finding_rows(list(same))]
     show(
         as_json,
-        make_table(["objects" if data.annotations else "class", *data.splits], class_rows(data)),
+        make_table(["objects" if data.annotations else "class", *data.splits], class_rows(counts_of)),
         *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
         "",
         f"{len(survey.rows)} pictures: "
@@ -66,7 +71,7 @@ def check(
         *([f"the pictures of each finding: {report}"] if report else []),
         document={
             "verb": "check",
-            "classes": {name: dict(zip(data.splits, row, strict=True)) for name, row in class_counts(data).items()},
+            "classes": {name: dict(zip(data.splits, row, strict=True)) for name, row in counts_of.items()},
             "images": {name: len(samples) for name, samples in data.splits.items()},
             **{f"{severity}s": count for severity, count in counts.items()},
             "report": str(report) if report else None,
@@ -91,18 +96,23 @@ def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
     return [*rows, ("", "", f"... and {more} more")] if more > 0 else rows
 
 
-def class_counts(data: "Dataset") -> dict[str, list[int]]:
+def class_counts(data: "Dataset", masks: "MaskSurvey | None") -> dict[str, list[int]]:
     """The number of pictures of each class in each split; in data with objects, of objects."""
-    counted = data.annotations or data.splits
-    counts = [counted[split].counts(len(data.classes)).tolist() for split in data.splits]
+    if masks:
+        from nextvit.data.check_masks import pictures_with
+
+        counts = [each.tolist() for each in pictures_with(data, masks).values()]
+    else:
+        counted = data.annotations or data.splits
+        counts = [counted[split].counts(len(data.classes)).tolist() for split in data.splits]
     return {name: list(row) for name, *row in zip(data.classes, *counts, strict=True)}
 
 
-def class_rows(data: "Dataset") -> list[tuple[str, ...]]:
+def class_rows(counts: dict[str, list[int]]) -> list[tuple[str, ...]]:
     """A table of classes; of very many, the largest and the smallest."""
-    rows = [(name, *map(str, row)) for name, row in class_counts(data).items()]
+    rows = [(name, *map(str, row)) for name, row in counts.items()]
     if len(rows) <= SHOWN_CLASSES:
         return rows
     rows.sort(key=lambda row: -int(row[1]))
-    between = (f"... {len(rows) - SHOWN_CLASSES} classes between ...", *[""] * len(data.splits))
+    between = (f"... {len(rows) - SHOWN_CLASSES} classes between ...", *[""] * (len(rows[0]) - 1))
     return [*rows[: SHOWN_CLASSES // 2], between, *rows[-SHOWN_CLASSES // 2 :]]

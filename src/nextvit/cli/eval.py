@@ -16,6 +16,7 @@ CLASS_SCORES: dict[TaskName, str] = {
     "classification": "accuracy",
     "multilabel": "average precision",
     "detection": "box AP",
+    "segmentation": "IoU",
 }
 
 
@@ -64,14 +65,21 @@ def evaluate(
 
 
 def class_table(details: dict[str, Any], score_name: str) -> "Table":
-    """The scores of each class; of a detector's with its number of objects, and the mask AP where there are masks."""
-    found = details.get("detection", {})
+    """The scores of each class; of a detector's with its number of objects, and the mask AP where there are masks; of a
+    segmentation model's with its pixels, Dice, recall and precision."""
+    found, pixels = details.get("detection", {}), details.get("segmentation", {})
     columns: dict[str, list[str]] = {}
+    if pixels:
+        columns["pixels"] = [f"{count:,}" for count in pixels["class_pixels"]]
     if found:
         columns["objects"] = [str(count) for count in found["class_objects"]]
-    columns[score_name] = [percent(score, "" if found else "no images") for score in details["class_scores"]]
+    columns[score_name] = [
+        percent(score, "" if found else "no pixels" if pixels else "no images") for score in details["class_scores"]
+    ]
     if "class_mask_ap" in found:
         columns["mask AP"] = [percent(score, "") for score in found["class_mask_ap"]]
+    for name in ("dice", "recall", "precision") if pixels else ():
+        columns["Dice" if name == "dice" else name] = [percent(score, "") for score in pixels[f"class_{name}"]]
     return make_table(["class", *columns], list(zip(details["classes"], *columns.values(), strict=True)))
 
 

@@ -174,7 +174,12 @@ def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def parity_rows(parity: dict[str, Any]) -> list[tuple[str, str]]:
-    """How a classifier's outputs, or the objects that a detector finds, compare."""
+    """How a classifier's outputs, the objects that a detector finds, or the classes of pixels compare."""
+    if "pixels" in parity:
+        return [
+            ("same class", f"{parity['agreement']:.4%} of {parity['pixels']} pixels"),
+            ("most that differs on an image", f"{parity['max_error']:.2e}"),
+        ]
     if "objects" not in parity:
         return [
             ("same answer", f"{parity['agreement']:.2%}"),

@@ -80,6 +80,8 @@ def proven_on(manifest: Manifest) -> str:
     proven = manifest.verification
     if not {"images", "max_error"} <= proven.keys():
         return "nothing"
+    if "pixels" in proven:
+        return f"{proven['pixels']} pixels on {proven['images']} images, {proven['agreement']:.3%} of the same class"
     if "objects" in proven:
         found = f"{proven['objects']} objects on {proven['images']} images"
         return f"{found}, largest difference of scores {proven['max_error']:.1e}"
@@ -111,7 +113,10 @@ def card_facts(card: ModelCard) -> dict[str, Any]:
 
 
 def head_facts(card: ModelCard) -> dict[str, Any]:
-    """What a detector answers."""
+    """What a detector or a segmentation model answers."""
+    if card.task == "segmentation":
+        head = {"fpn": "Semantic FPN", "uper": "UperNet"}[card.head["head"]]
+        return {"answers": f"the class of each pixel, by {head} of {card.head['head_width']} channels"}
     if card.task != "detection":
         return {}
     masks = "boxes and masks" if card.head["masks"] else "boxes"

@@ -9,12 +9,13 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.cli.draw_classes import draw_classes, index_image
 from nextvit.cli.draw_detections import draw_detections
 from nextvit.data.folder import list_images
 from nextvit.errors import InputError
 from nextvit.members import archive_of
 from nextvit.preprocess import DecodeError, read_image
-from nextvit.results import Answer, Classification, Detections, Guess, MultiLabel
+from nextvit.results import Answer, Classification, ClassMap, Detections, Guess, MultiLabel
 
 LARGEST_PICTURE_PX = 1024
 
@@ -42,7 +43,8 @@ def predict(
     paths: Path
         Image files, and folders, which are searched for images.
     out: Path
-        Folder for annotated pictures and predictions.jsonl.
+        Folder for annotated pictures and predictions.jsonl, and of a segmentation model for an image of class indices of
+        each picture's size.
     min_score: float
         Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all, from
         0.05 on.
@@ -72,6 +74,9 @@ def predict(
         rows.append((str(file), *in_words(answer)))
         if out:  # read once more: the stream holds pictures at the model's size, and no more of them than it must
             annotate(read_image(file), answer).save(out / f"{number:05d}-{file.stem}.jpg", quality=90)
+            if isinstance(answer, ClassMap):
+                records[-1]["mask"] = f"{number:05d}-{file.stem}.png"
+                index_image(answer).save(out / records[-1]["mask"])
     if out:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / "predictions.jsonl").write_text(lines, encoding="utf-8")
@@ -107,11 +112,14 @@ def believed(answer: Answer, min_score: float) -> Answer:
 
 
 def in_words(answer: Answer) -> tuple[str, str]:
-    """What is answered, and how probable it is; of objects how many of each class, and the surest one's score."""
+    """What is answered, and how probable it is; of objects how many of each class, and the surest one's score; of a map of
+    classes the share of each, which has no probability."""
     if isinstance(answer, Detections):
         counts = Counter(each.label for each in answer.objects).most_common()
         best = f"{answer.objects[0].score:.1%}" if counts else ""
         return ", ".join(f"{count} {label}" for label, count in counts) or "none", best
+    if isinstance(answer, ClassMap):
+        return ", ".join(f"{label} {share:.1%}" for label, share in answer.shares.items()), ""
     said, _ = said_and_unsaid(answer)
     return ", ".join(guess.label for guess in said) or "none", ", ".join(f"{guess.probability:.1%}" for guess in said)
 
@@ -124,7 +132,9 @@ def said_and_unsaid(answer: Classification | MultiLabel) -> tuple[tuple[Guess, .
 
 
 def annotate(image: Image.Image, answer: Answer) -> Image.Image:
-    """The picture with its objects, or over bars with its best guesses; those that are the answer are darker."""
+    """The picture with its objects or classes, or over bars with its best guesses; those that are the answer are darker."""
+    if isinstance(answer, ClassMap):
+        return draw_classes(image, answer)
     if isinstance(answer, Detections):
         return draw_detections(image, answer)
     picture = image.copy()

@@ -39,7 +39,10 @@ def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
 def task_at(dataset: str | None) -> "TaskName":
     """Which kind of recipe a dataset calls for, by a glance: a missing or broken one is judged later."""
     from nextvit.data.coco import is_coco
+    from nextvit.data.masks_folder import is_masks_folder
 
+    if dataset and is_masks_folder(Path(dataset)):
+        return "segmentation"
     return "detection" if dataset and is_coco(Path(dataset)) else "classification"
 
 

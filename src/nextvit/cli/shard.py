@@ -30,8 +30,8 @@ def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson
     if shard_size < 1:
         raise InputError(f"--shard-size must be at least 1 MiB, got {shard_size}")
     data = read_dataset(dataset)
-    if data.annotations:
-        raise InputError(f"{dataset}: shards hold images with classes; annotated objects stay as they are")
+    if data.annotations or data.masks:
+        raise InputError(f"{dataset}: shards hold images with classes; annotated objects and masks stay as they are")
     splits = write_shards(
         data.splits,
         data.classes,

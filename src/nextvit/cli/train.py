@@ -46,7 +46,7 @@ def train(
     ----------
     dataset: Path
         Folder with train/<class>/* and, if you like, val/<class>/*; a CSV file with the columns path,label (or path,labels);
-        or a folder with COCO's annotations of boxes or masks.
+        a folder with COCO's annotations of boxes or masks; or one with images/<split>, masks/<split> and classes.txt.
     out: Path
         Folder of the run: recipe, metrics, checkpoints, report.
     model: str
@@ -55,15 +55,15 @@ def train(
         Where its weights start: "none", a published tag (downloaded), "published" (the best published ones, if they
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune, finetune_detection, smoke, imagenet, imagenet_published, imagenet_384, coco_1x or
-        coco_3x. Default: the first, or for pictures with annotated objects the second. All of them stand below; flags win over
-        --config, --config over this.
+        Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet, imagenet_published,
+        imagenet_384, coco_1x or coco_3x. Default: the first, for pictures with annotated objects the second, for those with
+        masks the third. All of them stand below; flags win over --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
         Passes over the training pictures; auto: by the size of the dataset.
     image_size: int
-        Side of the network's input in pixels; of a detector, the most of a picture's shorter side.
+        Side of the network's input in pixels; of pictures that are taken whole, the most of their shorter side.
     batch_size: int
         Images in one step; auto: the largest that fits the memory.
     teacher: str

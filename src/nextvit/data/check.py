@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.check_masks import check_masks, survey_masks
+from nextvit.data.check_masks import MaskSurvey, check_masks, survey_masks
 from nextvit.data.check_objects import check_objects
 from nextvit.data.findings import Finding, in_order
 from nextvit.data.folder import Dataset
@@ -27,18 +27,18 @@ AT_224 = Preprocess(image_size=(224, 224))
 
 def check_dataset(dataset: Dataset) -> list[Finding]:
     """Everything that reading each picture once brings to light, errors first."""
-    return check_survey(survey_pictures(dataset))
+    return check_survey(survey_pictures(dataset), survey_masks(dataset) if dataset.masks else None)
 
 
-def check_survey(survey: Survey) -> list[Finding]:
-    """The findings of a survey, errors first."""
+def check_survey(survey: Survey, masks: MaskSurvey | None = None) -> list[Finding]:
+    """The findings of a survey, errors first; of data with masks with that of these."""
     findings = [Finding("unreadable", f"{survey.name(at)}: {why}", (at,)) for at, why in survey.unreadable.items()]
     findings += find_copies(survey)
     findings += find_similar(survey)
     if survey.dataset.task == "detection":
         findings += check_objects(survey)
-    elif survey.dataset.task == "segmentation":
-        findings += check_masks(survey, survey_masks(survey.dataset))
+    elif masks:
+        findings += check_masks(survey, masks)
     else:
         findings += check_classes(survey.dataset)
         findings += check_grey(survey)

@@ -89,6 +89,14 @@ def class_counts(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
     return counts_NV.astype(np.int64) @ columns
 
 
+def pictures_with(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:
+    """Of each split, on how many pictures each class is: (classes,)."""
+    there = class_counts(masks.counts, next(iter(dataset.masks.values())).coding)[:, :-1] > 0
+    ends = np.cumsum([len(samples) for samples in dataset.splits.values()])
+    parts = np.split(there, ends[:-1])
+    return {split: part.sum(axis=0) for split, part in zip(dataset.splits, parts, strict=True)}
+
+
 def check_masks(survey: Survey, masks: MaskSurvey) -> list[Finding]:
     """The findings of data with a mask for each picture."""
     dataset = survey.dataset

@@ -20,7 +20,7 @@ from nextvit.data.coco import is_coco, read_coco
 from nextvit.data.findings import Finding
 from nextvit.data.image_files import image_files, list_images
 from nextvit.data.label_list import Found, has_label_lists, read_list
-from nextvit.data.masks_folder import read_masks
+from nextvit.data.masks_folder import is_masks_folder, read_masks
 from nextvit.data.samples import Packer, Samples
 from nextvit.data.shards import CONTENTS, read_shards
 from nextvit.errors import InputError, did_you_mean
@@ -55,7 +55,7 @@ class Dataset:
 
 
 def read_dataset(root: str | Path) -> Dataset:
-    """Read a class-folder tree, a CSV list, the tar shards of `nextvit shard`, or COCO's annotations.
+    """Read a class-folder tree, a CSV list, the tar shards of `nextvit shard`, COCO's annotations, or masks.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
     same on every machine and grows with the data.
@@ -83,6 +83,8 @@ def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
         classes, splits, task = read_shards(root)
         return Dataset(root=root, classes=classes, splits=splits, task=task), []
     faults: list[Finding] = []
+    if root.is_dir() and is_masks_folder(root):
+        return read_segmented(root, faults), faults
     if root.is_dir() and is_coco(root):
         return read_objects(root, faults), faults
     if root.is_file():
@@ -285,9 +287,7 @@ def refuse_other_formats(root: Path) -> None:
 
 
 def refuse_without_annotations(root: Path) -> None:
-    """Raise InputError for what looks like data with objects or masks, but has no annotations in COCO's format."""
-    if (root / "images").is_dir() and (root / "masks").is_dir():
-        raise InputError(f"{root}: looks like segmentation data, which is not read so far")
+    """Raise InputError for what looks like data with objects, but has no annotations in COCO's format."""
     if any(next(root.glob(pattern), None) for pattern in ("images", "annotations", "train20*")):
         raise InputError(f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format")
 
@@ -299,4 +299,6 @@ def class_folders(folder: Path) -> list[Path]:
 
 def is_dataset(path: Path) -> bool:
     """Whether a path looks like a dataset with splits, rather than a plain folder of images."""
-    return not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file() or is_coco(path)
+    if not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file():
+        return True
+    return is_masks_folder(path) or is_coco(path)

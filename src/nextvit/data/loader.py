@@ -18,15 +18,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nextvit.data.annotations import Annotations
+from nextvit.data.class_masks import ClassMask, Masks
 from nextvit.data.detection_view import DetectionView
 from nextvit.data.objects import Objects, Targets
 from nextvit.data.samples import Sample
+from nextvit.data.segmentation_view import SegmentationView
 from nextvit.data.view import View
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError, Pixels, frame_size, framed
 
 Key = tuple[int, int]  # epoch, index of the sample
 ATTEMPTS = 32
+
+Seen = Targets | ClassMask | None
+"""What is on a view, where that is more than its picture's labels."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,14 @@ class Batch:
     failure: str | None = None
     """Why there is no batch; an exception would come out of a worker as a traceback."""
     framed: Framed | None = None
-    """What is to be found on the images, where that is more than their samples' labels."""
+    """What is to be found on the images, where that are objects."""
+    masks: Tensor | None = None
+    """The class of each pixel of the images (N, H, W), uint8, where they have masks."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
-        return replace(self, images=self.images.pin_memory())
+        masks = None if self.masks is None else self.masks.pin_memory()
+        return replace(self, images=self.images.pin_memory(), masks=masks)
 
     def parts(self, count: int) -> Iterator["Batch"]:
         """The same in so many parts, of which the first are larger where it does not divide. Frames are as large as their part
@@ -61,7 +69,7 @@ class Batch:
             part = slice(int(positions[0]), int(positions[-1]) + 1)
             images, indices = self.images[part], self.indices[part]
             if self.framed is None:
-                yield Batch(images, indices)
+                yield Batch(images, indices, masks=None if self.masks is None else self.masks[part])
                 continue
             sizes_N2 = self.framed.sizes[part]
             height, width = frame_size(sizes_N2.numpy())
@@ -73,8 +81,8 @@ class Look(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Targets | None]:
-        """A view (H, W, 3) of a picture, and the objects on it where there are more than labels.
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Seen]:
+        """A view (H, W, 3) of a picture, and what is on it where there is more than labels.
 
         Raises:
             DecodeError: the picture cannot be read.
@@ -121,6 +129,22 @@ class AnnotatedLook:
         return self.picture(int(rng.integers(len(self))))
 
 
+@dataclass(frozen=True)
+class MaskedLook:
+    """Views of pictures with masks, all of one size."""
+
+    samples: Sequence[Sample]
+    masks: Masks
+    view: SegmentationView
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, ClassMask]:
+        sample = self.samples[index]
+        return self.view(sample.read(), self.masks[index], name=sample.path, rng=rng)
+
+
 class TrainingSet(Dataset[Batch]):
     """Augmented views of pictures, a whole batch at a time."""
 
@@ -138,16 +162,17 @@ class TrainingSet(Dataset[Batch]):
         except InputError as error:
             return Batch(torch.empty(0), [], unreadable, failure=str(error))
         views = [view for view, _ in seen]
-        objects = [targets for _, targets in seen if targets is not None]
+        objects = [targets for _, targets in seen if isinstance(targets, Targets)]
         if not objects:
-            return Batch(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), list(indices), unreadable)
+            classes = [mask for _, mask in seen if isinstance(mask, np.ndarray)]
+            masks = torch.from_numpy(np.stack(classes)) if classes else None
+            images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+            return Batch(images, list(indices), unreadable, masks=masks)
         images_NHWC, sizes_N2 = framed(views)
         found = Framed(torch.from_numpy(sizes_N2), objects)
         return Batch(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), list(indices), unreadable, framed=found)
 
-    def one(
-        self, epoch: int, index: int, unreadable: list[str]
-    ) -> tuple[tuple[NDArray[np.uint8], Targets | None], int]:
+    def one(self, epoch: int, index: int, unreadable: list[str]) -> tuple[tuple[NDArray[np.uint8], Seen], int]:
         """What is seen of a picture, or, where it cannot be read, of another drawn by its generator; and of which."""
         rng = np.random.default_rng((self.seed, epoch, index))
         for _ in range(ATTEMPTS):

@@ -109,7 +109,7 @@ def check_request(
     card: ModelCard, out: Path, *, dynamic_size: bool, max_drop: float | None, explain_layers: bool
 ) -> None:
     """Refuse what cannot succeed before any work is done."""
-    if explain_layers and card.task == "detection":
+    if explain_layers and card.task in ("detection", "segmentation"):
         raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")

@@ -5,7 +5,7 @@ import json
 from nextvit.bundle import MIN_DYNAMIC_SIDE_PX
 from nextvit.card import ModelCard
 from nextvit.export.program import Source
-from nextvit.masks import MASK_THRESHOLD
+from nextvit.masks import IGNORED, MASK_THRESHOLD
 from nextvit.models.regions import MASK_SIDE
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, STRIDE_PX
 from nextvit.records import to_plain
@@ -41,6 +41,9 @@ def input_meanings(card: ModelCard, *, dynamic_size: bool) -> dict[str, str]:
 
 def output_meanings(card: ModelCard) -> dict[str, str]:
     """What the graph answers, by name, in its order."""
+    if card.task == "segmentation":
+        beyond = f", and {IGNORED} beyond the picture" if card.input.resize == "fit" else ""
+        return {"classes": f"(N, H, W) uint8: the class of each pixel, as its place in the card's classes{beyond}"}
     if card.task != "detection":
         return {
             "logits": f"(N, classes) float32: one value for each class, in the card's order; {PROBABILITIES[card.task]}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nextvit.bundle import Precision
 from nextvit.card import ModelCard
 from nextvit.export.detection_parity import DetectionParity, compare_detections
+from nextvit.export.segmentation_parity import SegmentationParity, compare_maps
 from nextvit.postprocess import present
 from nextvit.tasks.answers import Answers
 
@@ -86,13 +87,15 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
     )
 
 
-AnyParity = Parity | DetectionParity
+AnyParity = Parity | DetectionParity | SegmentationParity
 
 
 def compare_answers(reference: Answers, other: Answers, card: ModelCard) -> AnyParity:
     """Compare answers to the same images, at least one, as the card's task judges them."""
     if card.task == "detection":
         return compare_detections(reference, other, card)
+    if card.task == "segmentation":
+        return compare_maps(reference, other)
     return compare(reference, other, thresholds=card.thresholds)
 
 

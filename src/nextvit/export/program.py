@@ -71,10 +71,10 @@ class Source:
         return Tapped(deployed, self.taps) if self.taps else deployed
 
     def program(self, *, dtype: torch.dtype = torch.float32, max_batch: int = MAX_BATCH) -> ExportedProgram:
-        """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px; of a detector
-        for any H and W that are multiples of 32."""
-        if self.card.task == "detection":
-            return capture_detector(self.deployed(dtype=dtype), max_batch=max_batch)
+        """The deployment form as a graph, for any N, and with `dynamic_size` any H and W from 33 px to 4096 px; where pictures
+        lie in frames for any H and W that are multiples of 32."""
+        if self.card.input.resize == "fit":
+            return capture_framed(self.deployed(dtype=dtype), max_batch=max_batch)
         return capture(
             self.deployed(dtype=dtype), self.card.input.image_size, dynamic_size=self.dynamic_size, max_batch=max_batch
         )
@@ -95,7 +95,7 @@ def capture(
         return torch.export.export(deployed, (example_NHWC,), dynamic_shapes=(dynamic,))
 
 
-def capture_detector(deployed: nn.Module, *, max_batch: int = MAX_BATCH) -> ExportedProgram:
+def capture_framed(deployed: nn.Module, *, max_batch: int = MAX_BATCH) -> ExportedProgram:
     """A module that takes uint8 images (N, H, W, 3) and sizes (N, 2) as a graph for any N up to `max_batch`, and sides that are
     multiples of 32 px up to 4096 px."""
     batch = Dim("batch", min=1, max=max_batch)

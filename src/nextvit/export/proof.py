@@ -14,10 +14,12 @@ from nextvit.data.samples import Sample
 from nextvit.errors import InputError
 from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
 from nextvit.export.proof_images import ProofImages
+from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import blank_outside, normalise
 from nextvit.models.network import Network
+from nextvit.models.segmentation import Segmenter, class_map
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Session
 from nextvit.tasks.answers import Answers, batch_size, joined, judged_part
@@ -98,11 +100,28 @@ def reference_outputs(model: Network, card: ModelCard, inputs: Arrays) -> Arrays
     """What PyTorch answers, by the path of training: unfused, with the normalisation outside."""
     if isinstance(model, Classifier):
         return {"logits": reference_logits(model, card, inputs[INPUT_NAME])}
+    if isinstance(model, Segmenter):
+        return {"classes": reference_classes(model, card, inputs)}
     with torch.inference_mode():
         images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
         sizes_N2 = torch.from_numpy(inputs[SIZES_NAME])
         given = model(blank_outside(normalise(images_NCHW, card.input), sizes_N2), sizes_N2)
     return {name: each.numpy() for name, each in zip(card.outputs, given, strict=True)}
+
+
+def reference_classes(model: Segmenter, card: ModelCard, inputs: Arrays) -> NDArray[np.uint8]:
+    """The same of a segmentation model: the class (N, H, W) of each pixel, IGNORED beyond the pictures."""
+    with torch.inference_mode():
+        images_NCHW = normalise(torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous(), card.input)
+        if SIZES_NAME in inputs:
+            images_NCHW = blank_outside(images_NCHW, torch.from_numpy(inputs[SIZES_NAME]))
+        logits_NCHW = model(images_NCHW)
+        assert isinstance(logits_NCHW, torch.Tensor)
+        classes_NHW = class_map(logits_NCHW, images_NCHW.shape[2:]).numpy()
+    for classes_HW, (height, width) in zip(classes_NHW, inputs.get(SIZES_NAME, ()), strict=False):
+        classes_HW[height:] = IGNORED
+        classes_HW[:, width:] = IGNORED
+    return classes_NHW
 
 
 def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:

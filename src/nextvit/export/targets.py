@@ -29,6 +29,8 @@ class Target:
     """Module whose `open_session` proves the file where its own runtime does not exist; None: that runtime is needed."""
     detectors: tuple[Precision, ...] = ()
     """The precisions in which it takes a detector."""
+    segmenters: tuple[Precision, ...] = ()
+    """The precisions in which it takes a segmentation model."""
     check: str | None = None
     """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
@@ -52,6 +54,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_onnx",
         },
         detectors=("fp32",),
+        segmenters=("fp32",),
     ),
     "openvino": Target(
         writers={
@@ -61,6 +64,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_openvino",
         },
         detectors=("fp32",),
+        segmenters=("fp32",),
     ),
     "tensorrt": Target(
         writers={
@@ -95,11 +99,18 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskNam
     if dynamic_size and not target.dynamic_size:
         able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
         raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
-    if task == "detection" and precision not in target.detectors:
-        able = " and ".join(
-            f"{name} in {', '.join(each.detectors)}" for name, each in TARGETS.items() if each.detectors
-        )
-        raise InputError(f"{backend} {precision} is for classifiers; a detector is exported to {able}")
-    if task == "detection" and dynamic_size:
-        raise InputError("--dynamic-size is for classifiers; a detector takes pictures of any size without it")
+    if task in ("detection", "segmentation"):
+        check_takes(task, backend, precision, dynamic_size=dynamic_size)
     return target
+
+
+def check_takes(task: TaskName, backend: str, precision: str, *, dynamic_size: bool) -> None:
+    """Raise InputError where a backend does not take a detector or a segmentation model so."""
+    what = "a detector" if task == "detection" else "a segmentation model"
+    taken = {name: each.detectors if task == "detection" else each.segmenters for name, each in TARGETS.items()}
+    if precision not in taken[backend]:
+        able = " and ".join(f"{name} in {', '.join(precisions)}" for name, precisions in taken.items() if precisions)
+        raise InputError(f"{backend} {precision} is for classifiers; {what} is exported to {able}")
+    if dynamic_size:
+        how = "" if task == "detection" else ", where it was trained with data.resize fit,"
+        raise InputError(f"--dynamic-size is for classifiers; {what}{how} takes pictures of any size without it")

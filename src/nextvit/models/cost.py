@@ -93,11 +93,13 @@ def trained_cost(card: ModelCard) -> Cost:
         model = network_for(card)
         if card.input.resize != "fit":
             return module_cost(model, torch.empty(1, 3, *card.input.image_size))
-        return module_cost(model, torch.empty(1, 3, *largest_frame(card)), torch.empty(1, 2, dtype=torch.int64))
+        image_NCHW = torch.empty(1, 3, *largest_frame(card))
+        sizes = (torch.empty(1, 2, dtype=torch.int64),) if card.task == "detection" else ()
+        return module_cost(model, image_NCHW, *sizes)
 
 
 def largest_frame(card: ModelCard) -> Size:
-    """The frame, wide, of the largest picture that a detector takes."""
+    """The frame, wide, of the largest picture that is taken whole."""
     return frame_size(np.array([card.input.image_size]))
 
 

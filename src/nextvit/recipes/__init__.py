@@ -5,7 +5,7 @@ from collections.abc import Callable
 from nextvit.card import TaskName
 from nextvit.errors import InputError, did_you_mean
 from nextvit.recipes.coco import coco_1x, coco_3x
-from nextvit.recipes.finetune import finetune, finetune_detection
+from nextvit.recipes.finetune import finetune, finetune_detection, finetune_segmentation
 from nextvit.recipes.imagenet import imagenet, imagenet_384, imagenet_published
 from nextvit.recipes.smoke import smoke
 from nextvit.train.recipe import Recipe
@@ -13,6 +13,7 @@ from nextvit.train.recipe import Recipe
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune,
     "finetune_detection": finetune_detection,
+    "finetune_segmentation": finetune_segmentation,
     "smoke": smoke,
     "imagenet": imagenet,
     "imagenet_published": imagenet_published,
@@ -31,4 +32,4 @@ def recipe_named(name: str) -> Recipe:
 
 def default_recipe(task: TaskName) -> str:
     """The name of the recipe that a dataset of a task gets unless another is asked for."""
-    return "finetune_detection" if task == "detection" else "finetune"
+    return f"finetune_{task}" if task in ("detection", "segmentation") else "finetune"

@@ -29,6 +29,9 @@ SAME_OBJECTS = (
     "Two objects are the same where class and box (overlap of at least 0.99) agree, and scores, which are 0 to 1, to a "
     "thousandth."
 )
+SAME_PIXELS = (
+    "Pixels are those of the images as the network saw them; the last digit decides where two classes are as probable."
+)
 NOT_CORE_ML = (
     "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published definitions; "
     "run nextvit verify on a Mac before you ship it."
@@ -74,10 +77,12 @@ def stands_in(manifest: Manifest) -> bool:
 def proof_section(manifest: Manifest) -> Markup:
     """How its answers compare with PyTorch's."""
     proven = manifest.verification
-    is_detector = manifest.card.task == "detection"
-    note = SAME_OBJECTS if is_detector else SPREAD
+    facts, note = {
+        "detection": (object_facts, SAME_OBJECTS),
+        "segmentation": (pixel_facts, SAME_PIXELS),
+    }.get(manifest.card.task, (output_facts, SPREAD))
     content = [
-        tiles(object_facts(proven) if is_detector else output_facts(proven)),
+        tiles(facts(proven)),
         paragraph(f"Measured on {proven['images']} images: {proven['source']}. {note}", tone="soft"),
     ]
     if "unreadable" in proven:
@@ -107,6 +112,15 @@ def object_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
     if proven["mask_iou"] is not None:
         facts.append((f"{float(proven['mask_iou']):.5f}", "mean overlap of masks"))
     return facts
+
+
+def pixel_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the classes of pixels compare."""
+    return [
+        (f"{float(proven['agreement']):.4%}", "same class as PyTorch"),
+        (f"{proven['pixels']:,}", "pixels compared"),
+        (scaled(proven["max_error"]), "largest share of an image that differs"),
+    ]
 
 
 def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nextvit.data.check import grey_shares
+from nextvit.data.check_masks import MaskSurvey, class_counts, pictures_with
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.folder import Dataset
 from nextvit.data.survey import Survey, Trait
@@ -23,8 +24,8 @@ SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 
 
-def write_check_report(path: Path, survey: Survey, findings: list[Finding]) -> None:
-    """Write the page."""
+def write_check_report(path: Path, survey: Survey, findings: list[Finding], masks: MaskSurvey | None = None) -> None:
+    """Write the page; of data with masks with the survey of these."""
     dataset = survey.dataset
     splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
     sections = [
@@ -33,7 +34,7 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding]) -> N
         ),
         summary(survey, findings),
         overview(findings),
-        section("Classes", class_table(survey)),
+        section("Classes", mask_table(dataset, masks) if masks else class_table(survey)),
         section("Sizes", size_table(survey), paragraph(size_note(survey), tone="soft")),
         *(kind_section(survey, kind, list(same)) for kind, same in groupby(findings, key=lambda each: each.kind)),
     ]
@@ -91,6 +92,19 @@ def object_table(dataset: Dataset) -> Markup:
         share = bar(counts["train"][label] / max(1, counts["train"].max()))
         rows.append((name, *(int(each[label]) for each in counts.values()), share, int(pictures_with[label]), typical))
     return table(["class", *counts, "training objects", "on pictures", "median side"], rows)
+
+
+def mask_table(dataset: Dataset, masks: MaskSurvey) -> Markup:
+    """On how many pictures each class is, and its share of the labelled pixels of train."""
+    pictures = pictures_with(dataset, masks)
+    train = masks.counts[: len(dataset.splits["train"])]
+    pixels_C = class_counts(train, dataset.masks["train"].coding)[:, :-1].sum(axis=0)
+    shares = pixels_C / max(1, pixels_C.sum())
+    rows = [
+        (name, *(int(each[label]) for each in pictures.values()), bar(shares[label]), f"{shares[label]:.2%}")
+        for label, name in enumerate(dataset.classes)
+    ]
+    return table(["class", *(f"pictures in {split}" for split in pictures), "labelled pixels in train", ""], rows)
 
 
 def size_table(survey: Survey) -> Markup:

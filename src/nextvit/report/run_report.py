@@ -179,20 +179,23 @@ def exports(bundles: list[Exported]) -> Markup | None:
     """What comparing each exported file with PyTorch gave, a row for each."""
     if not bundles:
         return None
-    of_objects = bundles[0].manifest.card.task == "detection"
+    task = bundles[0].manifest.card.task
+    of_objects, of_pixels = task == "detection", task == "segmentation"
     columns = [
         "bundle",
         "format",
         "images",
-        "same objects" if of_objects else "same answer",
+        "same objects" if of_objects else "same pixels" if of_pixels else "same answer",
         "largest difference",
         "score",
         "drop (95 %)",
         "MB",
         "p50 ms",
     ]
-    same = "Same objects and difference" if of_objects else "Same answer and difference"
-    measure = "of scores, 0 to 1" if of_objects else "relative to the spread (standard deviation) of PyTorch's logits"
+    same = f"Same {'objects' if of_objects else 'pixels' if of_pixels else 'answer'} and difference"
+    measure = "relative to the spread (standard deviation) of PyTorch's logits"
+    if of_objects or of_pixels:
+        measure = "of scores, 0 to 1" if of_objects else "the largest share of an image's pixels"
     note = (
         f"{same} are those of PyTorch on the same images; the difference is {measure}, the drop is in points, with its 95 % "
         "interval. p50 is one image, timed shortly at the export: nextvit bench measures properly. card.html in a bundle "

@@ -12,6 +12,7 @@ TASKS: dict[TaskName, tuple[str, str]] = {
     "classification": ("nextvit.tasks.classification", "ClassificationTask"),
     "multilabel": ("nextvit.tasks.multilabel", "MultiLabelTask"),
     "detection": ("nextvit.tasks.detection", "DetectionTask"),
+    "segmentation": ("nextvit.tasks.segmentation", "SegmentationTask"),
 }
 
 

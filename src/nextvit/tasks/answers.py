@@ -1,10 +1,13 @@
 """What a predict function answers to the images of a split, and what is refused before anything is scored."""
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextvit.bundle import Arrays, Predict
 from nextvit.card import ModelCard
@@ -12,13 +15,32 @@ from nextvit.data.folder import Dataset
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import Prepared
+from nextvit.postprocess import TO_ANSWERS, small_maps_of
+from nextvit.preprocess import Prepared, Size
 from nextvit.tasks.task import Share
 
 Answers = Any
-"""One answer for each image, in order, as a task judges it: logits (N, classes) of a classifier, or a list with the
-`Detections` of each image."""
+"""One answer for each image, in order, as a task judges it: logits (N, classes) of a classifier, a list with the `Detections`
+of each image, or one with its `PackedMap`."""
+
+
+@dataclass(frozen=True)
+class PackedMap:
+    """The classes of an image's pixels as the network saw it: packed, for those of a whole split are kept at once."""
+
+    packed: bytes
+    shape: Size
+    original: Size
+    """Of the image before it was resized."""
+
+    @classmethod
+    def pack(cls, classes_HW: NDArray[np.uint8], original: Size) -> "PackedMap":
+        height, width = classes_HW.shape
+        return cls(zlib.compress(classes_HW.tobytes(), level=1), (height, width), original)
+
+    def classes(self) -> NDArray[np.uint8]:
+        """The index of the class of each pixel, of `shape`."""
+        return np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(self.shape)
 
 
 def check_classes(dataset: Dataset, card: ModelCard) -> None:
@@ -59,8 +81,8 @@ def answers(
 
 
 def batch_size(card: ModelCard) -> int:
-    """Images that are asked about at once: few of those that a detector takes whole."""
-    return 4 if card.task == "detection" else 32
+    """Images that are asked about at once: few of those that are taken whole, or answered pixel by pixel."""
+    return 4 if card.task in ("detection", "segmentation") else 32
 
 
 def refuse_no_numbers(outputs: Arrays) -> None:
@@ -71,6 +93,9 @@ def refuse_no_numbers(outputs: Arrays) -> None:
 
 def judged_part(outputs: Arrays, images: Sequence[Prepared], card: ModelCard) -> Answers:
     """Of a graph's outputs for these images what a task judges."""
+    if card.task == "segmentation":
+        maps = small_maps_of(outputs, images, card)
+        return [PackedMap.pack(each, image.original) for each, image in zip(maps, images, strict=True)]
     return TO_ANSWERS[card.task](outputs, images, card) if card.task == "detection" else outputs["logits"]
 
 

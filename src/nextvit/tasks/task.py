@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Loss:
     """What is minimised: cross-entropy against soft targets, or its binary form where a picture has several labels; for
-    detection the losses of Mask R-CNN."""
+    detection the losses of Mask R-CNN; for segmentation a sum of losses with weights."""
 
     label_smoothing: float = 0.1
     """Of classifiers: probability mass taken from the true class and spread over all."""
@@ -30,6 +30,18 @@ class Loss:
     """Of detectors: reference boxes of each picture that region proposals learn from."""
     region_samples: int = 512
     """Of detectors: regions of each picture that classes and boxes learn from."""
+    cross_entropy: float = 1.0
+    """For segmentation: weight of the cross-entropy of each pixel."""
+    dice: float = 0.0
+    """For segmentation: weight of 1 - Dice, for which a class of few pixels counts like any other."""
+    tversky: float = 0.0
+    """For segmentation: weight of 1 - Tversky's index, in which missing a pixel and taking one for too much weigh differently."""
+    missed: float = 0.7
+    """For segmentation: in Tversky's index, how much a missed pixel weighs; one too much weighs the rest to 1."""
+    auxiliary: float = 0.4
+    """For segmentation: weight of all of these at the auxiliary head, where there is one."""
+    mean_over: Literal["labelled", "all"] = "labelled"
+    """For segmentation: the pixels whose mean the cross-entropy is; "all" counts ignored ones as zeros, as was published."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -37,6 +49,13 @@ class Loss:
         for name in ("proposal_samples", "region_samples"):
             if getattr(self, name) < 1:
                 raise InputError(f"loss.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("cross_entropy", "dice", "tversky", "auxiliary"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"loss.{name} must not be negative, got {getattr(self, name)}")
+        if self.cross_entropy + self.dice + self.tversky == 0:
+            raise InputError("one of loss.cross_entropy, loss.dice and loss.tversky must be above 0")
+        if not 0 < self.missed < 1:
+            raise InputError(f"loss.missed must be above 0 and below 1, got {self.missed}")
 
 
 UNSMOOTHED = Loss(label_smoothing=0.0)
@@ -85,8 +104,8 @@ class Task(Protocol):
         ...
 
     def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor | Framed") -> "dict[str, Tensor]":
-        """Named losses, means over a batch of images (N, 3, H, W), 0..255, and targets: (N, classes), or the objects on the
-        images; their sum is minimised."""
+        """Named losses, means over a batch of images (N, 3, H, W), 0..255, and targets: (N, classes), the objects on the
+        images, or the classes (N, H, W) of their pixels; their sum is minimised."""
         ...
 
     def evaluate(self, predict: Predict, *, split: str, share: Share = ALONE) -> Evaluation:

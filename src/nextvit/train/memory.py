@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
 from nextvit.data.loader import Framed
 from nextvit.data.objects import Targets
+from nextvit.data.segmentation_view import SegmentationView
 from nextvit.errors import InputError
 from nextvit.models.network import Network
 from nextvit.preprocess import frame_size
@@ -76,7 +78,7 @@ def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) ->
         own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
         train_mode(own, freeze(own, recipe.model.frozen_stages, norms=recipe.model.frozen_norms))
         optimizer = torch.optim.AdamW([each for each in own.parameters() if each.requires_grad], fused=True)
-        pixels, targets = made_up(task.card, images, device)
+        pixels, targets = made_up(task.card, images, device, recipe)
         with autocast(device, precision):
             loss = torch.stack(list(task.losses(own, pixels, targets).values())).sum()
         loss.backward()
@@ -87,9 +89,14 @@ def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) ->
     return attempt
 
 
-def made_up(card: ModelCard, images: int, device: torch.device) -> tuple[Tensor, Tensor | Framed]:
+def made_up(card: ModelCard, images: int, device: torch.device, recipe: Recipe) -> tuple[Tensor, Tensor | Framed]:
     """Random pixels (images, 3, H, W) and targets, as large as a batch can make them: for a detector a frame that holds wide
     and high pictures, each full of objects."""
+    if card.task == "segmentation":
+        assert card.input.resize != "crop"
+        size = SegmentationView(replace(recipe.masks, rare_crops=0.0), card.input.image_size, card.input.resize).size
+        pixels = torch.randint(0, 256, (images, 3, *size), device=device).float()
+        return pixels, torch.randint(0, len(card.classes), (images, *size), device=device)
     if card.task != "detection":
         pixels = torch.randint(0, 256, (images, 3, *card.input.image_size), device=device).float()
         return pixels, torch.full((images, len(card.classes)), 1 / len(card.classes), device=device)

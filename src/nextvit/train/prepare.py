@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
+from nextvit.data.check_masks import class_counts, survey_masks
 from nextvit.data.detection_view import DetectionView
 from nextvit.data.folder import Dataset, list_images
 from nextvit.data.loader import (
@@ -17,11 +19,13 @@ from nextvit.data.loader import (
     EpochSampler,
     LabelledLook,
     Look,
+    MaskedLook,
     TrainingSet,
     balancing_weights,
     training_batches,
 )
 from nextvit.data.samples import Samples
+from nextvit.data.segmentation_view import SegmentationView, rarity_of
 from nextvit.data.view import build_view
 from nextvit.errors import InputError
 from nextvit.models.network import Network
@@ -138,4 +142,21 @@ def look_at(samples: Samples, dataset: Dataset, recipe: Recipe) -> Look:
     image_size = recipe.data.preprocess().image_size
     if dataset.task == "detection":
         return AnnotatedLook(samples, dataset.annotations["train"], DetectionView(recipe.objects, image_size))
+    if dataset.task == "segmentation":
+        return MaskedLook(samples, dataset.masks["train"], masked_view(dataset, recipe))
     return LabelledLook(samples, build_view(recipe.augment, image_size=image_size))
+
+
+def masked_view(dataset: Dataset, recipe: Recipe) -> SegmentationView:
+    """The view of pictures with masks that the recipe describes."""
+    spec = recipe.data.preprocess()
+    assert spec.resize != "crop", "settle the recipe first"
+    rarity = rarity_in(dataset) if recipe.masks.rare_crops else None
+    return SegmentationView(recipe.masks, spec.image_size, spec.resize, rarity, spec.mean)
+
+
+def rarity_in(dataset: Dataset) -> NDArray[np.floating[Any]]:
+    """How much each class is to be sought (classes,); every mask of the training data is read for it."""
+    masks = dataset.masks["train"]
+    survey = survey_masks(replace(dataset, masks={"train": masks}))
+    return rarity_of(class_counts(survey.counts, masks.coding)[:, :-1].sum(axis=0))

@@ -11,7 +11,7 @@ from nextvit.data.contact_sheet import MOST_SHOWN, write_contact_sheet
 from nextvit.data.loader import Batch, TrainingSet, mixed_seed
 from nextvit.data.mix import mixed
 from nextvit.data.objects import Targets
-from nextvit.drawing import Mark, draw_marks, look_of
+from nextvit.drawing import Mark, class_colours, draw_marks, look_of, tinted
 from nextvit.masks import encode
 from nextvit.preprocess import Pixels
 from nextvit.runs import AUGMENTED
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nextvit.train.loop import Training
 
 FRAMES_SHOWN, FRAME_COLUMNS, FRAME_PX = 8, 4, 320
-"""Of pictures with objects: fewer, and larger."""
+"""Of pictures with objects or masks: fewer, and larger."""
 
 
 def write_preview(run: Path, training: "Training", recipe: Recipe) -> None:
@@ -30,6 +30,10 @@ def write_preview(run: Path, training: "Training", recipe: Recipe) -> None:
     assert isinstance(dataset, TrainingSet)
     batch = dataset.__getitems__(next(iter(training.sampler))[:MOST_SHOWN])
     if batch.failure:  # the first step is going to say so
+        return
+    if batch.masks is not None:
+        drawn = with_masks(batch, training.task.card.classes)
+        write_contact_sheet(run / AUGMENTED, drawn, side_px=FRAME_PX, columns=FRAME_COLUMNS)
         return
     if batch.framed is None:
         write_contact_sheet(run / AUGMENTED, as_mixed(batch, training, recipe))
@@ -44,6 +48,15 @@ def as_mixed(batch: Batch, training: "Training", recipe: Recipe) -> Pixels:
     torch.manual_seed(mixed_seed(recipe.compute.seed))
     pixels, _ = mixed(batch.images.float(), targets, recipe.mix, np.random.default_rng(recipe.compute.seed))
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def with_masks(batch: Batch, classes: tuple[str, ...]) -> Pixels:
+    """The first views (N, H, W, 3) of a batch with masks, under the colours of the classes."""
+    assert batch.masks is not None
+    views_NHWC, masks_NHW = (each[:FRAMES_SHOWN].numpy() for each in (batch.images.permute(0, 2, 3, 1), batch.masks))
+    colours = class_colours(len(classes))
+    sheets = [tinted(Image.fromarray(view), mask, colours) for view, mask in zip(views_NHWC, masks_NHW, strict=True)]
+    return np.stack([np.asarray(sheet) for sheet in sheets])
 
 
 def with_objects(batch: Batch, classes: tuple[str, ...]) -> Pixels:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from nextvit.data.augment import Augment, DetectionAugment
+from nextvit.data.augment import Augment, DetectionAugment, SegmentationAugment
 from nextvit.data.mix import Mix
 from nextvit.errors import InputError
 from nextvit.preprocess import Preprocess
@@ -42,12 +42,12 @@ class Data:
     """How pictures are read."""
 
     image_size: int = 224
-    """Side of the network's square input in pixels; of a detector, the most of a picture's shorter side."""
+    """Side of the network's square input in pixels; with "fit", the most of a picture's shorter side."""
     longer_side: int | Literal["auto"] = "auto"
-    """Of a detector, the most of a picture's longer side; "auto": five thirds of `image_size`, as 1333 is of 800."""
+    """With "fit", the most of a picture's longer side; "auto": five thirds of `image_size`, as 1333 is of 800."""
     resize: Literal["auto", "crop", "squash", "fit"] = "auto"
     """For evaluation and serving: keep the aspect ratio and cut, scale each side alone, or keep the whole picture as it
-    is; "auto": fit for detectors, crop for the others."""
+    is; "auto": crop for pictures with labels, fit for those with objects or masks."""
     crop_ratio: float = 1.0
     """For evaluation and serving with "crop": kept share of the shorter side."""
     batch_size: int | Literal["auto"] = 32
@@ -85,14 +85,16 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """What stands behind the backbone of a detector."""
+    """What stands behind the backbone of a detector or a segmentation model."""
 
     size: Literal["auto", "light", "published"] = "auto"
     """"published": those of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
+    decoder: Literal["fpn", "uper"] = "fpn"
+    """Of a segmentation model: "fpn" is Semantic FPN; "uper" is UperNet, more accurate, and several times as much to compute."""
     masks: Literal["auto", "on", "off"] = "auto"
-    """Whether it answers with masks besides boxes; "auto": where the annotations have any."""
+    """Whether a detector answers with masks besides boxes; "auto": where the annotations have any."""
     anchor_scale: float | Literal["auto"] = "auto"
-    """Side of a square reference box in strides of its map, the finest of which is 4 px; "auto": 8, as published, or 4 where
+    """Of a detector: side of a square reference box in strides of its map, the finest of which is 4 px; "auto": 8, as published, or 4 where
     a quarter of the objects has sides below 20 px in the network's input."""
 
     def __post_init__(self) -> None:
@@ -221,6 +223,7 @@ class Recipe:
     heads: Heads = field(default_factory=Heads)
     augment: Augment = field(default_factory=Augment)
     objects: DetectionAugment = field(default_factory=DetectionAugment)
+    masks: SegmentationAugment = field(default_factory=SegmentationAugment)
     mix: Mix = field(default_factory=Mix)
     loss: Loss = field(default_factory=Loss)
     distill: Distill = field(default_factory=Distill)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nextvit.data.annotations import Annotations
-from nextvit.data.augment import Augment, DetectionAugment
+from nextvit.data.augment import Augment, DetectionAugment, SegmentationAugment
 from nextvit.data.folder import Dataset
 from nextvit.data.mix import Mix
 from nextvit.errors import InputError
@@ -16,7 +16,7 @@ from nextvit.models.published import best_tag, downloaded
 from nextvit.tasks.task import UNSMOOTHED, Loss
 from nextvit.train.recipe import Heads, Recipe, require
 
-SEEN_PICTURES, SEEN_WITH_OBJECTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
+SEEN_PICTURES, SEEN_WHOLE, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 20_000, 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 PUBLISHED_ANCHOR_SCALE, SMALL_PX = 8.0, 20
 UNEVEN = 10
@@ -36,19 +36,20 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         "distill.unlabelled needs a teacher to label it; pass --teacher",
     )
     check_data_and_mix(recipe, dataset)
-    finds_objects = dataset.task == "detection"
+    finds_objects, takes_whole = dataset.task == "detection", dataset.task in ("detection", "segmentation")
     counts = dataset.split("train").counts(len(dataset.classes))
     epochs, balance, resize = recipe.schedule.epochs, recipe.data.balance, recipe.data.resize
     if epochs == "auto":
-        seen = SEEN_WITH_OBJECTS if finds_objects else SEEN_PICTURES
+        seen = SEEN_WHOLE if takes_whole else SEEN_PICTURES
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(seen / len(dataset.split("train")))))
     if resize == "auto":
-        resize = "fit" if finds_objects else "crop"
+        resize = "fit" if takes_whole else "crop"
     if balance == "auto":
         balance = "on" if dataset.task == "classification" and counts.max() >= UNEVEN * max(1, counts.min()) else "off"
     if balance == "on" and dataset.task != "classification":
+        instead = "; classes of few pixels are sought by masks.rare_crops" if dataset.task == "segmentation" else ""
         raise InputError(
-            f"data.balance needs one class for each image; those of {dataset.root} have several, set it to off"
+            f"data.balance needs one class for each image; those of {dataset.root} have several, set it to off{instead}"
         )
     weights = settled_weights(recipe)
     lr, layer_decay = recipe.optim.lr, recipe.optim.layer_decay
@@ -82,6 +83,13 @@ def settled_anchor_scale(annotations: Annotations, limits: tuple[int, int]) -> f
 
 def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse what is meant for another task than the dataset's."""
+    if dataset.task != "segmentation":
+        of_masks = "is for pictures with masks, which these have none of; leave it out"
+        require(recipe.masks == SegmentationAugment(), f"the section masks {of_masks}")
+        require(recipe.heads.decoder == "fpn", f"heads.decoder {of_masks}")
+    if dataset.task == "segmentation":
+        check_for_masks(recipe)
+        return
     if dataset.task != "detection":
         require(recipe.data.resize != "fit", "data.resize fit is for detectors; use crop or squash")
         require(recipe.data.longer_side == "auto", "data.longer_side is for detectors; leave it out")
@@ -109,6 +117,19 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
         recipe.objects.copy_paste == 0 or dataset.annotations["train"].has_masks,
         f"objects.copy_paste needs masks, and {dataset.root} has none, only boxes; set it to 0",
     )
+
+
+def check_for_masks(recipe: Recipe) -> None:
+    """Refuse what is not meant for pictures with masks."""
+    require(recipe.data.resize != "crop", "every pixel of a picture has a class; use data.resize fit or squash")
+    require(recipe.mix == Mix(), "pictures with masks cannot be mixed; leave out the settings of mix")
+    require(recipe.distill.teacher == "none", "a segmentation model cannot be taught by another; leave out --teacher")
+    instead = "these have masks; use the section masks, or choose another --recipe"
+    require(recipe.augment == Augment(), f"the section augment is for pictures with labels alone, and {instead}")
+    require(recipe.objects == DetectionAugment(), f"the section objects is for annotated objects, and {instead}")
+    of_detectors = "is for detectors; leave it out"
+    require(recipe.heads.masks == "auto", f"heads.masks {of_detectors}")
+    require(recipe.heads.anchor_scale == "auto", f"heads.anchor_scale {of_detectors}")
 
 
 def settled_weights(recipe: Recipe) -> str:

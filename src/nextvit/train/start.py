@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -22,6 +23,8 @@ from nextvit.models.create import find_weights, variant
 from nextvit.models.detection import LIGHT, PUBLISHED, DetectorConfig, detector_of
 from nextvit.models.network import deployed_form
 from nextvit.models.published import LICENCE, TAGS
+from nextvit.models.segmentation import LIGHT as LIGHT_SEGMENTER
+from nextvit.models.segmentation import PUBLISHED_FPN, PUBLISHED_UPER, SegmenterConfig, segmenter_of
 from nextvit.models.weights import load_model, load_weights, read_state
 from nextvit.records import to_plain
 from nextvit.runs import AUGMENTED, ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
@@ -201,12 +204,28 @@ def make_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
         variant=settings.name,
         architecture=to_plain(architecture),
         pretrained=None if settings.weights == "none" else without_place(settings.weights),
-        head=to_plain(heads_for(dataset, recipe)) if dataset.task == "detection" else {},
+        head=head_facts(dataset, recipe),
         thresholds=(DEFAULT_THRESHOLD,) * len(dataset.classes) if dataset.task == "multilabel" else (),
         category_ids=dataset.category_ids,
     )
     licence = licence_of(settings.weights)
     return replace(card, weights_licence=licence) if licence else card
+
+
+def head_facts(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """The fields of what stands behind the backbone."""
+    if dataset.task == "detection":
+        return to_plain(heads_for(dataset, recipe))
+    return to_plain(segmenter_head_for(recipe)) if dataset.task == "segmentation" else {}
+
+
+def segmenter_head_for(recipe: Recipe) -> SegmenterConfig:
+    """What stands behind the backbone of a segmentation model."""
+    published = {"fpn": PUBLISHED_FPN, "uper": PUBLISHED_UPER}[recipe.heads.decoder]
+    size = recipe.heads.size
+    if size == "auto":
+        size = "light" if segmenter_of(recipe.model.name) == LIGHT_SEGMENTER else "published"
+    return published if size == "published" else replace(LIGHT_SEGMENTER, head=recipe.heads.decoder)
 
 
 def heads_for(dataset: Dataset, recipe: Recipe) -> DetectorConfig:

@@ -69,19 +69,21 @@ def step(training: "Training", batch: Batch, recipe: Recipe, *, stop: bool = Fal
 
 
 def part_loss(training: "Training", part: Batch, recipe: Recipe, seed: tuple[int, ...]) -> Tensor:
-    """The mean loss of a part of a batch from the loader. Labels can be mixed and taught, objects cannot."""
+    """The mean loss of a part of a batch from the loader. Labels can be mixed and taught, objects and masks cannot."""
     torch.manual_seed(mixed_seed(*seed))
     device, rng = training.device, np.random.default_rng(seed)
     pixels = part.images.to(device, non_blocking=True).float()
     if not recipe.compute.channels_last:
         pixels = pixels.contiguous()
-    if part.framed is None:
+    if part.framed is not None:
+        targets = part.framed
+    elif part.masks is not None:
+        targets = part.masks.to(device, non_blocking=True)
+    else:
         targets = torch.from_numpy(training.targets(part.indices)).to(device, non_blocking=True)
         pixels, targets = mixed(pixels, targets, recipe.mix, rng)
         if training.teacher:
             targets = taught(targets, training.teacher(pixels), weight=recipe.distill.weight)
-    else:
-        targets = part.framed
     with autocast(device, training.precision):
         losses = training.task.losses(training.forward, pixels, targets)
     return torch.stack(list(losses.values())).sum()

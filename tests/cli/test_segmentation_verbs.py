@@ -1,0 +1,136 @@
+"""The verbs of a model's life on pictures with masks, and what is refused there."""
+
+# ruff: noqa: F811 (fixtures of other files)
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from nextvit.cli import main as command_line
+from nextvit.cli.draw_classes import draw_classes
+from nextvit.data.folder import read_dataset
+from nextvit.drawing import class_colours
+from nextvit.results import ClassMap
+from tests.cli.test_bad_input import refused
+from tests.cli.test_verbs import call  # noqa: F401 (fixture)
+from tests.conftest import draw_dataset, needs
+from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
+
+SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_masked(tmp_path_factory.mktemp("masks") / "drawn")
+
+
+def test_check_counts_the_pictures_of_each_class(drawn: Path, call):
+    done = call("check", drawn)
+    assert done.code == 0, done.out
+    lines = [line.split() for line in done.out.splitlines()]
+    assert all([name, "12", "4"] in lines for name in CLASSES)
+    document = json.loads(call("check", drawn, "--json").out)
+    assert document["classes"] == {name: {"train": 12, "val": 4} for name in CLASSES}
+
+
+def test_the_page_of_a_check_tells_how_much_of_each_class_there_is(drawn: Path, call, tmp_path: Path):
+    assert call("check", drawn, "--report", tmp_path / "check.html").code == 0
+    page = (tmp_path / "check.html").read_text()
+    masks = read_dataset(drawn).masks["train"]
+    share = np.mean([masks[index] == 1 for index in range(len(masks))])
+    assert "labelled pixels in train" in page and f"{share:.2%}" in page
+
+
+def test_masks_are_not_put_into_shards(drawn: Path, call, tmp_path: Path):
+    refused(call("shard", drawn, "--out", tmp_path / "shards"), "annotated objects and masks stay as they are")
+
+
+def test_check_finds_what_is_wrong_with_masks(tmp_path: Path, call):
+    repaint(draw_masked(tmp_path / "drawn"), lambda mask: mask + 5, only=3)
+    done = call("check", tmp_path / "drawn")
+    assert done.code == 1 and "value_out_of_range" in done.out
+
+
+@pytest.fixture(scope="module")
+def segmenter(drawn: Path) -> Path:
+    """A run of one epoch."""
+    out = drawn.parent / "segmenter"
+    command_line.run(["train", str(drawn), "--out", str(out), *map(str, SMALL)])
+    return out
+
+
+def test_a_folder_with_masks_gets_the_recipe_for_them(segmenter: Path):
+    recipe = yaml.safe_load((segmenter / "recipe.yaml").read_text())
+    assert (recipe["masks"]["photometric"], recipe["data"]["resize"]) == (0.5, "fit")
+    assert (segmenter / "report.html").is_file()
+
+
+def test_eval_tells_the_scores_of_each_class(segmenter: Path, drawn: Path, call):
+    done = call("eval", segmenter, drawn)
+    assert done.code == 0
+    header = [each.strip() for each in done.out.splitlines()[0].split("  ") if each.strip()]
+    assert header == ["class", "pixels", "IoU", "Dice", "recall", "precision"]
+    assert "mIoU" in done.out and "pixel accuracy" in done.out and "on 4 images (mIoU 95 %" in done.out
+
+
+def test_predict_writes_overlays_and_index_images(segmenter: Path, drawn: Path, call, tmp_path: Path):
+    out = tmp_path / "answers"
+    done = call("predict", segmenter, drawn / "images" / "val", "--out", out)
+    assert done.code == 0
+    records = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert len(records) == 4
+    for record in records:
+        assert (record["width"], record["height"]) == (48, 36)
+        mask = Image.open(out / record["mask"])
+        assert (mask.mode, mask.size) == ("P", (48, 36))
+        values, counts = np.unique(np.array(mask), return_counts=True)
+        assert {
+            CLASSES[value]: count / mask.width / mask.height for value, count in zip(values, counts, strict=True)
+        } == (pytest.approx(record["shares"]))
+        assert (out / record["mask"]).with_suffix(".jpg").is_file()
+
+
+def test_an_overlay_keeps_what_it_covers_to_be_seen():
+    labels = np.repeat(np.arange(4, dtype=np.uint8), 300)[None].repeat(1200, axis=0)
+    answer = ClassMap(classes=("a", "b", "c", "d"), labels=labels)
+    sheet = draw_classes(Image.new("RGB", (1200, 1200), "white"), answer)
+    assert sheet.width == 1200 and sheet.height > 1200
+    assert len({sheet.getpixel((150 + 300 * label, 600)) for label in range(4)}) == 4
+    assert len(set(class_colours(255))) == 255
+
+
+def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: Path, call):
+    needs("onnxruntime")
+    out = segmenter / "exports" / "segmenter-onnx-fp32.nextvit"
+    done = call("export", segmenter, "--to", "onnx")
+    assert done.code == 0, done.err
+    assert "same class" in done.out and "mIoU, exported" in done.out
+    assert "same class" in call("verify", out, "--data", drawn, "--against", segmenter).out
+    told = call("info", out).out
+    assert "the class of each pixel, by Semantic FPN of 64 channels" in told and "of the same class" in told
+    page = (segmenter / "report.html").read_text()
+    assert "same pixels" in page and "the largest share of an image" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["export", "RUN", "--to", "onnx", "--precision", "int8"],
+            ["a segmentation model is exported to onnx in fp32"],
+        ),
+        (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
+        (["train", "DATA", "--out", "NEW", "--teacher", "RUN"], ["a segmentation model cannot be taught"]),
+        (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["every pixel of a picture has a class"]),
+    ],
+)
+def test_what_is_not_possible_is_said_in_a_line(
+    arguments: list[str], words: list[str], segmenter: Path, drawn: Path, call, tmp_path: Path
+):
+    draw_dataset(tmp_path / "photos")
+    places = {"RUN": segmenter, "DATA": drawn, "PHOTOS": tmp_path / "photos", "NEW": tmp_path / "new"}
+    refused(call(*(places.get(each, each) for each in arguments)), *words)

@@ -1,0 +1,150 @@
+"""A segmentation model, from its weights to a proven bundle that answers as PyTorch does."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nextvit.bundle import Golden, read_golden, write_golden
+from nextvit.card import ModelCard
+from nextvit.data.folder import read_dataset
+from nextvit.errors import InputError, NotProven
+from nextvit.export.export import export_bundle
+from nextvit.export.golden import verify_bundle
+from nextvit.export.proof import reference_outputs
+from nextvit.export.proof_images import ProofImages, proof_images
+from nextvit.export.segmentation_parity import compare_maps
+from nextvit.export.targets import target_of
+from nextvit.masks import IGNORED
+from nextvit.models.config import VARIANTS
+from nextvit.models.network import deployed_form
+from nextvit.models.segmentation import Segmenter
+from nextvit.postprocess import resized_map
+from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
+from nextvit.results import ClassMap
+from nextvit.runtime.predictor import Predictor, load_bundle
+from nextvit.runtime.torch_session import TorchSession
+from nextvit.tasks.answers import PackedMap
+from tests.conftest import needs
+from tests.data.masks_by_hand import CLASSES, draw_masked
+from tests.models.segmenters import random_segmenter
+from tests.runtime.conftest import sealed
+
+FIT = Preprocess(image_size=(64, 96), resize="fit")
+SQUASH = Preprocess(image_size=(64, 96), resize="squash")
+
+
+def lively(spec: Preprocess = FIT) -> tuple[Segmenter, ModelCard]:
+    """A model that tells several classes on most pictures."""
+    model = random_segmenter().float()
+    card = ModelCard(
+        task="segmentation",
+        classes=(*CLASSES, "ring"),
+        input=spec,
+        variant="nextvit_nano",
+        architecture=to_plain(VARIANTS["nextvit_nano"]),
+        head=to_plain(model.segmenter),
+    )
+    return model, card
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = draw_masked(tmp_path_factory.mktemp("masks") / "drawn")
+    (root / "classes.txt").write_text("\n".join((*CLASSES, "ring")))
+    return root
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("backend", "spec"), [("onnx", FIT), ("onnx", SQUASH), ("openvino", FIT)])
+def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Preprocess, drawn: Path, tmp_path: Path):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively(spec)
+    out = tmp_path / "model.nextvit"
+    manifest = export_bundle(model, card, backend=backend, precision="fp32", images=proof_images(drawn, card), out=out)
+    proven = manifest.verification
+    assert proven["images"] == 4 and proven["agreement"] >= 0.999 and proven["pixels"] > 4 * 4000
+    assert proven["before"]["metric"] == "mean_iou_score"
+    assert abs(proven["before"]["score"] - proven["after"]["score"]) < 0.1
+    assert "same class as PyTorch" in (out / "card.html").read_text()
+
+    [golden] = read_golden(out)
+    assert golden.outputs["classes"].dtype == np.uint8 and len(np.unique(golden.outputs["classes"])) > 2
+    verify_bundle(out)
+    path = read_dataset(drawn).split("val")[0].path
+    reference = Predictor(TorchSession(deployed_form(model, card), outputs=card.outputs), card)([path])[0]
+    [answer] = load_bundle(out)([path])
+    assert isinstance(answer, ClassMap) and isinstance(reference, ClassMap)
+    assert answer.labels.shape == (36, 48) and (answer.labels == reference.labels).mean() > 0.999
+
+    wrong = replace_classes(golden)
+    write_golden(out, [wrong])
+    sealed(out)
+    with pytest.raises(NotProven, match="same pixels"):
+        verify_bundle(out)
+
+
+def replace_classes(golden: Golden) -> Golden:
+    """With other answers on one percent of the pixels."""
+    classes = golden.outputs["classes"].copy()
+    classes[:, 0, :40] = (classes[:, 0, :40] + 1) % 4
+    return replace(golden, outputs={"classes": classes})
+
+
+def test_the_reference_of_a_frame_says_nothing_beyond_its_picture():
+    model, card = lively()
+    pixels = [np.full((40, 64, 3), 200, np.uint8), np.full((64, 50, 3), 90, np.uint8)]
+    [classes_NHW] = reference_outputs(model, card, card.input.network_inputs(pixels)).values()
+    assert classes_NHW.shape == (2, 64, 64)
+    assert (classes_NHW[0, 40:] == IGNORED).all() and (classes_NHW[1, :, 50:] == IGNORED).all()
+    assert (classes_NHW[0, :40] < 4).all() and (classes_NHW[1, :, :50] < 4).all()
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "dynamic", "words"),
+    [
+        ("onnx", "fp16", False, "a segmentation model is exported to onnx in fp32 and openvino in fp32"),
+        ("coreml", "fp32", False, "a segmentation model is exported to onnx in fp32"),
+        ("onnx", "fp32", True, "takes pictures of any size without it"),
+    ],
+)
+def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, dynamic: bool, words: str):
+    with pytest.raises(InputError, match=words):
+        target_of(backend, precision, dynamic_size=dynamic, task="segmentation")
+
+
+def test_layers_of_it_are_not_explained(tmp_path: Path, drawn: Path):
+    model, card = lively()
+    images = ProofImages(samples=read_dataset(drawn).split("val"), source="drawn")
+    with pytest.raises(InputError, match="--explain is for classifiers"):
+        export_bundle(
+            model,
+            card,
+            backend="onnx",
+            precision="fp32",
+            images=images,
+            out=tmp_path / "a.nextvit",
+            explain_layers=True,
+        )
+
+
+def test_maps_are_compared_pixel_by_pixel():
+    first, second = np.zeros((10, 20), np.uint8), np.zeros((30, 10), np.uint8)
+    changed = first.copy()
+    changed[0, :5] = 3
+    packed = [PackedMap.pack(each, (5, 5)) for each in (first, second)]
+    parity = compare_maps(packed, [PackedMap.pack(changed, (5, 5)), packed[1]])
+    assert (parity.images, parity.pixels, parity.max_error, parity.mean_error) == (2, 500, 5 / 200, 2.5 / 200)
+    assert parity.agreement == pytest.approx(0.99)
+    assert parity.failures("fp32") == ["same pixels 0.99000 < 0.999"]
+    assert compare_maps(packed, packed).failures("fp32") == []
+
+
+def test_a_map_is_resized_as_pillow_does():
+    classes = np.random.default_rng(0).integers(0, 5, (37, 23), dtype=np.uint8)
+    for height, width in ((80, 41), (11, 60), (37, 23), (1, 1)):
+        pillow = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
+        assert np.array_equal(resized_map(classes, (height, width)), np.array(pillow))

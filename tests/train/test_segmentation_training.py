@@ -1,0 +1,205 @@
+"""A segmentation model's training: it learns what is drawn, views and masks stay in step, and what is not meant for masks is
+refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from nextvit.data.augment import Augment, SegmentationAugment
+from nextvit.data.folder import read_dataset
+from nextvit.data.loader import Batch, TrainingSet
+from nextvit.data.mix import Mix
+from nextvit.errors import InputError
+from nextvit.masks import IGNORED
+from nextvit.models.cost import count_parameters
+from nextvit.models.segmentation import PUBLISHED_UPER, Segmenter
+from nextvit.models.weights import load_model
+from nextvit.records import to_plain
+from nextvit.report.run_report import write_run_report
+from nextvit.runs import read_json_lines
+from nextvit.tasks import task_for
+from nextvit.tasks.task import Loss
+from nextvit.train.distributed import World
+from nextvit.train.loop import Training
+from nextvit.train.memory import made_up, trial
+from nextvit.train.prepare import prepare, rarity_in
+from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.train.settle import settled
+from nextvit.train.start import make_card, train
+from tests.conftest import draw_dataset
+from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
+from tests.train.test_training import run
+
+RECIPE = Recipe(
+    model=Model(name="nextvit_nano", drop_path=0.0),
+    data=Data(image_size=64, batch_size=4, workers=0, allow_errors=True),
+    masks=SegmentationAugment(scale=(1.0, 1.5), photometric=0.0),
+    optim=Optim(lr=2e-3),
+    schedule=Schedule(epochs=6, warmup_epochs=0.5),
+    ema=Ema(decay=0.6),
+    compute=Compute(precision="fp32", device="cpu", threads=1),
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps an epoch."""
+    return draw_masked(tmp_path_factory.mktemp("pictures") / "drawn")
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    run(pictures, out, RECIPE)
+    return out
+
+
+def training_for(root: Path, recipe: Recipe) -> Training:
+    torch.manual_seed(0)
+    dataset = read_dataset(root)
+    recipe = settled(recipe, dataset)
+    task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
+    return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
+
+
+def batch_of(training: Training, *indices: int) -> Batch:
+    views = training.batches.dataset
+    assert isinstance(views, TrainingSet)
+    return views.__getitems__([(0, index) for index in indices])
+
+
+def test_it_learns(finished: Path):
+    records = read_json_lines(finished / "metrics.jsonl")
+    assert records[-1]["train_loss"] < 0.8 * records[0]["train_loss"]
+    names = ("mean_iou", "mean_dice", "pixel_accuracy", "mean_class")
+    assert {f"val_{name}_score" for name in names} <= records[0].keys()
+    assert max(record["val_mean_iou_score"] for record in records) > 20  # a third of what is there is told by chance
+
+
+def test_a_run_leaves_what_it_promises(finished: Path):
+    assert {entry.name for entry in finished.iterdir()} == {
+        "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "augmented.png", "checkpoints",
+    }  # fmt: skip
+    best, card = load_model(finished / "checkpoints" / "best" / "model.safetensors")
+    assert isinstance(best, Segmenter)
+    assert (card.task, card.classes, card.outputs, card.inputs) == (
+        "segmentation", CLASSES, ("classes",), ("images", "sizes"),
+    )  # fmt: skip
+    facts = json.loads((finished / "environment.json").read_text())
+    assert facts["parameters"] == count_parameters(best) and facts["macs"] > 1e8
+    assert yaml.safe_load((finished / "recipe.yaml").read_text())["data"]["resize"] == "fit"
+
+
+def test_the_evaluation_tells_of_each_class(finished: Path):
+    details = json.loads((finished / "evaluation.json").read_text())["details"]
+    assert details["classes"] == list(CLASSES) and len(details["class_scores"]) == 3
+    assert sum(details["segmentation"]["class_pixels"]) == 4 * 48 * 36
+    assert np.sum(details["segmentation"]["confusion"]) == 4 * 48 * 36
+
+
+def test_the_report_of_a_run_shows_curves_and_a_batch(finished: Path, tmp_path: Path):
+    page = write_run_report(finished, out=tmp_path / "page.html").read_text()
+    for part in ("Validation mIoU, %", "A training batch", "at most 107x64 px"):
+        assert part in page
+
+
+def test_a_batch_holds_masks_in_step_with_its_views(pictures: Path):
+    batch = batch_of(training_for(pictures, RECIPE), 0, 1, 2, 3)
+    assert batch.masks is not None and batch.framed is None
+    assert batch.images.shape == (4, 3, 64, 64) and batch.masks.shape == (4, 64, 64)
+    square = batch.images.permute(0, 2, 3, 1)[batch.masks == 1].float().mean(dim=0)
+    assert square[0] > 180 and square[1] < 90  # red, but for its edges
+    parts = list(batch.parts(2))
+    assert [part.indices for part in parts] == [[0, 1], [2, 3]]
+    assert torch.equal(torch.cat([part.masks for part in parts if part.masks is not None]), batch.masks)
+
+
+def test_a_mask_of_another_size_stops_the_training_in_a_line(tmp_path: Path):
+    root = draw_masked(tmp_path / "drawn")
+    repaint(root, lambda mask: mask[:20], only=2)
+    views = training_for(root, RECIPE)
+    index = [sample.path.stem for sample in views.samples].index("2")
+    assert "2.png: is 48x36 px, its mask 48x20; see nextvit check" in str(batch_of(views, index).failure)
+
+
+def test_losses_have_the_weights_of_the_recipe(pictures: Path):
+    recipe = replace(RECIPE, loss=Loss(cross_entropy=0.5, dice=2.0, tversky=1.0))
+    training = training_for(pictures, recipe)
+    batch = batch_of(training, 0, 1)
+    assert batch.masks is not None
+    losses = training.task.losses(training.model.eval(), batch.images.float(), batch.masks)
+    assert losses.keys() == {"cross_entropy", "dice", "tversky"}
+    plain = training_for(pictures, RECIPE)
+    plain.model.load_state_dict(training.model.state_dict())
+    only = plain.task.losses(plain.model.eval(), batch.images.float(), batch.masks)
+    assert only.keys() == {"cross_entropy"}
+    assert losses["cross_entropy"].item() == pytest.approx(0.5 * only["cross_entropy"].item())
+
+
+def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
+    root = draw_masked(tmp_path / "drawn")
+    repaint(root, lambda mask: np.where(mask == 2, IGNORED, mask).astype(np.uint8), only=3)
+    rarity = rarity_in(read_dataset(root))  # the background is everywhere, and so not sought
+    assert rarity[0] == 0 < rarity[1:].min() and rarity.sum() == pytest.approx(1)
+    recipe = replace(RECIPE, masks=replace(RECIPE.masks, rare_crops=1.0))
+    assert batch_of(training_for(root, recipe), 0, 1).masks is not None
+
+
+def test_heads_are_those_of_the_recipe(pictures: Path):
+    dataset = read_dataset(pictures)
+    recipe = settled(replace(RECIPE, heads=Heads(decoder="uper", size="published")), dataset)
+    assert make_card(dataset, recipe).head == to_plain(PUBLISHED_UPER)
+    light = make_card(dataset, settled(replace(RECIPE, heads=Heads(decoder="uper")), dataset)).head
+    assert (light["head"], light["head_width"]) == ("uper", 64)
+
+
+def test_the_batch_size_is_found_with_views_of_the_recipe(pictures: Path):
+    training = training_for(pictures, RECIPE)
+    recipe = settled(replace(RECIPE, masks=replace(RECIPE.masks, crop=2.0)), training.dataset)
+    pixels, masks = made_up(training.task.card, 2, torch.device("cpu"), recipe)
+    assert isinstance(masks, torch.Tensor)
+    assert (pixels.shape, masks.shape) == ((2, 3, 128, 128), (2, 128, 128))
+    trial(training.task, training.model, RECIPE, torch.device("cpu"))(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": replace(RECIPE.data, resize="crop")}, "every pixel of a picture has a class"),
+        ({"mix": Mix(mixup=0.5)}, "cannot be mixed"),
+        ({"augment": Augment(flip=0.0)}, "the section augment is for pictures with labels"),
+        ({"heads": Heads(masks="on")}, "heads.masks is for detectors"),
+        ({"data": replace(RECIPE.data, balance="on")}, "sought by masks.rare_crops"),
+    ],
+)
+def test_what_is_not_meant_for_masks_is_refused(changes: dict, words: str, pictures: Path):
+    with pytest.raises(InputError, match=words):
+        settled(replace(RECIPE, **changes), read_dataset(pictures))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"masks": SegmentationAugment(flip=0.0)}, "the section masks is for pictures with masks"),
+        ({"masks": SegmentationAugment(), "heads": Heads(decoder="uper")}, "heads.decoder is for pictures with masks"),
+    ],
+)
+def test_what_is_meant_for_masks_is_refused_without(changes: dict, words: str, tmp_path: Path):
+    draw_dataset(tmp_path / "photos")
+    with pytest.raises(InputError, match=words):
+        settled(Recipe(**changes), read_dataset(tmp_path / "photos"))
+
+
+def test_losses_of_no_weight_are_refused():
+    with pytest.raises(InputError, match=r"one of loss\.cross_entropy, loss\.dice and loss\.tversky"):
+        Loss(cross_entropy=0.0)
+
+
+def test_a_run_of_another_task_is_no_start_for_a_resumed_one(finished: Path, pictures: Path):
+    with pytest.raises(InputError, match="already holds a run"):
+        train(pictures, RECIPE, run=finished, watch=lambda tick: None, say=lambda message: None)
