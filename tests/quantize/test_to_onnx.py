@@ -232,6 +232,6 @@ def test_int8_of_any_size_is_held_to_its_error_at_the_second_size(
     assert len(manifest.verification["golden_max_errors"]) == 2
     golden = read_golden(tmp_path / "any.nextvit")
     wrong = [golden[0], replace(golden[1], outputs={"logits": golden[1].outputs["logits"][::-1]})]
-    errors, too_far = attempts.golden_errors(open_session(tmp_path / "any.nextvit", manifest), wrong)
+    errors, too_far = attempts.golden_errors(open_session(tmp_path / "any.nextvit", manifest), wrong, manifest.card)
     assert len(errors) == 2
     assert len(too_far) == 1 and too_far[0].startswith("at 49x81 px the mean error is ")
