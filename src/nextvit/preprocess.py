@@ -28,6 +28,8 @@ INPUT_NAME, SIZES_NAME = "images", "sizes"
 """Of the graph's inputs: the pictures, and with "fit" the size of each inside its frame."""
 STRIDE_PX = 32
 """Of the network's coarsest map: frames are multiples of it."""
+WHOLE_PICTURES = 4
+"""Images at once where they are taken whole, and are larger than a classifier's."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -14,13 +14,13 @@ from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import DecodeError, ImageLike, Prepared
+from nextvit.preprocess import WHOLE_PICTURES, DecodeError, ImageLike, Prepared
 from nextvit.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
 
-BATCH_SIZE, WHOLE_PICTURES = 16, 4
-"""Images at once where the caller says nothing; a detector takes whole ones, which are larger."""
+BATCH_SIZE = 16
+"""Images at once where the caller says nothing, unless they are taken whole."""
 AHEAD = 2
 """Batches that are read before their turn: one could run dry where pictures differ in size."""
 

@@ -16,7 +16,7 @@ from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS, small_maps_of
-from nextvit.preprocess import Prepared, Size
+from nextvit.preprocess import WHOLE_PICTURES, Prepared, Size
 from nextvit.tasks.task import Share
 
 Answers = Any
@@ -82,7 +82,7 @@ def answers(
 
 def batch_size(card: ModelCard) -> int:
     """Images that are asked about at once: few of those that are taken whole, or answered pixel by pixel."""
-    return 4 if card.task in ("detection", "segmentation") else 32
+    return WHOLE_PICTURES if card.task in ("detection", "segmentation") else 32
 
 
 def refuse_no_numbers(outputs: Arrays) -> None:
