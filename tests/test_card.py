@@ -36,3 +36,11 @@ CARD = ModelCard(
 def test_a_detectors_card_says_all_that_it_is_served_by(changes: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         replace(CARD, **changes)
+
+
+def test_scores_are_an_output_of_segmentation_models_alone():
+    card = replace(CARD, task="segmentation", category_ids=(), head={})
+    assert card.outputs == ("classes",)
+    assert replace(card, scores=True).outputs == ("classes", "logits")
+    with pytest.raises(InputError, match="scores as an output of its own are for segmentation, not for detection"):
+        replace(CARD, scores=True)

@@ -37,6 +37,8 @@ class ModelCard:
     """For the task "multilabel", the probability from which on each class is answered; empty for the others."""
     category_ids: tuple[int, ...] = ()
     """For the task "detection", the dataset's own number of each class, which answers give back; empty for the others."""
+    scores: bool = False
+    """For the task "segmentation", whether the logits that the classes come from are an output, too; False for the others."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class ModelCard:
         if self.task == "detection":
             return ("boxes", "scores", "labels", *(("masks",) if self.head.get("masks") else ()))
         if self.task == "segmentation":
-            return ("classes",)
+            return ("classes", *(("logits",) if self.scores else ()))
         return ("logits",)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class ModelCard:
             raise InputError(f"{self.task} of {len(self.classes)} classes has {len(self.category_ids)} category ids")
         if self.task == "detection":
             self.check_detector()
+        if self.scores and self.task != "segmentation":
+            raise InputError(f"scores as an output of its own are for segmentation, not for {self.task}")
 
     def check_detector(self) -> None:
         """Raise InputError where what a detector is served by is not there."""

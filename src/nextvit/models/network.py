@@ -30,5 +30,5 @@ def deployed_form(model: Network, card: ModelCard, *, dtype: torch.dtype = torch
         assert dtype == torch.float32, "a detector's file is one of fp32"
         return DeployedDetector(model, card.input)
     if isinstance(model, Segmenter):
-        return DeployedSegmenter(model, card.input, dtype=dtype)
+        return DeployedSegmenter(model, card.input, scores=card.scores, dtype=dtype)
     return Deployed(model, card.input, dtype=dtype)
