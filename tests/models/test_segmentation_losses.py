@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextvit.errors import InputError
-from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
+from nextvit.models.segmentation_losses import IGNORED, LossSettings, class_weights, head_losses
 from tests.models import plain_segmentation as plain
 
 CLASSES = 3
@@ -56,6 +56,23 @@ def test_cross_entropy_is_the_mean_over_the_pixels(mean_over: Any):
     assert len(classes_P) < targets().numel()
     assert one_loss(LossSettings(mean_over=mean_over)) == pytest.approx(total / count, rel=1e-5)
     assert one_loss(LossSettings(cross_entropy=3.0, mean_over=mean_over)) == pytest.approx(3 * total / count, rel=1e-5)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_a_pixel_of_a_rare_class_weighs_more(balance: float):
+    pixels_C = np.array([900, 90, 10])
+    shares_C = pixels_C / 1000
+    weights_C = (1 / shares_C) ** balance
+    weights_C /= sum(share * weight for share, weight in zip(shares_C, weights_C, strict=True))
+    probabilities_PC, classes_P = pixel_rows(logits(), targets())
+    entropy_P = -np.log(probabilities_PC[np.arange(len(classes_P)), classes_P])
+    expected = (weights_C[classes_P] * entropy_P).mean()
+    found = head_losses(logits(), targets(), LossSettings(), class_weights(pixels_C, balance))
+    assert found["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_class_without_pixels_has_a_finite_weight():
+    assert class_weights(np.array([100, 0]), 1.0).isfinite().all()
 
 
 def test_dice_is_the_overlap_of_each_class():

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from nextvit.card import ModelCard
 from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError
 from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import resample_counts
+from nextvit.models.segmentation import Lesson
 from nextvit.postprocess import TO_ANSWERS
 from nextvit.preprocess import Prepared, Preprocess
 from nextvit.results import ClassMap
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.segmentation import SegmentationTask
+from nextvit.tasks.task import Loss
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 CARD = ModelCard(
@@ -132,3 +136,24 @@ def test_what_is_no_map_of_these_images_is_refused(classes: NDArray[Any], words:
     image = Prepared(np.zeros((60, 90, 3), np.uint8), (30, 45))
     with pytest.raises(InputError, match=words):
         TO_ANSWERS["segmentation"]({"classes": classes}, [image], CARD)
+
+
+def test_balance_weighs_classes_by_their_training_pixels(root: Path):
+    taught: list[Lesson] = []
+
+    class Pupil(torch.nn.Module):
+        def forward(self, images: torch.Tensor, lesson: Lesson) -> dict[str, torch.Tensor]:
+            taught.append(lesson)
+            return {}
+
+    masks = [np.array(Image.open(path)) for path in sorted((root / "masks" / "train").iterdir())]
+    shares = np.array([sum(int((mask == label).sum()) for mask in masks) for label in range(3)], np.float64)
+    shares /= shares.sum()
+    batch = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, 32, 32, dtype=torch.uint8)
+    for balance in (0.0, 0.5):
+        task_for(read_dataset(root), CARD, loss=Loss(balance=balance)).losses(Pupil(), *batch)
+    plain, balanced = (lesson.weights for lesson in taught)
+    assert plain is None
+    assert balanced is not None
+    expected = shares**-0.5 / (shares * shares**-0.5).sum()
+    assert balanced.numpy() == pytest.approx(expected, rel=1e-6)

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -87,6 +87,13 @@ def class_counts(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
     known = np.flatnonzero(coding.known)
     columns[known, np.where(coding.table[known] == IGNORED, coding.num_classes, coding.table[known])] = 1
     return counts_NV.astype(np.int64) @ columns
+
+
+def training_pixels(dataset: Dataset) -> Integers:
+    """How many pixels of the training split have each class: (classes,)."""
+    masks = dataset.masks["train"]
+    survey = survey_masks(replace(dataset, masks={"train": masks}))
+    return class_counts(survey.counts, masks.coding)[:, :-1].sum(axis=0)
 
 
 def pictures_with(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:

@@ -69,6 +69,8 @@ class Lesson:
     targets: Tensor
     """(N, H, W), uint8 or int64, index of the class of each pixel, or IGNORED."""
     settings: LossSettings
+    weights: Tensor | None = None
+    """(num_classes,), what each class weighs in the cross-entropy; None: all 1."""
 
 
 class NormedNextViT(NextViT):
@@ -131,10 +133,10 @@ class Segmenter(nn.Module):
 
     def losses(self, logits_NCHW: Tensor, maps: list[Tensor], lesson: Lesson) -> dict[str, Tensor]:
         """Named losses with their weights, those of the auxiliary head as one."""
-        losses = head_losses(logits_NCHW, lesson.targets, lesson.settings)
+        losses = head_losses(logits_NCHW, lesson.targets, lesson.settings, lesson.weights)
         if self.auxiliary_head is not None:
             logits_NCHW = self.auxiliary_head(maps[AUXILIARY_STAGE])
-            own = head_losses(logits_NCHW, lesson.targets, lesson.settings)
+            own = head_losses(logits_NCHW, lesson.targets, lesson.settings, lesson.weights)
             losses["auxiliary"] = lesson.settings.auxiliary * torch.stack(list(own.values())).sum()
         return losses
 

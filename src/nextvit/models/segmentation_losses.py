@@ -5,9 +5,11 @@ N pictures, C classes.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -46,19 +48,30 @@ class LossSettings:
             raise InputError(f"missed must be above 0 and below 1, got {self.missed}")
 
 
-def head_losses(logits_NCHW: Tensor, targets_NHW: Tensor, settings: LossSettings) -> dict[str, Tensor]:
+def class_weights(pixels_C: NDArray[np.integer[Any]], balance: float) -> Tensor:
+    """How much a pixel of each class weighs, float32 (C,), from the number of each in the training data: as the class's share of
+    them to the power of -balance, and 1 in the mean over the pixels. 0: all alike; 1: each class as much as any other."""
+    shares_C = np.maximum(pixels_C, 1) / np.maximum(pixels_C, 1).sum()
+    weights_C = shares_C**-balance
+    return torch.tensor(weights_C / (shares_C * weights_C).sum(), dtype=torch.float32)
+
+
+def head_losses(
+    logits_NCHW: Tensor, targets_NHW: Tensor, settings: LossSettings, weights_C: Tensor | None = None
+) -> dict[str, Tensor]:
     """The losses of one head, by name, each with its weight.
 
     Args:
         logits_NCHW: at any resolution.
         targets_NHW: uint8 or int64, index of the class of each pixel, or IGNORED.
         settings: what is added.
+        weights_C: what the cross-entropy of each class's pixels is multiplied by; None: by 1.
     """
     logits_NCHW = resized(logits_NCHW.float(), targets_NHW.shape[1:])
     targets_NHW = targets_NHW.long()
     losses: dict[str, Tensor] = {}
     if settings.cross_entropy:
-        entropy = pixel_entropy(logits_NCHW, targets_NHW, mean_over=settings.mean_over)
+        entropy = pixel_entropy(logits_NCHW, targets_NHW, weights_C, mean_over=settings.mean_over)
         losses["cross_entropy"] = settings.cross_entropy * entropy
     for name, weight, missed in (("dice", settings.dice, 0.5), ("tversky", settings.tversky, settings.missed)):
         if weight:
@@ -66,9 +79,14 @@ def head_losses(logits_NCHW: Tensor, targets_NHW: Tensor, settings: LossSettings
     return losses
 
 
-def pixel_entropy(logits_NCHW: Tensor, targets_NHW: Tensor, *, mean_over: Literal["labelled", "all"]) -> Tensor:
-    """The mean of the pixels' cross-entropy; 0 where nothing is labelled."""
-    total = cross_entropy(logits_NCHW, targets_NHW, ignore_index=IGNORED, reduction="sum")
+def pixel_entropy(
+    logits_NCHW: Tensor, targets_NHW: Tensor, weights_C: Tensor | None, *, mean_over: Literal["labelled", "all"]
+) -> Tensor:
+    """The mean over the pixels of their cross-entropy times the weight of their class; 0 where nothing is labelled.
+
+    It is divided by the number of pixels, not by the sum of their weights: a batch with much of a rare class teaches more.
+    """
+    total = cross_entropy(logits_NCHW, targets_NHW, weight=weights_C, ignore_index=IGNORED, reduction="sum")
     if mean_over == "all":
         return total / targets_NHW.numel()
     return total / (targets_NHW != IGNORED).sum().clamp(min=1)

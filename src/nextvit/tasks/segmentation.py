@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import Predict
 from nextvit.card import ModelCard
+from nextvit.data.check_masks import training_pixels
 from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
@@ -56,7 +57,7 @@ class SegmentationTask:
 
         from nextvit.models.deployed import normalise
         from nextvit.models.segmentation import Lesson
-        from nextvit.models.segmentation_losses import LossSettings
+        from nextvit.models.segmentation_losses import LossSettings, class_weights
 
         assert isinstance(targets, Tensor)
         loss = self.loss
@@ -68,7 +69,13 @@ class SegmentationTask:
             auxiliary=loss.auxiliary,
             mean_over=loss.mean_over,
         )
-        return model(normalise(images, self.card.input), Lesson(targets, settings))
+        weights = class_weights(self.training_pixels, loss.balance).to(images.device) if loss.balance else None
+        return model(normalise(images, self.card.input), Lesson(targets, settings, weights))
+
+    @cached_property
+    def training_pixels(self) -> NDArray[np.integer[Any]]:
+        """How many training pixels have each class: (classes,); every mask is read for it."""
+        return training_pixels(self.dataset)
 
     def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
         return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))

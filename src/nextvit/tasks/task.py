@@ -40,6 +40,9 @@ class Loss:
     """For segmentation: in Tversky's index, how much a missed pixel weighs; one too much weighs the rest to 1."""
     auxiliary: float = 0.4
     """For segmentation: weight of all of these at the auxiliary head, where there is one."""
+    balance: float = 0.0
+    """For segmentation: how much more a pixel of a rare class weighs in the cross-entropy, 0..1: as its class's share of the
+    training pixels to the power of -balance."""
     mean_over: Literal["labelled", "all"] = "labelled"
     """For segmentation: the pixels whose mean the cross-entropy is; "all" counts ignored ones as zeros, as was published."""
 
@@ -56,6 +59,8 @@ class Loss:
             raise InputError("one of loss.cross_entropy, loss.dice and loss.tversky must be above 0")
         if not 0 < self.missed < 1:
             raise InputError(f"loss.missed must be above 0 and below 1, got {self.missed}")
+        if not 0 <= self.balance <= 1:
+            raise InputError(f"loss.balance must be between 0 and 1, got {self.balance}")
 
 
 UNSMOOTHED = Loss(label_smoothing=0.0)

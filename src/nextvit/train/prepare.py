@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nextvit.data.check_masks import class_counts, survey_masks
+from nextvit.data.check_masks import training_pixels
 from nextvit.data.detection_view import DetectionView
 from nextvit.data.folder import Dataset, list_images
 from nextvit.data.loader import (
@@ -151,12 +150,5 @@ def masked_view(dataset: Dataset, recipe: Recipe) -> SegmentationView:
     """The view of pictures with masks that the recipe describes."""
     spec = recipe.data.preprocess()
     assert spec.resize != "crop", "settle the recipe first"
-    rarity = rarity_in(dataset) if recipe.masks.rare_crops else None
+    rarity = rarity_of(training_pixels(dataset)) if recipe.masks.rare_crops else None
     return SegmentationView(recipe.masks, spec.image_size, spec.resize, rarity, spec.mean)
-
-
-def rarity_in(dataset: Dataset) -> NDArray[np.floating[Any]]:
-    """How much each class is to be sought (classes,); every mask of the training data is read for it."""
-    masks = dataset.masks["train"]
-    survey = survey_masks(replace(dataset, masks={"train": masks}))
-    return rarity_of(class_counts(survey.counts, masks.coding)[:, :-1].sum(axis=0))
