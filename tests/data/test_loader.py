@@ -85,6 +85,8 @@ def test_epochs_of_so_many_steps_are_the_batches_of_passes_one_after_the_other()
             for start in range(steps + 1):
                 epochs.epoch, epochs.start = epoch, start
                 assert list(epochs) == flow[epoch * steps + start : (epoch + 1) * steps]
+    parts = [list(EpochSampler(23, batch_size=5, seed=1, steps=7, part=(part, 2))) for part in range(2)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == flow[:7]
 
 
 def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colours: Path):

@@ -26,7 +26,7 @@ from nextvit.tasks import task_for
 from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
-from nextvit.train.prepare import prepare
+from nextvit.train.prepare import masked_view, prepare
 from nextvit.train.recipe import Compute, Data, Model, Optim, Recipe, Schedule
 from nextvit.train.schedule import lr_for
 from nextvit.train.settle import settled
@@ -118,6 +118,7 @@ def test_the_recipes_are_the_papers(
         photometric=1.0,
         colours="published",
     )
+    assert masked_view(read_dataset(ade20k), recipe).size == (512, 512)
     assert recipe.optim == Optim(
         lr=lr, weight_decay=weight_decay, betas=(0.9, 0.999), clip_norm=0.0, decay_biases=True, decay_norms=decay_norms
     )
