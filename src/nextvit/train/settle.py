@@ -87,6 +87,8 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
         of_masks = "is for pictures with masks, which these have none of; leave it out, or choose another --recipe"
         require(recipe.masks == SegmentationAugment(), f"the section masks {of_masks}")
         require(recipe.heads.decoder == "fpn", f"heads.decoder {of_masks}")
+        for name in ("cross_entropy", "dice", "tversky", "missed", "auxiliary", "mean_over"):
+            require(getattr(recipe.loss, name) == getattr(UNSMOOTHED, name), f"loss.{name} {of_masks}")
     if dataset.task == "segmentation":
         check_for_masks(recipe)
         return
