@@ -49,8 +49,8 @@ def ade20k_upernet_160k() -> Recipe:
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/ade20k --recipe ade20k_upernet_160k --weights bd_in1k
 
-    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (those of nextvit_small are on other GPUs, as time
-    and memory show); mIoU (whole pictures, one scale) after steps:
+    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (by time and memory, those of nextvit_small are on
+    other GPUs than the rest); mIoU (whole pictures, one scale) after steps:
 
                      hours   GiB a GPU   16,000   32,000   64,000   96,000  128,000  160,000
     nextvit_small      9.4          39    38.67    42.94    45.80    46.70    47.26    48.08
