@@ -71,6 +71,24 @@ def test_a_pass_takes_every_image_at_most_once():
     assert len(list(EpochSampler(3, batch_size=32, seed=0))) == 1
 
 
+def test_epochs_of_so_many_steps_are_the_batches_of_passes_one_after_the_other():
+    """Shorter than a pass, longer, and as long; and from any of their batches on."""
+    passes = EpochSampler(23, batch_size=5, seed=1)
+    flow: list[list[tuple[int, int]]] = []
+    for number in range(8):
+        passes.epoch = number
+        flow += list(passes)
+    for steps in (1, 3, 4, 7, 10):
+        epochs = EpochSampler(23, batch_size=5, seed=1, steps=steps)
+        assert len(epochs) == steps
+        for epoch in range(3):
+            for start in range(steps + 1):
+                epochs.epoch, epochs.start = epoch, start
+                assert list(epochs) == flow[epoch * steps + start : (epoch + 1) * steps]
+    parts = [list(EpochSampler(23, batch_size=5, seed=1, steps=7, part=(part, 2))) for part in range(2)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == flow[:7]
+
+
 def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colours: Path):
     whole = batches_of(shared_colours, epoch=2)
     assert same(batches_of(shared_colours, epoch=2, start=3), whole[3:])

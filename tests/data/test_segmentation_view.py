@@ -1,5 +1,6 @@
 """From a file's bytes and its mask to training's view of them: pixels and classes stay in step."""
 
+import colorsys
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from nextvit.data.augment import SegmentationAugment
 from nextvit.data.folder import read_segmented
-from nextvit.data.segmentation_view import SegmentationView, largest_share, picture_weights, rarity_of
+from nextvit.data.segmentation_view import SegmentationView, distorted, largest_share, picture_weights, rarity_of
 from nextvit.errors import InputError
 from nextvit.preprocess import IMAGENET_MEAN, DecodeError, Pixels
 
@@ -167,6 +168,52 @@ def test_colours_change_and_what_lies_beyond_the_picture_does_not():
     )
     assert np.array_equal(plain[1], coloured[1]) and not np.array_equal(plain[0], coloured[0])
     assert (coloured[0][plain[1] == 255] == FILL).all()
+
+
+def mmseg_colours(pixel: NDArray[np.uint8], amounts: NDArray[np.floating], *, contrast_first: bool) -> list[int]:
+    """MMSegmentation's PhotoMetricDistortion of one pixel; its changes are -1..1, and 0 for none."""
+    brightness, contrast, saturation, hue = amounts.tolist()
+
+    def byte(value: float) -> int:
+        return int(min(255.0, max(0.0, value)))
+
+    def contrasted(rgb: list[int]) -> list[int]:
+        return [byte(value * (1 + 0.5 * contrast)) for value in rgb]
+
+    rgb = [byte(value + 32 * brightness) for value in pixel.tolist()]
+    rgb = contrasted(rgb) if contrast_first else rgb
+    turn, chroma, value = colorsys.rgb_to_hsv(*(each / 255 for each in rgb))
+    chroma = min(1.0, chroma * (1 + 0.5 * saturation))
+    rgb = [byte(255 * each + 0.5) for each in colorsys.hsv_to_rgb((turn + 18 * hue / 180) % 1, chroma, value)]
+    return rgb if contrast_first else contrasted(rgb)
+
+
+def test_published_changes_of_colour_are_mmsegmentations():
+    """But for the steps of hue and saturation, of which a byte has 255; and each is made in half of the views."""
+    pixels = np.random.default_rng(0).integers(60, 190, (8, 5, 3), dtype=np.uint8)
+    made = np.zeros(4)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        amounts = 0.8 * (2 * rng.random(4) - 1)
+        chosen = rng.random(4) < 0.5
+        amounts, contrast_first = np.where(chosen, amounts, 0.0), bool(rng.random() < 0.5)
+        made += chosen
+        got = distorted(pixels, 0.8, np.random.default_rng(seed)).reshape(-1, 3).astype(int)
+        expected = [mmseg_colours(each, amounts, contrast_first=contrast_first) for each in pixels.reshape(-1, 3)]
+        assert np.abs(got - expected).max() <= 6 and np.abs(got - expected).mean() < 1.5
+        if not chosen.any():
+            assert np.array_equal(got.reshape(pixels.shape), pixels)
+    assert ((made > 70) & (made < 130)).all()
+
+
+def test_the_published_changes_are_made_where_they_are_asked_for():
+    content, mask = scene()
+    settings = SegmentationAugment(flip=0, scale=(1.0, 1.0), most_of_one_class=1, colours="published")
+    seen, classes = zip(*(view_of(content, mask, settings, seed=seed) for seed in range(64)), strict=True)
+    plain, plain_classes = zip(*(view_of(content, mask, PLAIN, seed=seed) for seed in range(64)), strict=True)
+    assert all(np.array_equal(one, other) for one, other in zip(classes, plain_classes, strict=True))
+    same = sum(np.array_equal(one, other) for one, other in zip(seen, plain, strict=True))
+    assert 0 < same < 16  # four in 64 have none of the four
 
 
 def test_grey_pictures_have_three_equal_channels():

@@ -187,6 +187,8 @@ def test_what_is_not_meant_for_masks_is_refused(changes: dict, words: str, pictu
     [
         ({"masks": SegmentationAugment(flip=0.0)}, "the section masks is for pictures with masks"),
         ({"masks": SegmentationAugment(), "heads": Heads(decoder="uper")}, "heads.decoder is for pictures with masks"),
+        ({"loss": Loss(dice=1.0)}, r"loss\.dice is for pictures with masks"),
+        ({"loss": Loss(mean_over="all")}, r"loss\.mean_over is for pictures with masks"),
     ],
 )
 def test_what_is_meant_for_masks_is_refused_without(changes: dict, words: str, tmp_path: Path):

@@ -125,6 +125,27 @@ def test_resumed_run_gives_the_same_losses_and_weights_as_an_uninterrupted_one(
         assert all(torch.equal(again[key], whole[key]) for key in whole)
 
 
+def test_epochs_of_so_many_steps_resume_to_the_same_weights(pictures: Path, tmp_path: Path):
+    """Four steps, of which nine are a pass: the second pass begins within the third epoch."""
+    recipe = replace(RECIPE, schedule=Schedule(epochs=3, epoch_steps=4, shape="poly", warmup_steps=3))
+    expected = run(pictures, tmp_path / "whole", recipe)
+    assert [record["step"] for record in read_json_lines(tmp_path / "whole" / "metrics.jsonl")] == [4, 8, 12]
+    run(pictures, tmp_path / "run", recipe, stop_at=6)
+    assert run(pictures, tmp_path / "run", recipe, resume=True, stop_at=10).keys() == {7, 8, 9, 10}
+    assert run(pictures, tmp_path / "run", recipe, resume=True) == {step: expected[step] for step in (11, 12)}
+    again, whole = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    for changed, message in (
+        (replace(recipe, data=replace(recipe.data, batch_size=4)), "had 9 steps in a pass, now there would be 18"),
+        (
+            replace(recipe, schedule=replace(recipe.schedule, epoch_steps=5)),
+            "had 4 steps in an epoch, now there would be 5",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(pictures, tmp_path / "run", changed, resume=True)
+
+
 def test_bf16_trains(pictures: Path, tmp_path: Path):
     recipe = replace(RECIPE, schedule=Schedule(epochs=1), compute=Compute(precision="bf16"))
     losses = run(pictures, tmp_path / "run", recipe)
@@ -336,7 +357,14 @@ def test_training_ends_early_when_nothing_gets_better(pictures: Path, tmp_path: 
     assert len(records) == min(6, best + 2)
 
 
-OF_OTHER_TASKS = ("finetune_detection", "finetune_segmentation", "coco_1x", "coco_3x")
+OF_OTHER_TASKS = (
+    "finetune_detection",
+    "finetune_segmentation",
+    "coco_1x",
+    "coco_3x",
+    "ade20k_fpn_80k",
+    "ade20k_upernet_160k",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_OTHER_TASKS])

@@ -56,12 +56,13 @@ def train(
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
         Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet, imagenet_published,
-        imagenet_384, coco_1x or coco_3x. Default: the first, for pictures with annotated objects the second, for those with
-        masks the third. All of them stand below; flags win over --config, --config over this.
+        imagenet_384, coco_1x, coco_3x, ade20k_fpn_80k or ade20k_upernet_160k. Default: the first, for pictures with annotated
+        objects the second, for those with masks the third. All of them stand below; flags win over --config, --config over
+        this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     epochs: int
-        Passes over the training pictures; auto: by the size of the dataset.
+        Passes over the training pictures, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the dataset.
     image_size: int
         Side of the network's input in pixels; of pictures that are taken whole, the most of their shorter side.
     batch_size: int

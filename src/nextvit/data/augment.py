@@ -1,6 +1,7 @@
 """What training does to a picture, as settings; `nextvit.data.view` does it. Reading them loads no torch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nextvit.errors import InputError
 
@@ -96,6 +97,9 @@ class SegmentationAugment:
     """Probability that a crop is laid around a pixel of a class that is rare in the data."""
     photometric: float = 1.0
     """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al., arXiv:1512.02325)."""
+    colours: Literal["linear", "published"] = "linear"
+    """How these are changed. "linear": all four at once, as one map of red, green and blue; "published": each in half of the
+    views, saturation and hue by way of HSV, and hue by up to twice as much, as MMSegmentation does."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "rare_crops"):

@@ -1,8 +1,8 @@
 """Batches for training, from lists of samples.
 
-What a batch holds depends on seed, epoch and position alone: the order is a function of (seed, epoch) and every picture
-is augmented with a generator of its own, seeded by (seed, epoch, index). The number of workers, a restart, or a resume
-in the middle of an epoch change nothing.
+What a batch holds depends on seed and position alone: the order of a pass over the pictures is a function of (seed, pass)
+and every picture is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a restart,
+or a resume in the middle of an epoch change nothing. An epoch is a pass, unless it has a number of steps of its own.
 """
 
 import signal
@@ -27,7 +27,7 @@ from nextvit.data.view import View
 from nextvit.errors import InputError
 from nextvit.preprocess import DecodeError, Pixels, frame_size, framed
 
-Key = tuple[int, int]  # epoch, index of the sample
+Key = tuple[int, int]  # number of the pass over the samples, index of the sample
 ATTEMPTS = 32
 
 Seen = Targets | ClassMask | None
@@ -158,7 +158,7 @@ class TrainingSet(Dataset[Batch]):
         """The DataLoader's way to ask for a batch at once."""
         unreadable: list[str] = []
         try:
-            seen, indices = zip(*(self.one(epoch, index, unreadable) for epoch, index in keys), strict=True)
+            seen, indices = zip(*(self.one(number, index, unreadable) for number, index in keys), strict=True)
         except InputError as error:
             return Batch(torch.empty(0), [], unreadable, failure=str(error))
         views = [view for view, _ in seen]
@@ -172,9 +172,9 @@ class TrainingSet(Dataset[Batch]):
         found = Framed(torch.from_numpy(sizes_N2), objects)
         return Batch(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), list(indices), unreadable, framed=found)
 
-    def one(self, epoch: int, index: int, unreadable: list[str]) -> tuple[tuple[NDArray[np.uint8], Seen], int]:
-        """What is seen of a picture, or, where it cannot be read, of another drawn by its generator; and of which."""
-        rng = np.random.default_rng((self.seed, epoch, index))
+    def one(self, number: int, index: int, unreadable: list[str]) -> tuple[tuple[NDArray[np.uint8], Seen], int]:
+        """What is seen in a pass of a picture, or, where it cannot be read, of another drawn by its generator; and of which."""
+        rng = np.random.default_rng((self.seed, number, index))
         for _ in range(ATTEMPTS):
             try:
                 return self.look(index, rng), index
@@ -185,10 +185,11 @@ class TrainingSet(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Shuffled batches of (epoch, index). Set `epoch`, and `start` to pass over the first batches, before each pass.
+    """The shuffled batches of an epoch, of (pass, index). Set `epoch`, and `start` to skip the first batches, before each.
 
-    The last incomplete batch is left out. With `weights` (count,), samples are drawn with replacement in proportion to
-    them; without, each comes at most once. With `alike` (count,), the samples of a batch are all of one kind, as far as
+    An epoch is a pass over the samples, whose last incomplete batch is left out; with `steps` it is so many batches of passes
+    that follow one another, wherever one ends. With `weights` (count,), samples are drawn with replacement in proportion to
+    them; without, each comes at most once in a pass. With `alike` (count,), the samples of a batch are all of one kind, as far as
     there are enough: pictures that are wide and pictures that are high need frames which are mostly empty.
     """
 
@@ -198,28 +199,36 @@ class EpochSampler(Sampler[list[Key]]):
         *,
         batch_size: int,
         seed: int,
+        steps: int = 0,
         weights: NDArray[np.float64] | None = None,
         alike: NDArray[np.bool_] | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self.count, self.seed, self.weights, self.alike = count, seed, weights, alike
         self.batch_size = min(batch_size, count)
+        self.steps_per_pass = count // self.batch_size
+        self.steps = steps or self.steps_per_pass
         self.part = part
         """Which part of each batch, of how many: a process's own."""
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
-        return self.count // self.batch_size
+        return self.steps
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order, (part, parts) = self.order(), self.part
-        for batch in range(self.start, len(self)):
-            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, int(index)) for index in np.array_split(whole, parts)[part]]
+        part, parts = self.part
+        step, end = (self.epoch * self.steps + at for at in (self.start, self.steps))
+        while step < end:
+            number, first = divmod(step, self.steps_per_pass)
+            order = self.order(number)
+            for batch in range(first, min(self.steps_per_pass, first + end - step)):
+                whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+                yield [(number, int(index)) for index in np.array_split(whole, parts)[part]]
+            step += self.steps_per_pass - first
 
-    def order(self) -> NDArray[np.int64]:
-        """The indices of this epoch's samples, one after the other."""
-        rng = np.random.default_rng((self.seed, self.epoch))
+    def order(self, number: int) -> NDArray[np.int64]:
+        """The indices of a pass's samples, one after the other; passes count from 0."""
+        rng = np.random.default_rng((self.seed, number))
         if self.weights is None:
             order = rng.permutation(self.count)
         else:
@@ -231,8 +240,8 @@ class EpochSampler(Sampler[list[Key]]):
         self, order: NDArray[np.int64], alike: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of both."""
-        used = order[: len(self) * self.batch_size]
-        batches = used[np.argsort(alike[used], kind="stable")].reshape(len(self), self.batch_size)
+        used = order[: self.steps_per_pass * self.batch_size]
+        batches = used[np.argsort(alike[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
         return rng.permutation(batches).ravel()
 
 

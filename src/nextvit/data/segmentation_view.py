@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from nextvit.data.augment import SegmentationAugment
 from nextvit.data.class_masks import ClassMask
 from nextvit.data.decode import decode, read_jpeg_header
-from nextvit.data.detection_view import Placement, pixels_under, recoloured
+from nextvit.data.detection_view import BRIGHTNESS, CONTRAST, SATURATION, Placement, pixels_under, recoloured
 from nextvit.data.large_jpeg import open_large_jpeg, reduction_for
 from nextvit.data.view import LARGE, Crop, between, cut, reduced, resize
 from nextvit.errors import InputError
@@ -26,6 +27,10 @@ from nextvit.preprocess import IMAGENET_MEAN, STRIDE_PX, Pixels, fitted_size
 
 ATTEMPTS = 10
 """To draw a crop that is not filled by one class."""
+DISTORTED_HUE_DEGREES = 36.0
+"""MMSegmentation's 18 steps of hue in a byte, which are of two degrees; MMDetection's, of floats, are of one."""
+HUES = 255
+"""Into which Pillow divides a turn."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -74,7 +79,8 @@ class SegmentationView:
             view_1CHW = view_1CHW.flip(3)
         seen = view_1CHW[0].permute(1, 2, 0).contiguous().numpy()
         if self.settings.photometric:
-            seen = recoloured(seen, self.settings.photometric, rng)
+            change = {"linear": recoloured, "published": distorted}[self.settings.colours]
+            seen = change(seen, self.settings.photometric, rng)
         height, width = placement.size
         pixels = np.empty((*self.size, 3), np.uint8)
         pixels[:] = np.rint(255 * np.array(self.mean))
@@ -184,6 +190,27 @@ def placed_mask(mask_HW: ClassMask, placement: Placement) -> ClassMask:
     columns = pixels_under(placement.size[1], left, width, limit=mask_HW.shape[1])
     classes = mask_HW.take(rows, axis=0).take(columns, axis=1)
     return classes[:, ::-1] if placement.flip else classes
+
+
+def distorted(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Pixels (H, W, 3) with brightness, contrast, saturation and hue changed, each in half of the cases, evenly up to its limit
+    times `strength`, as MMSegmentation changes them: one after the other, in bytes, contrast before or after the last two.
+    """
+    amounts = strength * (2 * rng.random(4) - 1)
+    brightness, contrast, saturation, hue = np.where(rng.random(4) < 0.5, amounts, 0.0).tolist()
+    more, brighter = curve(gain=1 + CONTRAST * contrast), curve(offset=BRIGHTNESS * brightness)
+    contrast_first = rng.random() < 0.5
+    image = Image.fromarray(pixels).point(3 * (more[brighter] if contrast_first else brighter).tolist())
+    if saturation or hue:
+        hues = (np.arange(256) + round(HUES * DISTORTED_HUE_DEGREES * hue / 360)) % HUES
+        tables = np.concatenate([hues, curve(gain=1 + SATURATION * saturation), curve()])
+        image = image.convert("HSV").point(tables.tolist()).convert("RGB")
+    return np.array(image if contrast_first else image.point(3 * more.tolist()))
+
+
+def curve(*, gain: float = 1.0, offset: float = 0.0) -> NDArray[np.uint8]:
+    """What becomes of each value (256,) that is multiplied and added to."""
+    return (np.arange(256) * gain + offset).clip(0, 255).astype(np.uint8)
 
 
 def rarity_of(pixels_C: NDArray[np.integer[Any]]) -> Floats:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from nextvit.card import TaskName
 from nextvit.errors import InputError, did_you_mean
+from nextvit.recipes.ade20k import ade20k_fpn_80k, ade20k_upernet_160k
 from nextvit.recipes.coco import coco_1x, coco_3x
 from nextvit.recipes.finetune import finetune, finetune_detection, finetune_segmentation
 from nextvit.recipes.imagenet import imagenet, imagenet_384, imagenet_published
@@ -20,6 +21,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "imagenet_384": imagenet_384,
     "coco_1x": coco_1x,
     "coco_3x": coco_3x,
+    "ade20k_fpn_80k": ade20k_fpn_80k,
+    "ade20k_upernet_160k": ade20k_upernet_160k,
 }
 
 

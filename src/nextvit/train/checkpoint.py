@@ -4,7 +4,7 @@ No random state is kept, because there is none to keep: every step seeds its own
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ class Progress:
     step: int = 0
     """Steps that are done, in this and all earlier epochs."""
     steps_per_epoch: int = 0
+    steps_per_pass: int = 0
+    """Over the training pictures, where an epoch has another number of steps; else 0."""
     seen: int = 0
     """Images seen in the epoch under way."""
     loss_sum: float = 0.0
@@ -117,7 +119,7 @@ def resume(folder: Path, training: "Training", settings: Optim) -> None:
         InputError: it is of other classes, input, architecture, batches or settings that change the optimizer's groups.
     """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
-    card, run = training.task.card, folder.parent.parent
+    card, run, planned = training.task.card, folder.parent.parent, replace(training.progress)
     for name in ("task", "classes", "category_ids", "input", "variant", "architecture", "head"):
         if saved is None or getattr(saved, name) != getattr(card, name):
             raise InputError(
@@ -137,8 +139,10 @@ def resume(folder: Path, training: "Training", settings: Optim) -> None:
         vars(training.progress).update(vars(Progress(**state["progress"])))
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: does not fit this recipe ({str(error).partition(chr(10))[0]})") from None
-    if training.progress.steps_per_epoch != len(training.sampler):
-        raise InputError(
-            f"{run}: had {training.progress.steps_per_epoch} steps in an epoch, now there would be "
-            f"{len(training.sampler)}; resume with the same images and data.batch_size"
-        )
+    for what in ("epoch", "pass"):
+        had, now = (getattr(each, f"steps_per_{what}") for each in (training.progress, planned))
+        if had != now:
+            raise InputError(
+                f"{run}: had {had} steps in {'an' if what == 'epoch' else 'a'} {what}, now there would be {now}; resume with "
+                "the same images, data.batch_size and schedule.epoch_steps"
+            )

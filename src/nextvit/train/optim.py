@@ -13,7 +13,7 @@ from nextvit.train.recipe import Optim
 
 def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
     """Matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet), or all but norms do (as in
-    that of COCO); frozen parameters are left out.
+    those of COCO and UperNet), or everything (as in that of Semantic FPN); frozen parameters are left out.
 
     With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
     """
@@ -31,7 +31,7 @@ def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
         if not parameter.requires_grad:
             continue
         depth = depth_of(name, backbone) if settings.layer_decay < 1 else deepest
-        decays = parameter not in norms if settings.decay_biases else parameter.ndim > 1
+        decays = settings.decay_norms if parameter in norms else settings.decay_biases or parameter.ndim > 1
         group = {"params": [], "decays": decays, "lr_scale": settings.layer_decay ** (deepest - depth)}
         groups.setdefault((depth, decays), group)["params"].append(parameter)
     optimizer = torch.optim.AdamW(list(groups.values()), fused=True)

@@ -85,7 +85,9 @@ def prepare(
         device=device,
         precision=precision,
         world=world,
-        progress=Progress(steps_per_epoch=len(sampler)),
+        progress=Progress(
+            steps_per_epoch=len(sampler), steps_per_pass=sampler.steps_per_pass if recipe.schedule.epoch_steps else 0
+        ),
     )
 
 
@@ -128,6 +130,7 @@ def build_batches(
         len(samples),
         batch_size=recipe.batch_size,
         seed=seed,
+        steps=recipe.schedule.epoch_steps,
         weights=weights,
         alike=dataset.annotations["train"].are_wide if dataset.task == "detection" else None,
         part=(world.rank, world.size),

@@ -119,7 +119,7 @@ class Distill:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW; one-dimensional parameters (norms, biases) are not decayed, unless `decay_biases` says so."""
+    """AdamW; one-dimensional parameters (norms, biases) are not decayed, unless `decay_biases` or `decay_norms` says so."""
 
     lr: float | Literal["auto"] = 1e-3
     """Peak learning rate; "auto": 5e-4 from scratch, 2e-4 from weights."""
@@ -133,6 +133,8 @@ class Optim:
     """Each block's share of the rate of the block after it; "auto": 1 from scratch, 0.8 from weights."""
     decay_biases: bool = False
     """Decay the biases of convolutions and linear layers, too."""
+    decay_norms: bool = False
+    """Decay the weights and biases of norms, too."""
     accumulate: int = 1
     """Parts into which a process cuts its batch, to save memory."""
 
@@ -148,30 +150,39 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, then half a cosine, or what `shape` says."""
+    """Linear warm-up, then half a cosine, or what `shape` says. Epochs, or so many steps each."""
 
     epochs: int | Literal["auto"] = 30
     """Passes over the training pictures; "auto": so many that about 100,000 are seen, but 10 to 100."""
+    epoch_steps: int = 0
+    """Steps that are an epoch, at whose end is evaluated, wherever a pass over the pictures ends; 0: those of a pass."""
     warmup_epochs: float = 2.0
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
     """Last over peak learning rate."""
-    shape: Literal["cosine", "constant", "steps", "published"] = "cosine"
-    """"steps": a tenth of the rate from each epoch of `milestones` on; "published": as in the official logs of ImageNet,
+    shape: Literal["cosine", "constant", "steps", "poly", "published"] = "cosine"
+    """"steps": a tenth of the rate from each epoch of `milestones` on; "poly": down to the last rate as the share of the steps
+    that are left, to the power of `power`; "published": as in the official logs of ImageNet,
     constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
     milestones: tuple[int, ...] = ()
     """For "steps": so many epochs are done when the rate falls."""
+    power: float = 1.0
+    """For "poly"; 1: evenly."""
     warmup_steps: int = 0
-    """For "steps", in place of `warmup_epochs`: steps from a millionth of the rate to the whole."""
+    """For "steps" and "poly", in place of `warmup_epochs`: steps from a millionth of the rate to the whole."""
     patience: int = 0
     """Stop after this many epochs without a better one; 0: never."""
 
     def __post_init__(self) -> None:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
+        require(self.epoch_steps >= 0, f"schedule.epoch_steps must not be negative, got {self.epoch_steps}")
+        counted = self.epoch_steps == 0 or self.epochs != "auto"
+        require(counted, "schedule.epoch_steps needs a number of schedule.epochs, got auto")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")
         in_order = all(0 < earlier < later for earlier, later in pairwise((0.5, *self.milestones)))
         require(in_order, f"schedule.milestones must rise from at least 1, got {self.milestones}")
+        require(self.power > 0, f"schedule.power must be above 0, got {self.power}")
         require(self.warmup_steps >= 0, f"schedule.warmup_steps must not be negative, got {self.warmup_steps}")
         require(self.patience >= 0, f"schedule.patience must not be negative, got {self.patience}")
 

@@ -17,6 +17,9 @@ def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
         passed = sum(step >= milestone * steps_per_epoch for milestone in schedule.milestones)
         return warmed_up(step, schedule.warmup_steps) * peak * 0.1**passed
     steps = steps_per_epoch * recipe.epochs
+    if schedule.shape == "poly":
+        left = 1 - step / steps
+        return warmed_up(step, schedule.warmup_steps) * (final + (peak - final) * left**schedule.power)
     warmup_steps = min(steps - 1, round(schedule.warmup_epochs * steps_per_epoch))
     if schedule.shape == "constant":
         return peak * min(1.0, (step + 1) / max(1, warmup_steps))

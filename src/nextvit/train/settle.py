@@ -84,9 +84,11 @@ def settled_anchor_scale(annotations: Annotations, limits: tuple[int, int]) -> f
 def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse what is meant for another task than the dataset's."""
     if dataset.task != "segmentation":
-        of_masks = "is for pictures with masks, which these have none of; leave it out"
+        of_masks = "is for pictures with masks, which these have none of; leave it out, or choose another --recipe"
         require(recipe.masks == SegmentationAugment(), f"the section masks {of_masks}")
         require(recipe.heads.decoder == "fpn", f"heads.decoder {of_masks}")
+        for name in ("cross_entropy", "dice", "tversky", "missed", "auxiliary", "mean_over"):
+            require(getattr(recipe.loss, name) == getattr(UNSMOOTHED, name), f"loss.{name} {of_masks}")
     if dataset.task == "segmentation":
         check_for_masks(recipe)
         return
@@ -161,7 +163,8 @@ def described(recipe: Recipe, dataset: Dataset) -> str:
         annotations = dataset.annotations["train"]
         what = "with masks" if annotations.has_masks and recipe.heads.masks != "off" else "with boxes"
         objects = f", {int((~annotations.crowd).sum())} objects {what} to learn from"
+    steps = f" of {recipe.schedule.epoch_steps} steps" if recipe.schedule.epoch_steps else ""
     return (
         f"{counts['train']} training and {counts['val']} validation images{objects}, {len(dataset.classes)} classes; "
-        f"{recipe.model.name} {start}, {recipe.epochs} epochs in batches of {recipe.batch_size}{balanced}"
+        f"{recipe.model.name} {start}, {recipe.epochs} epochs{steps} in batches of {recipe.batch_size}{balanced}"
     )
