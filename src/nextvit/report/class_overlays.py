@@ -7,22 +7,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nextvit.class_maps import Labels, rims, shrunk
-from nextvit.drawing import class_colours, tinted
+from nextvit.drawing import TINT_ALPHA, class_colours, tinted
+from nextvit.masks import IGNORED
 from nextvit.report.page import Markup, escape
 
 SIDE_PX, GAP_PX = 300, 4
 MOST_ENLARGED = 3.0
+MOST, THIN_ALPHA = 0.75, 50
 
 Pixels = NDArray[np.uint8]
 
 
-def views(image: Image.Image, maps: Sequence[Labels], *, class_pixels: Sequence[int]) -> Pixels:
+def views(image: Image.Image, maps: Sequence[Labels], *, class_pixels: Sequence[int], side_px: int = SIDE_PX) -> Pixels:
     """The picture alone, and once more under each of the maps: (H, W, 3), in a row.
 
     Args:
         class_pixels: how common each class is; thin things of rare classes are seen among common ones.
     """
-    scale = min(MOST_ENLARGED, SIDE_PX / max(image.size))
+    scale = min(MOST_ENLARGED, side_px / max(image.size))
     size_wh = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = image.convert("RGB").resize(size_wh, Image.Resampling.BICUBIC)
     shown = [np.asarray(small), *(overlaid(small, each, class_pixels=class_pixels) for each in maps)]
@@ -31,12 +33,18 @@ def views(image: Image.Image, maps: Sequence[Labels], *, class_pixels: Sequence[
 
 
 def overlaid(small: Image.Image, labels_HW: Labels, *, class_pixels: Sequence[int]) -> Pixels:
-    """A small picture under the colours of a map of any size; rarer classes have a solid rim where they meet others."""
+    """A small picture under the colours of a map of any size.
+
+    Rarer classes have a solid rim where they meet others, and a class of most pixels is laid on thinly: it is what others lie on.
+    """
     fitting = shrunk(labels_HW, longer_side=max(small.size), class_pixels=class_pixels)
     labels = np.asarray(Image.fromarray(fitting).resize(small.size, Image.Resampling.NEAREST))
-    colours = class_colours(len(class_pixels))
-    rimmed = np.where(rims(labels, class_pixels=class_pixels), labels, np.uint8(255))
-    return np.asarray(tinted(tinted(small, labels, colours), rimmed, colours, alpha=255))
+    common = [label for label, count in enumerate(class_pixels) if count > MOST * sum(class_pixels)]
+    thinly, rim = np.isin(labels, common), rims(labels, class_pixels=class_pixels)
+    sheet, colours = small, class_colours(len(class_pixels))
+    for chosen, alpha in ((thinly, THIN_ALPHA), (~thinly & ~rim, TINT_ALPHA), (~thinly & rim, 255)):
+        sheet = tinted(sheet, np.where(chosen, labels, np.uint8(IGNORED)), colours, alpha=alpha)
+    return np.asarray(sheet)
 
 
 def legend(labels: Sequence[int], classes: Sequence[str]) -> Markup:

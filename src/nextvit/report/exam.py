@@ -149,5 +149,6 @@ def captioned(text: str, path: str) -> Markup:
     return Markup(f'{text}<br><span class="soft">{escape(Path(path).name)}</span>')
 
 
-def percent(share: float | None, otherwise: str = "") -> str:
-    return otherwise if share is None else f"{share:.1f} %"
+def percent(share: float | None, otherwise: str = "", *, digits: int = 1) -> str:
+    """A share in percent, on one line."""
+    return otherwise if share is None else f"{share:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -1,6 +1,7 @@
 """Sections on an evaluation of a segmentation model. Each takes the evaluation's details, as `nextvit.tasks.segmentation` tells
 them, and is None where they lack what it shows."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def class_table(details: Details) -> Markup | None:
     total = max(1, sum(told["class_pixels"]))
     columns: dict[str, list[Cell]] = {
         "pixels": [f"{count:,}" for count in told["class_pixels"]],
-        "share": [f"{100 * count / total:.2f} %" for count in told["class_pixels"]],
+        "share": [percent(100 * count / total, digits=2) for count in told["class_pixels"]],
         "IoU": [percent(score, "no pixels") for score in scores],
         "Dice": [percent(score) for score in told["class_dice"]],
         "recall": [percent(score) for score in told["class_recall"]],
@@ -125,8 +126,10 @@ def confusion(details: Details) -> Markup | None:
         return None
     names = details["classes"]
     drawn = figures.confusion(details["segmentation"]["confusion"], names, percent=True)
-    some = "" if len(names) <= figures.MAX_CLASSES else f" Of {len(names)} classes those with most wrong pixels."
-    note = f"Percent of the true class's pixels; a row adds up to 100.{some}"
+    some = f" over all {len(names)} classes, of which those with most wrong pixels are shown"
+    note = (
+        f"Percent of the true class's pixels; a row adds up to 100{some if len(names) > figures.MAX_CLASSES else ''}."
+    )
     return section("Confusion", Markup(drawn), paragraph(note, tone="soft"))
 
 
@@ -135,16 +138,13 @@ def defects(details: Details) -> Markup | None:
     found: dict[str, Any] | None = details.get("segmentation", {}).get("defects")
     if not found:
         return None
-    rows: list[tuple[Cell, ...]] = []
-    for name, key in (("pixels", "pixel"), ("images", "image")):
-        auroc, miss = found[f"{key}_auroc"], found[f"{key}_miss"]
-        rows.append(
-            (
-                name,
-                "" if auroc is None else f"{auroc:.2f} %",
-                *(("", "", "") if miss is None else miss_cells(miss)),
-            )
-        )
+    rows: list[tuple[Cell, ...]] = [
+        (name, f"{found[f'{key}_auroc']:.2f} %", *miss_cells(found[f"{key}_miss"]))
+        for name, key in (("pixels", "pixel"), ("images", "image"))
+        if found[f"{key}_auroc"] is not None and found[f"{key}_miss"]
+    ]
+    if not rows:
+        return None
     columns = ["of", "AUROC", "missed", "false alarms", "from a score of"]
     note = paragraph(
         f"The threshold is the one where at most {found['false_alarms']:g} % of what has no defect raise a false alarm.",
@@ -154,7 +154,8 @@ def defects(details: Details) -> Markup | None:
 
 
 def miss_cells(miss: dict[str, float]) -> tuple[str, str, str]:
-    return f"{miss['miss_rate']:.1f} %", f"{miss['false_alarm_rate']:.2f} %", f"{miss['threshold']:.4f}"
+    threshold = f"{miss['threshold']:.4f}" if math.isfinite(miss["threshold"]) else "above all"
+    return f"{miss['miss_rate']:.1f} %", f"{miss['false_alarm_rate']:.2f} %", threshold
 
 
 SECTIONS = (overlays, defects, class_table, confused_pairs, confusion)
