@@ -49,7 +49,7 @@ def rims(labels_HW: Labels, *, class_pixels: Sequence[int]) -> NDArray[np.bool_]
     ranks_HW = np.pad(rarity(class_pixels)[labels_HW], 1, mode="edge")
     height, width = labels_HW.shape
     around = [ranks_HW[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.minimum.reduce(around) < ranks_HW[1:-1, 1:-1]
+    return np.stack(around).min(axis=0) < ranks_HW[1:-1, 1:-1]
 
 
 def to_text(labels_HW: Labels) -> str:

@@ -86,7 +86,7 @@ def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
             axes.set(title=panel.title, xlabel="epoch")
             if panel.from_zero:
                 axes.set_ylim(bottom=0)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if shared_legend:
             names = [line.label for line in panels[0].lines]
             legend = figure.legend(grid.flat[0].lines, names, loc="outside upper left", ncols=4, frameon=False)

@@ -37,7 +37,7 @@ def overlays(details: Details) -> Markup | None:
     note = paragraph(
         "Left: the picture; middle: the truth; right: the answer. What has no colour has no label. Best and worst are by the mean "
         "IoU of the image alone, over the classes that are on it or in the answer; typical ones are around the median. Of what "
-        "falls into one pixel here the rarest class is shown.",
+        "falls into one pixel here the rarest class is shown, with a rim; a class of most pixels is laid on thinly.",
         tone="soft",
     )
     key = legend(sorted(there - {IGNORED}), details["classes"])
