@@ -176,15 +176,13 @@ def class_colours(count: int) -> tuple[str, ...]:
     return (*PALETTE, *further)[:count]
 
 
-def tinted(
-    image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str], *, alpha: int = TINT_ALPHA
-) -> Image.Image:
+def tinted(image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
     """The picture under the colours of its pixels' classes; IGNORED ones, and what no colour is given for, stay as they are."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours]
-    covered = np.where((labels_HW < len(colours)) & (labels_HW != IGNORED), alpha, 0).astype(np.uint8)
+    alpha = np.where((labels_HW < len(colours)) & (labels_HW != IGNORED), TINT_ALPHA, 0).astype(np.uint8)
     sheet = image.convert("RGB")
-    sheet.paste(Image.fromarray(table[labels_HW]), (0, 0), Image.fromarray(covered))
+    sheet.paste(Image.fromarray(table[labels_HW]), (0, 0), Image.fromarray(alpha))
     return sheet
 
 

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from nextvit.class_maps import Labels, rims, shrunk
-from nextvit.drawing import TINT_ALPHA, class_colours, tinted
+from nextvit.drawing import class_colours, tinted
 from nextvit.masks import IGNORED
 from nextvit.report.page import Markup, escape
 
 SIDE_PX, GAP_PX = 300, 4
 MOST_ENLARGED = 3.0
-MOST, THIN_ALPHA = 0.75, 50
+MOST, THINNED = 0.75, 0.35
+"""A class of so large a part of all pixels has so much of the tint that others have."""
 
 Pixels = NDArray[np.uint8]
 
@@ -40,11 +41,12 @@ def overlaid(small: Image.Image, labels_HW: Labels, *, class_pixels: Sequence[in
     fitting = shrunk(labels_HW, longer_side=max(small.size), class_pixels=class_pixels)
     labels = np.asarray(Image.fromarray(fitting).resize(small.size, Image.Resampling.NEAREST))
     common = [label for label, count in enumerate(class_pixels) if count > MOST * sum(class_pixels)]
-    thinly, rim = np.isin(labels, common), rims(labels, class_pixels=class_pixels)
-    sheet, colours = small, class_colours(len(class_pixels))
-    for chosen, alpha in ((thinly, THIN_ALPHA), (~thinly & ~rim, TINT_ALPHA), (~thinly & rim, 255)):
-        sheet = tinted(sheet, np.where(chosen, labels, np.uint8(IGNORED)), colours, alpha=alpha)
-    return np.asarray(sheet)
+    colours = class_colours(len(class_pixels))
+    under, over = np.asarray(small, float), np.asarray(tinted(small, labels, colours), float)
+    sheet = np.where(np.isin(labels, common)[..., None], under + THINNED * (over - under), over)
+    rim = rims(labels, class_pixels=class_pixels) & ~np.isin(labels, [*common, IGNORED])
+    sheet[rim] = np.array([ImageColor.getrgb(colour) for colour in colours])[labels[rim]]
+    return np.rint(sheet).astype(np.uint8)
 
 
 def legend(labels: Sequence[int], classes: Sequence[str]) -> Markup:

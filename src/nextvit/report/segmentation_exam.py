@@ -1,7 +1,6 @@
 """Sections on an evaluation of a segmentation model. Each takes the evaluation's details, as `nextvit.tasks.segmentation` tells
 them, and is None where they lack what it shows."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -153,9 +152,10 @@ def defects(details: Details) -> Markup | None:
     return section("Defects", table(columns, rows), note)
 
 
-def miss_cells(miss: dict[str, float]) -> tuple[str, str, str]:
-    threshold = f"{miss['threshold']:.4f}" if math.isfinite(miss["threshold"]) else "above all"
-    return f"{miss['miss_rate']:.1f} %", f"{miss['false_alarm_rate']:.2f} %", threshold
+def miss_cells(miss: dict[str, float | None]) -> tuple[str, str, str]:
+    """A miss rate, and the false alarms and the score that it is at; without a score there is no alarm at all."""
+    threshold = "none" if miss["threshold"] is None else f"{miss['threshold']:.4f}"
+    return percent(miss["miss_rate"]), percent(miss["false_alarm_rate"], digits=2), threshold
 
 
 SECTIONS = (overlays, defects, class_table, confused_pairs, confusion)
