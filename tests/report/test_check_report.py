@@ -1,22 +1,31 @@
 """The page of `nextvit check`."""
 
+import base64
+import io
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from nextvit.data.check import check_survey
+from nextvit.data.check_masks import survey_masks
 from nextvit.data.findings import in_order
 from nextvit.data.folder import read_with_faults
 from nextvit.data.survey import survey_pictures
-from nextvit.report.check_report import FINDINGS_SHOWN, write_check_report
+from nextvit.drawing import class_colours
+from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
 from tests.conftest import draw_dataset
+from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 
 def page_of(root: Path) -> str:
     dataset, faults = read_with_faults(root)
     survey = survey_pictures(dataset)
     path = root.parent / "check.html"
-    write_check_report(path, survey, in_order([*faults, *check_survey(survey)]))
+    masks = survey_masks(dataset) if dataset.masks else None
+    write_check_report(path, survey, in_order([*faults, *check_survey(survey, masks)]), masks)
     return path.read_text()
 
 
@@ -55,3 +64,28 @@ def test_a_dataset_of_nothing_readable_has_a_page(colours: Path):
     for path in colours.rglob("*.png"):
         path.write_bytes(b"")
     assert "No picture could be read." in page_of(colours)
+
+
+def test_pictures_with_masks_stand_beside_their_classes_whether_or_not_something_was_found(tmp_path: Path):
+    root = draw_masked(tmp_path / "masked")
+    page = page_of(root)
+    names = dict(re.findall(r'background:(#\w+)"></i>([^<]+)<', page))
+    assert names == dict(zip(class_colours(3), CLASSES, strict=True))
+    few = page.split("<h2>Pictures with their masks</h2>")[1].split("<h2>")[0]
+    assert few.count("<img") == MASKS_SHOWN
+    first = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', few)[0])))
+    assert first.size == (2 * 144 + 4, 108)
+    assert first.getpixel((10, 100)) != first.getpixel((158, 100))  # the second one is tinted
+    assert "train<br>" in few and "train: <br>" not in few
+
+
+def test_a_mask_that_cannot_be_used_leaves_its_picture_without_colours(tmp_path: Path):
+    root = draw_masked(tmp_path / "masked")
+    repaint(root, lambda mask: mask + 5, only=0)
+    (root / "masks" / "train" / "1.png").write_bytes(b"no image")
+    page = page_of(root)
+    for anchor in ("value_out_of_range", "bad_mask"):
+        part = page.split(f'<a id="{anchor}">')[1].split("<a id=")[0]
+        shown = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', part)[0])))
+        left, right = shown.crop((0, 0, 140, 108)), shown.crop((148, 0, 288, 108))
+        assert np.abs(np.asarray(left, float) - np.asarray(right, float)).mean() < 4, anchor

@@ -12,6 +12,7 @@ from PIL import Image
 from nextvit.metrics.detection import judge_detections
 from nextvit.report import detection_exam, exam
 from nextvit.report.detection_exam import AROUND, SHOWN_PX, region_around
+from nextvit.report.exam import percent
 from nextvit.report.run_report import write_run_report
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
 
@@ -102,7 +103,7 @@ def test_the_class_table_tells_each_score_worst_first(details: dict[str, Any]):
     rows = re.findall(r"<tr><td>(.*?)</td>", text)
     assert rows[0] == "none of $these" and "no objects" in text and "never answered" in text
     scores = [details["class_scores"][NAMES.index(name.replace("&lt;", "<").replace("&gt;", ">"))] for name in rows[1:]]
-    assert scores == sorted(scores) and f"{scores[0]:.1f} %" in text
+    assert scores == sorted(scores) and percent(scores[0]) in text
 
 
 def test_of_boxes_alone_and_of_many_classes_the_table_shows_what_there_is(details: dict[str, Any]):

@@ -1,5 +1,6 @@
 """The table of a multi-label model's classes."""
 
+from nextvit.report.exam import percent
 from nextvit.report.label_table import label_table
 
 
@@ -15,7 +16,7 @@ def test_the_worst_class_comes_first_and_what_cannot_be_said_is_told():
     assert shown
     text = shown.text
     assert text.index("absent") < text.index("&lt;bad&gt;") < text.index("good")
-    assert "12.3 %" in text and "never answered" in text and "no images" in text
+    assert percent(12.34) in text and "never answered" in text and "no images" in text
 
 
 def test_other_tasks_have_no_such_table():

@@ -64,6 +64,11 @@ def test_what_a_run_lacks_is_left_out(tmp_path: Path):
     assert re.findall("<h2>(.*?)</h2>", text) == ["How to repeat it"]
 
 
+def test_the_curves_of_one_epoch_have_one_epoch(tmp_path: Path):
+    text = write_run_report(write_run(tmp_path / "run", scores=(50.0,))).read_text()
+    assert not re.findall(r">(?:0\.9\d+|1\.0[1-9]\d*)</text>", text)
+
+
 def test_another_folder_than_a_run_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"not a run \(it has no recipe.yaml\)"):
         write_run_report(tmp_path)

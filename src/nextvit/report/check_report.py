@@ -4,15 +4,20 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from nextvit.data.check import grey_shares
 from nextvit.data.check_masks import MaskSurvey, class_counts, pictures_with
+from nextvit.data.class_masks import BadMask
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.folder import Dataset
 from nextvit.data.survey import Survey, Trait
 from nextvit.durable import write_durably
+from nextvit.masks import IGNORED
 from nextvit.preprocess import FORMATS, DecodeError, Encoded, read_image
+from nextvit.report.class_overlays import named, views
+from nextvit.report.exam import captioned
 from nextvit.report.page import Markup, bar, cards, escape, heading, page, paragraph, pictures, section, table, tiles
 
 THUMBNAIL_PX = 160
@@ -20,6 +25,7 @@ WITH_BOXES_PX = 320
 BOX, BOX_IN_QUESTION = (147, 197, 253), (234, 88, 12)
 FINDINGS_SHOWN = 8
 PICTURES_SHOWN = 12
+MASKS_SHOWN = 6
 SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 
@@ -27,6 +33,7 @@ TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 def write_check_report(path: Path, survey: Survey, findings: list[Finding], masks: MaskSurvey | None = None) -> None:
     """Write the page; of data with masks with the survey of these."""
     dataset = survey.dataset
+    class_pixels = training_pixels(dataset, masks) if masks else []
     splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
     sections = [
         heading(
@@ -34,9 +41,13 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
         ),
         summary(survey, findings),
         overview(findings),
-        section("Classes", mask_table(dataset, masks) if masks else class_table(survey)),
+        section("Classes", mask_table(dataset, masks, class_pixels) if masks else class_table(survey)),
+        *([some_masks(survey, class_pixels)] if masks else []),
         section("Sizes", size_table(survey), paragraph(size_note(survey), tone="soft")),
-        *(kind_section(survey, kind, list(same)) for kind, same in groupby(findings, key=lambda each: each.kind)),
+        *(
+            kind_section(survey, kind, list(same), class_pixels)
+            for kind, same in groupby(findings, key=lambda each: each.kind)
+        ),
     ]
     write_durably(path, page(f"nextvit check: {dataset.root.name}", sections))
 
@@ -94,17 +105,28 @@ def object_table(dataset: Dataset) -> Markup:
     return table(["class", *counts, "training objects", "on pictures", "median side"], rows)
 
 
-def mask_table(dataset: Dataset, masks: MaskSurvey) -> Markup:
+def mask_table(dataset: Dataset, masks: MaskSurvey, class_pixels: list[int]) -> Markup:
     """On how many pictures each class is, and its share of the labelled pixels of train."""
     pictures = pictures_with(dataset, masks)
-    train = masks.counts[: len(dataset.splits["train"])]
-    pixels_C = class_counts(train, dataset.masks["train"].coding)[:, :-1].sum(axis=0)
-    shares = pixels_C / max(1, pixels_C.sum())
+    shares = np.array(class_pixels) / max(1, sum(class_pixels))
     rows = [
-        (name, *(int(each[label]) for each in pictures.values()), bar(shares[label]), f"{shares[label]:.2%}")
-        for label, name in enumerate(dataset.classes)
+        (
+            named(label, dataset.classes),
+            *(int(each[label]) for each in pictures.values()),
+            bar(shares[label]),
+            f"{shares[label]:.2%}",
+        )
+        for label in range(len(dataset.classes))
     ]
     return table(["class", *(f"pictures in {split}" for split in pictures), "labelled pixels in train", ""], rows)
+
+
+def some_masks(survey: Survey, class_pixels: list[int]) -> Markup:
+    """A few training pictures with their masks: whether classes lie on what they are called, no check can tell."""
+    count = len(survey.dataset.splits["train"])
+    positions = tuple(range(0, count, max(1, -(-count // MASKS_SHOWN))))
+    note = paragraph("The colours are those of the table above; what has none has no label.", tone="soft")
+    return section("Pictures with their masks", shown(survey, positions, frozenset(), class_pixels), note)
 
 
 def size_table(survey: Survey) -> Markup:
@@ -130,27 +152,34 @@ def size_note(survey: Survey) -> str:
     return f"In the median {width:.0f} px wide and {height:.0f} px high. Formats: {shown}."
 
 
-def kind_section(survey: Survey, kind: str, findings: list[Finding]) -> Markup:
+def kind_section(survey: Survey, kind: str, findings: list[Finding], class_pixels: list[int]) -> Markup:
     """The first findings of one kind, with their pictures."""
     about = KINDS[kind]
     lead = Markup(f'<p><b class="{TONES[about.severity]}">{about.severity}</b>: {escape(about.advice)}</p>')
-    content = [lead, cards([card(survey, finding) for finding in findings[:FINDINGS_SHOWN]])]
+    content = [lead, cards([card(survey, finding, class_pixels) for finding in findings[:FINDINGS_SHOWN]])]
     if (more := len(findings) - FINDINGS_SHOWN) > 0:
         content.append(paragraph(f"... and {more} more of this kind; nextvit check --json lists them all", tone="soft"))
     return Markup(f'<a id="{kind}"></a>' + section(about.title, *content).text)
 
 
-def card(survey: Survey, finding: Finding) -> tuple[bool, list[Markup]]:
+def card(survey: Survey, finding: Finding, class_pixels: list[int]) -> tuple[bool, list[Markup]]:
     """One finding with its first pictures, and whether it needs a row of its own."""
     positions = tuple(dict.fromkeys(finding.pictures))
-    content = [paragraph(finding.message), shown(survey, positions[:PICTURES_SHOWN], frozenset(finding.objects))]
+    content = [
+        paragraph(finding.message),
+        shown(survey, positions[:PICTURES_SHOWN], frozenset(finding.objects), class_pixels),
+    ]
     if (more := len(positions) - PICTURES_SHOWN) > 0:
         content.append(paragraph(f"... and {more} more pictures", tone="soft"))
     return len(positions) != 2, content
 
 
-def shown(survey: Survey, positions: tuple[int, ...], objects: frozenset[int]) -> Markup:
-    """Pictures with split, class and file name; those that cannot be read are left out. `objects` stand out."""
+def shown(survey: Survey, positions: tuple[int, ...], objects: frozenset[int], class_pixels: list[int]) -> Markup:
+    """Pictures with split, class and file name; those that cannot be read are left out. `objects` stand out.
+
+    Args:
+        class_pixels: of data with masks how many pixels of each class there are, else empty.
+    """
     has_boxes = bool(survey.dataset.annotations)
     items: list[tuple[np.ndarray, Markup]] = []
     for position in positions:
@@ -159,14 +188,34 @@ def shown(survey: Survey, positions: tuple[int, ...], objects: frozenset[int]) -
             image = read_image(Encoded(sample.read(), sample.path))
         except DecodeError:
             continue
-        if has_boxes:
-            image = with_boxes(image, survey, position, objects)
+        if class_pixels:
+            pixels = with_mask(image, survey, position, class_pixels)
+        elif has_boxes:
+            pixels = np.asarray(with_boxes(image, survey, position, objects))
         else:
             image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            pixels = np.asarray(image)
         labels = ", ".join(survey.dataset.classes[label] for label in sample.labels)
-        caption = f'{escape(split)}: {escape(labels)}<br><span class="soft">{escape(sample.path.name)}</span>'
-        items.append((np.asarray(image), Markup(caption)))
-    return pictures(items, wide=has_boxes) if items else Markup("")
+        where = f"{escape(split)}: {escape(labels)}" if labels else escape(split)
+        items.append((pixels, captioned(where, str(sample.path))))
+    return pictures(items, wide=has_boxes or bool(class_pixels)) if items else Markup("")
+
+
+def with_mask(image: Image.Image, survey: Survey, position: int, class_pixels: list[int]) -> NDArray[np.uint8]:
+    """A small picture, and beside it the same under the colours of its classes, as far as its mask tells them."""
+    split, index = survey.split_and_index(position)
+    masks = survey.dataset.masks[split]
+    try:
+        labels_HW = masks.coding.table[masks.values(index)]
+    except BadMask:
+        labels_HW = np.full((1, 1), IGNORED, np.uint8)
+    return views(image, [labels_HW], class_pixels=class_pixels, side_px=THUMBNAIL_PX)
+
+
+def training_pixels(dataset: Dataset, masks: MaskSurvey) -> list[int]:
+    """How many pixels of each class there are in train."""
+    train = masks.counts[: len(dataset.splits["train"])]
+    return class_counts(train, dataset.masks["train"].coding)[:, :-1].sum(axis=0).tolist()
 
 
 def with_boxes(image: Image.Image, survey: Survey, position: int, objects: frozenset[int]) -> Image.Image:

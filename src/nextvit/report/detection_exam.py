@@ -1,17 +1,14 @@
 """Sections on an evaluation of a detector. Each takes the evaluation's details, as `nextvit.metrics.detection` tells them,
 and is None where they lack what it shows."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.drawing import Look, Mark, Rectangle, draw_marks, look_of
-from nextvit.preprocess import DecodeError, read_image
+from nextvit.preprocess import read_image
 from nextvit.report import figures
 from nextvit.report.detection_figures import Curves, precision_recall
+from nextvit.report.exam import Details, Shown, captioned, percent, readable
 from nextvit.report.page import Cell, Markup, escape, paragraph, picture, pictures, section, table
 
 SHOWN_PX = 360
@@ -21,9 +18,6 @@ AROUND = 1.0
 SMALLEST_VIEW_PX = 48
 MOST_CLASSES = 60
 ANSWERED, TRUE = Look("#e69f00"), Look("#56b4e9", dash=1)
-
-Details = dict[str, Any]
-Shown = tuple[NDArray[np.uint8], Markup]
 
 
 def detected(details: Details) -> Markup | None:
@@ -141,22 +135,6 @@ def region_around(box: list[float], size_wh: tuple[int, int]) -> Rectangle:
     return left, top, min(width, int(left + 2 * half) + 1), min(height, int(top + 2 * half) + 1)
 
 
-def readable(listed: list[Details], show: Callable[[Details], Shown]) -> list[Shown]:
-    """What can be shown; a picture that is gone since is left out."""
-    shown: list[Shown] = []
-    for each in listed:
-        try:
-            shown.append(show(each))
-        except DecodeError:
-            continue
-    return shown
-
-
-def captioned(text: str, path: str) -> Markup:
-    """Text that is HTML already, and the file's name."""
-    return Markup(f'{text}<br><span class="soft">{escape(Path(path).name)}</span>')
-
-
 def curves(details: Details) -> Markup | None:
     """Precision over recall of each class, where the place need be right by half and by three quarters."""
     if "detection" not in details:
@@ -212,10 +190,6 @@ def class_table(details: Details) -> Markup | None:
     more = f" {left_out} better classes are left out." if left_out else ""
     note = f"Precision and recall are those of answers with a score of {detection['threshold']:.2f} or more.{more}"
     return section("Classes", table(["class", *columns], rows), paragraph(note, tone="soft"))
-
-
-def percent(share: float | None, otherwise: str = "") -> str:
-    return otherwise if share is None else f"{share:.1f} %"
 
 
 SECTIONS = (detected, worst_false_positives, worst_misses, curves, class_table, confusion)

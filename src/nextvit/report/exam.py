@@ -1,5 +1,6 @@
 """Sections on what an evaluation found. Each takes the evaluation's details, and is None where they lack what it shows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ THUMBNAIL = Preprocess(image_size=(160, 160))
 MOST_CLASSES = 60
 
 Details = dict[str, Any]
+Shown = tuple[NDArray[np.uint8], Markup]
+"""Pixels (H, W, 3) and what stands below them."""
 
 
 def examples(details: Details) -> Markup | None:
@@ -33,19 +36,15 @@ def mistakes(details: Details) -> Markup | None:
 
 def answered(listed: list[Details]) -> Markup:
     """Pictures with the answer and, where it is wrong, the truth; a picture that is gone since is left out."""
-    shown: list[tuple[NDArray[np.uint8], Markup]] = []
-    for answer in listed:
-        right = answer["guess"] == answer["label"]
-        truth = "" if right else f"truth: {escape(answer['label'])}<br>"
-        caption = Markup(
-            f'<span class="{"good" if right else "bad"}">{escape(answer["guess"])}</span> {answer["probability"]:.0%}'
-            f'<br>{truth}<span class="soft">{escape(Path(answer["path"]).name)}</span>'
-        )
-        try:
-            shown.append((THUMBNAIL(answer["path"]), caption))
-        except DecodeError:
-            continue
-    return pictures(shown)
+    return pictures(readable(listed, answered_one))
+
+
+def answered_one(answer: Details) -> Shown:
+    """One picture with its answer."""
+    right = answer["guess"] == answer["label"]
+    truth = "" if right else f"<br>truth: {escape(answer['label'])}"
+    said = f'<span class="{"good" if right else "bad"}">{escape(answer["guess"])}</span> {answer["probability"]:.0%}{truth}'
+    return THUMBNAIL(answer["path"]), captioned(said, answer["path"])
 
 
 def confused_pairs(details: Details) -> Markup | None:
@@ -132,3 +131,24 @@ def taken_for(details: Details, label: int) -> str:
     wrong = np.array(details["confusion"][label])
     wrong[label] = 0
     return f"{details['classes'][int(wrong.argmax())]} ({wrong.max()}x)" if wrong.any() else ""
+
+
+def readable(listed: list[Details], show: Callable[[Details], Shown]) -> list[Shown]:
+    """What can be shown; a picture that is gone since is left out."""
+    shown: list[Shown] = []
+    for each in listed:
+        try:
+            shown.append(show(each))
+        except DecodeError:
+            continue
+    return shown
+
+
+def captioned(text: str, path: str) -> Markup:
+    """Text that is HTML already, and the file's name."""
+    return Markup(f'{text}<br><span class="soft">{escape(Path(path).name)}</span>')
+
+
+def percent(share: float | None, otherwise: str = "", *, digits: int = 1) -> str:
+    """A share in percent, on one line."""
+    return otherwise if share is None else f"{share:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -30,6 +30,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
 }
 MAX_CLASSES = 24
+LONGEST_NAME = 28
 FEW_EPOCHS = 12
 
 
@@ -85,7 +86,7 @@ def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
             axes.set(title=panel.title, xlabel="epoch")
             if panel.from_zero:
                 axes.set_ylim(bottom=0)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if shared_legend:
             names = [line.label for line in panels[0].lines]
             legend = figure.legend(grid.flat[0].lines, names, loc="outside upper left", ncols=4, frameon=False)
@@ -146,23 +147,35 @@ def reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArra
     return to_svg(figure)
 
 
-def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """The confusion matrix as shares of the true class; of many classes, the ones with most mistakes."""
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], *, percent: bool = False) -> str:
+    """The confusion matrix as shares of the true class; of many classes, the ones with most mistakes.
+
+    Args:
+        percent: write the shares into the cells, not the counts.
+    """
     counts = np.array(matrix)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     if len(classes) > MAX_CLASSES:
         wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
         chosen = np.sort(np.argsort(-wrong, kind="stable")[:MAX_CLASSES])
-        counts, classes = counts[np.ix_(chosen, chosen)], [classes[int(index)] for index in chosen]
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 1.6 + 0.34 * len(classes)
+        counts, shares = counts[np.ix_(chosen, chosen)], shares[np.ix_(chosen, chosen)]
+        classes = [classes[int(index)] for index in chosen]
+    written = np.rint(100 * shares).astype(int) if percent else counts
+    names = [shortened(name) for name in classes]
+    side = 1.0 + 0.34 * len(names) + 0.07 * max(map(len, names))
     with plt.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in zip(*np.nonzero(counts), strict=True):
+        for row, column in zip(*np.nonzero(written), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "#0f172a"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, str(written[row, column]), ha="center", va="center", color=colour, fontsize=8)
         # Names are text: a $ in them starts no formula.
-        axes.set_xticks(range(len(classes)), list(classes), rotation=90, parse_math=False)
-        axes.set_yticks(range(len(classes)), list(classes), parse_math=False)
+        axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
     return to_svg(figure)
+
+
+def shortened(name: str) -> str:
+    """A class's name for the side of a figure."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

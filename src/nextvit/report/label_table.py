@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nextvit.report.exam import percent
 from nextvit.report.page import Markup, section, table
 
 
@@ -11,13 +12,9 @@ def label_table(details: dict[str, Any]) -> Markup | None:
         return None
     columns = ("classes", "class_images", "class_scores", "class_precisions", "class_recalls")
     rows = [
-        (name, images, percent(score, "no images"), percent(precision, "never answered"), percent(recall, ""))
+        (name, images, percent(score, "no images"), percent(precision, "never answered"), percent(recall))
         for name, images, score, precision, recall in sorted(
             zip(*(details[column] for column in columns), strict=True), key=lambda row: row[2] or 0.0
         )
     ]
     return section("Classes", table(["class", "images", "average precision", "precision", "recall"], rows))
-
-
-def percent(share: float | None, otherwise: str) -> str:
-    return otherwise if share is None else f"{share:.1f} %"

@@ -37,6 +37,8 @@ padding: .8rem; overflow-x: auto; font-size: .82rem; } details summary { cursor:
 .card.wide { grid-column: 1 / -1; } .card p { margin: 0 0 .5rem; font-size: .82rem; overflow-wrap: anywhere; }
 .bar { min-width: 12rem; height: .8rem; margin-top: .35rem; } .bar i { display: block; height: 100%; background: #2563eb;
 border-radius: 2px; }
+.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em; }
+.legend span { display: inline-block; margin-right: .9em; overflow-wrap: anywhere; }
 """
 
 
@@ -115,9 +117,9 @@ def cards(items: Sequence[tuple[bool, Sequence[Markup]]]) -> Markup:
     return Markup(f'<div class="cards">{boxes}</div>')
 
 
-def picture(pixels: NDArray[np.uint8], *, side_px: int) -> Markup:
-    """One picture (H, W, 3), its longer side at most `side_px`."""
-    return Markup(f'<img src="{data_uri(pixels, side_px=side_px)}" alt="">')
+def picture(pixels: NDArray[np.uint8], *, side_px: int, quality: int = 88) -> Markup:
+    """One picture (H, W, 3), its longer side at most `side_px`; `quality` is JPEG's, up to 95."""
+    return Markup(f'<img src="{data_uri(pixels, side_px=side_px, quality=quality)}" alt="">')
 
 
 def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]], *, wide: bool = False) -> Markup:
@@ -129,13 +131,13 @@ def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]], *, wide: bool = 
     return Markup(f'<div class="pictures{" wide" if wide else ""}">{figures}</div>')
 
 
-def data_uri(pixels: NDArray[np.uint8], *, side_px: int) -> str:
+def data_uri(pixels: NDArray[np.uint8], *, side_px: int, quality: int) -> str:
     """A picture as a JPEG inside the page, its longer side at most `side_px`."""
     image = Image.fromarray(pixels)
     if max(image.size) > side_px:
         image.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -11,7 +11,7 @@ from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, read_manifest
 from nextvit.durable import write_durably
 from nextvit.errors import InputError
 from nextvit.preprocess import read_image
-from nextvit.report import detection_exam, exam, figures
+from nextvit.report import detection_exam, exam, figures, segmentation_exam
 from nextvit.report.bench_figures import latency_bars
 from nextvit.report.bundle_card import stands_in
 from nextvit.report.contents import Contents, millions, read_contents
@@ -21,7 +21,10 @@ from nextvit.report.page import Markup, folded, heading, page, paragraph, pictur
 from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
 from nextvit.scores import spoken
 
-BESIDE = {"box_ap_score": ("box_ap50_score", "mask_ap_score", "mask_ap50_score")}
+BESIDE = {
+    "box_ap_score": ("box_ap50_score", "mask_ap_score", "mask_ap50_score"),
+    "mean_iou_score": ("mean_dice_score", "pixel_accuracy_score"),
+}
 """Scores whose curves stand beside that of the main one."""
 
 
@@ -44,7 +47,7 @@ def write_run_report(run: Path, *, out: Path | None = None) -> Path:
         exam.class_table(details),
         label_table(details),
         exam.calibration(details),
-        *(show(details) for show in detection_exam.SECTIONS),
+        *(show(details) for show in (*detection_exam.SECTIONS, *segmentation_exam.SECTIONS)),
         exports(bundles),
         *(section("Export", paragraph(message, tone="bad")) for message in damaged),
         latency(timings),
@@ -121,6 +124,8 @@ def summary(contents: Contents, bundles: list[Exported], timings: list[dict[str,
         scores, main = evaluation["scores"], contents.main_score
         meaning = f"{spoken(main)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
         shown.append((f"{scores[main]:.2f} %", meaning))
+        if "pixel_accuracy_score" in scores:
+            shown.append((f"{scores['pixel_accuracy_score']:.2f} %", "pixels whose class is told"))
         if main != "mean_class_score" and "mean_class_score" in scores:
             shown.append((f"{scores['mean_class_score']:.2f} %", "mean of the classes' accuracies"))
     shown += [

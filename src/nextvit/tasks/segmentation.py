@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import Predict
 from nextvit.card import ModelCard
+from nextvit.class_maps import shrunk, to_text
 from nextvit.data.check_masks import training_pixels
 from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample, Samples
@@ -25,6 +26,7 @@ from nextvit.metrics.mean_iou import (
     recall_scores,
     segmentation_scores,
 )
+from nextvit.metrics.segmentation_examples import chosen_examples
 from nextvit.postprocess import resized_map
 from nextvit.tasks.answers import PackedMap, answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
     from nextvit.data.loader import Framed
     from nextvit.models.segmentation import Segmenter
+
+EXAMPLE_PX = 480
+"""The longer side of maps that are kept for the report, in pixels."""
 
 
 class SegmentationTask:
@@ -91,12 +96,12 @@ class SegmentationTask:
             main_score="mean_iou_score",
             interval_95=interval_95(mean_iou_scores(counts, resample_counts(len(samples)))),
             images=len(samples),
-            details=self.details(counts),
+            details=self.details(counts, samples, answers),
             unreadable=list(unreadable),
         )
 
-    def details(self, counts: PixelCounts) -> dict[str, Any]:
-        """What the counts say of each class, as plain values."""
+    def details(self, counts: PixelCounts, samples: Sequence[Sample], answers: Sequence[PackedMap]) -> dict[str, Any]:
+        """What the counts say of each class, and a few images with truth and answer, as plain values."""
         confusion_CC = counts.confusion_CC
         return {
             "classes": list(self.card.classes),
@@ -107,8 +112,31 @@ class SegmentationTask:
                 "class_recall": recall_scores(confusion_CC),
                 "class_precision": precision_scores(confusion_CC),
                 "class_pixels": confusion_CC.sum(axis=1).tolist(),
+                "examples": self.examples(counts, samples, answers),
             },
         }
+
+    def examples(
+        self, counts: PixelCounts, samples: Sequence[Sample], answers: Sequence[PackedMap]
+    ) -> list[dict[str, Any]]:
+        """The best, typical and worst images: [{kind, path, iou, accuracy, truth: MAP, answer: MAP}], a MAP as `class_maps` has
+        it, small."""
+        chosen = chosen_examples(counts)
+        class_pixels = counts.there_NC.sum(axis=0).tolist()
+        pairs = self.pairs([samples[each.index] for each in chosen], [answers[each.index] for each in chosen])
+        return [
+            {
+                "kind": each.kind,
+                "path": str(samples[each.index].path),
+                "iou": each.iou,
+                "accuracy": each.accuracy,
+                **{
+                    name: to_text(shrunk(labels_HW, longer_side=EXAMPLE_PX, class_pixels=class_pixels))
+                    for name, labels_HW in (("truth", true_HW), ("answer", told_HW))
+                },
+            }
+            for each, (told_HW, true_HW) in zip(chosen, pairs, strict=True)
+        ]
 
     def resampled(
         self, samples: Sequence[Sample], answers: Sequence[PackedMap], counts_NR: NDArray[np.int32]
