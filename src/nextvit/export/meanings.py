@@ -43,7 +43,13 @@ def output_meanings(card: ModelCard) -> dict[str, str]:
     """What the graph answers, by name, in its order."""
     if card.task == "segmentation":
         beyond = f", and {IGNORED} beyond the picture" if card.input.resize == "fit" else ""
-        return {"classes": f"(N, H, W) uint8: the class of each pixel, as its place in the card's classes{beyond}"}
+        meanings = {
+            "classes": f"(N, H, W) uint8: the class of each pixel, as its place in the card's classes{beyond}",
+            "logits": "(N, classes, H / 4, W / 4), rounded up, float32: one value for each class at each fourth place, in the "
+            "card's order; enlarged to H and W (bilinear, corners not aligned), the largest gives the class, and softmax "
+            "probabilities",
+        }
+        return {name: meanings[name] for name in card.outputs}
     if card.task != "detection":
         return {
             "logits": f"(N, classes) float32: one value for each class, in the card's order; {PROBABILITIES[card.task]}"

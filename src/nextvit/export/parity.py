@@ -90,12 +90,18 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
 AnyParity = Parity | DetectionParity | SegmentationParity
 
 
-def compare_answers(reference: Answers, other: Answers, card: ModelCard) -> AnyParity:
-    """Compare answers to the same images, at least one, as the card's task judges them."""
+def compare_answers(
+    reference: Answers, other: Answers, card: ModelCard, *, logits_error: float | None = None
+) -> AnyParity:
+    """Compare answers to the same images, at least one, as the card's task judges them.
+
+    Args:
+        logits_error: of a segmentation model that answers its logits, too, what `LogitsDifference` found of these.
+    """
     if card.task == "detection":
         return compare_detections(reference, other, card)
     if card.task == "segmentation":
-        return compare_maps(reference, other)
+        return compare_maps(reference, other, logits_error=logits_error)
     return compare(reference, other, thresholds=card.thresholds)
 
 

@@ -31,6 +31,8 @@ class Target:
     """The precisions in which it takes a detector."""
     segmenters: tuple[Precision, ...] = ()
     """The precisions in which it takes a segmentation model."""
+    one_size_segmenters: bool = False
+    """Whether these must be of one fixed size."""
     check: str | None = None
     """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
@@ -100,17 +102,16 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskNam
         able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
         raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
     if task in ("detection", "segmentation"):
-        check_takes(task, backend, precision, dynamic_size=dynamic_size)
+        check_takes(task, backend, precision)
+    if task == "detection" and dynamic_size:
+        raise InputError("a detector takes pictures of any size without --dynamic-size; leave it out")
     return target
 
 
-def check_takes(task: TaskName, backend: str, precision: str, *, dynamic_size: bool) -> None:
+def check_takes(task: TaskName, backend: str, precision: str) -> None:
     """Raise InputError where a backend does not take a detector or a segmentation model so."""
     what = "a detector" if task == "detection" else "a segmentation model"
     taken = {name: each.detectors if task == "detection" else each.segmenters for name, each in TARGETS.items()}
     if precision not in taken[backend]:
         able = " and ".join(f"{name} in {', '.join(precisions)}" for name, precisions in taken.items() if precisions)
         raise InputError(f"{backend} {precision} is for classifiers; {what} is exported to {able}")
-    if dynamic_size:
-        how = "" if task == "detection" else ", where it was trained with data.resize fit,"
-        raise InputError(f"--dynamic-size is for classifiers; {what}{how} takes pictures of any size without it")
