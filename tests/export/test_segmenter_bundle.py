@@ -185,6 +185,8 @@ def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, d
     ("backend", "spec", "dynamic", "words"),
     [
         ("onnx", FIT, True, "of any size without --dynamic-size"),
+        ("coreml", FIT, False, "coreml takes segmentation models of one size alone; pass --fixed-size"),
+        ("coreml", SQUASH, True, "coreml takes segmentation models of one size alone"),
     ],
 )
 def test_a_size_that_a_backend_does_not_take_is_refused(

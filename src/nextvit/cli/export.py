@@ -82,8 +82,8 @@ def export(
         raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
     from nextvit.data.folder import is_dataset
     from nextvit.export.export import check_request, export_bundle
-    from nextvit.export.parity import TOLERANCES
     from nextvit.export.targets import target_of
+    from nextvit.export.tolerances import TOLERANCES
     from nextvit.loading import load_trained
     from nextvit.quantize.calibration import calibration_images as read_calibration_images
 

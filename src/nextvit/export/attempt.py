@@ -13,11 +13,11 @@ from nextvit.environment import environment, versions
 from nextvit.errors import NotProven
 from nextvit.export.golden import golden_difference, golden_parity
 from nextvit.export.meanings import input_meanings, output_meanings
-from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof import allowed_drop, failures, prove, reference_outputs
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.targets import Target
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Encoded
 from nextvit.runtime.session import Session
 
@@ -47,7 +47,7 @@ def attempt(
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
         inputs=input_meanings(source.card, dynamic_size=source.dynamic_size),
-        outputs=output_meanings(source.card),
+        outputs=output_meanings(source.card, classes_type=target.classes_type),
         made_with={**versions(), "time": environment()["time"]},
         dynamic_size=source.dynamic_size,
         float_layers=source.float_layers,

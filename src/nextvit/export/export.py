@@ -18,11 +18,11 @@ from nextvit.durable import durable_folder, sha256_of, write_durably
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
-from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS, Target, target_of
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.models.classification import Classifier
 from nextvit.models.network import Network
 from nextvit.records import to_plain

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from nextvit.bundle import GOLDEN, Arrays, Golden, Manifest, read_bundle, read_golden
 from nextvit.card import ModelCard
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
-from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
+from nextvit.export.parity import AnyParity, compare_answers
 from nextvit.export.segmentation_parity import LogitsDifference
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.preprocess import Prepared
 from nextvit.runtime.session import Session, concatenate, open_session
 from nextvit.tasks.answers import judged_part

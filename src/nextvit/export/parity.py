@@ -12,28 +12,11 @@ from nextvit.bundle import Precision
 from nextvit.card import ModelCard
 from nextvit.export.detection_parity import DetectionParity, compare_detections
 from nextvit.export.segmentation_parity import SegmentationParity, compare_maps
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.postprocess import present
 from nextvit.tasks.answers import Answers
 
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """What a precision may cost."""
-
-    max_error: float
-    """Largest difference of any output, relative to the standard deviation of the reference's outputs."""
-    min_agreement: float
-    """Least share of equal decisions."""
-    min_cosine: float = 0.0
-
-
-TOLERANCES: dict[Precision, Tolerance] = {
-    "fp32": Tolerance(max_error=1e-4, min_agreement=0.999),
-    "fp16": Tolerance(max_error=2e-2, min_agreement=0.995),
-    "bf16": Tolerance(max_error=0.15, min_agreement=0.995, min_cosine=0.999),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

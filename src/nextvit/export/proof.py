@@ -12,9 +12,10 @@ from nextvit.card import ModelCard
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
+from nextvit.export.parity import AnyParity, compare_answers
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.segmentation_parity import LogitsDifference
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.classification import Classifier
@@ -105,7 +106,7 @@ def reference_outputs(model: Network, card: ModelCard, inputs: Arrays) -> Arrays
     if isinstance(model, Classifier):
         return {"logits": reference_logits(model, card, inputs[INPUT_NAME])}
     if isinstance(model, Segmenter):
-        outputs = dict(zip(("classes", "logits"), reference_classes(model, card, inputs), strict=True))
+        outputs: Arrays = dict(zip(("classes", "logits"), reference_classes(model, card, inputs), strict=True))
         return {name: outputs[name] for name in card.outputs}
     with torch.inference_mode():
         images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()

@@ -9,12 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle import Precision
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.tasks.answers import PackedMap
-
-MIN_AGREEMENT = 0.999
-"""Least share of pixels of the same class: where two classes are as probable, the last digit decides."""
-MAX_LOGITS_ERROR = 1e-4
-"""Largest difference of a logit, where they are answered, too: as of a classifier's in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +31,15 @@ class SegmentationParity:
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
-        if precision != "fp32":
-            return [f"{precision} has no bound on its classes; it is judged by the score"]
-        found = [] if self.agreement >= MIN_AGREEMENT else [f"same pixels {self.agreement:.5f} < {MIN_AGREEMENT}"]
-        if self.logits_error is not None and not self.logits_error <= MAX_LOGITS_ERROR:
-            found.append(f"largest error of the logits {self.logits_error:.2e} > {MAX_LOGITS_ERROR:.0e}")
+        allowed = TOLERANCES[precision]
+        # Where two classes are as probable, the last digit decides.
+        found = (
+            []
+            if self.agreement >= allowed.min_agreement
+            else [f"same pixels {self.agreement:.5f} < {allowed.min_agreement}"]
+        )
+        if self.logits_error is not None and not self.logits_error <= allowed.max_error:
+            found.append(f"largest error of the logits {self.logits_error:.2e} > {allowed.max_error:.0e}")
         return found
 
 

@@ -33,6 +33,8 @@ class Target:
     """The precisions in which it takes a segmentation model."""
     one_size_segmenters: bool = False
     """Whether these must be of one fixed size."""
+    classes_type: str = "uint8"
+    """Type of their map of classes."""
     check: str | None = None
     """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
@@ -77,6 +79,9 @@ TARGETS: dict[str, Target] = {
     ),
     "coreml": Target(
         writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.export.to_coreml"),
+        segmenters=("fp32", "fp16"),
+        one_size_segmenters=True,
+        classes_type="int32",  # Core ML gives none of 8 bits
         stand_in="nextvit.export.coreml_stand_in",
         check="nextvit.export.coreml_check",
     ),
