@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.bundle import Golden, read_bundle, read_golden, write_golden
+from nextvit.bundle import Golden, Precision, read_bundle, read_golden, write_golden
 from nextvit.card import ModelCard
 from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError, NotProven
+from nextvit.export.attempt import as_many_as_fit
 from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
 from nextvit.export.proof import reference_outputs
 from nextvit.export.proof_images import ProofImages, proof_images
 from nextvit.export.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
 from nextvit.export.targets import target_of
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.masks import IGNORED
 from nextvit.models.config import VARIANTS
 from nextvit.models.network import deployed_form
@@ -116,6 +118,22 @@ def test_scores_are_a_second_output_that_is_proven_too(backend: str, drawn: Path
 
 
 @pytest.mark.backend
+@pytest.mark.parametrize(("backend", "precision"), [("onnx", "fp16"), ("openvino", "fp16")])
+def test_fewer_bits_are_proven_by_as_many_pixels_as_answers_elsewhere(
+    backend: str, precision: Precision, drawn: Path, tmp_path: Path
+):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively(SQUASH)
+    card = replace(card, scores=True)
+    images = proof_images(drawn, card)
+    out = tmp_path / "model.nextvit"
+    proven = export_bundle(model, card, backend=backend, precision=precision, images=images, out=out).verification
+    assert 0.995 <= proven["agreement"] < 1
+    assert 1e-4 < proven["logits_error"] <= TOLERANCES[precision].max_error
+    verify_bundle(out)
+
+
+@pytest.mark.backend
 @pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Path, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
@@ -153,6 +171,18 @@ def test_a_file_of_one_size_takes_any_number_of_images_of_it(backend: str, drawn
         load_bundle(out, image_size=(64, 96))
 
 
+def test_only_so_many_golden_examples_are_kept_as_a_bundle_may_hold():
+    arrays = {"classes": np.zeros((4, 10, 10), np.uint8), "logits": np.zeros((4, 2, 3, 3), np.float32)}
+    example = Golden(np.zeros((4, 10, 10, 3), np.uint8), arrays, np.full((4, 2), 10))
+    each = 10 * 10 * 3 + 16 + 10 * 10 + 4 * 2 * 3 * 3
+    kept = as_many_as_fit(example, 3 * each)
+    assert kept.sizes is not None
+    assert {len(array) for array in (kept.images, kept.sizes, *kept.outputs.values())} == {3}
+    assert len(as_many_as_fit(example, 100 * each).images) == 4
+    with pytest.raises(InputError, match=r"one image of 10x10 px take 488 bytes.*leave out --scores"):
+        as_many_as_fit(example, each - 1)
+
+
 def replace_classes(golden: Golden) -> Golden:
     """With other answers on one percent of the pixels."""
     classes = golden.outputs["classes"].copy()
@@ -170,15 +200,15 @@ def test_the_reference_of_a_frame_says_nothing_beyond_its_picture():
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision", "dynamic", "words"),
+    ("backend", "precision", "words"),
     [
-        ("onnx", "fp16", False, "a segmentation model is exported to onnx in fp32 and openvino in fp32"),
-        ("coreml", "w8", False, "a segmentation model is exported to onnx in fp32"),
+        ("onnx", "int8", "a segmentation model is exported to onnx in fp32, fp16 and openvino in fp32, fp16, bf16"),
+        ("coreml", "w8", "a segmentation model is exported to onnx in fp32"),
     ],
 )
-def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, dynamic: bool, words: str):
+def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, words: str):
     with pytest.raises(InputError, match=words):
-        target_of(backend, precision, dynamic_size=dynamic, task="segmentation")
+        target_of(backend, precision, dynamic_size=False, task="segmentation")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +260,7 @@ def test_maps_are_compared_pixel_by_pixel():
     assert parity.agreement == pytest.approx(0.99)
     assert parity.failures("fp32") == ["same pixels 0.99000 < 0.999"]
     assert compare_maps(packed, packed).failures("fp32") == []
+    assert parity.failures("bf16") == ["same pixels 0.99000 < 0.995"]
     assert compare_maps(packed, packed, logits_error=np.inf).failures("fp32") == [
         "largest error of the logits inf > 1e-04"
     ]

@@ -58,7 +58,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_onnx",
         },
         detectors=("fp32",),
-        segmenters=("fp32",),
+        segmenters=("fp32", "fp16"),
     ),
     "openvino": Target(
         writers={
@@ -68,7 +68,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_openvino",
         },
         detectors=("fp32",),
-        segmenters=("fp32",),
+        segmenters=("fp32", "fp16", "bf16"),
     ),
     "tensorrt": Target(
         writers={
@@ -81,7 +81,7 @@ TARGETS: dict[str, Target] = {
         writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.export.to_coreml"),
         segmenters=("fp32", "fp16"),
         one_size_segmenters=True,
-        classes_type="int32",  # Core ML gives none of 8 bits
+        classes_type="int32",  # Core ML has no output of unsigned 8 bits
         stand_in="nextvit.export.coreml_stand_in",
         check="nextvit.export.coreml_check",
     ),
