@@ -122,7 +122,7 @@ def test_predict_draws_and_writes_lines(bundle: Path, data: Path, tmp_path: Path
             "torch fp32 is for classifiers; a detector is exported to onnx in fp32 and openvino in fp32",
         ),
         (("--precision", "int8"), "onnx int8 is for classifiers"),
-        (("--dynamic-size",), "--dynamic-size is for classifiers; a detector takes pictures of any size without it"),
+        (("--dynamic-size",), "a detector takes pictures of any size without --dynamic-size; leave it out"),
         (("--explain",), "--explain is for classifiers"),
     ],
 )

@@ -10,10 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from nextvit.card import ModelCard
 from nextvit.cli import main as command_line
 from nextvit.cli.draw_classes import draw_classes
+from nextvit.cli.export import asked_for
 from nextvit.data.folder import read_dataset
 from nextvit.drawing import class_colours
+from nextvit.errors import InputError
+from nextvit.preprocess import Preprocess
 from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
@@ -116,6 +120,29 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     assert "same pixels" in page and "the largest share of an image" in page
 
 
+def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Path, call):
+    """What the run takes in frames is squashed to that size in the proof, the exam, and for the model it is compared with."""
+    needs("onnxruntime")
+    done = call("export", segmenter, "--scores", "--fixed-size", "40x64")
+    assert done.code == 0, done.err
+    assert "4 (drawn, val)" in done.out and f"{4 * 40 * 64} pixels" in done.out and "difference of logits" in done.out
+    out = segmenter / "exports" / "segmenter-onnx-fp32-40x64-scores.nextvit"
+    card = json.loads((out / "manifest.json").read_text())["card"]
+    assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "squash")
+    verified = call("verify", out, "--against", segmenter)
+    assert verified.code == 0 and "difference of logits" in verified.out
+    assert call("eval", out, drawn).code == 0
+
+
+def test_scores_and_one_size_are_for_segmentation_models():
+    card = ModelCard(
+        task="classification", classes=("a", "b"), input=Preprocess(image_size=(64, 64)), variant="", architecture={}
+    )
+    for given in ({"scores": True, "fixed_size": None}, {"scores": False, "fixed_size": "64x64"}):
+        with pytest.raises(InputError, match="is for segmentation models, and this is one for classification"):
+            asked_for(card, dynamic_size=False, **given)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -123,6 +150,9 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
             ["export", "RUN", "--to", "onnx", "--precision", "int8"],
             ["a segmentation model is exported to onnx in fp32"],
         ),
+        (["export", "RUN", "--fixed-size", "352"], ["--fixed-size is HEIGHTxWIDTH in pixels", "got '352'"]),
+        (["export", "RUN", "--fixed-size", "16x64"], ["at least 32 px a side"]),
+        (["export", "RUN", "--fixed-size", "64x64", "--dynamic-size"], ["leave one of them out"]),
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
         (["train", "DATA", "--out", "NEW", "--teacher", "RUN"], ["a segmentation model cannot be taught"]),
         (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["every pixel of a picture has a class"]),

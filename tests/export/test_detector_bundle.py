@@ -287,7 +287,7 @@ def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tm
         ({"precision": "fp16"}, "onnx fp16 is for classifiers"),
         ({"precision": "int8"}, "onnx int8 is for classifiers"),
         ({"backend": "openvino", "precision": "bf16"}, "openvino bf16 is for classifiers"),
-        ({"dynamic_size": True}, "--dynamic-size is for classifiers"),
+        ({"dynamic_size": True}, "a detector takes pictures of any size without --dynamic-size"),
         ({"explain_layers": True}, "--explain is for classifiers"),
     ],
 )

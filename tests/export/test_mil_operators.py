@@ -129,6 +129,40 @@ def test_results_take_the_declared_type_and_must_have_the_declared_shape():
         as_declared(torch.zeros(3), TensorType("FLOAT32", (4,)), op)
 
 
+@pytest.mark.parametrize("size", [(14, 20), (13, 17), (7, 10), (5, 3), (28, 1)])
+def test_bilinear_interpolation_is_pytorchs_without_aligned_corners(size: tuple[int, int]):
+    height, width = (torch.tensor((new + 1e-4) / old) for new, old in zip(size, X.shape[2:], strict=True))
+    got = compute(
+        "upsample_bilinear",
+        x=X,
+        scale_factor_height=height,
+        scale_factor_width=width,
+        align_corners=torch.tensor(False),
+    )
+    torch.testing.assert_close(got, functional.interpolate(X, size, mode="bilinear", align_corners=False))
+
+
+def test_the_nearest_value_is_repeated():
+    got = compute("upsample_nearest_neighbor", x=X, scale_factor_height=torch.tensor(2.0), scale_factor_width=ints(3))
+    assert torch.equal(got, functional.interpolate(X, (14, 30), mode="nearest"))
+
+
+def test_argmax_and_parts_of_axes():
+    for keep in (False, True):
+        got = compute("reduce_argmax", x=X, axis=torch.tensor(1), keep_dims=torch.tensor(keep))
+        assert torch.equal(got, X.argmax(1, keepdim=keep))
+    got = compute(
+        "slice_by_index",
+        x=X,
+        begin=ints(0, 1, 5, 2),
+        end=ints(0, 3, 6, 0),
+        begin_mask=torch.tensor([True, False, True, False]),
+        end_mask=torch.tensor([True, False, False, True]),
+        stride=ints(1, 1, 1, 1),
+    )
+    assert torch.equal(got, X[:, 1:3, :6, 2:])
+
+
 def test_what_is_not_known_is_refused():
     weight = torch.zeros(1, 4, 1, 1)
     for kind, operands, message in (
@@ -137,6 +171,21 @@ def test_what_is_not_known_is_refused():
         ("concat", {"values": [X], "axis": ints(0), "interleave": torch.tensor(True)}, "interleaved"),
         ("gather", {"x": X, "indices": torch.tensor(0), "axis": torch.tensor(0)}, "gather from more than a list"),
         ("cast", {"x": X, "dtype": "bool"}, "cast to 'bool'"),
+        (
+            "upsample_nearest_neighbor",
+            {"x": X, "scale_factor_height": torch.tensor(1.5), "scale_factor_width": torch.tensor(2)},
+            "by 1.5 is not known",
+        ),
+        (
+            "upsample_bilinear",
+            {"x": X, "scale_factor_height": torch.tensor(2), "scale_factor_width": torch.tensor(2)},
+            "aligned corners",
+        ),
+        (
+            "slice_by_index",
+            {"x": X, "begin": ints(0, 0, 0, 0), "end": ints(1, 4, 7, 10), "stride": ints(1, 1, 2, 1)},
+            "with steps",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             compute(kind, **operands)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nextvit.export.parity import TOLERANCES, compare
+from nextvit.export.parity import compare
+from nextvit.export.tolerances import TOLERANCES
 
 REFERENCE = np.random.default_rng(0).normal(0, 2.0, (100, 10))
 

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.bundle import Golden, read_golden, write_golden
+from nextvit.bundle import Golden, Precision, read_bundle, read_golden, write_golden
 from nextvit.card import ModelCard
 from nextvit.data.folder import read_dataset
 from nextvit.errors import InputError, NotProven
+from nextvit.export.attempt import as_many_as_fit
 from nextvit.export.export import export_bundle
 from nextvit.export.golden import verify_bundle
 from nextvit.export.proof import reference_outputs
 from nextvit.export.proof_images import ProofImages, proof_images
-from nextvit.export.segmentation_parity import compare_maps
+from nextvit.export.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
 from nextvit.export.targets import target_of
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.masks import IGNORED
 from nextvit.models.config import VARIANTS
 from nextvit.models.network import deployed_form
@@ -26,6 +28,7 @@ from nextvit.preprocess import Preprocess
 from nextvit.records import to_plain
 from nextvit.results import ClassMap
 from nextvit.runtime.predictor import Predictor, load_bundle
+from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.answers import PackedMap
 from tests.conftest import needs
@@ -87,6 +90,99 @@ def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Pre
         verify_bundle(out)
 
 
+@pytest.mark.backend
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_scores_are_a_second_output_that_is_proven_too(backend: str, drawn: Path, tmp_path: Path):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively()
+    card = replace(card, scores=True)
+    out = tmp_path / "model.nextvit"
+    manifest = export_bundle(model, card, backend=backend, precision="fp32", images=proof_images(drawn, card), out=out)
+    assert list(manifest.outputs) == ["classes", "logits"] and "float32" in manifest.outputs["logits"]
+    assert 0 < manifest.verification["logits_error"] < 1e-4
+    assert "difference of logits" in (out / "card.html").read_text()
+    [golden] = read_golden(out)
+    logits = golden.outputs["logits"]
+    frame = golden.images.shape[1:3]
+    assert (logits.dtype, logits.shape) == (np.float32, (4, 4, frame[0] // 4, frame[1] // 4))
+    parity = verify_bundle(out)[2]
+    assert isinstance(parity, SegmentationParity) and parity.logits_error is not None
+    assert parity.logits_error < 1e-4
+    [answer] = load_bundle(out)([read_dataset(drawn).split("val")[0].path])
+    assert isinstance(answer, ClassMap)
+
+    write_golden(out, [replace(golden, outputs={**golden.outputs, "logits": logits + 1e-3 * logits.std()})])
+    sealed(out)
+    with pytest.raises(NotProven, match=r"largest error of the logits 1\.0.e-03 > 1e-04"):
+        verify_bundle(out)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("backend", "precision"), [("onnx", "fp16"), ("openvino", "fp16")])
+def test_fewer_bits_are_proven_by_as_many_pixels_as_answers_elsewhere(
+    backend: str, precision: Precision, drawn: Path, tmp_path: Path
+):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively(SQUASH)
+    card = replace(card, scores=True)
+    images = proof_images(drawn, card)
+    out = tmp_path / "model.nextvit"
+    proven = export_bundle(model, card, backend=backend, precision=precision, images=images, out=out).verification
+    assert 0.995 <= proven["agreement"] < 1
+    assert 1e-4 < proven["logits_error"] <= TOLERANCES[precision].max_error
+    verify_bundle(out)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Path, tmp_path: Path):
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively(SQUASH)
+    out = tmp_path / "model.nextvit"
+    images = proof_images(drawn, card)
+    export_bundle(model, card, backend=backend, precision="fp32", images=images, out=out, dynamic_size=True)
+    sizes = [each.images.shape[1:3] for each in read_golden(out)]
+    assert sizes == [(64, 96), (81, 73)]  # both were run one by one and three at a time
+    verify_bundle(out)
+    path = read_dataset(drawn).split("val")[0].path
+    for size in (None, (47, 130)):
+        asked = card if size is None else replace(card, input=replace(card.input, image_size=size))
+        [expected] = Predictor(TorchSession(deployed_form(model, asked), outputs=card.outputs), asked)([path])
+        [got] = load_bundle(out, image_size=size)([path])
+        assert isinstance(got, ClassMap) and isinstance(expected, ClassMap)
+        assert (got.labels == expected.labels).mean() > 0.999
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_file_of_one_size_takes_any_number_of_images_of_it(backend: str, drawn: Path, tmp_path: Path):
+    """Sides that are no multiples of 32."""
+    needs("openvino" if backend == "openvino" else "onnxruntime")
+    model, card = lively(Preprocess(image_size=(50, 71), resize="squash"))
+    out = tmp_path / "model.nextvit"
+    export_bundle(model, card, backend=backend, precision="fp32", images=proof_images(drawn, card), out=out)
+    session = open_session(out, read_bundle(out))
+    for count in (1, 5):
+        given = {"images": np.zeros((count, 50, 71, 3), np.uint8)}
+        assert session.run(given)["classes"].shape == (count, 50, 71)
+    with pytest.raises(InputError, match="images of 71x50 px"):
+        session.run({"images": np.zeros((1, 64, 96, 3), np.uint8)})
+    with pytest.raises(InputError, match="export it with --dynamic-size"):
+        load_bundle(out, image_size=(64, 96))
+
+
+def test_only_so_many_golden_examples_are_kept_as_a_bundle_may_hold():
+    arrays = {"classes": np.zeros((4, 10, 10), np.uint8), "logits": np.zeros((4, 2, 3, 3), np.float32)}
+    example = Golden(np.zeros((4, 10, 10, 3), np.uint8), arrays, np.full((4, 2), 10))
+    each = 10 * 10 * 3 + 16 + 10 * 10 + 4 * 2 * 3 * 3
+    kept = as_many_as_fit(example, 3 * each)
+    assert kept.sizes is not None
+    assert {len(array) for array in (kept.images, kept.sizes, *kept.outputs.values())} == {3}
+    assert len(as_many_as_fit(example, 100 * each).images) == 4
+    with pytest.raises(InputError, match=r"one image of 10x10 px take 488 bytes.*leave out --scores"):
+        as_many_as_fit(example, each - 1)
+
+
 def replace_classes(golden: Golden) -> Golden:
     """With other answers on one percent of the pixels."""
     classes = golden.outputs["classes"].copy()
@@ -104,16 +200,39 @@ def test_the_reference_of_a_frame_says_nothing_beyond_its_picture():
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision", "dynamic", "words"),
+    ("backend", "precision", "words"),
     [
-        ("onnx", "fp16", False, "a segmentation model is exported to onnx in fp32 and openvino in fp32"),
-        ("coreml", "fp32", False, "a segmentation model is exported to onnx in fp32"),
-        ("onnx", "fp32", True, "takes pictures of any size without it"),
+        ("onnx", "int8", "a segmentation model is exported to onnx in fp32, fp16 and openvino in fp32, fp16, bf16"),
+        ("coreml", "w8", "a segmentation model is exported to onnx in fp32"),
     ],
 )
-def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, dynamic: bool, words: str):
+def test_what_a_backend_does_not_take_is_refused(backend: str, precision: str, words: str):
     with pytest.raises(InputError, match=words):
-        target_of(backend, precision, dynamic_size=dynamic, task="segmentation")
+        target_of(backend, precision, dynamic_size=False, task="segmentation")
+
+
+@pytest.mark.parametrize(
+    ("backend", "spec", "dynamic", "words"),
+    [
+        ("onnx", FIT, True, "of any size without --dynamic-size"),
+        ("coreml", FIT, False, "coreml takes segmentation models of one size alone; pass --fixed-size"),
+        ("coreml", SQUASH, True, "coreml takes segmentation models of one size alone"),
+    ],
+)
+def test_a_size_that_a_backend_does_not_take_is_refused(
+    backend: str, spec: Preprocess, dynamic: bool, words: str, drawn: Path, tmp_path: Path
+):
+    model, card = lively(spec)
+    with pytest.raises(InputError, match=words):
+        export_bundle(
+            model,
+            card,
+            backend=backend,
+            precision="fp32",
+            images=proof_images(drawn, card),
+            out=tmp_path / "a.nextvit",
+            dynamic_size=dynamic,
+        )
 
 
 def test_layers_of_it_are_not_explained(tmp_path: Path, drawn: Path):
@@ -141,6 +260,22 @@ def test_maps_are_compared_pixel_by_pixel():
     assert parity.agreement == pytest.approx(0.99)
     assert parity.failures("fp32") == ["same pixels 0.99000 < 0.999"]
     assert compare_maps(packed, packed).failures("fp32") == []
+    assert parity.failures("bf16") == ["same pixels 0.99000 < 0.995"]
+    assert compare_maps(packed, packed, logits_error=np.inf).failures("fp32") == [
+        "largest error of the logits inf > 1e-04"
+    ]
+
+
+def test_logits_are_compared_batch_after_batch_by_the_spread_of_all():
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(mean, 2, (2, 3, 4, 5)).astype(np.float32) for mean in (-1, 5)]
+    difference = LogitsDifference()
+    for each in batches:
+        difference.add(each, each + np.float32(0.5))
+    assert difference.error == pytest.approx(0.5 / np.concatenate(batches).std(), rel=1e-6)
+    difference.add(batches[0], np.full_like(batches[0], np.nan))
+    assert difference.error == np.inf
+    assert LogitsDifference().error is None
 
 
 def test_a_map_is_resized_as_pillow_does():

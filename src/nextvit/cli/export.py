@@ -1,5 +1,7 @@
 """nextvit export"""
 
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ def export(
     data: Path | None = None,
     images: int | None = None,
     dynamic_size: bool = False,
+    fixed_size: str | None = None,
+    scores: bool = False,
     calibration_images: int = 300,
     max_drop: float | None = None,
     explain: bool = False,
@@ -54,7 +58,13 @@ def export(
     images: int
         Prove on so many of them, at least 256. Default: all.
     dynamic_size: bool
-        Take images of any size from 33 px a side.
+        Take images of any size from 33 px a side. A detector, and a segmentation model that takes pictures whole (data.resize
+        fit), does so anyway.
+    fixed_size: str
+        HEIGHTxWIDTH, such as 352x480, of a segmentation model: take images of this one size, to which each side of a
+        picture is scaled alone. The proof, and the score before and after, are made at it.
+    scores: bool
+        Of a segmentation model: answer the logits of the classes, too, at a quarter of the resolution.
     calibration_images: int
         For int8, so many images of the training split, as many of each class as it gives.
     max_drop: float
@@ -72,16 +82,24 @@ def export(
         raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
     from nextvit.data.folder import is_dataset
     from nextvit.export.export import check_request, export_bundle
-    from nextvit.export.parity import TOLERANCES
     from nextvit.export.targets import target_of
+    from nextvit.export.tolerances import TOLERANCES
     from nextvit.loading import load_trained
     from nextvit.quantize.calibration import calibration_images as read_calibration_images
 
     target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
     target_of(to, precision, dynamic_size=dynamic_size, task=card.task)
-    out = out or default_bundle(model, to, precision, dynamic_size=dynamic_size)
-    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain)
+    card = asked_for(card, scores=scores, fixed_size=fixed_size, dynamic_size=dynamic_size)
+    out = out or default_bundle(
+        model,
+        to,
+        precision,
+        dynamic_size=dynamic_size,
+        fixed_size=card.input.image_size if fixed_size else None,
+        scores=scores,
+    )
+    check_request(card, out, backend=to, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain)
     proof = images_for(model, data, card, limit=images)
     if max_drop is not None and proof.task is None and precision in TOLERANCES:
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
@@ -123,11 +141,40 @@ def export(
     )
 
 
-def default_bundle(model: Path, backend: str, precision: str, *, dynamic_size: bool) -> Path:
+def asked_for(card: "ModelCard", *, scores: bool, fixed_size: str | None, dynamic_size: bool) -> "ModelCard":
+    """The card of the file that is to be written: of a segmentation model with scores as an output, or one fixed size.
+
+    Raises:
+        InputError: another task, no such size, or a size both fixed and dynamic.
+    """
+    for option, given in (("--scores", scores), ("--fixed-size", fixed_size is not None)):
+        if given and card.task != "segmentation":
+            raise InputError(f"{option} is for segmentation models, and this is one for {card.task}; leave it out")
+    if fixed_size is None:
+        return replace(card, scores=scores)
+    if dynamic_size:
+        raise InputError("a file takes one size (--fixed-size) or any (--dynamic-size); leave one of them out")
+    if not (sides := re.fullmatch(r"(\d{1,5})x(\d{1,5})", fixed_size)):
+        raise InputError(f"--fixed-size is HEIGHTxWIDTH in pixels, such as 352x480; got {fixed_size!r}")
+    size = (int(sides[1]), int(sides[2]))
+    return replace(card, scores=scores, input=replace(card.input, image_size=size, resize="squash"))
+
+
+def default_bundle(
+    model: Path,
+    backend: str,
+    precision: str,
+    *,
+    dynamic_size: bool,
+    fixed_size: tuple[int, int] | None = None,
+    scores: bool = False,
+) -> Path:
     """Inside the run; of a checkpoint file, in the working directory (its own folder may be a run's, and replaced)."""
     folder, name = (model / "exports", model.resolve().name) if model.is_dir() else (Path(), model.stem)
-    size = "-dynamic" if dynamic_size else ""
-    return folder / f"{file_stem(name)}-{backend}-{precision}{size}{SUFFIX}"
+    parts = [file_stem(name), backend, precision]
+    parts += ["dynamic"] if dynamic_size else ["{}x{}".format(*fixed_size)] if fixed_size else []
+    parts += ["scores"] if scores else []
+    return folder / f"{'-'.join(parts)}{SUFFIX}"
 
 
 def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int | None = None) -> "ProofImages":
@@ -176,10 +223,13 @@ def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
 def parity_rows(parity: dict[str, Any]) -> list[tuple[str, str]]:
     """How a classifier's outputs, the objects that a detector finds, or the classes of pixels compare."""
     if "pixels" in parity:
-        return [
+        rows = [
             ("same class", f"{parity['agreement']:.4%} of {parity['pixels']} pixels"),
             ("most that differs on an image", f"{parity['max_error']:.2e}"),
         ]
+        if parity["logits_error"] is not None:
+            rows.append(("largest difference of logits / spread", f"{parity['logits_error']:.2e}"))
+        return rows
     if "objects" not in parity:
         return [
             ("same answer", f"{parity['agreement']:.2%}"),

@@ -1,6 +1,6 @@
 """nextvit verify"""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def verify(
         from nextvit.loading import load_trained
 
         network, card = load_trained(against)
+        card = asked_as(card, manifest.card)
         check_comparable(bundle, manifest.card, against, card)
         images = images_for(against, data, card)
         proof = prove(network.eval(), card, session, images)
@@ -122,6 +123,17 @@ def checked_path(path: Path) -> Path:
     if not is_bundle(path):
         raise InputError(f"{path}: not a bundle, it has no manifest.json")
     return path
+
+
+def asked_as(card: ModelCard, of_bundle: ModelCard) -> ModelCard:
+    """The card of a model as a bundle answers: that of a segmentation model may answer its logits, too (`export --scores`),
+    and take one fixed size (`export --fixed-size`)."""
+    if card.task != "segmentation" or of_bundle.task != "segmentation":
+        return card
+    spec = of_bundle.input
+    if spec.resize == "squash":
+        card = replace(card, input=replace(card.input, image_size=spec.image_size, resize=spec.resize))
+    return replace(card, scores=of_bundle.scores)
 
 
 def check_comparable(bundle: Path, of_bundle: ModelCard, against: Path, other: ModelCard) -> None:

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from nextvit.bundle import Golden, Manifest, write_golden
+from nextvit.bundle import MAX_GOLDEN_BYTES, Golden, Manifest, write_golden
 from nextvit.card import ModelCard
 from nextvit.data.samples import Sample
 from nextvit.environment import environment, versions
-from nextvit.errors import NotProven
+from nextvit.errors import InputError, NotProven
 from nextvit.export.golden import golden_difference, golden_parity
 from nextvit.export.meanings import input_meanings, output_meanings
-from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof import allowed_drop, failures, prove, reference_outputs
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.targets import Target
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Encoded
 from nextvit.runtime.session import Session
 
 GOLDEN_IMAGES = 4
+GOLDEN_BYTES = MAX_GOLDEN_BYTES // 2
+"""What the golden examples may take, unpacked: well below what is read, which counts what lies around them, too."""
 OTHER_SIZE_FACTOR, OTHER_SIZE_ERROR = 3, 0.02
 """A file without bounds on its outputs is judged by its score at the card's size. At another size its mean error may be
 three times as large and a fiftieth of the spread besides; one that is wrong there has twenty times as much."""
@@ -47,7 +49,7 @@ def attempt(
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
         inputs=input_meanings(source.card, dynamic_size=source.dynamic_size),
-        outputs=output_meanings(source.card),
+        outputs=output_meanings(source.card, classes_type=target.classes_type),
         made_with={**versions(), "time": environment()["time"]},
         dynamic_size=source.dynamic_size,
         float_layers=source.float_layers,
@@ -90,8 +92,27 @@ def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
     for card in cards:
         inputs = card.input.network_inputs([card.input(Encoded(sample.read(), sample.path)) for sample in chosen])
         outputs = reference_outputs(source.model, source.card, inputs)
-        golden.append(Golden(inputs[INPUT_NAME], outputs, inputs.get(SIZES_NAME)))
+        example = Golden(inputs[INPUT_NAME], outputs, inputs.get(SIZES_NAME))
+        golden.append(as_many_as_fit(example, GOLDEN_BYTES // len(cards)))
     return golden
+
+
+def as_many_as_fit(example: Golden, most: int) -> Golden:
+    """The first images of an example, as many as take at most so many bytes with their outputs: logits of each place of a large
+    image are large.
+
+    Raises:
+        InputError: not even one does.
+    """
+    each = sum(array.nbytes for array in (*example.inputs.values(), *example.outputs.values())) // len(example.images)
+    count = min(len(example.images), most // each)
+    if count == 0:
+        raise InputError(
+            f"the answers to one image of {example.images.shape[2]}x{example.images.shape[1]} px take {each:,} bytes, too many "
+            "for a bundle to keep examples of; take a smaller --fixed-size, or leave out --scores"
+        )
+    sizes = None if example.sizes is None else example.sizes[:count]
+    return Golden(example.images[:count], {name: array[:count] for name, array in example.outputs.items()}, sizes)
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from nextvit.bundle import Arrays, Manifest, Precision
 from nextvit.export.layers import TAP_SCALE, Trained, is_block, tap_points, watched
-from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.targets import Target
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.session import Session
 

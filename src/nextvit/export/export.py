@@ -18,11 +18,11 @@ from nextvit.durable import durable_folder, sha256_of, write_durably
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
-from nextvit.export.parity import TOLERANCES
 from nextvit.export.program import Source
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
-from nextvit.export.targets import Target, target_of
+from nextvit.export.targets import TARGETS, Target, target_of
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.models.classification import Classifier
 from nextvit.models.network import Network
 from nextvit.records import to_plain
@@ -71,7 +71,9 @@ def export_bundle(
             a page and a JSON file beside `out` that say how far it is, and where it departs.
     """
     target = target_of(backend, precision, dynamic_size=dynamic_size, task=card.task)
-    check_request(card, out, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain_layers)
+    check_request(
+        card, out, backend=backend, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain_layers
+    )
     key = read_private_key(sign_with) if sign_with else None
     if precision == "int8" and calibration is None:
         raise InputError("int8 is calibrated on real images of the training data, and there are none; pass --data")
@@ -106,19 +108,29 @@ def export_bundle(
 
 
 def check_request(
-    card: ModelCard, out: Path, *, dynamic_size: bool, max_drop: float | None, explain_layers: bool
+    card: ModelCard, out: Path, *, backend: str, dynamic_size: bool, max_drop: float | None, explain_layers: bool
 ) -> None:
     """Refuse what cannot succeed before any work is done."""
     if explain_layers and card.task in ("detection", "segmentation"):
         raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
+    if card.task == "segmentation":
+        check_size(card, backend, dynamic_size=dynamic_size)
     if dynamic_size and min(card.input.image_size) < MIN_DYNAMIC_SIDE_PX:
         raise InputError(f"--dynamic-size takes sides from {MIN_DYNAMIC_SIDE_PX} px, and the model is one for 32 px")
     if out.suffix != SUFFIX:
         raise InputError(f"{out}: a bundle is a folder whose name ends in {SUFFIX}; choose another --out")
     if out.exists() and not is_bundle(out):
         raise InputError(f"{out}: exists and is not a bundle; choose another --out")
+
+
+def check_size(card: ModelCard, backend: str, *, dynamic_size: bool) -> None:
+    """Refuse a size that a segmentation model or its backend does not take."""
+    if dynamic_size and card.input.resize == "fit":
+        raise InputError("this model takes pictures whole (data.resize fit), and so of any size without --dynamic-size")
+    if TARGETS[backend].one_size_segmenters and (dynamic_size or card.input.resize == "fit"):
+        raise InputError(f"{backend} takes segmentation models of one size alone; pass --fixed-size HEIGHTxWIDTH")
 
 
 def with_islands(

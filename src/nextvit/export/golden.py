@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from nextvit.bundle import GOLDEN, Arrays, Golden, Manifest, read_bundle, read_golden
 from nextvit.card import ModelCard
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
-from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
+from nextvit.export.parity import AnyParity, compare_answers
+from nextvit.export.segmentation_parity import LogitsDifference
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.preprocess import Prepared
 from nextvit.runtime.session import Session, concatenate, open_session
 from nextvit.tasks.answers import judged_part
@@ -106,7 +108,10 @@ def golden_difference(example: Golden, outputs: Arrays, card: ModelCard) -> AnyP
         for frame, (height, width) in zip(example.images, cycle(sizes), strict=False)
     ]
     expected, got = judged_part(example.outputs, images, card), judged_part(outputs, images, card)
-    return compare_answers(expected, got, card)
+    logits = LogitsDifference()
+    if card.scores:
+        logits.add(example.outputs["logits"], outputs["logits"])
+    return compare_answers(expected, got, card, logits_error=logits.error)
 
 
 def in_batches(session: Session, example: Golden, size: int) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,7 @@ def description(source: Source) -> dict[str, str]:
     said = {
         "nextvit_card": to_plain(source.card),
         "nextvit_inputs": input_meanings(source.card, dynamic_size=source.dynamic_size),
-        "nextvit_outputs": output_meanings(source.card),
+        "nextvit_outputs": output_meanings(source.card, classes_type="uint8"),
     }
     return {name: json.dumps(values, ensure_ascii=False) for name, values in said.items()}
 
@@ -39,11 +39,17 @@ def input_meanings(card: ModelCard, *, dynamic_size: bool) -> dict[str, str]:
     }
 
 
-def output_meanings(card: ModelCard) -> dict[str, str]:
-    """What the graph answers, by name, in its order."""
+def output_meanings(card: ModelCard, *, classes_type: str) -> dict[str, str]:
+    """What the graph answers, by name, in its order. `classes_type` is that of a map of classes."""
     if card.task == "segmentation":
         beyond = f", and {IGNORED} beyond the picture" if card.input.resize == "fit" else ""
-        return {"classes": f"(N, H, W) uint8: the class of each pixel, as its place in the card's classes{beyond}"}
+        meanings = {
+            "classes": f"(N, H, W) {classes_type}: the class of each pixel, as its place in the card's classes{beyond}",
+            "logits": "(N, classes, H / 4, W / 4), rounded up, float32: one value for each class at each fourth place, in the "
+            "card's order; enlarged to H and W (bilinear, corners not aligned), the largest gives the class, and softmax "
+            "probabilities",
+        }
+        return {name: meanings[name] for name in card.outputs}
     if card.task != "detection":
         return {
             "logits": f"(N, classes) float32: one value for each class, in the card's order; {PROBABILITIES[card.task]}"

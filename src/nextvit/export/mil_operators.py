@@ -5,7 +5,7 @@ rounds the result to the type that the program declares for it. Integers and tex
 """
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,66 @@ def pad(*, x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Tensor 
     return x
 
 
+def upsample_nearest_neighbor(*, x: Tensor, scale_factor_height: Tensor, scale_factor_width: Tensor) -> Tensor:
+    """Each value of the last two axes so many times; which one a fraction of a place takes is not published."""
+    for axis, factor in ((-2, float(scale_factor_height)), (-1, float(scale_factor_width))):
+        if factor != int(factor):
+            raise InputError(f"upsample_nearest_neighbor by {factor:g} is not known here")
+        x = x.repeat_interleave(int(factor), dim=axis)
+    return x
+
+
+def upsample_bilinear(
+    *, x: Tensor, scale_factor_height: Tensor, scale_factor_width: Tensor, align_corners: Tensor | None = None
+) -> Tensor:
+    """Linear interpolation along the last two axes. The factors say how long the axes become, rounded down; the spacing
+    follows from the two lengths."""
+    if align_corners is None or truth(align_corners):
+        raise InputError("upsample_bilinear with aligned corners is not known here")
+    for axis, factor in ((-2, float(scale_factor_height)), (-1, float(scale_factor_width))):
+        x = interpolated(x, axis, floor(x.shape[axis] * factor))
+    return x
+
+
+def interpolated(x: Tensor, axis: int, size: int) -> Tensor:
+    """One axis at `size` evenly spaced places, the middles of as many parts."""
+    length = x.shape[axis]
+    places = ((torch.arange(size, dtype=torch.float64) + 0.5) * (length / size) - 0.5).clamp(0, length - 1)
+    below = places.long()
+    above = (below + 1).clamp(max=length - 1)
+    share = (places - below).to(x.dtype).reshape(-1, *[1] * (-1 - axis))
+    return x.index_select(axis, below) * (1 - share) + x.index_select(axis, above) * share
+
+
+def reduce_argmax(*, x: Tensor, axis: Tensor, keep_dims: Tensor) -> Tensor:
+    return x.argmax(dim=int(axis), keepdim=truth(keep_dims))
+
+
+def slice_by_index(
+    *,
+    x: Tensor,
+    begin: Tensor,
+    end: Tensor,
+    begin_mask: Tensor | None = None,
+    end_mask: Tensor | None = None,
+    **options: Tensor,
+) -> Tensor:
+    """A part of each axis; masked, from its start, or to its end."""
+    plain = {"stride": 1, "squeeze_mask": 0}
+    if any(name not in plain or bool((value != plain[name]).any()) for name, value in options.items()):
+        raise InputError("slice_by_index with steps or fewer axes is not known here")
+    starts, ends = integers(begin, ()), integers(end, ())
+    for axis in range(x.ndim):
+        start = 0 if masked(begin_mask, axis) else starts[axis]
+        stop = x.shape[axis] if masked(end_mask, axis) else ends[axis]
+        x = x.narrow(axis, start, stop - start)
+    return x
+
+
+def masked(mask: Tensor | None, axis: int) -> bool:
+    return mask is not None and bool(mask[axis])
+
+
 def gather(*, x: Tensor, indices: Tensor, axis: Tensor, **options: Tensor) -> Tensor:
     """One value of a list, such as one side of a shape."""
     plain = all(name in ("batch_dims", "validate_indices") and not truth(value) for name, value in options.items())
@@ -205,12 +265,16 @@ OPERATORS: dict[str, Operator] = {
     "matmul": matmul,
     "mul": lambda *, x, y: x * y,
     "pad": pad,
+    "reduce_argmax": reduce_argmax,
     "reduce_mean": reduce_mean,
     "relu": lambda *, x: x.clamp(min=0),
     "reshape": reshape,
     "shape": shape,
+    "slice_by_index": slice_by_index,
     "softmax": softmax,
     "transpose": transpose,
+    "upsample_bilinear": upsample_bilinear,
+    "upsample_nearest_neighbor": upsample_nearest_neighbor,
 }
 
 

@@ -12,28 +12,11 @@ from nextvit.bundle import Precision
 from nextvit.card import ModelCard
 from nextvit.export.detection_parity import DetectionParity, compare_detections
 from nextvit.export.segmentation_parity import SegmentationParity, compare_maps
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.postprocess import present
 from nextvit.tasks.answers import Answers
 
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """What a precision may cost."""
-
-    max_error: float
-    """Largest difference of any output, relative to the standard deviation of the reference's outputs."""
-    min_agreement: float
-    """Least share of equal decisions."""
-    min_cosine: float = 0.0
-
-
-TOLERANCES: dict[Precision, Tolerance] = {
-    "fp32": Tolerance(max_error=1e-4, min_agreement=0.999),
-    "fp16": Tolerance(max_error=2e-2, min_agreement=0.995),
-    "bf16": Tolerance(max_error=0.15, min_agreement=0.995, min_cosine=0.999),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +73,18 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
 AnyParity = Parity | DetectionParity | SegmentationParity
 
 
-def compare_answers(reference: Answers, other: Answers, card: ModelCard) -> AnyParity:
-    """Compare answers to the same images, at least one, as the card's task judges them."""
+def compare_answers(
+    reference: Answers, other: Answers, card: ModelCard, *, logits_error: float | None = None
+) -> AnyParity:
+    """Compare answers to the same images, at least one, as the card's task judges them.
+
+    Args:
+        logits_error: of a segmentation model that answers its logits, too, what `LogitsDifference` found of these.
+    """
     if card.task == "detection":
         return compare_detections(reference, other, card)
     if card.task == "segmentation":
-        return compare_maps(reference, other)
+        return compare_maps(reference, other, logits_error=logits_error)
     return compare(reference, other, thresholds=card.thresholds)
 
 

@@ -12,8 +12,10 @@ from nextvit.card import ModelCard
 from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.export.parity import TOLERANCES, AnyParity, compare_answers
+from nextvit.export.parity import AnyParity, compare_answers
 from nextvit.export.proof_images import ProofImages
+from nextvit.export.segmentation_parity import LogitsDifference
+from nextvit.export.tolerances import TOLERANCES
 from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.classification import Classifier
@@ -76,13 +78,16 @@ def prove(model: Network, card: ModelCard, session: Session, images: ProofImages
     unreadable: list[str] = []
     expected: list[Answers] = []
     got: list[Answers] = []
+    logits = LogitsDifference()
     for batch in evaluation_batches(images.samples, card.input, batch_size=batch_size(card)):
         unreadable += batch.unreadable
         if batch.samples:
             samples += batch.samples
-            inputs = batch.inputs
-            expected.append(judged_part(reference_outputs(model, card, inputs), batch.images, card))
-            got.append(judged_part(session.run(inputs), batch.images, card))
+            outputs = (reference_outputs(model, card, batch.inputs), session.run(batch.inputs))
+            for answers, each in zip((expected, got), outputs, strict=True):
+                answers.append(judged_part(each, batch.images, card))
+            if card.scores:
+                logits.add(*(each["logits"] for each in outputs))
     if not samples:
         raise InputError(f"{images.source}: no image can be read; first: {unreadable[0]}")
     before, after = joined(expected), joined(got)
@@ -90,7 +95,7 @@ def prove(model: Network, card: ModelCard, session: Session, images: ProofImages
         samples=samples,
         expected=before,
         got=after,
-        parity=compare_answers(before, after, card),
+        parity=compare_answers(before, after, card, logits_error=logits.error),
         unreadable=unreadable,
         source=images.source,
     )
@@ -101,7 +106,8 @@ def reference_outputs(model: Network, card: ModelCard, inputs: Arrays) -> Arrays
     if isinstance(model, Classifier):
         return {"logits": reference_logits(model, card, inputs[INPUT_NAME])}
     if isinstance(model, Segmenter):
-        return {"classes": reference_classes(model, card, inputs)}
+        outputs: Arrays = dict(zip(("classes", "logits"), reference_classes(model, card, inputs), strict=True))
+        return {name: outputs[name] for name in card.outputs}
     with torch.inference_mode():
         images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
         sizes_N2 = torch.from_numpy(inputs[SIZES_NAME])
@@ -109,8 +115,11 @@ def reference_outputs(model: Network, card: ModelCard, inputs: Arrays) -> Arrays
     return {name: each.numpy() for name, each in zip(card.outputs, given, strict=True)}
 
 
-def reference_classes(model: Segmenter, card: ModelCard, inputs: Arrays) -> NDArray[np.uint8]:
-    """The same of a segmentation model: the class (N, H, W) of each pixel, IGNORED beyond the pictures."""
+def reference_classes(
+    model: Segmenter, card: ModelCard, inputs: Arrays
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The same of a segmentation model: the class (N, H, W) of each pixel, IGNORED beyond the pictures, and the logits
+    (N, C, H / 4, W / 4)."""
     with torch.inference_mode():
         images_NCHW = normalise(torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous(), card.input)
         if SIZES_NAME in inputs:
@@ -121,7 +130,7 @@ def reference_classes(model: Segmenter, card: ModelCard, inputs: Arrays) -> NDAr
     for classes_HW, (height, width) in zip(classes_NHW, inputs.get(SIZES_NAME, ()), strict=False):
         classes_HW[height:] = IGNORED
         classes_HW[:, width:] = IGNORED
-    return classes_NHW
+    return classes_NHW, logits_NCHW.numpy()
 
 
 def reference_logits(model: Classifier, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:

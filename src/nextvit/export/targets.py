@@ -31,6 +31,10 @@ class Target:
     """The precisions in which it takes a detector."""
     segmenters: tuple[Precision, ...] = ()
     """The precisions in which it takes a segmentation model."""
+    one_size_segmenters: bool = False
+    """Whether these must be of one fixed size."""
+    classes_type: str = "uint8"
+    """Type of their map of classes."""
     check: str | None = None
     """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
 
@@ -54,7 +58,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_onnx",
         },
         detectors=("fp32",),
-        segmenters=("fp32",),
+        segmenters=("fp32", "fp16"),
     ),
     "openvino": Target(
         writers={
@@ -64,7 +68,7 @@ TARGETS: dict[str, Target] = {
             "int8": "nextvit.quantize.to_openvino",
         },
         detectors=("fp32",),
-        segmenters=("fp32",),
+        segmenters=("fp32", "fp16", "bf16"),
     ),
     "tensorrt": Target(
         writers={
@@ -75,6 +79,9 @@ TARGETS: dict[str, Target] = {
     ),
     "coreml": Target(
         writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.export.to_coreml"),
+        segmenters=("fp32", "fp16"),
+        one_size_segmenters=True,
+        classes_type="int32",  # Core ML has no output of unsigned 8 bits
         stand_in="nextvit.export.coreml_stand_in",
         check="nextvit.export.coreml_check",
     ),
@@ -100,17 +107,16 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskNam
         able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
         raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
     if task in ("detection", "segmentation"):
-        check_takes(task, backend, precision, dynamic_size=dynamic_size)
+        check_takes(task, backend, precision)
+    if task == "detection" and dynamic_size:
+        raise InputError("a detector takes pictures of any size without --dynamic-size; leave it out")
     return target
 
 
-def check_takes(task: TaskName, backend: str, precision: str, *, dynamic_size: bool) -> None:
+def check_takes(task: TaskName, backend: str, precision: str) -> None:
     """Raise InputError where a backend does not take a detector or a segmentation model so."""
     what = "a detector" if task == "detection" else "a segmentation model"
     taken = {name: each.detectors if task == "detection" else each.segmenters for name, each in TARGETS.items()}
     if precision not in taken[backend]:
         able = " and ".join(f"{name} in {', '.join(precisions)}" for name, precisions in taken.items() if precisions)
         raise InputError(f"{backend} {precision} is for classifiers; {what} is exported to {able}")
-    if dynamic_size:
-        how = "" if task == "detection" else ", where it was trained with data.resize fit,"
-        raise InputError(f"--dynamic-size is for classifiers; {what}{how} takes pictures of any size without it")

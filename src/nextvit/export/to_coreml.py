@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from nextvit.errors import MissingDependency
+from nextvit.export.meanings import output_meanings
 from nextvit.export.program import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Source
 from nextvit.preprocess import INPUT_NAME
 from nextvit.quiet import quietly
@@ -49,9 +50,11 @@ def export(source: Source, folder: Path) -> str:
     ct: Any = coremltools
     with quietly():
         model = ct.convert(
-            planar_program(source).run_decompositions({}),
+            planar_program(source).run_decompositions({torch.ops.aten.upsample_nearest2d.vec: doubled_and_cut}),
             inputs=[ct.ImageType(name=INPUT_NAME, shape=image_shape(source, ct), color_layout=ct.colorlayout.RGB)],
-            outputs=[ct.TensorType(name=name, dtype=np.float32) for name in source.outputs],
+            outputs=[
+                ct.TensorType(name=name, dtype=np.int32 if name == "classes" else np.float32) for name in source.outputs
+            ],
             convert_to="mlprogram",
             minimum_deployment_target=ct.target.iOS16,
             compute_precision=ct.precision.FLOAT32 if source.precision == "fp32" else ct.precision.FLOAT16,
@@ -74,6 +77,20 @@ def planar_program(source: Source) -> ExportedProgram:
             (torch.zeros(1, 3, height, width),),
             dynamic_shapes=(sides,) if source.dynamic_size else None,
         )
+
+
+def doubled_and_cut(x_NCHW: Tensor, size: list[int] | None, factors: list[float] | None) -> Tensor:
+    """What a pyramid resizes to the map that is twice as large, or one less where that was rounded up: each place twice, which
+    Core ML defines; of fractions, to which coremltools would turn it, Core ML does not say which place they take."""
+    height, width = x_NCHW.shape[2:]
+    if size is None or size == [2 * height, 2 * width]:
+        return NotImplemented  # stays as it is
+    assert all(new in (2 * old - 1, 2 * old) for new, old in zip(size, (height, width), strict=True)), (
+        size,
+        x_NCHW.shape,
+    )
+    doubled_NCHW = torch.ops.aten.upsample_nearest2d.vec(x_NCHW, None, [2.0, 2.0])
+    return doubled_NCHW[:, :, : size[0], : size[1]]
 
 
 def image_shape(source: Source, ct: Any) -> tuple[Any, ...]:
@@ -114,8 +131,7 @@ def describe(model: Any, source: Source) -> None:
     model.short_description = f"{card.variant}: {card.task} of {len(card.classes)} classes, {width}x{height} px"
     model.license = card.weights_licence
     model.input_description[INPUT_NAME] = f"RGB image, {width}x{height} px; normalisation is inside the model"
-    model.output_description["logits"] = (
-        "(1, classes): one value for each class, in the order of the metadata's classes"
-    )
+    for name, meaning in output_meanings(card, classes_type="int32").items():
+        model.output_description[name] = meaning.replace("(N, ", "(1, ").replace("the card's", "the metadata's")
     model.user_defined_metadata["nextvit_card"] = json.dumps(to_plain(card), ensure_ascii=False)
     model.user_defined_metadata["classes"] = json.dumps(card.classes, ensure_ascii=False)

@@ -123,7 +123,9 @@ class MeanOfParts(nn.Module):
         starts_S = parts_S * length // self.side
         ends_S = ((parts_S + 1) * length + self.side - 1) // self.side
         places_L1 = torch.arange(length, device=x_NCHL.device)[:, None]
-        inside_LS = (places_L1 >= starts_S) & (places_L1 < ends_S)
+        inside_LS = torch.logical_and(
+            places_L1 >= starts_S, places_L1 < ends_S
+        )  # not "&", which coremltools does not know
         # The sums come first: 0 and 1 are exact in any precision, shares are not.
         return x_NCHL @ inside_LS.to(x_NCHL.dtype) / (ends_S - starts_S).to(x_NCHL.dtype)
 

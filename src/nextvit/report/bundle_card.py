@@ -116,11 +116,14 @@ def object_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
 
 def pixel_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
     """How the classes of pixels compare."""
-    return [
+    facts = [
         (f"{float(proven['agreement']):.4%}", "same class as PyTorch"),
         (f"{proven['pixels']:,}", "pixels compared"),
         (scaled(proven["max_error"]), "largest share of an image that differs"),
     ]
+    if proven["logits_error"] is not None:
+        facts.append((scaled(proven["logits_error"]), "largest difference of logits / spread"))
+    return facts
 
 
 def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
