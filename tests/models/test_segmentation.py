@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from nextvit.models.segmentation import (
     class_map,
     segmenter_for,
     segmenter_of,
+    standardised,
 )
 from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
 from nextvit.preprocess import Preprocess
@@ -251,6 +253,43 @@ def test_what_lies_beyond_a_picture_has_no_part_in_the_answer():
     assert torch.equal(classes_NHW[1, :50, :80], class_map(logits_NCHW, (64, 96))[1, :50, :80])
     assert (classes_NHW[1, 50:] == IGNORED).all() and (classes_NHW[1, :, 80:] == IGNORED).all()
     assert (classes_NHW[0] < CLASSES).all()
+
+
+def test_a_standardised_picture_has_mean_0_and_deviation_1_whatever_its_light():
+    picture = torch.rand(1, 3, 40, 60, dtype=torch.float64)
+    pictures_NCHW = torch.cat([picture, 0.5 * picture - 2, torch.full_like(picture, 1.7)])
+    found_NCHW = standardised(pictures_NCHW)
+    values = picture.numpy()
+    expected = (values - values.mean()) / np.sqrt(values.var() + 1e-3)
+    assert found_NCHW[:1].numpy() == pytest.approx(expected, abs=1e-12)
+    assert found_NCHW[1].mean().item() == pytest.approx(0, abs=1e-12)
+    assert found_NCHW[1].std(correction=0).item() == pytest.approx(1, abs=0.05)
+    assert not found_NCHW[2].any()
+
+
+def test_standardised_models_see_a_picture_alike_in_every_frame():
+    """Before the network: the network itself sees the blank part, too."""
+    pictures_NCHW, inside_N1HW = torch.randn(2, 3, 32, 64), torch.zeros(2, 1, 32, 64, dtype=torch.bool)
+    inside_N1HW[0], inside_N1HW[1, :, :20, :50] = True, True
+    pictures_NCHW = pictures_NCHW * inside_N1HW
+    found_NCHW = standardised(pictures_NCHW, inside_N1HW)
+    torch.testing.assert_close(found_NCHW[0], standardised(pictures_NCHW)[0])
+    torch.testing.assert_close(found_NCHW[1:, :, :20, :50], standardised(pictures_NCHW[1:, :, :20, :50]))
+
+
+@pytest.mark.parametrize("spec", [FIXED, FRAMES])
+def test_what_is_deployed_standardises_as_it_was_learnt(spec: Preprocess):
+    model = random_segmenter(standardise=True).float()
+    images_NHWC = pixels(2, 64, 96, 3)
+    sizes = (torch.tensor([[64, 96], [64, 96]]),) if spec is FRAMES else ()
+    with torch.no_grad():
+        _, logits_NCHW = DeployedSegmenter(model, spec, scores=True)(images_NHWC, *sizes)
+        unlike_NCHW = model(normalise(images_NHWC.permute(0, 3, 1, 2), spec))
+        expected = model(standardised(normalise(images_NHWC.permute(0, 3, 1, 2), spec)))
+    torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
+    assert (
+        logits_NCHW - darker_NCHW
+    ).std() < 0.1 * logits_NCHW.std()  # but for rounding, and what the mean of colours is
 
 
 def test_in_lower_precision_the_logits_stay_float32_and_near():

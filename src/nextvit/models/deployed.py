@@ -7,7 +7,7 @@ from nextvit.models.classification import Classifier
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.fuse import for_whole_halvings, fuse
 from nextvit.models.rearrange import rearrange
-from nextvit.models.segmentation import Segmenter, class_map
+from nextvit.models.segmentation import Segmenter, class_map, standardised
 from nextvit.models.segmentation_losses import IGNORED
 from nextvit.preprocess import Preprocess
 
@@ -86,8 +86,8 @@ class DeployedSegmenter(nn.Module):
     float32 (N, num_classes, H / 4, W / 4), rounded up.
 
     Where images are laid into frames ("fit"), it takes int64 (N, 2) as well, height and width of the picture at the top left
-    of each: H and W are multiples of 32, what lies beyond a picture may be anything, becomes 0 behind the normalisation, as
-    in training, and is answered with IGNORED.
+    of each: H and W are multiples of 32, what lies beyond a picture may be anything, becomes the mean colour, as in training, and
+    is answered with IGNORED.
     It fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between the
     normalised image and the logits computes with that.
     """
@@ -99,17 +99,21 @@ class DeployedSegmenter(nn.Module):
         self.normalise = Normalise(spec).to(next(model.parameters()).device)
         fused = fuse(model)
         self.model = (for_whole_halvings(fused) if spec.resize == "fit" else fused).to(dtype)
-        self.dtype, self.scores = dtype, scores
+        self.dtype, self.scores, self.standardise = dtype, scores, model.segmenter.standardise
         self.eval()
 
     def forward(self, images_NHWC: Tensor, sizes_N2: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
+        inside_N1HW = None
         if sizes_N2 is not None:
-            images_NCHW = blank_outside(images_NCHW, sizes_N2)
+            inside_N1HW = inside(images_NCHW, sizes_N2)
+            images_NCHW = torch.where(inside_N1HW, images_NCHW, 0.0)
+        if self.standardise:
+            images_NCHW = standardised(images_NCHW, inside_N1HW)
         logits_NCHW = self.model(images_NCHW.to(self.dtype)).float()
         classes_NHW = class_map(logits_NCHW, images_NCHW.shape[2:])
-        if sizes_N2 is not None:
-            classes_NHW = torch.where(inside(images_NCHW, sizes_N2)[:, 0], classes_NHW, IGNORED)
+        if inside_N1HW is not None:
+            classes_NHW = torch.where(inside_N1HW[:, 0], classes_NHW, IGNORED)
         return (classes_NHW, logits_NCHW) if self.scores else classes_NHW
 
 

@@ -38,6 +38,9 @@ class SegmenterConfig:
     """Channels of a second head on stage 3, which is there for training alone; 0: none."""
     dropout: float = 0.1
     """Share of the channels that each head leaves out while it is trained."""
+    standardise: bool = False
+    """Whether `standardised` pictures are learnt from and answered: for pictures whose light differs by more than what is looked
+    for on them."""
 
     def __post_init__(self) -> None:
         for name in ("neck_width", "head_width"):
@@ -139,6 +142,22 @@ class Segmenter(nn.Module):
             own = head_losses(logits_NCHW, lesson.targets, lesson.settings, lesson.weights)
             losses["auxiliary"] = lesson.settings.auxiliary * torch.stack(list(own.values())).sum()
         return losses
+
+
+def standardised(images_NCHW: Tensor, inside_N1HW: Tensor | None = None) -> Tensor:
+    """Each picture less its mean, over its deviation, both over all channels and places, or over those that are inside."""
+    axes = (1, 2, 3)
+    if inside_N1HW is None:
+        centred_NCHW = images_NCHW - images_NCHW.mean(dim=axes, keepdim=True)
+        variance_N111 = centred_NCHW.square().mean(dim=axes, keepdim=True)
+    else:
+        weights_N1HW = inside_N1HW.to(images_NCHW.dtype)
+        share_N111 = weights_N1HW.mean(dim=axes, keepdim=True)
+        mean_N111 = (images_NCHW * weights_N1HW).mean(dim=axes, keepdim=True) / share_N111
+        centred_NCHW = images_NCHW - mean_N111
+        variance_N111 = (centred_NCHW * weights_N1HW).square().mean(dim=axes, keepdim=True) / share_N111
+    # The least deviation is of about two grey levels: a blank picture stays blank.
+    return centred_NCHW / (variance_N111 + 1e-3).sqrt()
 
 
 def class_map(logits_NCHW: Tensor, size: Sequence[int]) -> Tensor:

@@ -61,7 +61,7 @@ class SegmentationTask:
         from torch import Tensor
 
         from nextvit.models.deployed import normalise
-        from nextvit.models.segmentation import Lesson
+        from nextvit.models.segmentation import Lesson, standardised
         from nextvit.models.segmentation_losses import LossSettings, class_weights
 
         assert isinstance(targets, Tensor)
@@ -75,7 +75,10 @@ class SegmentationTask:
             mean_over=loss.mean_over,
         )
         weights = class_weights(self.training_pixels, loss.balance).to(images.device) if loss.balance else None
-        return model(normalise(images, self.card.input), Lesson(targets, settings, weights))
+        inputs = normalise(images, self.card.input)
+        if self.card.head.get("standardise"):
+            inputs = standardised(inputs)
+        return model(inputs, Lesson(targets, settings, weights))
 
     @cached_property
     def training_pixels(self) -> NDArray[np.integer[Any]]:

@@ -91,6 +91,9 @@ class Heads:
     """"published": those of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
     decoder: Literal["fpn", "uper"] = "fpn"
     """Of a segmentation model: "fpn" is Semantic FPN; "uper" is UperNet, more accurate, and several times as much to compute."""
+    standardise: bool = False
+    """Of a segmentation model: bring each picture to mean 0 and deviation 1 first, for pictures whose light differs by more than
+    what is looked for on them."""
     masks: Literal["auto", "on", "off"] = "auto"
     """Whether a detector answers with masks besides boxes; "auto": where the annotations have any."""
     anchor_scale: float | Literal["auto"] = "auto"

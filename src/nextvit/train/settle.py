@@ -87,14 +87,19 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
         of_masks = "is for pictures with masks, which these have none of; leave it out, or choose another --recipe"
         require(recipe.masks == SegmentationAugment(), f"the section masks {of_masks}")
         require(recipe.heads.decoder == "fpn", f"heads.decoder {of_masks}")
-        for name in ("cross_entropy", "dice", "tversky", "missed", "auxiliary", "mean_over"):
+        require(not recipe.heads.standardise, f"heads.standardise {of_masks}")
+        for name in ("cross_entropy", "dice", "tversky", "missed", "auxiliary", "balance", "mean_over"):
             require(getattr(recipe.loss, name) == getattr(UNSMOOTHED, name), f"loss.{name} {of_masks}")
     if dataset.task == "segmentation":
         check_for_masks(recipe)
         return
     if dataset.task != "detection":
-        require(recipe.data.resize != "fit", "data.resize fit is for detectors; use crop or squash")
-        require(recipe.data.longer_side == "auto", "data.longer_side is for detectors; leave it out")
+        require(
+            recipe.data.resize != "fit", "data.resize fit is for detectors and pictures with masks; use crop or squash"
+        )
+        require(
+            recipe.data.longer_side == "auto", "data.longer_side is for detectors and pictures with masks; leave it out"
+        )
         require(not recipe.data.leave_out_empty, "data.leave_out_empty is for detectors; leave it out")
         of_detectors = "is for pictures with annotated objects, which these have none of; choose another --recipe"
         require(recipe.objects == DetectionAugment(), f"the section objects {of_detectors}, or use augment")

@@ -225,7 +225,8 @@ def segmenter_head_for(recipe: Recipe) -> SegmenterConfig:
     size = recipe.heads.size
     if size == "auto":
         size = "light" if segmenter_of(recipe.model.name) == LIGHT_SEGMENTER else "published"
-    return published if size == "published" else replace(LIGHT_SEGMENTER, head=recipe.heads.decoder)
+    head = published if size == "published" else replace(LIGHT_SEGMENTER, head=recipe.heads.decoder)
+    return replace(head, standardise=recipe.heads.standardise)
 
 
 def heads_for(dataset: Dataset, recipe: Recipe) -> DetectorConfig:
