@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures of other files)
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.conftest import draw_dataset, needs
-from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
+from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint
 
 SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1)
 
@@ -94,6 +95,45 @@ def test_predict_writes_overlays_and_index_images(segmenter: Path, drawn: Path, 
         assert (out / record["mask"]).with_suffix(".jpg").is_file()
 
 
+@pytest.mark.parametrize("views", [("--windows", 32), ("--scales", "0.75,1.5", "--flip"), ("--flip",)])
+def test_predict_and_eval_look_at_pictures_as_they_are_told(views, segmenter: Path, drawn: Path, call, tmp_path: Path):
+    done = call("predict", segmenter, drawn / "images" / "val" / "0.png", "--out", tmp_path, *views)
+    assert done.code == 0, done.err
+    assert read_mask(tmp_path / "00000-0.png").shape == (36, 48)
+    done = call("eval", segmenter, drawn, *views, "--json")
+    assert done.code == 0 and done.document["scores"]["mean_iou_score"] > 0
+    window_px = 32 if views[0] == "--windows" else None
+    assert done.document["runtime"]["views"]["window_px"] == window_px
+
+
+@pytest.fixture(scope="module")
+def defects(drawn: Path) -> tuple[Path, Path]:
+    """A dataset of two classes, and a run of one epoch on it."""
+    root = drawn.parent / "defects"
+    shutil.copytree(drawn, root)
+    (root / "classes.txt").write_text("sound\ndefect\n")
+    for split in ("train", "val"):
+        repaint(root, lambda mask: (mask == 1).astype(np.uint8), split=split)
+    repaint(root, np.zeros_like, split="val", only=1)
+    out = drawn.parent / "inspector"
+    command_line.run(["train", str(root), "--out", str(out), *map(str, SMALL)])
+    return root, out
+
+
+def test_eval_of_a_binary_model_tells_how_many_defects_are_missed(defects: tuple[Path, Path], call):
+    root, run = defects
+    done = call("eval", run, root, "--false-alarms", 20)
+    assert done.code == 0, done.err
+    assert "pixels: AUROC" in done.out and "images: AUROC" in done.out and "(of 20 % allowed; threshold" in done.out
+    document = call("eval", run, root, "--json").document
+    found = document["details"]["segmentation"]["defects"]
+    assert found["false_alarms"] == 1.0 and found["pixel_miss"]["false_alarm_rate"] <= 1
+    final = json.loads((run / "evaluation.json").read_text())
+    assert final["details"]["segmentation"]["defects"] == found and final["scores"] == document["scores"]
+    windows = call("eval", run, root, "--json", "--windows", 64).document
+    assert windows["details"]["segmentation"]["defects"]["pixel_auroc"] is not None
+
+
 def test_an_overlay_keeps_what_it_covers_to_be_seen():
     labels = np.repeat(np.arange(4, dtype=np.uint8), 300)[None].repeat(1200, axis=0)
     answer = ClassMap(classes=("a", "b", "c", "d"), labels=labels)
@@ -114,6 +154,8 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     assert "the class of each pixel, by Semantic FPN of 64 channels" in told and "of the same class" in told
     page = (segmenter / "report.html").read_text()
     assert "same pixels" in page and "the largest share of an image" in page
+    refused(call("predict", out, drawn / "images" / "val", "--windows", 64), "answers classes alone", "with --scores")
+    refused(call("eval", out, drawn, "--flip"), "answers classes alone", "with --scores")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +168,14 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
         (["train", "DATA", "--out", "NEW", "--teacher", "RUN"], ["a segmentation model cannot be taught"]),
         (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["every pixel of a picture has a class"]),
+        (["predict", "RUN", "DATA", "--windows", "50"], ["the side of a window is a multiple of 32 px", "got 50"]),
+        (["predict", "RUN", "DATA", "--scales", "1,big"], ["--scales takes numbers with commas", "'1,big'"]),
+        (["predict", "RUN", "DATA", "--scales", "0.1"], ["at least 32 px a side"]),
+        (["eval", "RUN", "DATA", "--windows", "64", "--flip"], ["use them without scales and flips"]),
+        (
+            ["eval", "RUN", "DATA", "--false-alarms", "1"],
+            ["--false-alarms is for segmentation models with two classes"],
+        ),
     ],
 )
 def test_what_is_not_possible_is_said_in_a_line(
