@@ -19,6 +19,7 @@ from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.conftest import draw_dataset, needs
+from tests.data.coco_by_hand import draw_objects, spoil
 from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint
 
 SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1)
@@ -184,3 +185,124 @@ def test_what_is_not_possible_is_said_in_a_line(
     draw_dataset(tmp_path / "photos")
     places = {"RUN": segmenter, "DATA": drawn, "PHOTOS": tmp_path / "photos", "NEW": tmp_path / "new"}
     refused(call(*(places.get(each, each) for each in arguments)), *words)
+
+
+def without_mask(root: Path) -> None:
+    (root / "masks" / "val" / "1.png").unlink()
+
+
+def without_masks(root: Path) -> None:
+    shutil.rmtree(root / "masks")
+
+
+def without_the_masks_of_a_split(root: Path) -> None:
+    shutil.rmtree(root / "masks" / "train")
+
+
+def with_a_mask_of_another_size(root: Path) -> None:
+    repaint(root, lambda mask: mask[:30], split="val", only=1)
+
+
+def with_colours(root: Path) -> None:
+    repaint(root, lambda mask: np.stack([mask * 60] * 3, axis=2), split="val", only=1)
+
+
+def with_fewer_names(root: Path) -> None:
+    (root / "classes.txt").write_text("background\nsquare\n")
+
+
+def without_names(root: Path) -> None:
+    (root / "classes.txt").unlink()
+
+
+def with_a_broken_mask(root: Path) -> None:
+    (root / "masks" / "val" / "1.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "trained", "examined"),
+    [
+        (without_mask, "1 image has no mask, first: ROOT/images/val/1.png; expected ROOT/masks/val/1.png", None),
+        (without_masks, "or masks/train/NAME.png", None),
+        (without_the_masks_of_a_split, "has images/train and no folder masks/train", None),
+        (
+            with_a_mask_of_another_size,
+            "images/val/1.png: is 48x36, its mask 48x30",
+            "val/1.png: is 48x36 px, its mask 48x30",
+        ),
+        (
+            with_colours,
+            "is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: ROOT/masks/val/1.png;",
+            "masks/val/1.png: is in colours (RGB), such as (0, 0, 0); expected one channel of class indices",
+        ),
+        (with_fewer_names, "the value 2 in the mask of 16 pictures", "the model knows 3 classes"),
+        (without_names, "classes.txt: no such file; it lists the names of the classes", None),
+        (
+            with_a_broken_mask,
+            "the mask of images/val/1.png: not an image in a known format",
+            "masks/val/1.png: not an image",
+        ),
+    ],
+)
+def test_bad_masks_are_told_in_a_line(
+    spoil, trained: str, examined: str | None, segmenter: Path, drawn: Path, call, tmp_path: Path
+):
+    """`examined` is what eval says, where it is not what train says."""
+    root = tmp_path / "data"
+    shutil.copytree(drawn, root)
+    spoil(root)
+    done = call("train", root, "--out", tmp_path / "new", *SMALL)
+    assert done.code == 2 and done.out == "" and trained.replace("ROOT", str(root)) in done.err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+    refused(call("eval", segmenter, root), (examined or trained).replace("ROOT", str(root)))
+
+
+def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, drawn: Path, call, tmp_path: Path):
+    photos, boxes = tmp_path / "photos", draw_objects(tmp_path / "boxes")
+    draw_dataset(photos)
+    for split in ("train", "val"):
+        spoil(boxes, lambda content: [each.update(segmentation=[]) for each in content["annotations"]], split=split)
+    of_photos = ["the model was trained for segmentation", "is one for classification"]
+    for verb in (["eval", segmenter], ["export", segmenter, "--to", "onnx", "--out", tmp_path / "x", "--data"]):
+        refused(call(*verb, photos), *of_photos)
+        refused(call(*verb, boxes), "boxes: its objects have boxes alone, and segmentation is learnt from masks")
+    teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)
+    assert teacher.code == 2 and "knows 3 classes (segmentation) that are not the dataset's" in teacher.err
+    as_masks = ("train", photos, "--out", tmp_path / "new", "--task", "segmentation")
+    refused(call(*as_masks), "photos: has neither masks nor annotated objects", "but for classification")
+    refused(call("check", photos, "--task", "segmentation"), "photos: has neither masks nor annotated objects")
+    refused(call("check", drawn, "--task", "detection"), "detection", "segmentation")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def of_objects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """COCO's objects, and a run that learnt them as masks."""
+    needs("faster_coco_eval")
+    folder = tmp_path_factory.mktemp("objects")
+    root, run = draw_objects(folder / "drawn"), folder / "run"
+    command_line.run(["train", str(root), "--task", "segmentation", "--out", str(run), *map(str, SMALL)])
+    return root, run
+
+
+def test_objects_are_checked_and_learnt_as_masks(of_objects: tuple[Path, Path], call):
+    root, run = of_objects
+    done = call("check", root, "--task", "segmentation", "--json")
+    assert done.code == 0
+    names = ["background", "square", "disc"]
+    assert done.document["classes"] == {name: {"train": 12, "val": 4} for name in names}
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert (recipe["data"]["task"], recipe["data"]["resize"]) == ("segmentation", "fit")
+    done = call("eval", run, root, "--json")
+    assert done.code == 0 and done.document["details"]["classes"] == names
+    assert done.document["scores"] == json.loads((run / "evaluation.json").read_text())["scores"]
+
+
+def test_a_run_that_learnt_objects_as_masks_is_resumed_and_exported_with_them(of_objects: tuple[Path, Path], call):
+    needs("onnxruntime")
+    root, run = of_objects
+    done = call("train", root, "--out", run, "--resume")
+    assert done.code == 0 and "mIoU" in done.out, done.err
+    done = call("export", run, "--to", "onnx")
+    assert done.code == 0 and "mIoU, exported" in done.out, done.err
+    assert call("verify", next((run / "exports").glob("*.nextvit")), "--data", root).code == 0

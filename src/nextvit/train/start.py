@@ -80,7 +80,7 @@ def train_together(
     say: Say,
 ) -> Evaluation:
     """`train` in one of the processes that train together."""
-    dataset = read_dataset(dataset_path)
+    dataset = read_dataset(dataset_path, task=recipe.data.task)
     if recipe.compute.threads:
         torch.set_num_threads(recipe.compute.threads)
     recipe = settled(recipe, dataset)
