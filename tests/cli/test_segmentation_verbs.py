@@ -263,7 +263,7 @@ def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, dra
     for split in ("train", "val"):
         spoil(boxes, lambda content: [each.update(segmentation=[]) for each in content["annotations"]], split=split)
     of_photos = ["the model was trained for segmentation", "is one for classification"]
-    for verb in (["eval", segmenter], ["export", segmenter, "--to", "onnx", "--out", tmp_path / "x", "--data"]):
+    for verb in (["eval", segmenter], ["export", segmenter, "--to", "onnx", "--out", tmp_path / "x.nextvit", "--data"]):
         refused(call(*verb, photos), *of_photos)
         refused(call(*verb, boxes), "boxes: its objects have boxes alone, and segmentation is learnt from masks")
     teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)

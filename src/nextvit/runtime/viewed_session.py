@@ -122,9 +122,8 @@ def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[
         )
     if card.input.resize == "fit":
         return
-    for size in (
-        [(views.window_px,) * 2] if views.window_px else [scaled(card.input, s).image_size for s in views.scales]
-    ):
+    side = views.window_px
+    for size in [(side, side)] if side else [scaled(card.input, scale).image_size for scale in views.scales]:
         card_of(size)
 
 
