@@ -1,5 +1,6 @@
 """A segmentation model that looks at pictures in windows, or at several scales and mirrored, held against plain computations."""
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -193,3 +194,23 @@ def test_one_view_of_a_whole_picture_is_the_networks_own_answer():
     assert isinstance(plain, ClassMap) and isinstance(viewed, ClassMap)
     assert len(np.unique(plain.labels)) > 1
     assert (plain.labels == viewed.labels).mean() > 0.999
+
+
+def test_a_picture_is_let_go_before_its_answer_is_used():
+    class Watched(Preprocess):
+        """Keeps no picture, but knows whether another does."""
+
+        def prepare(self, image: Any) -> Any:
+            found = super().prepare(image)
+            alive.append(weakref.ref(found))
+            return found
+
+    alive: list[weakref.ref[Any]] = []
+    predictor = predictor_for(Colours(), CARD, Views(window_px=64))
+    spec = predictor.card.input
+    predictor.card = replace(
+        predictor.card, input=Watched(image_size=spec.image_size, resize="keep", mean=spec.mean, std=spec.std)
+    )
+    answers = predictor.stream([smooth(50, 50)], workers=0)
+    assert isinstance(next(answers), ClassMap)
+    assert [each() for each in alive] == [None]

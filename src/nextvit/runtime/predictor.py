@@ -117,13 +117,12 @@ class Predictor:
             while batch := list(islice(inputs, batch_size)):
                 prepared = [each for each in batch if isinstance(each, Prepared)]
                 answers = iter(self.answer_prepared(prepared) if prepared else ())
-                for each in batch:
-                    if not isinstance(each, InputError):
-                        yield next(answers)
-                    elif keep_unreadable and isinstance(each, DecodeError):
-                        yield each
-                    else:
+                outcomes = [each if isinstance(each, InputError) else next(answers) for each in batch]
+                del batch, prepared  # pictures that keep their size may be large, and the caller's turn long
+                for each in outcomes:
+                    if isinstance(each, InputError) and not (keep_unreadable and isinstance(each, DecodeError)):
                         raise each
+                    yield each
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
         """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they are.
