@@ -420,6 +420,21 @@ def imbalance(records: list[Record]) -> Lines:
     return [what, "", *table(columns, rows), *provenance(*map(called, newest.values()))]
 
 
+def segmentation_large(records: list[Record]) -> Lines:
+    """The newest of each size."""
+    newest = {(record["model"], str(record["size"]), record["window_px"]): record for record in records}
+    columns = ("model", "width x height", "million pixels", "windows, px", "s", "peak MiB")
+    rows = [
+        (
+            *(record["model"], "x".join(map(str, reversed(record["size"])))),
+            f"{1e-6 * record['size'][0] * record['size'][1]:.1f}",
+            *(str(record["window_px"]), f"{record['seconds']:.1f}", str(record["peak_mib"])),
+        )
+        for record in newest.values()
+    ]
+    return [*table(columns, rows), *provenance(*map(called, newest.values()))]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "bench": ("Latency: nextvit bench", bench),
     "gpu": ("On a GPU", bench),
@@ -428,6 +443,7 @@ SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "segmentation": ("Segmentation models from scratch on two cores", segmentation),
     "imbalance": ("Classes of few pixels: losses and crops", imbalance),
     "detection_memory": ("The memory of a training step of Mask R-CNN", detection_memory),
+    "segmentation_large": ("Large pictures in windows", segmentation_large),
     "yardstick": ("Five minutes of training", yardstick),
     "step": ("A training step", step),
     "loader": ("The loader", loader),

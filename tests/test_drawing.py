@@ -5,7 +5,18 @@ import pytest
 from PIL import Image
 
 from nextvit.cli.draw_detections import draw_detections
-from nextvit.drawing import CROWDED, PALETTE, Look, Mark, contrasting, draw_marks, free_place, look_of, readable_scale
+from nextvit.drawing import (
+    CROWDED,
+    PALETTE,
+    Look,
+    Mark,
+    contrasting,
+    draw_marks,
+    free_place,
+    look_of,
+    readable_scale,
+    tinted,
+)
 from nextvit.masks import encode
 from nextvit.results import Detection, Detections
 
@@ -124,3 +135,12 @@ def test_the_legend_tells_each_class_below_the_picture():
     colours = {tuple(pixel) for pixel in np.asarray(some)[height:].reshape(-1, 3)}
     assert {rgb(look_of(number).colour) for number in range(5)} <= colours
     assert (np.asarray(none)[height:] < 100).any()  # it says that nothing was found
+
+
+def test_the_colours_of_classes_lie_on_their_pixels_however_high_the_picture_is():
+    labels = np.random.default_rng(0).choice([0, 1, 2, 255], (600, 5)).astype(np.uint8)
+    sheet = np.asarray(tinted(grey(5, 600), labels, ("#ff0000", "#00ff00")))
+    ground = np.asarray(grey(5, 600))
+    assert np.array_equal(sheet[labels >= 2], ground[labels >= 2])
+    for label, channel in ((0, 0), (1, 1)):
+        assert (sheet[labels == label].argmax(axis=1) == channel).all()

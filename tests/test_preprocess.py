@@ -215,3 +215,11 @@ def test_a_fitted_picture_reaches_the_limit_of_one_side_and_keeps_that_of_the_ot
     assert fitted_size((480, 640), (800, 1333)) == (800, 1067)
     assert fitted_size((1000, 300), (800, 1333)) == (1333, 400)
     assert fitted_size((5000, 1), (800, 1333)) == (1333, 1)
+
+
+def test_kept_pictures_are_their_own_pixels_one_at_once():
+    spec, image = Preprocess(image_size=(64, 64), resize="keep"), photo(50, 33)
+    prepared = spec.prepare(image)
+    assert prepared.original == prepared.size == (33, 50) and np.array_equal(prepared.pixels, np.asarray(image))
+    inputs = spec.network_inputs([prepared.pixels])
+    assert inputs.keys() == {"images"} and np.shares_memory(inputs["images"], prepared.pixels)

@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from nextvit.loading import load
     from nextvit.models.create import create_model
     from nextvit.models.fuse import fuse
+    from nextvit.runtime.viewed_session import Views
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "create_model", "fuse", "load"]
+__all__ = ["Views", "__version__", "create_model", "fuse", "load"]
 
-HOME_OF = {"create_model": "nextvit.models.create", "fuse": "nextvit.models.fuse", "load": "nextvit.loading"}
+HOME_OF = {
+    "Views": "nextvit.runtime.viewed_session",
+    "create_model": "nextvit.models.create",
+    "fuse": "nextvit.models.fuse",
+    "load": "nextvit.loading",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -19,6 +19,8 @@ PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#c
 INK, PAPER = "#0f172a", "#ffffff"
 MASK_ALPHA = 100
 """Of 255: what lies under a mask stays seen."""
+BAND = 256
+"""Rows of a picture that are coloured at once."""
 TINT_ALPHA = 140
 """The same for the classes of all pixels."""
 GOLDEN_SHARE = 0.618034
@@ -178,11 +180,13 @@ def class_colours(count: int) -> tuple[str, ...]:
 
 def tinted(image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
     """The picture under the colours of its pixels' classes; IGNORED ones, and what no colour is given for, stay as they are."""
-    table = np.zeros((256, 3), np.uint8)
+    table, alpha = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     table[: len(colours)] = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours]
-    alpha = np.where((labels_HW < len(colours)) & (labels_HW != IGNORED), TINT_ALPHA, 0).astype(np.uint8)
+    alpha[: min(len(colours), IGNORED)] = TINT_ALPHA
     sheet = image.convert("RGB")
-    sheet.paste(Image.fromarray(table[labels_HW]), (0, 0), Image.fromarray(alpha))
+    for top in range(0, len(labels_HW), BAND):  # a large picture's colours need not be in memory at once
+        band_HW = labels_HW[top : top + BAND]
+        sheet.paste(Image.fromarray(table[band_HW]), (0, top), Image.fromarray(alpha[band_HW]))
     return sheet
 
 

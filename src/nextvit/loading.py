@@ -1,5 +1,6 @@
 """`nextvit.load`: a predictor for whatever holds a model, be it a run, a checkpoint file or a bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,9 @@ from nextvit.bundle import is_bundle
 from nextvit.durable import present
 from nextvit.errors import InputError, MissingDependency
 from nextvit.runs import best_weights, is_run
-from nextvit.runtime.predictor import Predictor, card_at, load_bundle
+from nextvit.runtime.predictor import Predictor, card_at, load_bundle, predictor_for
 from nextvit.runtime.session import check_threads
+from nextvit.runtime.viewed_session import Views, check_views
 
 if TYPE_CHECKING:
     from nextvit.card import ModelCard
@@ -21,6 +23,8 @@ def load(
     threads: int | None = None,
     device: str | None = None,
     image_size: tuple[int, int] | None = None,
+    scores: bool = False,
+    views: Views | None = None,
 ) -> Predictor:
     """A predictor for a run, a checkpoint file (`.safetensors`), or an exported bundle.
 
@@ -30,23 +34,31 @@ def load(
         device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
         image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size; None:
             the card's.
+        scores: of a segmentation model the scores of its classes, too (`predictor.card.scores` says whether they come): a run
+            or a checkpoint always has them, a bundle that was exported with them.
+        views: how a segmentation model looks at each picture, in windows, at several scales or mirrored; None: at the whole
+            one, once.
 
     Raises:
-        InputError: nothing there that holds a model, or it is damaged, or does not take that size, or there is no such
-            device here.
+        InputError: nothing there that holds a model, or it is damaged, or does not take that size or those views, or there is
+            no such device here.
         MissingDependency: the runtime it needs is not installed.
     """
     path = present(Path(path))
     if is_bundle(path):
-        return load_bundle(path, threads=threads, device=device, image_size=image_size)
+        return load_bundle(path, threads=threads, device=device, image_size=image_size, scores=scores, views=views)
     check_threads(threads)
     model, card = load_trained(path)
-    card = card_at(card, image_size, what=path, any_size=True)
+    own = replace(card, scores=card.task == "segmentation" and (scores or views is not None))
+    card = card_at(own, image_size, what=path, any_size=True)
+    if views:
+        check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=True))
     from nextvit.models.network import deployed_form
     from nextvit.runtime.torch_session import TorchSession, torch_device
 
     deployed = deployed_form(model, card).to(torch_device(device or "cpu"))
-    return Predictor(TorchSession(deployed, threads=threads, outputs=card.outputs), card)
+    session = TorchSession(deployed, threads=threads, outputs=card.outputs)
+    return predictor_for(session, card, views, scores=scores)
 
 
 def load_trained(path: Path) -> "tuple[Network, ModelCard]":

@@ -1,6 +1,6 @@
 """From the network's outputs to answers: the one definition, in numpy, for every runtime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from nextvit.card import ModelCard, TaskName
 from nextvit.errors import InputError
 from nextvit.masks import RunLengths, paste
+from nextvit.multi_scale import sampled
 from nextvit.preprocess import Prepared, Size
 from nextvit.results import Answer, Classification, ClassMap, Detection, Detections, Guess, MultiLabel
 
@@ -181,14 +182,40 @@ def small_maps_of(outputs: Outputs, images: Sequence[Prepared], card: ModelCard)
     if classes_NHW.dtype.kind not in "iu" or any((each >= len(card.classes)).any() for each in found):
         largest = max(each.max() for each in found)
         raise InputError(f"the model answers classes up to {largest}; its card has {len(card.classes)} classes")
-    return [each.astype(np.uint8) for each in found]
+    return [each.astype(np.uint8, copy=False) for each in found]
+
+
+def defect_probabilities(outputs: Outputs, images: Sequence[Prepared], card: ModelCard) -> Iterator[Floats]:
+    """Of a model with two classes and their scores, how probable the second is at each pixel (height, width) of each image as
+    it was before it was resized: above 0.5 where it is answered.
+
+    Raises:
+        InputError: the outputs are not those of such a model.
+    """
+    logits_NCHW, classes_NHW = outputs["logits"], outputs["classes"]
+    if logits_NCHW.ndim != 4 or logits_NCHW.shape[:2] != (len(images), 2):
+        raise InputError(f"the model answers scores {logits_NCHW.shape} for {len(images)} images of 2 classes")
+    for logits_CHW, image in zip(logits_NCHW, images, strict=True):
+        places = [
+            (lies_under(new, seen) + 0.5) * (cells / covered) - 0.5
+            for new, seen, cells, covered in zip(
+                image.original, image.size, logits_CHW.shape[1:], classes_NHW.shape[1:], strict=True
+            )
+        ]
+        [defect_HW] = sampled(logits_CHW[1:] - logits_CHW[:1], *places)
+        yield sigmoid(defect_HW)
+
+
+def lies_under(new: int, old: int) -> Integers:
+    """Of a side at its new length, which old pixel lies under the middle of each (new,)."""
+    return ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
 
 
 def resized_map(classes_HW: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """A map of classes at another size: each pixel has the class that lies under its middle."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for new, old in zip(size, classes_HW.shape, strict=True)
-    )
+    if classes_HW.shape == size:
+        return classes_HW
+    rows, columns = (lies_under(new, old) for new, old in zip(size, classes_HW.shape, strict=True))
     return classes_HW[rows[:, None], columns]
 
 

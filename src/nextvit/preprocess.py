@@ -108,9 +108,10 @@ class Preprocess:
 
     image_size: Size
     """Of the network's input; with "fit" the most that the shorter and the longer side of a picture may have."""
-    resize: Literal["crop", "squash", "fit"] = "crop"
+    resize: Literal["crop", "squash", "fit", "keep"] = "crop"
     """"crop": keep the aspect ratio, fill the input and cut what sticks out; "squash": scale each side alone; "fit": keep
-    the aspect ratio and the whole picture, as large as the limits allow, laid into a frame of multiples of 32 px."""
+    the aspect ratio and the whole picture, as large as the limits allow, laid into a frame of multiples of 32 px; "keep": the
+    picture's own pixels, one picture at once, for what makes the network's input of them itself."""
     crop_ratio: float = 1.0
     """With "crop", the share of the shorter side that is kept: 0.875 is ImageNet's Resize 256, CenterCrop 224."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -160,6 +161,9 @@ class Preprocess:
     def network_inputs(self, pixels: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
         """The graph's inputs for at least one image: "images" (N, H, W, 3) uint8, and with "fit", where sizes differ, "sizes"
         (N, 2) int64: each lies at the top left of a frame that is as large as the largest needs."""
+        if self.resize == "keep":
+            [picture_HWC] = pixels
+            return {INPUT_NAME: picture_HWC[None]}
         if self.resize != "fit":
             return {INPUT_NAME: np.stack(pixels)}
         images_NHWC, sizes_N2 = framed(pixels)
@@ -289,6 +293,8 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
 
     With "fit" bilinear: where a picture is enlarged, as COCO's are, those are the pixels of the published detectors.
     """
+    if spec.resize == "keep":
+        return np.asarray(image)
     if spec.resize == "fit":
         height, width = fitted_size((image.height, image.width), spec.image_size)
         return np.array(image.resize((width, height), Image.Resampling.BILINEAR))

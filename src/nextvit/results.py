@@ -95,7 +95,10 @@ class ClassMap:
     @property
     def shares(self) -> dict[str, float]:
         """The classes that are there, each with its share of the pixels, 0 to 1, the largest first."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        # Row by row: counting makes eight bytes of each pixel.
+        counts = np.zeros(len(self.classes), np.int64)
+        for row in self.labels:
+            counts += np.bincount(row, minlength=len(counts))
         order: list[int] = np.argsort(-counts, kind="stable").tolist()
         return {self.classes[label]: float(counts[label] / self.labels.size) for label in order if counts[label]}
 

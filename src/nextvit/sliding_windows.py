@@ -122,19 +122,32 @@ def check_shape(scores_NCHW: Floats, wanted: tuple[int, int, int]) -> None:
         )
 
 
+def blended_rows(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
+    """The scores of a picture's own pixels (C, some rows, W), from the top: those of the cells, enlarged.
+
+    Raises:
+        InputError: as `blended_strips`.
+    """
+    height, width = pixels_HWC.shape[:2]
+    for scores_CrW in enlarged_rows(blended_strips(pixels_HWC, scores_of, windows), width, windows.stride):
+        kept = min(scores_CrW.shape[1], height)
+        if kept:
+            yield scores_CrW[:, :kept]
+        height -= kept
+
+
 def class_map(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> NDArray[np.uint8]:
     """The class of each pixel (H, W) of a picture (H, W, 3): scores are enlarged to the picture's size, then the highest wins.
 
     Raises:
         InputError: as `blended_strips`.
     """
-    height, width = pixels_HWC.shape[:2]
-    classes_HW = np.empty((height, width), np.uint8)
+    classes_HW = np.empty(pixels_HWC.shape[:2], np.uint8)
     row = 0
-    for scores_CrW in enlarged_rows(blended_strips(pixels_HWC, scores_of, windows), width, windows.stride):
-        kept = min(scores_CrW.shape[1], height - row)
-        classes_HW[row : row + kept] = scores_CrW[:, :kept].argmax(axis=0)
-        row += kept
+    for scores_CrW in blended_rows(pixels_HWC, scores_of, windows):
+        below = row + scores_CrW.shape[1]
+        classes_HW[row:below] = scores_CrW.argmax(axis=0)
+        row = below
     return classes_HW
 
 

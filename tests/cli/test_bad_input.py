@@ -202,5 +202,5 @@ def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Pat
 
 def test_every_verb_has_its_module():
     folder = Path(command_line.__file__).parent
-    shared = {"__init__", "main", "settings", "console", "draw_classes", "draw_detections"}
+    shared = {"__init__", "main", "settings", "console", "draw_classes", "draw_detections", "views"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(command_line.VERBS)

@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures of other files)
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.conftest import draw_dataset, needs
-from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
+from tests.data.coco_by_hand import draw_objects, spoil
+from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint
 
 SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1)
 
@@ -98,6 +100,45 @@ def test_predict_writes_overlays_and_index_images(segmenter: Path, drawn: Path, 
         assert (out / record["mask"]).with_suffix(".jpg").is_file()
 
 
+@pytest.mark.parametrize("views", [("--windows", 32), ("--scales", "0.75,1.5", "--flip"), ("--flip",)])
+def test_predict_and_eval_look_at_pictures_as_they_are_told(views, segmenter: Path, drawn: Path, call, tmp_path: Path):
+    done = call("predict", segmenter, drawn / "images" / "val" / "0.png", "--out", tmp_path, *views)
+    assert done.code == 0, done.err
+    assert read_mask(tmp_path / "00000-0.png").shape == (36, 48)
+    done = call("eval", segmenter, drawn, *views, "--json")
+    assert done.code == 0 and done.document["scores"]["mean_iou_score"] > 0
+    window_px = 32 if views[0] == "--windows" else None
+    assert done.document["runtime"]["views"]["window_px"] == window_px
+
+
+@pytest.fixture(scope="module")
+def defects(drawn: Path) -> tuple[Path, Path]:
+    """A dataset of two classes, and a run of one epoch on it."""
+    root = drawn.parent / "defects"
+    shutil.copytree(drawn, root)
+    (root / "classes.txt").write_text("sound\ndefect\n")
+    for split in ("train", "val"):
+        repaint(root, lambda mask: (mask == 1).astype(np.uint8), split=split)
+    repaint(root, np.zeros_like, split="val", only=1)
+    out = drawn.parent / "inspector"
+    command_line.run(["train", str(root), "--out", str(out), *map(str, SMALL)])
+    return root, out
+
+
+def test_eval_of_a_binary_model_tells_how_many_defects_are_missed(defects: tuple[Path, Path], call):
+    root, run = defects
+    done = call("eval", run, root, "--false-alarms", 20)
+    assert done.code == 0, done.err
+    assert "pixels: AUROC" in done.out and "images: AUROC" in done.out and "(of 20 % allowed; threshold" in done.out
+    document = call("eval", run, root, "--json").document
+    found = document["details"]["segmentation"]["defects"]
+    assert found["false_alarms"] == 1.0 and found["pixel_miss"]["false_alarm_rate"] <= 1
+    final = json.loads((run / "evaluation.json").read_text())
+    assert final["details"]["segmentation"]["defects"] == found and final["scores"] == document["scores"]
+    windows = call("eval", run, root, "--json", "--windows", 64).document
+    assert windows["details"]["segmentation"]["defects"]["pixel_auroc"] is not None
+
+
 def test_an_overlay_keeps_what_it_covers_to_be_seen():
     labels = np.repeat(np.arange(4, dtype=np.uint8), 300)[None].repeat(1200, axis=0)
     answer = ClassMap(classes=("a", "b", "c", "d"), labels=labels)
@@ -118,6 +159,8 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     assert "the class of each pixel, by Semantic FPN of 64 channels" in told and "of the same class" in told
     page = (segmenter / "report.html").read_text()
     assert "same pixels" in page and "the largest share of an image" in page
+    refused(call("predict", out, drawn / "images" / "val", "--windows", 64), "answers classes alone", "with --scores")
+    refused(call("eval", out, drawn, "--flip"), "answers classes alone", "with --scores")
 
 
 def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Path, call):
@@ -156,6 +199,14 @@ def test_scores_and_one_size_are_for_segmentation_models():
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
         (["train", "DATA", "--out", "NEW", "--teacher", "RUN"], ["a segmentation model cannot be taught"]),
         (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["every pixel of a picture has a class"]),
+        (["predict", "RUN", "DATA", "--windows", "50"], ["the side of a window is a multiple of 32 px", "got 50"]),
+        (["predict", "RUN", "DATA", "--scales", "1,big"], ["--scales takes numbers with commas", "'1,big'"]),
+        (["predict", "RUN", "DATA", "--scales", "0.1"], ["at least 32 px a side"]),
+        (["eval", "RUN", "DATA", "--windows", "64", "--flip"], ["use them without scales and flips"]),
+        (
+            ["eval", "RUN", "DATA", "--false-alarms", "1"],
+            ["--false-alarms is for segmentation models with two classes"],
+        ),
     ],
 )
 def test_what_is_not_possible_is_said_in_a_line(
@@ -164,3 +215,124 @@ def test_what_is_not_possible_is_said_in_a_line(
     draw_dataset(tmp_path / "photos")
     places = {"RUN": segmenter, "DATA": drawn, "PHOTOS": tmp_path / "photos", "NEW": tmp_path / "new"}
     refused(call(*(places.get(each, each) for each in arguments)), *words)
+
+
+def without_mask(root: Path) -> None:
+    (root / "masks" / "val" / "1.png").unlink()
+
+
+def without_masks(root: Path) -> None:
+    shutil.rmtree(root / "masks")
+
+
+def without_the_masks_of_a_split(root: Path) -> None:
+    shutil.rmtree(root / "masks" / "train")
+
+
+def with_a_mask_of_another_size(root: Path) -> None:
+    repaint(root, lambda mask: mask[:30], split="val", only=1)
+
+
+def with_colours(root: Path) -> None:
+    repaint(root, lambda mask: np.stack([mask * 60] * 3, axis=2), split="val", only=1)
+
+
+def with_fewer_names(root: Path) -> None:
+    (root / "classes.txt").write_text("background\nsquare\n")
+
+
+def without_names(root: Path) -> None:
+    (root / "classes.txt").unlink()
+
+
+def with_a_broken_mask(root: Path) -> None:
+    (root / "masks" / "val" / "1.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "trained", "examined"),
+    [
+        (without_mask, "1 image has no mask, first: ROOT/images/val/1.png; expected ROOT/masks/val/1.png", None),
+        (without_masks, "or masks/train/NAME.png", None),
+        (without_the_masks_of_a_split, "has images/train and no folder masks/train", None),
+        (
+            with_a_mask_of_another_size,
+            "images/val/1.png: is 48x36, its mask 48x30",
+            "val/1.png: is 48x36 px, its mask 48x30",
+        ),
+        (
+            with_colours,
+            "is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: ROOT/masks/val/1.png;",
+            "masks/val/1.png: is in colours (RGB), such as (0, 0, 0); expected one channel of class indices",
+        ),
+        (with_fewer_names, "the value 2 in the mask of 16 pictures", "the model knows 3 classes"),
+        (without_names, "classes.txt: no such file; it lists the names of the classes", None),
+        (
+            with_a_broken_mask,
+            "the mask of images/val/1.png: not an image in a known format",
+            "masks/val/1.png: not an image",
+        ),
+    ],
+)
+def test_bad_masks_are_told_in_a_line(
+    spoil, trained: str, examined: str | None, segmenter: Path, drawn: Path, call, tmp_path: Path
+):
+    """`examined` is what eval says, where it is not what train says."""
+    root = tmp_path / "data"
+    shutil.copytree(drawn, root)
+    spoil(root)
+    done = call("train", root, "--out", tmp_path / "new", *SMALL)
+    assert done.code == 2 and done.out == "" and trained.replace("ROOT", str(root)) in done.err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+    refused(call("eval", segmenter, root), (examined or trained).replace("ROOT", str(root)))
+
+
+def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, drawn: Path, call, tmp_path: Path):
+    photos, boxes = tmp_path / "photos", draw_objects(tmp_path / "boxes")
+    draw_dataset(photos)
+    for split in ("train", "val"):
+        spoil(boxes, lambda content: [each.update(segmentation=[]) for each in content["annotations"]], split=split)
+    of_photos = ["the model was trained for segmentation", "is one for classification"]
+    for verb in (["eval", segmenter], ["export", segmenter, "--to", "onnx", "--out", tmp_path / "x.nextvit", "--data"]):
+        refused(call(*verb, photos), *of_photos)
+        refused(call(*verb, boxes), "boxes: its objects have boxes alone, and segmentation is learnt from masks")
+    teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)
+    assert teacher.code == 2 and "knows 3 classes (segmentation) that are not the dataset's" in teacher.err
+    as_masks = ("train", photos, "--out", tmp_path / "new", "--task", "segmentation")
+    refused(call(*as_masks), "photos: has neither masks nor annotated objects", "but for classification")
+    refused(call("check", photos, "--task", "segmentation"), "photos: has neither masks nor annotated objects")
+    refused(call("check", drawn, "--task", "detection"), "detection", "segmentation")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def of_objects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """COCO's objects, and a run that learnt them as masks."""
+    needs("faster_coco_eval")
+    folder = tmp_path_factory.mktemp("objects")
+    root, run = draw_objects(folder / "drawn"), folder / "run"
+    command_line.run(["train", str(root), "--task", "segmentation", "--out", str(run), *map(str, SMALL)])
+    return root, run
+
+
+def test_objects_are_checked_and_learnt_as_masks(of_objects: tuple[Path, Path], call):
+    root, run = of_objects
+    done = call("check", root, "--task", "segmentation", "--json")
+    assert done.code == 0
+    names = ["background", "square", "disc"]
+    assert done.document["classes"] == {name: {"train": 12, "val": 4} for name in names}
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert (recipe["data"]["task"], recipe["data"]["resize"]) == ("segmentation", "fit")
+    done = call("eval", run, root, "--json")
+    assert done.code == 0 and done.document["details"]["classes"] == names
+    assert done.document["scores"] == json.loads((run / "evaluation.json").read_text())["scores"]
+
+
+def test_a_run_that_learnt_objects_as_masks_is_resumed_and_exported_with_them(of_objects: tuple[Path, Path], call):
+    needs("onnxruntime")
+    root, run = of_objects
+    done = call("train", root, "--out", run, "--resume")
+    assert done.code == 0 and "mIoU" in done.out, done.err
+    done = call("export", run, "--to", "onnx")
+    assert done.code == 0 and "mIoU, exported" in done.out, done.err
+    assert call("verify", next((run / "exports").glob("*.nextvit")), "--data", root).code == 0

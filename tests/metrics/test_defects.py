@@ -1,10 +1,12 @@
 """How well defects are told from what is sound, held against plain computations."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nextvit.metrics.defects import STEPS, PixelScores, Ranked, auroc_score, image_score, miss_at
+from nextvit.metrics.defects import STEPS, DefectScores, PixelScores, Ranked, auroc_score, image_score, miss_at
 
 
 def scored(count: int = 300, *, ties: bool, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -75,6 +77,24 @@ def test_pixels_are_counted_as_they_come_and_judged_as_if_all_were_kept():
     assert of_counted is not None and of_exact is not None
     assert of_counted.miss_rate == pytest.approx(of_exact.miss_rate, abs=0.5)
     assert (scores >= of_counted.threshold)[~defect].mean() <= 0.0501
+
+
+def test_a_threshold_that_nothing_reaches_is_none_in_json():
+    counted = DefectScores()
+    counted.add(np.array([[1.0, 1.0, 0.1]]), np.array([[0, 1, 0]]))
+    found = counted.record(false_alarms=10)
+    assert found["pixel_miss"] == {"threshold": None, "miss_rate": 100.0, "false_alarm_rate": 0.0}
+    assert found["image_auroc"] is None and found["image_miss"] is None  # there is but one image
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_what_has_no_label_is_neither_an_image_nor_a_pixel():
+    counted = DefectScores()
+    counted.add(np.array([[0.9, 0.2]]), np.array([[255, 255]]))
+    assert counted.images == [] and counted.pixels.defects.sum() == counted.pixels.sound.sum() == 0
+    counted.add(np.array([[0.9, 0.25]]), np.array([[255, 1]]))
+    assert counted.images == [(0.25, True)]
+    assert DefectScores().record(false_alarms=1)["pixel_auroc"] is None
 
 
 def test_an_image_is_as_suspicious_as_its_most_suspicious_pixel():

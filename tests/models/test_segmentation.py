@@ -264,7 +264,7 @@ def test_a_standardised_picture_has_mean_0_and_deviation_1_whatever_its_light():
     assert found_NCHW[:1].numpy() == pytest.approx(expected, abs=1e-12)
     assert found_NCHW[1].mean().item() == pytest.approx(0, abs=1e-12)
     assert found_NCHW[1].std(correction=0).item() == pytest.approx(1, abs=0.05)
-    assert not found_NCHW[2].any()
+    assert found_NCHW[2].abs().max() < 1e-12
 
 
 def test_standardised_models_see_a_picture_alike_in_every_frame():
@@ -287,9 +287,7 @@ def test_what_is_deployed_standardises_as_it_was_learnt(spec: Preprocess):
         unlike_NCHW = model(normalise(images_NHWC.permute(0, 3, 1, 2), spec))
         expected = model(standardised(normalise(images_NHWC.permute(0, 3, 1, 2), spec)))
     torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
-    assert (
-        logits_NCHW - darker_NCHW
-    ).std() < 0.1 * logits_NCHW.std()  # but for rounding, and what the mean of colours is
+    assert not torch.allclose(logits_NCHW, unlike_NCHW, rtol=1e-3, atol=1e-3)
 
 
 def test_in_lower_precision_the_logits_stay_float32_and_near():

@@ -1,6 +1,8 @@
 """The exam on pictures with masks: the same scores as counted by hand, from what a predict function answers."""
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,15 @@ from nextvit.errors import InputError
 from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import resample_counts
 from nextvit.models.segmentation import Lesson
-from nextvit.postprocess import TO_ANSWERS
+from nextvit.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
 from nextvit.preprocess import Prepared, Preprocess
 from nextvit.results import ClassMap
+from nextvit.runtime.predictor import predictor_for
+from nextvit.runtime.viewed_session import Views
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.segmentation import SegmentationTask
-from nextvit.tasks.task import Loss
+from nextvit.tasks.task import Loss, Share
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 CARD = ModelCard(
@@ -157,3 +161,166 @@ def test_balance_weighs_classes_by_their_training_pixels(root: Path):
     assert balanced is not None
     expected = shares**-0.5 / (shares * shares**-0.5).sum()
     assert balanced.numpy() == pytest.approx(expected, rel=1e-6)
+
+
+SOUND = replace(CARD, classes=("sound", "square"), input=Preprocess(image_size=(32, 64), resize="fit"))
+
+
+@pytest.fixture
+def sound_root(root: Path) -> Path:
+    """Only squares are defects, and two pictures of val have none."""
+    (root / "classes.txt").write_text("sound\nsquare\n")
+    for split, count in (("train", 12), ("val", 4)):
+        for only in range(count):
+            sound = split == "val" and only in (1, 2)
+            repaint(
+                root,
+                lambda mask, sound=sound: np.where(mask == 2, 0, np.where((mask == 1) & sound, 0, mask)).astype(
+                    np.uint8
+                ),
+                split=split,
+                only=only,
+            )
+    return root
+
+
+def reddish(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The redder a cell of 4 px, the more of a defect; the classes are told by the enlarged scores, as in a network's graph."""
+    images = inputs["images"].astype(float)
+    count, height, width, _ = images.shape
+    cells = images.reshape(count, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4))
+    score = (cells[..., 0] - cells[..., 1:].mean(axis=3)) / 50 - 1
+    logits = np.stack([-score / 2, score / 2], axis=1).astype(np.float32)
+    classes = np.array([[[enlarged(s, y, x) > 0 for x in range(width)] for y in range(height)] for s in score])
+    return {"classes": classes.astype(np.uint8), "logits": logits}
+
+
+def enlarged(cells: NDArray[Any], y: float, x: float) -> float:
+    """The score at a pixel between the middles of the cells, bilinear."""
+    down, across = ((place + 0.5) / 4 - 0.5 for place in (y, x))
+    down, across = min(max(down, 0), len(cells) - 1), min(max(across, 0), len(cells[0]) - 1)
+    top, left = int(down), int(across)
+    below, right = min(top + 1, len(cells) - 1), min(left + 1, len(cells[0]) - 1)
+    upper = cells[top, left] * (1 - across + left) + cells[top, right] * (across - left)
+    lower = cells[below, left] * (1 - across + left) + cells[below, right] * (across - left)
+    return upper * (1 - down + top) + lower * (down - top)
+
+
+def probabilities_by_hand(task: SegmentationTask) -> tuple[list[float], list[bool], list[float], list[bool]]:
+    """Of all labelled pixels, and of the images, how probable a defect is and whether there is one: pixel by pixel."""
+    pixels, defects, images, bad = [], [], [], []
+    for sample, mask in zip(task.dataset.split("val"), task.dataset.masks["val"], strict=True):
+        prepared = task.card.input.prepare(sample.path)
+        logits = reddish(task.card.input.network_inputs([prepared.pixels]))["logits"][0].astype(float)
+        of_image = []
+        for y in range(36):
+            for x in range(48):
+                if mask[y, x] != IGNORED:
+                    seen_y, seen_x = (
+                        int((at + 0.5) * to / of) for at, to, of in zip((y, x), prepared.size, (36, 48), strict=True)
+                    )
+                    of_image.append(1 / (1 + np.exp(-enlarged(logits[1] - logits[0], seen_y, seen_x))))
+                    defects.append(bool(mask[y, x]))
+        pixels += of_image
+        images.append(max(of_image))
+        bad.append(bool(defects[-len(of_image) :].count(True)))
+    return pixels, defects, images, bad
+
+
+def area(scores: list[float], defect: list[bool]) -> float:
+    """How often a defect scores higher than what is sound, in percent."""
+    scores_N, defect_N = np.array(scores).round(4), np.array(defect)
+    higher = scores_N[defect_N][:, None] - scores_N[~defect_N]
+    return 100 * float(np.mean((higher > 0) + 0.5 * (higher == 0)))
+
+
+def test_defects_are_judged_as_by_hand_and_the_other_scores_stay(sound_root: Path):
+    task = task_for(read_dataset(sound_root), SOUND)
+    assert isinstance(task, SegmentationTask)
+    evaluation = task.evaluate(reddish, false_alarms=5)
+    found = evaluation.details["segmentation"]["defects"]
+    pixels, defects, images, bad = probabilities_by_hand(task)
+    assert bad == [True, False, False, True]
+    assert found["pixel_auroc"] == pytest.approx(area(pixels, defects), abs=0.05) and 50 < found["pixel_auroc"] < 100
+    assert found["image_auroc"] == area(images, bad)
+    for name, scores, truth in (("pixel", pixels, defects), ("image", images, bad)):
+        miss = found[f"{name}_miss"]
+        threshold = np.inf if miss["threshold"] is None else miss["threshold"] - 1e-5
+        alarms, is_defect = np.array(scores) >= threshold, np.array(truth)
+        assert miss["false_alarm_rate"] == pytest.approx(100 * alarms[~is_defect].mean(), abs=0.05)
+        assert miss["false_alarm_rate"] <= 5
+        assert miss["miss_rate"] == pytest.approx(100 * (~alarms[is_defect]).mean(), abs=0.5)
+    assert found["false_alarms"] == 5
+
+    def without(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {"classes": reddish(inputs)["classes"]}
+
+    plain = task.evaluate(without)
+    assert "defects" not in plain.details["segmentation"]
+    assert (plain.scores, plain.interval_95) == (evaluation.scores, evaluation.interval_95)
+
+
+def test_a_pixel_is_answered_as_a_defect_where_that_is_the_more_probable(sound_root: Path):
+    for spec in (SOUND.input, Preprocess(image_size=(64, 32), resize="squash")):
+        card = replace(SOUND, input=spec)
+        prepared = spec.prepare(sound_root / "images" / "val" / "0.png")
+        outputs = reddish(spec.network_inputs([prepared.pixels]))
+        [answer], [probability] = (each(outputs, [prepared], card) for each in (class_maps_of, defect_probabilities))
+        sure = np.abs(probability - 0.5) > 1e-6
+        assert probability.shape == (36, 48) and np.array_equal((probability > 0.5)[sure], answer.labels[sure] == 1)
+
+
+def test_several_processes_judge_defects_together(sound_root: Path):
+    task = task_for(read_dataset(sound_root), SOUND)
+    both, slots = threading.Barrier(2), [None, None]
+
+    def share_of(index: int) -> Share:
+        def gather(value: Any) -> list[Any]:
+            slots[index] = value
+            both.wait()
+            found = list(slots)
+            both.wait()
+            return found
+
+        return Share(index=index, count=2, gather=gather)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda index: task.evaluate(reddish, split="val", share=share_of(index)), range(2))
+    alone = task.evaluate(reddish, split="val")
+    assert first.details == second.details == alone.details and "defects" in alone.details["segmentation"]
+
+
+def test_where_nothing_is_sound_or_nothing_a_defect_nothing_is_told_of_them(sound_root: Path):
+    repaint(sound_root, lambda mask: np.zeros_like(mask), split="val")
+    found = task_for(read_dataset(sound_root), SOUND).evaluate(reddish, split="val").details["segmentation"]["defects"]
+    assert found == {
+        "pixel_auroc": None, "image_auroc": None, "pixel_miss": None, "image_miss": None, "false_alarms": 1.0,
+    }  # fmt: skip
+
+
+def test_scores_of_other_classes_are_refused(sound_root: Path):
+    def three(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        outputs = reddish(inputs)
+        return {**outputs, "logits": np.concatenate([outputs["logits"], outputs["logits"][:, :1]], axis=1)}
+
+    with pytest.raises(InputError, match=r"the model answers scores \(4, 3, 8, 16\) for 4 images of 2 classes"):
+        task_for(read_dataset(sound_root), SOUND).evaluate(three, split="val")
+
+
+def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
+    task = task_for(read_dataset(sound_root), SOUND)
+    plain = task.evaluate(reddish, split="val").details["segmentation"]["defects"]
+
+    class Session:
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            return reddish(inputs)
+
+        def facts(self) -> dict[str, Any]:
+            return {}
+
+    for views in (Views(window_px=32), Views(flip=True)):
+        predictor = predictor_for(Session(), replace(SOUND, scores=True), views, scores=True)
+        viewed = task_for(read_dataset(sound_root), predictor.card)
+        found = viewed.evaluate(predictor.session.run, split="val")
+        defects = found.details["segmentation"]["defects"]
+        assert found.images == 4 and defects["pixel_auroc"] == pytest.approx(plain["pixel_auroc"], abs=5)

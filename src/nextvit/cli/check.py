@@ -2,7 +2,7 @@
 
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.progress import Progress
@@ -20,7 +20,12 @@ SHOWN_CLASSES = 40
 
 
 def check(
-    dataset: Path, /, *, report: Annotated[Path | None, Parameter(name="--report")] = None, as_json: AsJson = False
+    dataset: Path,
+    /,
+    *,
+    task: Literal["segmentation"] | None = None,
+    report: Annotated[Path | None, Parameter(name="--report")] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Read a dataset whole and say what is wrong with it, before any training.
 
@@ -35,6 +40,8 @@ def check(
     dataset: Path
         Folder with train/<class>/*, with annotations in COCO's format, or with images/<split>, masks/<split> and classes.txt, or
         a CSV file with the columns path,label (or path,labels).
+    task: str
+        segmentation: look at COCO's objects as the masks that `nextvit train --task segmentation` makes of them.
     report: Path
         Write a page that shows the pictures of each finding.
     """
@@ -46,12 +53,12 @@ def check(
 
     if report and not report.parent.is_dir():
         raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
-    data, faults = read_with_faults(dataset)
+    data, faults = read_with_faults(dataset, task=task or "auto")
     with Progress(console=progress, transient=True) as bar:
-        task = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
-        survey = survey_pictures(data, watch=lambda done: bar.update(task, completed=done))
-        task = bar.add_task("reading masks", total=sum(map(len, data.masks.values())), visible=bool(data.masks))
-        masks = survey_masks(data, watch=lambda done: bar.update(task, completed=done)) if data.masks else None
+        line = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
+        survey = survey_pictures(data, watch=lambda done: bar.update(line, completed=done))
+        line = bar.add_task("reading masks", total=sum(map(len, data.masks.values())), visible=bool(data.masks))
+        masks = survey_masks(data, watch=lambda done: bar.update(line, completed=done)) if data.masks else None
     findings = in_order([*faults, *check_survey(survey, masks)])
     counts_of = class_counts(data, masks)
     if report:

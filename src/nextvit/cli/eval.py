@@ -1,16 +1,24 @@
 """nextvit eval"""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.card import TaskName
+from nextvit.card import ModelCard, TaskName
 from nextvit.cli.console import AsJson, make_table, progress, show
+from nextvit.cli.views import views_of
 from nextvit.environment import environment
+from nextvit.errors import InputError
 from nextvit.scores import spoken
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from nextvit.tasks.task import Evaluation, Task
+
+Exam = Callable[..., "Evaluation"]
 
 CLASS_SCORES: dict[TaskName, str] = {
     "classification": "accuracy",
@@ -21,7 +29,17 @@ CLASS_SCORES: dict[TaskName, str] = {
 
 
 def evaluate(
-    model: Path, dataset: Path, /, *, split: str = "val", device: str | None = None, as_json: AsJson = False
+    model: Path,
+    dataset: Path,
+    /,
+    *,
+    split: str = "val",
+    false_alarms: float | None = None,
+    windows: int | None = None,
+    scales: str | None = None,
+    flip: bool = False,
+    device: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a run, a checkpoint or a bundle on labelled images: the same exam for all.
 
@@ -35,6 +53,15 @@ def evaluate(
         The labelled images, as for training.
     split: str
         "val" or "train".
+    false_alarms: float
+        Of a segmentation model with two classes, the first of what is sound: at how many percent of false alarms it is told
+        how many defects are missed, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
+    windows: int
+        Of a segmentation model: answer pictures in windows of so many pixels a side, as `nextvit predict` does.
+    scales: str
+        Of a segmentation model: the mean over several sizes of the picture, such as 0.5,1,1.5, as `nextvit predict` does.
+    flip: bool
+        Of a segmentation model: look at each picture mirrored, too.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
@@ -43,8 +70,13 @@ def evaluate(
     from nextvit.tasks import task_for
 
     data = read_dataset(dataset)
-    predictor = load(model, device=device)
-    evaluation = task_for(data, predictor.card).evaluate(predictor.session.run, split=split)
+    views = views_of(windows, scales, flip)
+    predictor = load(model, device=device, scores=len(data.classes) == 2, views=views)
+    task = task_for(data, predictor.card)
+    exam: Exam = task.evaluate
+    if false_alarms is not None:
+        exam = exam_of_defects(task, predictor.card, false_alarms, model=model)
+    evaluation = exam(predictor.session.run, split=split)
     for message in evaluation.unreadable:
         progress.print(f"could not be read: {message}", markup=False, soft_wrap=True)
     low, high = evaluation.interval_95
@@ -52,6 +84,7 @@ def evaluate(
     show(
         as_json,
         class_table(evaluation.details, CLASS_SCORES[predictor.card.task]),
+        *defect_lines(evaluation.details),
         f"{scores}  on {evaluation.images} images ({spoken(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
         document={
             "verb": "eval",
@@ -62,6 +95,44 @@ def evaluate(
             "environment": environment(),
         },
     )
+
+
+def exam_of_defects(task: "Task", card: ModelCard, false_alarms: float, *, model: Path) -> Exam:
+    """The exam of a model that tells defects from what is sound, at so many percent of false alarms.
+
+    Raises:
+        InputError: it is no such model, or does not give its scores, or this is no share in percent.
+    """
+    from nextvit.tasks.segmentation import SegmentationTask
+
+    if not isinstance(task, SegmentationTask) or len(card.classes) != 2:
+        raise InputError("--false-alarms is for segmentation models with two classes, sound and defect; leave it out")
+    if not card.scores:
+        raise InputError(
+            f"{model}: answers classes alone, and --false-alarms needs their scores; export it again with --scores"
+        )
+    if not 0 <= false_alarms <= 100:
+        raise InputError(f"--false-alarms is a share from 0 to 100 percent, got {false_alarms:g}")
+    return partial(task.evaluate, false_alarms=false_alarms)
+
+
+def defect_lines(details: dict[str, Any]) -> list[str]:
+    """How well defects are told from what is sound, where that was judged."""
+    defects = details.get("segmentation", {}).get("defects")
+    if not defects:
+        return []
+    lines: list[str] = []
+    for of, whole in (("pixel", "pixels"), ("image", "images")):
+        auroc, miss = defects[f"{of}_auroc"], defects[f"{of}_miss"]
+        if auroc is None:
+            lines.append(f"{whole}: there are not both defects and sound ones, so nothing is told of them")
+            continue
+        threshold = "none" if miss["threshold"] is None else f"{miss['threshold']:.4f}"
+        lines.append(
+            f"{whole}: AUROC {auroc:.2f} %, {miss['miss_rate']:.2f} % of defects missed at {miss['false_alarm_rate']:.2f} % "
+            f"false alarms (of {defects['false_alarms']:g} % allowed; threshold {threshold})"
+        )
+    return lines
 
 
 def class_table(details: dict[str, Any], score_name: str) -> "Table":

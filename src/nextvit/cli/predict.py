@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.cli.draw_classes import draw_classes, index_image
 from nextvit.cli.draw_detections import draw_detections
+from nextvit.cli.views import views_of
 from nextvit.data.folder import list_images
 from nextvit.errors import InputError
 from nextvit.members import archive_of
@@ -26,6 +27,9 @@ def predict(
     *paths: Path,
     out: Path | None = None,
     min_score: float = 0.3,
+    windows: int | None = None,
+    scales: str | None = None,
+    flip: bool = False,
     device: str | None = None,
     as_json: AsJson = False,
 ) -> int:
@@ -48,6 +52,14 @@ def predict(
     min_score: float
         Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all, from
         0.05 on.
+    windows: int
+        Of a segmentation model: answer pictures in overlapping windows of so many pixels a side, a multiple of 32, over their
+        own pixels, which are not resized; pictures may be of any size. Default: the whole picture, resized as in training.
+    scales: str
+        Of a segmentation model: the mean over the whole picture at several sizes, with commas, such as 0.5,1,1.5; 1 is the
+        size at which the model sees it otherwise.
+    flip: bool
+        Of a segmentation model: look at each picture mirrored, too.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
@@ -58,7 +70,7 @@ def predict(
         raise InputError(f"--min-score must be between 0 and 1, got {min_score:g}")
     if out and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
-    predictor = load(model, device=device)
+    predictor = load(model, device=device, views=views_of(windows, scales, flip))
     if out:
         out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []

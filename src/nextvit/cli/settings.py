@@ -30,7 +30,9 @@ def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     else:
         from nextvit.recipes import default_recipe, recipe_named
 
-        name = given(arguments, "--recipe") or default_recipe(task_at(given(arguments, "DATASET")))
+        as_masks = "segmentation" in (given(arguments, "--task"), given(arguments, "--data.task"))
+        task = "segmentation" if as_masks else task_at(given(arguments, "DATASET"))
+        name = given(arguments, "--recipe") or default_recipe(task)
         layers.append((f"recipe {name}", to_plain(recipe_named(name))))
     for source, values in layers:
         Dict(values, source=source, use_commands_as_keys=False)(app, commands, arguments)

@@ -29,6 +29,7 @@ def train(
     weights: str | None = None,
     recipe: str | None = None,
     config: Path | None = None,
+    task: Literal["segmentation"] | None = None,
     epochs: int | Literal["auto"] | None = None,
     image_size: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
@@ -61,6 +62,9 @@ def train(
         this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
+    task: str
+        What is learnt, where it is not what the dataset is for: segmentation makes masks of COCO's objects, the smaller above
+        the larger, and what has none is a class called background.
     epochs: int
         Passes over the training pictures, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the dataset.
     image_size: int
@@ -77,7 +81,7 @@ def train(
     settings = replace(
         settings,
         model=with_given(settings.model, name=model, weights=weights),
-        data=with_given(settings.data, image_size=image_size, batch_size=batch_size),
+        data=with_given(settings.data, task=task, image_size=image_size, batch_size=batch_size),
         schedule=with_given(settings.schedule, epochs=epochs),
         distill=with_given(settings.distill, teacher=teacher),
     )

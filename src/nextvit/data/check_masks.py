@@ -133,7 +133,7 @@ def check_usable(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
             of_kind[error.kind].append(at)
     for kind, positions in of_kind.items():
         first = masks.unusable[positions[0]]
-        yield Finding(kind, f"the mask of {counted(positions)} {first.problem}; first: {first}", tuple(positions))
+        yield Finding(kind, f"the mask of {counted(positions)} {first.problem}; first: {first.name}", tuple(positions))
 
 
 def check_mask_sizes(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class BadMask(InputError):
 
     def __init__(self, name: str | Path, problem: str, *, kind: str = "bad_mask") -> None:
         super().__init__(f"{name}: {problem}")
-        self.problem, self.kind = problem, kind
+        self.name, self.problem, self.kind = name, problem, kind
 
 
 @dataclass(frozen=True)

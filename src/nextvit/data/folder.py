@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,29 +55,51 @@ class Dataset:
         return self.splits[name]
 
 
-def read_dataset(root: str | Path) -> Dataset:
+def read_dataset(root: str | Path, *, task: Literal["auto", "segmentation"] = "auto") -> Dataset:
     """Read a class-folder tree, a CSV list, the tar shards of `nextvit shard`, COCO's annotations, or masks.
+
+    The task is what the data are for; "segmentation" makes masks of annotated objects.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
     same on every machine and grows with the data.
 
     Raises:
         InputError: nothing there, no images, an empty class, a class in `val` that `train` lacks, or an annotation that
-            cannot be used.
+            cannot be used, or data without masks for segmentation.
     """
-    dataset, faults = read_with_faults(root)
+    dataset, faults = read_with_faults(root, task=task)
     if errors := [fault for fault in faults if fault.severity == "error"]:
         raise InputError(errors[0].message)
     return dataset
 
 
-def read_with_faults(root: str | Path) -> tuple[Dataset, list[Finding]]:
+def read_with_faults(
+    root: str | Path, *, task: Literal["auto", "segmentation"] = "auto"
+) -> tuple[Dataset, list[Finding]]:
     """What can be read of a dataset, and everything for which `read_dataset` would refuse it.
 
     Raises:
-        InputError: this is no dataset at all.
+        InputError: this is no dataset at all, or none with masks for segmentation.
     """
-    root = Path(root)
+    dataset, faults = read_own_task(Path(root))
+    return (dataset if task == "auto" else as_masks(dataset)), faults
+
+
+def as_masks(dataset: Dataset) -> Dataset:
+    """The dataset, for segmentation: objects become masks.
+
+    Raises:
+        InputError: it has neither masks nor objects with them.
+    """
+    if dataset.task not in ("segmentation", "detection"):
+        raise InputError(
+            f"{dataset.root}: has neither masks nor annotated objects, so it is no dataset for segmentation but for {dataset.task}"
+        )
+    return objects_as_masks(dataset) if dataset.task == "detection" else dataset
+
+
+def read_own_task(root: Path) -> tuple[Dataset, list[Finding]]:
+    """`read_with_faults` for the task that the data are for."""
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file")
     if (root / CONTENTS).is_file():
@@ -289,7 +312,9 @@ def refuse_other_formats(root: Path) -> None:
 def refuse_without_annotations(root: Path) -> None:
     """Raise InputError for what looks like data with objects, but has no annotations in COCO's format."""
     if any(next(root.glob(pattern), None) for pattern in ("images", "annotations", "train20*")):
-        raise InputError(f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format")
+        raise InputError(
+            f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format, or masks/train/NAME.png"
+        )
 
 
 def class_folders(folder: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """How well defects are told from what is sound, as one score for each image or pixel: the area under the ROC curve, and how
 many are missed where only so many false alarms are allowed."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 Booleans = NDArray[np.bool_]
 
+FALSE_ALARMS = 1.0
+"""Percent of what is sound that may raise an alarm, where nothing else is asked for."""
 STEPS = 2**16 - 1
 """Pixels are too many to keep: their probabilities are counted in so many equal steps."""
 
@@ -56,6 +59,45 @@ class PixelScores:
         return Ranked(np.arange(STEPS, -1, -1) / STEPS, self.defects[::-1], self.sound[::-1])
 
 
+class DefectScores:
+    """The probabilities of defect on any number of images, counted as they come: of pixels, and one for each image."""
+
+    def __init__(self) -> None:
+        self.pixels, self.images = PixelScores(), list[tuple[float, bool]]()
+
+    def add(self, probability_HW: Floats, true_HW: Integers) -> None:
+        """Count an image as `PixelScores` does; it has a defect where one pixel has. Pixels without label do not count, and an
+        image of no others neither."""
+        self.pixels.add(probability_HW, true_HW)
+        labelled = true_HW != IGNORED
+        if labelled.any():
+            self.images.append((image_score(probability_HW[labelled]), bool((true_HW[labelled] != 0).any())))
+
+    @classmethod
+    def joined(cls, parts: Iterable["DefectScores"]) -> "DefectScores":
+        """What several counted, in order."""
+        whole = cls()
+        for part in parts:
+            whole.pixels.defects += part.pixels.defects
+            whole.pixels.sound += part.pixels.sound
+            whole.images += part.images
+        return whole
+
+    def record(self, *, false_alarms: float) -> dict[str, Any]:
+        """What they are worth, as plain values, at a share in percent of false alarms; None where there are only defects, or
+        none."""
+        scores_N, defect_N = (np.array(each) for each in zip(*self.images, strict=True)) if self.images else ([], [])
+        ranked = {
+            "pixel": self.pixels.ranked(),
+            "image": Ranked.of(np.array(scores_N, float), np.array(defect_N, bool)),
+        }
+        return {
+            **{f"{of}_auroc": auroc_score(each) for of, each in ranked.items()},
+            **{f"{of}_miss": plain(miss_at(each, false_alarms=false_alarms)) for of, each in ranked.items()},
+            "false_alarms": false_alarms,
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Miss:
     """What an alarm at a threshold costs."""
@@ -97,6 +139,11 @@ def miss_at(ranked: Ranked, *, false_alarms: float) -> Miss | None:
     )
 
 
-def image_score(probability_HW: Floats) -> float:
-    """How probable a defect is on an image: as its most suspicious pixel."""
-    return float(probability_HW.max())
+def plain(miss: Miss | None) -> dict[str, float | None] | None:
+    """The same for JSON, which knows no infinity: None for a threshold that nothing reaches."""
+    return miss and {**asdict(miss), "threshold": miss.threshold if np.isfinite(miss.threshold) else None}
+
+
+def image_score(probabilities: Floats) -> float:
+    """How probable a defect is on an image, of those of its pixels: as its most suspicious one."""
+    return float(probabilities.max())

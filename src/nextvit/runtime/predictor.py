@@ -18,6 +18,7 @@ from nextvit.preprocess import WHOLE_PICTURES, DecodeError, ImageLike, Prepared
 from nextvit.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
+from nextvit.runtime.viewed_session import ViewedSession, Views, card_for_views, check_views
 
 BATCH_SIZE = 16
 """Images at once where the caller says nothing, unless they are taken whole."""
@@ -83,7 +84,8 @@ class Predictor:
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.
-            batch_size: images in a run of the graph; None: 16, of a detector 4.
+            batch_size: images in a run of the graph; None: 16, of models that take whole pictures 4, in windows or at
+                several scales 1.
             workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
                 soon as its last image is there.
             keep_unreadable: an image that cannot be read gives its DecodeError in place of an answer, rather than raise
@@ -96,9 +98,11 @@ class Predictor:
         if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass several images, such as [image] or a generator")
         if batch_size is None:
-            batch_size = WHOLE_PICTURES if self.card.input.resize == "fit" else BATCH_SIZE
+            batch_size = {"fit": WHOLE_PICTURES, "keep": 1}.get(self.card.input.resize, BATCH_SIZE)
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size > 1 and self.card.input.resize == "keep":
+            raise InputError(f"in windows or at several scales pictures are answered one at once, got {batch_size}")
         if workers is None:
             workers = default_workers()
         if workers < 0:
@@ -113,13 +117,12 @@ class Predictor:
             while batch := list(islice(inputs, batch_size)):
                 prepared = [each for each in batch if isinstance(each, Prepared)]
                 answers = iter(self.answer_prepared(prepared) if prepared else ())
-                for each in batch:
-                    if not isinstance(each, InputError):
-                        yield next(answers)
-                    elif keep_unreadable and isinstance(each, DecodeError):
-                        yield each
-                    else:
+                outcomes = [each if isinstance(each, InputError) else next(answers) for each in batch]
+                del batch, prepared  # pictures that keep their size may be large, and the caller's turn long
+                for each in outcomes:
+                    if isinstance(each, InputError) and not (keep_unreadable and isinstance(each, DecodeError)):
                         raise each
+                    yield each
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
         """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they are.
@@ -128,7 +131,7 @@ class Predictor:
             InputError: they are of another type or shape, or the model does not answer what its card says.
         """
         spec = self.card.input
-        shape = (*(pixels_NHWC.shape[1:3] if spec.resize == "fit" else spec.image_size), 3)
+        shape = (*(pixels_NHWC.shape[1:3] if spec.resize in ("fit", "keep") else spec.image_size), 3)
         if not are_pixels(pixels_NHWC, shape):
             given = described(pixels_NHWC)
             raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
@@ -165,6 +168,8 @@ def load_bundle(
     threads: int | None = None,
     device: str | None = None,
     image_size: tuple[int, int] | None = None,
+    scores: bool = False,
+    views: Views | None = None,
 ) -> Predictor:
     """A predictor for a bundle, whose files are checked against their checksums first.
 
@@ -173,16 +178,27 @@ def load_bundle(
         device: where to compute, by the runtime's own name for it; None: the CPU.
         image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that the
             shorter and the longer side of a picture may have. None: the card's.
+        scores: in several views, give the scores of the classes, too; otherwise a bundle gives what it was exported with.
+        views: how a segmentation model looks at each picture; None: at the whole one, once.
 
     Raises:
-        InputError: it is no bundle, or damaged, or does not take that size, or there is no such device here.
+        InputError: it is no bundle, or damaged, or does not take that size or those views, or there is no such device here.
         MissingDependency: the runtime is not installed.
     """
     path = Path(path)
     manifest = read_bundle(path)
     any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
     card = card_at(manifest.card, image_size, what=path, any_size=any_size)
-    return Predictor(open_session(path, manifest, threads=threads, device=device), card)
+    if views:
+        check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=any_size))
+    return predictor_for(open_session(path, manifest, threads=threads, device=device), card, views, scores=scores)
+
+
+def predictor_for(session: Session, card: ModelCard, views: Views | None, *, scores: bool = False) -> Predictor:
+    """A predictor that looks at pictures so; None: at the whole one, once."""
+    if not views:
+        return Predictor(session, card)
+    return Predictor(ViewedSession(session, card, views, scores=scores), card_for_views(card, views, scores=scores))
 
 
 def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> ModelCard:

@@ -1,7 +1,7 @@
 """What a predict function answers to the images of a split, and what is refused before anything is scored."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -52,11 +52,18 @@ def check_classes(dataset: Dataset, card: ModelCard) -> None:
 
 
 def answers(
-    predict: Predict, dataset: Dataset, card: ModelCard, *, split: str, share: Share
+    predict: Predict,
+    dataset: Dataset,
+    card: ModelCard,
+    *,
+    split: str,
+    share: Share,
+    watch: Callable[[Sequence[Sample], Arrays, Sequence[Prepared]], None] | None = None,
 ) -> tuple[list[Sample], Answers, list[str]]:
     """The samples that could be read, the answers to them, and messages about the others.
 
-    Of several processes each asks for its share of the images, and all get all answers.
+    Of several processes each asks for its share of the images, and all get all answers. `watch` is told the outputs for each
+    batch of this process.
 
     Raises:
         InputError: no image of the split can be read, or an answer is no number.
@@ -72,6 +79,8 @@ def answers(
             read += batch.samples
             outputs = predict(batch.inputs)
             refuse_no_numbers(outputs)
+            if watch:
+                watch(batch.samples, outputs, batch.images)
             found.append(judged_part(outputs, batch.images, card))
     parts = share.gather((read, found, unreadable))
     read, found, unreadable = (list(chain(*part)) for part in zip(*parts, strict=True))
@@ -81,7 +90,10 @@ def answers(
 
 
 def batch_size(card: ModelCard) -> int:
-    """Images that are asked about at once: few of those that are taken whole, or answered pixel by pixel."""
+    """Images that are asked about at once: few of those that are taken whole, or answered pixel by pixel; one of those that
+    keep their size."""
+    if card.input.resize == "keep":
+        return 1
     return WHOLE_PICTURES if card.task in ("detection", "segmentation") else 32
 
 

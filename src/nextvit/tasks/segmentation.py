@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Predict
+from nextvit.bundle import Arrays, Predict
 from nextvit.card import ModelCard
 from nextvit.class_maps import shrunk, to_text
 from nextvit.data.check_masks import training_pixels
@@ -16,6 +16,7 @@ from nextvit.data.folder import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.metrics.bootstrap import interval_95, resample_counts
+from nextvit.metrics.defects import FALSE_ALARMS, DefectScores
 from nextvit.metrics.mean_iou import (
     PixelCounts,
     count_pixels,
@@ -27,7 +28,8 @@ from nextvit.metrics.mean_iou import (
     segmentation_scores,
 )
 from nextvit.metrics.segmentation_examples import chosen_examples
-from nextvit.postprocess import resized_map
+from nextvit.postprocess import defect_probabilities, resized_map
+from nextvit.preprocess import Prepared, Size
 from nextvit.tasks.answers import PackedMap, answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 
@@ -85,8 +87,27 @@ class SegmentationTask:
         """How many training pixels have each class: (classes,); every mask is read for it."""
         return training_pixels(self.dataset)
 
-    def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
-        return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
+    def evaluate(
+        self, predict: Predict, *, split: str = "val", share: Share = ALONE, false_alarms: float = FALSE_ALARMS
+    ) -> Evaluation:
+        """The exam; of a model with two classes, the first of what is sound, and with their scores also how well defects are
+        told, where so many percent of false alarms are allowed."""
+        if len(self.card.classes) != 2:
+            return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
+        defects = DefectScores()
+
+        def watch(samples: Sequence[Sample], outputs: Arrays, images: Sequence[Prepared]) -> None:
+            if "logits" in outputs:
+                probabilities = defect_probabilities(outputs, images, self.card)
+                for sample, image, probability_HW in zip(samples, images, probabilities, strict=True):
+                    defects.add(probability_HW, self.true_mask(sample, image.original))
+
+        found = answers(predict, self.dataset, self.card, split=split, share=share, watch=watch)
+        evaluation = self.judge(*found)
+        counted = DefectScores.joined(share.gather(defects))
+        if counted.images:
+            evaluation.details["segmentation"]["defects"] = counted.record(false_alarms=false_alarms)
+        return evaluation
 
     def judge(
         self, samples: Sequence[Sample], answers: Sequence[PackedMap], unreadable: Sequence[str] = ()
@@ -159,15 +180,24 @@ class SegmentationTask:
             InputError: an image has another size than its mask, or the mask cannot be used.
         """
         for sample, answer in zip(samples, answers, strict=True):
-            split, index = self.places[sample.path]
-            mask_HW = self.dataset.masks[split][index]
-            if mask_HW.shape != answer.original:
-                (height, width), (mask_height, mask_width) = answer.original, mask_HW.shape
-                raise InputError(
-                    f"{sample.path}: is {width}x{height} px, its mask {mask_width}x{mask_height}; "
-                    f"see nextvit check {self.dataset.root}"
-                )
+            mask_HW = self.true_mask(sample, answer.original)
             yield resized_map(answer.classes(), answer.original), mask_HW
+
+    def true_mask(self, sample: Sample, size: Size) -> NDArray[np.uint8]:
+        """The true classes of the pixels of an image of this height and width.
+
+        Raises:
+            InputError: the mask has another size, or cannot be used.
+        """
+        split, index = self.places[sample.path]
+        mask_HW = self.dataset.masks[split][index]
+        if mask_HW.shape != size:
+            (height, width), (mask_height, mask_width) = size, mask_HW.shape
+            raise InputError(
+                f"{sample.path}: is {width}x{height} px, its mask {mask_width}x{mask_height}; "
+                f"see nextvit check {self.dataset.root}"
+            )
+        return mask_HW
 
     @cached_property
     def places(self) -> dict[Path, tuple[str, int]]:

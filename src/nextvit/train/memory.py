@@ -93,7 +93,7 @@ def made_up(card: ModelCard, images: int, device: torch.device, recipe: Recipe) 
     """Random pixels (images, 3, H, W) and targets, as large as a batch can make them: for a detector a frame that holds wide
     and high pictures, each full of objects."""
     if card.task == "segmentation":
-        assert card.input.resize != "crop"
+        assert card.input.resize in ("squash", "fit")
         size = SegmentationView(replace(recipe.masks, rare_crops=0.0), card.input.image_size, card.input.resize).size
         pixels = torch.randint(0, 256, (images, 3, *size), device=device).float()
         return pixels, torch.randint(0, len(card.classes), (images, *size), device=device)

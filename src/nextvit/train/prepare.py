@@ -152,6 +152,6 @@ def look_at(samples: Samples, dataset: Dataset, recipe: Recipe) -> Look:
 def masked_view(dataset: Dataset, recipe: Recipe) -> SegmentationView:
     """The view of pictures with masks that the recipe describes."""
     spec = recipe.data.preprocess()
-    assert spec.resize != "crop", "settle the recipe first"
+    assert spec.resize in ("squash", "fit"), "settle the recipe first"
     rarity = rarity_of(training_pixels(dataset)) if recipe.masks.rare_crops else None
     return SegmentationView(recipe.masks, spec.image_size, spec.resize, rarity, spec.mean)

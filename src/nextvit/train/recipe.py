@@ -41,6 +41,9 @@ class Model:
 class Data:
     """How pictures are read."""
 
+    task: Literal["auto", "segmentation"] = "auto"
+    """What is learnt; "auto": what the dataset is for; "segmentation": of annotated objects with masks, the class of each pixel
+    and a background."""
     image_size: int = 224
     """Side of the network's square input in pixels; with "fit", the most of a picture's shorter side."""
     longer_side: int | Literal["auto"] = "auto"

@@ -80,7 +80,7 @@ def train_together(
     say: Say,
 ) -> Evaluation:
     """`train` in one of the processes that train together."""
-    dataset = read_dataset(dataset_path)
+    dataset = read_dataset(dataset_path, task=recipe.data.task)
     if recipe.compute.threads:
         torch.set_num_threads(recipe.compute.threads)
     recipe = settled(recipe, dataset)
@@ -159,7 +159,9 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
 def judged(task: Task, training: Training, *, run: Path, say: Say) -> Evaluation:
     """Evaluate the best checkpoint, and keep the result in the run."""
     best, _ = load_model(best_weights(run))
-    session = TorchSession(deployed_form(best.to(training.device), task.card), outputs=task.card.outputs)
+    scores = task.card.task == "segmentation" and len(task.card.classes) == 2  # of which defects are judged
+    card = replace(task.card, scores=scores)
+    session = TorchSession(deployed_form(best.to(training.device), card), outputs=card.outputs)
     evaluation = task.evaluate(session.run, split="val", share=training.world.share)
     if training.world.is_first:
         record = {**asdict(evaluation), "unreadable_training": list(training.progress.unreadable)}
