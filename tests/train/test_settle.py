@@ -32,6 +32,15 @@ def test_small_datasets_are_seen_more_often(images: int, epochs: int):
     assert settled(NANO, dataset(images // 2, images // 2)).epochs == epochs
 
 
+def test_epochs_of_so_many_steps_are_counted_by_the_user():
+    steps = replace(NANO, schedule=replace(NANO.schedule, epoch_steps=5))
+    with pytest.raises(
+        InputError, match=r"schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs"
+    ):
+        settled(steps, dataset(9, 9))
+    assert settled(replace(steps, schedule=replace(steps.schedule, epochs=3)), dataset(9, 9)).epochs == 3
+
+
 def test_classes_are_balanced_where_the_check_calls_them_uneven():
     assert settled(NANO, dataset(99, 10)).data.balance == "off"
     assert settled(NANO, dataset(100, 10)).data.balance == "on"

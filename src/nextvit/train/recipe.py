@@ -182,8 +182,6 @@ class Schedule:
     def __post_init__(self) -> None:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
         require(self.epoch_steps >= 0, f"schedule.epoch_steps must not be negative, got {self.epoch_steps}")
-        counted = self.epoch_steps == 0 or self.epochs != "auto"
-        require(counted, "schedule.epoch_steps needs a number of schedule.epochs, got auto")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")
         in_order = all(0 < earlier < later for earlier, later in pairwise((0.5, *self.milestones)))

@@ -35,6 +35,8 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
         recipe.distill.unlabelled == "none" or recipe.distill.teacher != "none",
         "distill.unlabelled needs a teacher to label it; pass --teacher",
     )
+    counted = recipe.schedule.epoch_steps == 0 or recipe.schedule.epochs != "auto"
+    require(counted, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
     check_data_and_mix(recipe, dataset)
     finds_objects, takes_whole = dataset.task == "detection", dataset.task in ("detection", "segmentation")
     counts = dataset.split("train").counts(len(dataset.classes))
