@@ -195,6 +195,12 @@ def test_each_fault_is_found_and_named(shapes: Path, kind: str, change: Change, 
     assert all("\n" not in finding.message for finding in found)
 
 
+def test_who_has_a_rare_class_is_told_what_helps(shapes: Path):
+    masks(lambda mask: one_pixel(2)(without(2)(mask)))(shapes)
+    [message] = [finding.message for finding in findings(shapes) if finding.kind == "imbalance"]
+    assert message.endswith("; see --loss.balance and --masks.rare-crops")
+
+
 def test_there_are_more_than_25_broken_datasets_with_distinct_messages():
     messages = [words for *_, words in [*NO_DATASET, *NO_ADE20K, *FINDINGS]]
     assert len(set(messages)) == len(messages) >= 45

@@ -239,4 +239,4 @@ def check_classes(classes: tuple[str, ...], train: Integers, val: Integers) -> I
         most, least = int(learnt.argmax()), int(present[learnt[present].argmin()])
         shares = 100 * learnt / learnt.sum()
         message = f"{shares[most]:.1f} % of the labelled training pixels are {classes[most]!r}, {shares[least]:.2g} % "
-        yield Finding("imbalance", f"{message}{classes[least]!r}")
+        yield Finding("imbalance", f"{message}{classes[least]!r}; see --loss.balance and --masks.rare-crops")
