@@ -16,12 +16,12 @@ from commands import nextvit
 
 RESULTS = Path(__file__).parent / "results" / "imbalance.jsonl"
 COMMON = (
-    *("--model", "nextvit_nano", "--weights", "none", "--image-size", "256", "--batch-size", "16"),
-    *("--optim.lr", "0.001", "--schedule.epoch-steps", "100", "--schedule.patience", "0", "--masks.crop", "0.5"),
+    *("--model", "nextvit_nano", "--weights", "none", "--image-size", "160", "--batch-size", "16"),
+    *("--optim.lr", "0.001", "--schedule.epoch-steps", "100", "--schedule.patience", "0", "--masks.crop", "0.8"),
     *("--masks.scale", "0.75", "1.5", "--masks.most-of-one-class", "1", "--masks.photometric", "0"),
 )
 LIGHT = ("--heads.standardise",)
-WEIGHTS = (*LIGHT, "--loss.balance", "0.5")
+WEIGHTS = (*LIGHT, "--loss.balance", "0.4")
 CROPS = (*WEIGHTS, "--masks.rare-crops", "0.5")
 WAYS: dict[str, tuple[str, ...]] = {
     "plain": (),

@@ -34,9 +34,20 @@ LARGEST_LOSS = 0.1
 STUDIES: dict[str, tuple[str, ...]] = {
     "camvid": ("--image-size", "224", "--epochs", "60"),
     "magnetic_tile": (
-        *("--image-size", "192", "--heads.standardise", "--loss.balance", "0.25", "--masks.rare-crops", "0.5"),
-        *("--masks.scale", "0.75", "1.5", "--masks.most-of-one-class", "1", "--masks.photometric", "0"),
-        *("--optim.lr", "0.001", "--schedule.epoch-steps", "100", "--epochs", "45", "--schedule.patience", "0"),
+        *("--image-size", "160", "--batch-size", "16", "--optim.lr", "0.001"),
+        *("--heads.standardise", "--loss.balance", "0.4", "--masks.rare-crops", "0.5"),
+        *(
+            "--masks.crop",
+            "0.8",
+            "--masks.scale",
+            "0.75",
+            "1.5",
+            "--masks.most-of-one-class",
+            "1",
+            "--masks.photometric",
+            "0",
+        ),
+        *("--schedule.epoch-steps", "100", "--epochs", "45", "--schedule.patience", "0"),
     ),
 }
 """How each is learnt."""
