@@ -279,6 +279,21 @@ def test_maps_are_compared_pixel_by_pixel():
     ]
 
 
+def test_a_rare_class_that_is_never_told_is_no_agreement():
+    """Of a thousandth of the pixels it would not be missed among all of them."""
+    with_defect = np.zeros((1024, 1024), np.uint8)
+    with_defect[:33, :31] = 1
+    found, missed = ([PackedMap.pack(each, each.shape)] for each in (with_defect, np.zeros_like(with_defect)))
+    for expected, got in ((found, missed), (missed, found)):
+        parity = compare_maps(expected, got)
+        assert parity.agreement > 0.999 and parity.least_overlap == 0
+        assert parity.failures("fp32") == ["least overlap of a class 0.000 < 0.99"]
+        assert parity.failures("bf16") == ["least overlap of a class 0.000 < 0.5"]
+    assert compare_maps(found, found).least_overlap == 1
+    small = [PackedMap.pack(each[:20, :20], (20, 20)) for each in (with_defect, np.zeros_like(with_defect))]
+    assert compare_maps(small[:1], small[1:]).least_overlap is None
+
+
 def test_logits_are_compared_batch_after_batch_by_the_spread_of_all():
     rng = np.random.default_rng(0)
     batches = [rng.normal(mean, 2, (2, 3, 4, 5)).astype(np.float32) for mean in (-1, 5)]
