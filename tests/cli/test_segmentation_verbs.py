@@ -5,6 +5,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ from nextvit.cli.export import asked_for
 from nextvit.data.folder import read_dataset
 from nextvit.drawing import class_colours
 from nextvit.errors import InputError
+from nextvit.models.config import VARIANTS
+from nextvit.models.segmentation import LIGHT, Segmenter
+from nextvit.models.weights import save_model
 from nextvit.preprocess import Preprocess
+from nextvit.records import to_plain
 from nextvit.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
@@ -336,3 +341,30 @@ def test_a_run_that_learnt_objects_as_masks_is_resumed_and_exported_with_them(of
     done = call("export", run, "--to", "onnx")
     assert done.code == 0 and "mIoU, exported" in done.out, done.err
     assert call("verify", next((run / "exports").glob("*.nextvit")), "--data", root).code == 0
+
+
+def test_objects_of_one_class_are_defects(tmp_path: Path, call):
+    """With the background they are two classes."""
+    needs("faster_coco_eval")
+    root = draw_objects(tmp_path / "drawn")
+    for split in ("train", "val"):
+        spoil(root, keep_squares, split=split)
+    segmenter = Segmenter(VARIANTS["nextvit_nano"], LIGHT, num_classes=2)
+    card = ModelCard(
+        task="segmentation",
+        classes=("background", "square"),
+        input=Preprocess(image_size=(64, 64), resize="squash"),
+        variant="nextvit_nano",
+        architecture=to_plain(VARIANTS["nextvit_nano"]),
+        head=to_plain(LIGHT),
+    )
+    save_model(tmp_path / "model.safetensors", segmenter, card)
+    done = call("eval", tmp_path / "model.safetensors", root, "--false-alarms", 5, "--json")
+    assert done.code == 0, done.err
+    found = done.document["details"]["segmentation"]["defects"]
+    assert found["pixel_auroc"] is not None and found["false_alarms"] == 5
+
+
+def keep_squares(content: dict[str, Any]) -> None:
+    for name, key in (("categories", "id"), ("annotations", "category_id")):
+        content[name] = [each for each in content[name] if each[key] == 3]

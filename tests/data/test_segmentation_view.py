@@ -93,6 +93,25 @@ def test_a_picture_smaller_than_the_view_lies_at_the_top_left_and_the_rest_has_n
     assert np.array_equal(classes[:48, :64], mask[1::2, 1::2])
 
 
+@pytest.mark.parametrize("scale", [0.4, 0.5, 0.9])
+def test_what_lies_beyond_a_picture_can_have_its_light(scale: float):
+    """A model that standardises its whole input then sees the picture nearly as it does without a rest: in the same light."""
+    content, mask = scene()
+    settings = SegmentationAugment(flip=0, scale=(scale, scale), photometric=0)
+    (pixels, classes), (plain, plain_classes) = (
+        view_of(content, mask, settings, mirrored=each) for each in (True, False)
+    )
+    assert np.array_equal(classes, plain_classes)
+    seen = classes < 255
+    assert np.array_equal(pixels[seen], plain[seen]) and not seen.all()
+    height, width = int(seen[:, 0].sum()), int(seen[0].sum())
+    rest = min(height, 96 - height)
+    assert np.array_equal(pixels[height : height + rest, :width], pixels[height - rest : height, :width][::-1])
+    of_picture, of_view = pixels[:height, :width].astype(float), pixels.astype(float)
+    assert abs(of_view.mean() - of_picture.mean()) < 0.3 * of_picture.std()
+    assert of_view.std() == pytest.approx(of_picture.std(), rel=0.2)
+
+
 def test_a_view_is_filled_where_the_picture_is_large_enough_and_shows_it_at_the_scale():
     content, mask = scene((301, 211))
     for seed in range(30):

@@ -40,9 +40,9 @@ FIT = Preprocess(image_size=(64, 96), resize="fit")
 SQUASH = Preprocess(image_size=(64, 96), resize="squash")
 
 
-def lively(spec: Preprocess = FIT) -> tuple[Segmenter, ModelCard]:
+def lively(spec: Preprocess = FIT, *, standardise: bool = False) -> tuple[Segmenter, ModelCard]:
     """A model that tells several classes on most pictures."""
-    model = random_segmenter().float()
+    model = random_segmenter(standardise=standardise).float()
     card = ModelCard(
         task="segmentation",
         classes=(*CLASSES, "ring"),
@@ -88,6 +88,19 @@ def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Pre
     sealed(out)
     with pytest.raises(NotProven, match="same pixels"):
         verify_bundle(out)
+
+
+@pytest.mark.parametrize("spec", [FIT, SQUASH])
+def test_what_a_standardising_model_is_proven_against_is_standardised(spec: Preprocess):
+    model, card = lively(spec, standardise=True)
+    card = replace(card, scores=True)
+    sizes = [(64, 96), (64, 40)] if spec.resize == "fit" else [(64, 96)] * 2
+    pixels = [np.random.default_rng(number).integers(0, 90, (*size, 3), np.uint8) for number, size in enumerate(sizes)]
+    inputs = card.input.network_inputs(pixels)
+    expected = TorchSession(deployed_form(model, card), outputs=card.outputs).run(inputs)
+    outputs = reference_outputs(model, card, inputs)
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], rtol=0, atol=1e-4 * expected["logits"].std())
+    assert (outputs["classes"] == expected["classes"]).mean() > 0.999
 
 
 @pytest.mark.backend
@@ -264,6 +277,21 @@ def test_maps_are_compared_pixel_by_pixel():
     assert compare_maps(packed, packed, logits_error=np.inf).failures("fp32") == [
         "largest error of the logits inf > 1e-04"
     ]
+
+
+def test_a_rare_class_that_is_never_told_is_no_agreement():
+    """Of a thousandth of the pixels it would not be missed among all of them."""
+    with_defect = np.zeros((1024, 1024), np.uint8)
+    with_defect[:33, :31] = 1
+    found, missed = ([PackedMap.pack(each, each.shape)] for each in (with_defect, np.zeros_like(with_defect)))
+    for expected, got in ((found, missed), (missed, found)):
+        parity = compare_maps(expected, got)
+        assert parity.agreement > 0.999 and parity.least_overlap == 0
+        assert parity.failures("fp32") == ["least overlap of a class 0.000 < 0.99"]
+        assert parity.failures("bf16") == ["least overlap of a class 0.000 < 0.5"]
+    assert compare_maps(found, found).least_overlap == 1
+    small = [PackedMap.pack(each[:20, :20], (20, 20)) for each in (with_defect, np.zeros_like(with_defect))]
+    assert compare_maps(small[:1], small[1:]).least_overlap is None
 
 
 def test_logits_are_compared_batch_after_batch_by_the_spread_of_all():

@@ -35,11 +35,14 @@ pytestmark = [
 pytest.importorskip("google.protobuf")
 Head = Literal["fpn", "uper"]
 RESIZING = {"upsample_bilinear", "upsample_nearest_neighbor", "slice_by_index", "reduce_argmax"}
+STANDARDISING = {"sub", "sqrt", "real_div"}
 
 
-def source_for(head: Head, size: tuple[int, int], precision: Precision = "fp32") -> Source:
-    model = random_segmenter(head).float()
-    _, card = lively(Preprocess(image_size=size, resize="squash"))
+def source_for(
+    head: Head, size: tuple[int, int], precision: Precision = "fp32", *, standardise: bool = False
+) -> Source:
+    model = random_segmenter(head, standardise=standardise).float()
+    _, card = lively(Preprocess(image_size=size, resize="squash"), standardise=standardise)
     return Source(model=model, card=replace(card, scores=True), precision=precision)
 
 
@@ -48,19 +51,21 @@ def written(source: Source, folder: Path) -> ReExecution:
 
 
 @pytest.mark.parametrize(
-    ("head", "size"),
+    ("head", "size", "standardise"),
     [
-        ("fpn", (50, 71)),
-        ("uper", (50, 71)),
-        pytest.param("fpn", (64, 96), marks=pytest.mark.slow),
-        pytest.param("uper", (64, 96), marks=pytest.mark.slow),
+        ("fpn", (50, 71), True),
+        ("uper", (50, 71), False),
+        pytest.param("fpn", (64, 96), False, marks=pytest.mark.slow),
+        pytest.param("uper", (64, 96), False, marks=pytest.mark.slow),
     ],
 )
-def test_the_package_gives_pytorchs_classes_and_scores(head: Head, size: tuple[int, int], tmp_path: Path):
+def test_the_package_gives_pytorchs_classes_and_scores(
+    head: Head, size: tuple[int, int], standardise: bool, tmp_path: Path
+):
     """Sides that are no multiples of 32: doubled maps are cut, and enlarged ones are not doubled."""
-    source = source_for(head, size)
+    source = source_for(head, size, standardise=standardise)
     opened = written(source, tmp_path)
-    assert {op.kind for op in opened.program.operations} <= KNOWN | RESIZING
+    assert {op.kind for op in opened.program.operations} <= KNOWN | RESIZING | STANDARDISING
     inputs = {"images": np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)}
     got, expected = opened.run(inputs), reference_outputs(source.model, source.card, inputs)
     assert (got["classes"].dtype, got["classes"].shape) == (np.int32, (2, *size))

@@ -116,6 +116,8 @@ def test_pictures_are_answered_one_at_once():
     predictor = predictor_for(Colours(), CARD, Views(window_px=64))
     with pytest.raises(InputError, match="pictures are answered one at once, got 2"):
         predictor([smooth(50, 50), smooth(60, 60)], batch_size=2)
+    with pytest.raises(InputError, match="pictures are answered one at once, got 2"):
+        predictor.answer(np.zeros((2, 70, 50, 3), np.uint8))
     assert len(predictor([smooth(50, 50), smooth(60, 60)])) == 2
     predictor.warm_up()
     [answer] = predictor.answer(np.zeros((1, 70, 50, 3), np.uint8))

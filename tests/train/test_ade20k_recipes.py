@@ -118,7 +118,10 @@ def test_the_recipes_are_the_papers(
         photometric=1.0,
         colours="published",
     )
-    assert masked_view(read_dataset(ade20k), recipe).size == (512, 512)
+    view = masked_view(read_dataset(ade20k), recipe)
+    assert view.size == (512, 512) and not view.mirrored
+    standardising = replace(recipe, heads=replace(recipe.heads, standardise=True))
+    assert masked_view(read_dataset(ade20k), standardising).mirrored
     assert recipe.optim == Optim(
         lr=lr, weight_decay=weight_decay, betas=(0.9, 0.999), clip_norm=0.0, decay_biases=True, decay_norms=decay_norms
     )

@@ -71,7 +71,9 @@ def evaluate(
 
     data = read_dataset(dataset)
     views = views_of(windows, scales, flip)
-    predictor = load(model, device=device, scores=len(data.classes) == 2, views=views)
+    # A segmentation model takes objects as masks, which have a background besides.
+    is_binary = len(data.classes) + (data.task == "detection") == 2
+    predictor = load(model, device=device, scores=is_binary, views=views)
     task = task_for(data, predictor.card)
     exam: Exam = task.evaluate
     if false_alarms is not None:

@@ -89,11 +89,11 @@ def class_counts(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
     return counts_NV.astype(np.int64) @ columns
 
 
-def training_pixels(dataset: Dataset) -> Integers:
-    """How many pixels of the training split have each class: (classes,)."""
+def training_pixels(dataset: Dataset, survey: MaskSurvey | None = None) -> Integers:
+    """How many pixels of the training split have each class: (classes,). Its masks are read, unless a survey of all is there."""
     masks = dataset.masks["train"]
-    survey = survey_masks(replace(dataset, masks={"train": masks}))
-    return class_counts(survey.counts, masks.coding)[:, :-1].sum(axis=0)
+    survey = survey or survey_masks(replace(dataset, masks={"train": masks}))
+    return class_counts(survey.counts[: len(masks)], masks.coding)[:, :-1].sum(axis=0)
 
 
 def pictures_with(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:

@@ -1,7 +1,8 @@
 """The view that training gets of a picture with a mask: from a file's bytes to pixels and the class of each.
 
 As for objects, all that moves pixels is one `Placement`, so that pixels and mask stay in step. Every view of a training is of
-the same size; where a picture is smaller, the rest is of the mean colour, and its mask says that there is no label.
+the same size; where a picture is smaller, the rest is of the mean colour, or its mirror image, and its mask says that there is no
+label.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ class SegmentationView:
     """(classes,), how much each class is sought by `rare_crops`: see `rarity_of`."""
     mean: Sequence[float] = IMAGENET_MEAN
     """What the network subtracts from red, green and blue, 0..1: the colour of what lies beyond the picture."""
+    mirrored: bool = False
+    """Lay the picture's mirror image there instead, which has its light: for models that standardise what they see, whole."""
 
     def __post_init__(self) -> None:
         assert self.rarity is not None or not self.settings.rare_crops, "rare_crops needs to know what is rare"
@@ -82,12 +85,20 @@ class SegmentationView:
             change = {"linear": recoloured, "published": distorted}[self.settings.colours]
             seen = change(seen, self.settings.photometric, rng)
         height, width = placement.size
+        classes = np.full(self.size, IGNORED, np.uint8)
+        classes[:height, :width] = placed_mask(mask_HW, placement)
+        return self.filled(seen), classes
+
+    def filled(self, seen: Pixels) -> Pixels:
+        """What is seen of a picture (h, w, 3), and beyond it to the view's size what the settings say."""
+        height, width, _ = seen.shape
+        if self.mirrored:
+            beyond = (0, self.size[0] - height), (0, self.size[1] - width), (0, 0)
+            return np.pad(seen, beyond, mode="symmetric")
         pixels = np.empty((*self.size, 3), np.uint8)
         pixels[:] = np.rint(255 * np.array(self.mean))
-        classes = np.full(self.size, IGNORED, np.uint8)
         pixels[:height, :width] = seen
-        classes[:height, :width] = placed_mask(mask_HW, placement)
-        return pixels, classes
+        return pixels
 
     def decode_part(
         self, content: bytes, mask_HW: ClassMask, *, name: Path, rng: np.random.Generator

@@ -19,9 +19,9 @@ from nextvit.export.tolerances import TOLERANCES
 from nextvit.masks import IGNORED
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.classification import Classifier
-from nextvit.models.deployed import blank_outside, normalise
+from nextvit.models.deployed import blank_outside, inside, normalise
 from nextvit.models.network import Network
-from nextvit.models.segmentation import Segmenter, class_map
+from nextvit.models.segmentation import Segmenter, class_map, standardised
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Session
 from nextvit.tasks.answers import Answers, batch_size, joined, judged_part
@@ -122,8 +122,12 @@ def reference_classes(
     (N, C, H / 4, W / 4)."""
     with torch.inference_mode():
         images_NCHW = normalise(torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous(), card.input)
+        inside_N1HW = None
         if SIZES_NAME in inputs:
-            images_NCHW = blank_outside(images_NCHW, torch.from_numpy(inputs[SIZES_NAME]))
+            inside_N1HW = inside(images_NCHW, torch.from_numpy(inputs[SIZES_NAME]))
+            images_NCHW = torch.where(inside_N1HW, images_NCHW, 0.0)
+        if model.segmenter.standardise:
+            images_NCHW = standardised(images_NCHW, inside_N1HW)
         logits_NCHW = model(images_NCHW)
         assert isinstance(logits_NCHW, torch.Tensor)
         classes_NHW = class_map(logits_NCHW, images_NCHW.shape[2:]).numpy()

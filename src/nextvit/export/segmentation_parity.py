@@ -12,6 +12,9 @@ from nextvit.bundle import Precision
 from nextvit.export.tolerances import TOLERANCES
 from nextvit.tasks.answers import PackedMap
 
+JUDGED_PIXELS = 1000
+"""Of a class with fewer on all images together, a few on an edge would decide."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationParity:
@@ -26,6 +29,9 @@ class SegmentationParity:
     """Mean of the images' shares."""
     agreement: float
     """Share of pixels of the same class."""
+    least_overlap: float | None
+    """Of the classes that one side or the other tells on at least 1,000 pixels, the least intersection over union of those of
+    both; None: there is no such class."""
     logits_error: float | None = None
     """Largest difference of a logit, relative to the standard deviation of the reference's; None: they are not answered."""
 
@@ -38,6 +44,8 @@ class SegmentationParity:
             if self.agreement >= allowed.min_agreement
             else [f"same pixels {self.agreement:.5f} < {allowed.min_agreement}"]
         )
+        if self.least_overlap is not None and self.least_overlap < allowed.min_overlap:
+            found.append(f"least overlap of a class {self.least_overlap:.3f} < {allowed.min_overlap}")
         if self.logits_error is not None and not self.logits_error <= allowed.max_error:
             found.append(f"largest error of the logits {self.logits_error:.2e} > {allowed.max_error:.0e}")
         return found
@@ -77,16 +85,25 @@ def compare_maps(
     """Compare maps pixel by pixel; one image at a time is unpacked. What the logits differ by was measured before."""
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
     pixels, differing = (np.zeros(len(reference), np.int64) for _ in range(2))
+    both, either = (np.zeros(256, np.int64) for _ in range(2))
     for number, (expected, got) in enumerate(zip(reference, other, strict=True)):
         assert expected.shape == got.shape, (expected.shape, got.shape)
-        different_HW = expected.classes() != got.classes()
-        pixels[number], differing[number] = different_HW.size, different_HW.sum()
+        expected_HW, got_HW = expected.classes(), got.classes()
+        same_HW = expected_HW == got_HW
+        pixels[number], differing[number] = same_HW.size, same_HW.size - same_HW.sum()
+        shared, first, second = (
+            np.bincount(classes.reshape(-1), minlength=256) for classes in (expected_HW[same_HW], expected_HW, got_HW)
+        )
+        both += shared
+        either += first + second - shared
     shares = differing / pixels
+    judged = either >= JUDGED_PIXELS
     return SegmentationParity(
         images=len(reference),
         pixels=int(pixels.sum()),
         max_error=float(shares.max()),
         mean_error=float(shares.mean()),
         agreement=float(1 - differing.sum() / pixels.sum()),
+        least_overlap=float((both[judged] / either[judged]).min()) if judged.any() else None,
         logits_error=logits_error,
     )

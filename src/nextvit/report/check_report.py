@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from nextvit.data.check import grey_shares
-from nextvit.data.check_masks import MaskSurvey, class_counts, pictures_with
+from nextvit.data.check_masks import MaskSurvey, pictures_with, training_pixels
 from nextvit.data.class_masks import BadMask
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.folder import Dataset
@@ -33,7 +33,7 @@ TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 def write_check_report(path: Path, survey: Survey, findings: list[Finding], masks: MaskSurvey | None = None) -> None:
     """Write the page; of data with masks with the survey of these."""
     dataset = survey.dataset
-    class_pixels = training_pixels(dataset, masks) if masks else []
+    class_pixels: list[int] = training_pixels(dataset, masks).tolist() if masks else []
     splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
     sections = [
         heading(
@@ -210,12 +210,6 @@ def with_mask(image: Image.Image, survey: Survey, position: int, class_pixels: l
     except BadMask:
         labels_HW = np.full((1, 1), IGNORED, np.uint8)
     return views(image, [labels_HW], class_pixels=class_pixels, side_px=THUMBNAIL_PX)
-
-
-def training_pixels(dataset: Dataset, masks: MaskSurvey) -> list[int]:
-    """How many pixels of each class there are in train."""
-    train = masks.counts[: len(dataset.splits["train"])]
-    return class_counts(train, dataset.masks["train"].coding)[:, :-1].sum(axis=0).tolist()
 
 
 def with_boxes(image: Image.Image, survey: Survey, position: int, objects: frozenset[int]) -> Image.Image:

@@ -101,8 +101,7 @@ class Predictor:
             batch_size = {"fit": WHOLE_PICTURES, "keep": 1}.get(self.card.input.resize, BATCH_SIZE)
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        if batch_size > 1 and self.card.input.resize == "keep":
-            raise InputError(f"in windows or at several scales pictures are answered one at once, got {batch_size}")
+        self._check_count(batch_size)
         if workers is None:
             workers = default_workers()
         if workers < 0:
@@ -135,7 +134,13 @@ class Predictor:
         if not are_pixels(pixels_NHWC, shape):
             given = described(pixels_NHWC)
             raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
+        self._check_count(len(pixels_NHWC))
         return self.answer_prepared([Prepared(each, each.shape[:2]) for each in pixels_NHWC])
+
+    def _check_count(self, images: int) -> None:
+        """Raise InputError for more images at once than the model takes."""
+        if images > 1 and self.card.input.resize == "keep":
+            raise InputError(f"in windows or at several scales pictures are answered one at once, got {images}")
 
     def answer_prepared(self, images: Sequence[Prepared]) -> list[Answer]:
         """Answers for at least one image that is already read and resized.

@@ -154,4 +154,6 @@ def masked_view(dataset: Dataset, recipe: Recipe) -> SegmentationView:
     spec = recipe.data.preprocess()
     assert spec.resize in ("squash", "fit"), "settle the recipe first"
     rarity = rarity_of(training_pixels(dataset)) if recipe.masks.rare_crops else None
-    return SegmentationView(recipe.masks, spec.image_size, spec.resize, rarity, spec.mean)
+    return SegmentationView(
+        recipe.masks, spec.image_size, spec.resize, rarity, spec.mean, mirrored=recipe.heads.standardise
+    )
