@@ -379,7 +379,7 @@ def segmentation(records: list[Record]) -> Lines:
         )
     columns = ("set", "mean IoU, %", "ONNX, %", "wanted, %", "95 %", "mean Dice, %", "pixels, %", "epochs", "minutes")
     classes = [
-        f"{name}, IoU in %: " + ", ".join(f"{label} {score:.1f}" for label, score in record["classes"].items()) + "."
+        f"{name}, IoU in %: " + ", ".join(f"{label} {short(score)}" for label, score in record["classes"].items()) + "."
         for name, record in newest.items()
     ]
     pictures = [
@@ -399,7 +399,7 @@ def imbalance(records: list[Record]) -> Lines:
     pixels = sum(last["pixels"].values())
     columns = ("learnt with", "mean IoU, %", *(f"{label} ({last['pixels'][label] / pixels:.2%})" for label in labels))
     rows = [
-        (way, f"{record['scores']['mean_iou_score']:.1f}", *(f"{record['classes'][label]:.1f}" for label in labels))
+        (way, f"{record['scores']['mean_iou_score']:.1f}", *(short(record["classes"][label]) for label in labels))
         for way, record in newest.items()
     ]
     what = (

@@ -71,8 +71,9 @@ def test_a_pixel_of_a_rare_class_weighs_more(balance: float):
     assert found["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_class_without_pixels_has_a_finite_weight():
-    assert class_weights(np.array([100, 0]), 1.0).isfinite().all()
+def test_a_class_without_pixels_changes_no_other_weight():
+    assert class_weights(np.array([90, 10, 0]), 1.0)[:2].tolist() == class_weights(np.array([90, 10]), 1.0).tolist()
+    assert class_weights(np.array([90, 10, 0]), 1.0).isfinite().all()
 
 
 def test_dice_is_the_overlap_of_each_class():

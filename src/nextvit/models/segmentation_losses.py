@@ -51,9 +51,8 @@ class LossSettings:
 def class_weights(pixels_C: NDArray[np.integer[Any]], balance: float) -> Tensor:
     """How much a pixel of each class weighs, float32 (C,), from the number of each in the training data: as the class's share of
     them to the power of -balance, and 1 in the mean over the pixels. 0: all alike; 1: each class as much as any other."""
-    shares_C = np.maximum(pixels_C, 1) / np.maximum(pixels_C, 1).sum()
-    weights_C = shares_C**-balance
-    return torch.tensor(weights_C / (shares_C * weights_C).sum(), dtype=torch.float32)
+    weights_C = np.maximum(pixels_C, 1.0) ** -balance
+    return torch.tensor(weights_C * pixels_C.sum() / (pixels_C * weights_C).sum(), dtype=torch.float32)
 
 
 def head_losses(
