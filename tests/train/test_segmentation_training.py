@@ -11,9 +11,11 @@ import torch
 import yaml
 
 from nextvit.data.augment import Augment, SegmentationAugment
+from nextvit.data.check_masks import training_pixels
 from nextvit.data.folder import read_dataset
 from nextvit.data.loader import Batch, TrainingSet
 from nextvit.data.mix import Mix
+from nextvit.data.segmentation_view import rarity_of
 from nextvit.errors import InputError
 from nextvit.masks import IGNORED
 from nextvit.models.cost import count_parameters
@@ -27,7 +29,7 @@ from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
 from nextvit.train.loop import Training
 from nextvit.train.memory import made_up, trial
-from nextvit.train.prepare import prepare, rarity_in
+from nextvit.train.prepare import prepare
 from nextvit.train.preview import with_masks
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
 from nextvit.train.settle import settled
@@ -153,7 +155,7 @@ def test_losses_have_the_weights_of_the_recipe(pictures: Path):
 def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
     root = draw_masked(tmp_path / "drawn")
     repaint(root, lambda mask: np.where(mask == 2, IGNORED, mask).astype(np.uint8), only=3)
-    rarity = rarity_in(read_dataset(root))  # the background is everywhere, and so not sought
+    rarity = rarity_of(training_pixels(read_dataset(root)))  # the background is everywhere, and so not sought
     assert rarity[0] == 0 < rarity[1:].min() and rarity.sum() == pytest.approx(1)
     recipe = replace(RECIPE, masks=replace(RECIPE.masks, rare_crops=1.0))
     assert batch_of(training_for(root, recipe), 0, 1).masks is not None
