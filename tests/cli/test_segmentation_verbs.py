@@ -194,6 +194,7 @@ def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Pat
     assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "squash")
     verified = call("verify", out, "--against", segmenter)
     assert verified.code == 0 and "difference of logits" in verified.out
+    assert "the class of each pixel, and the scores of all, by Semantic FPN" in call("info", out).out
     assert call("eval", out, drawn).code == 0
 
 
