@@ -1,13 +1,14 @@
 """Boxes, masks and their texts on a picture, so that they can be read on any ground: Pillow alone."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
+from nextvit.class_maps import Labels, rims, shrunk
 from nextvit.masks import IGNORED, RunLengths, decode
 
 Box = tuple[float, float, float, float]
@@ -23,6 +24,8 @@ BAND = 256
 """Rows of a picture that are coloured at once."""
 TINT_ALPHA = 140
 """The same for the classes of all pixels."""
+MOST, THINNED = 0.75, 0.35
+"""A class of so large a part of all pixels has so much of the tint that others have."""
 GOLDEN_SHARE = 0.618034
 """Of a circle: steps of it never come near where they were."""
 CROWDED = 30
@@ -178,11 +181,40 @@ def class_colours(count: int) -> tuple[str, ...]:
     return (*PALETTE, *further)[:count]
 
 
-def tinted(image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
-    """The picture under the colours of its pixels' classes; IGNORED ones, and what no colour is given for, stay as they are."""
+def overlaid(small: Image.Image, labels_HW: Labels, *, class_pixels: Sequence[int]) -> Image.Image:
+    """A picture, at the size at which it is shown, under the colours of a map of any size.
+
+    Rarer classes have a solid rim where they meet others, and a class of most pixels is laid on thinly: it is what others lie on.
+
+    Args:
+        class_pixels: how common each class is.
+    """
+    fitting = shrunk(labels_HW, longer_side=max(small.size), class_pixels=class_pixels)
+    labels = np.asarray(Image.fromarray(fitting).resize(small.size, Image.Resampling.NEAREST))
+    common = common_classes(class_pixels)
+    colours = class_colours(len(class_pixels))
+    sheet = np.array(tinted(small, labels, colours, thin=common))
+    rim = rims(labels, class_pixels=class_pixels) & ~np.isin(labels, [*common, IGNORED])
+    sheet[rim] = np.array([ImageColor.getrgb(colour) for colour in colours], np.uint8)[labels[rim]]
+    return Image.fromarray(sheet)
+
+
+def common_classes(class_pixels: Sequence[int]) -> list[int]:
+    """The class that has most of all pixels by far, if there is one."""
+    return [label for label, count in enumerate(class_pixels) if count > MOST * sum(class_pixels)]
+
+
+def tinted(
+    image: Image.Image, labels_HW: NDArray[np.uint8], colours: Sequence[str], *, thin: Collection[int] = ()
+) -> Image.Image:
+    """The picture under the colours of its pixels' classes, thinly under those of `thin`.
+
+    IGNORED pixels, and those that no colour is given for, stay as they are.
+    """
     table, alpha = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     table[: len(colours)] = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours]
     alpha[: min(len(colours), IGNORED)] = TINT_ALPHA
+    alpha[list(thin)] = round(THINNED * TINT_ALPHA)
     sheet = image.convert("RGB")
     for top in range(0, len(labels_HW), BAND):  # a large picture's colours need not be in memory at once
         band_HW = labels_HW[top : top + BAND]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, ImageColor
 
 from nextvit.card import ModelCard
 from nextvit.cli import main as command_line
-from nextvit.cli.draw_classes import draw_classes
+from nextvit.cli.draw_classes import as_share, draw_classes
 from nextvit.cli.export import asked_for
 from nextvit.data.folder import read_dataset
 from nextvit.drawing import class_colours
@@ -92,6 +92,7 @@ def test_predict_writes_overlays_and_index_images(segmenter: Path, drawn: Path, 
     out = tmp_path / "answers"
     done = call("predict", segmenter, drawn / "images" / "val", "--out", out)
     assert done.code == 0
+    assert "probability" not in done.out  # no column without content
     records = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert len(records) == 4
     for record in records:
@@ -153,6 +154,25 @@ def test_an_overlay_keeps_what_it_covers_to_be_seen():
     assert len(set(class_colours(255))) == 255
 
 
+@pytest.mark.parametrize("side", [300, 4000])
+def test_an_overlay_shows_the_ground_through_the_common_class_and_a_crack_of_one_pixel_in_full(side: int):
+    labels = np.zeros((side, side), np.uint8)
+    labels[side // 2] = 1
+    sheet = draw_classes(Image.new("RGB", (side, side), "#808080"), ClassMap(classes=("sound", "crack"), labels=labels))
+    drawn = np.asarray(sheet)[: sheet.width]
+    assert abs(drawn[10, 10].astype(int) - 128).max() < 30
+    crack = (drawn == ImageColor.getrgb(class_colours(2)[1])).all(axis=2)
+    assert crack.any(axis=0).all()
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0.0%"), (1e-6, "below 0.1%"), (0.0005, "0.1%"), (0.25, "25.0%"), (0.9996, "above 99.9%"), (1.0, "100.0%")],
+)
+def test_a_defect_of_a_few_pixels_is_not_told_as_nothing(share: float, text: str):
+    assert as_share(share) == text
+
+
 def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: Path, call):
     needs("onnxruntime")
     out = segmenter / "exports" / "segmenter-onnx-fp32.nextvit"
@@ -179,6 +199,7 @@ def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Pat
     assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "squash")
     verified = call("verify", out, "--against", segmenter)
     assert verified.code == 0 and "difference of logits" in verified.out
+    assert "the class of each pixel, and the scores of all, by Semantic FPN" in call("info", out).out
     assert call("eval", out, drawn).code == 0
 
 

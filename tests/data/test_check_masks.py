@@ -174,10 +174,7 @@ FOLLOW = {
     "single_class": {"class_not_listed", "class_without_pixels"},
     "nothing_to_validate": {"mask_without_image", "empty_split", "image_without_mask"},
     "empty_split": {"class_only_in_val"},
-    "mask_in_colours": {"class_without_pixels"},
-    "value_out_of_range": {"class_without_pixels", "single_class"},
-    "class_not_listed": {"class_without_pixels"},
-    "white_mask": {"class_without_pixels", "single_class", "unlabelled"},
+    "white_mask": {"unlabelled"},
     "other_mask_of_copy": {"duplicate"},
     "mostly_unlabelled": {"unlabelled"},
     "ambiguous_mask": {"wrong_suffix"},
@@ -195,10 +192,34 @@ def test_each_fault_is_found_and_named(shapes: Path, kind: str, change: Change, 
     assert all("\n" not in finding.message for finding in found)
 
 
+<<<<<<< HEAD
 def test_who_has_a_rare_class_is_told_what_helps(shapes: Path):
     masks(lambda mask: one_pixel(2)(without(2)(mask)))(shapes)
     [message] = [finding.message for finding in findings(shapes) if finding.kind == "imbalance"]
     assert message.endswith("; see --loss.balance and --masks.rare-crops")
+=======
+def test_masks_with_the_same_fault_are_one_finding_and_no_class_is_said_to_be_missing_on_them(shapes: Path):
+    """What training refuses them for is their fault, not that they have no pixels."""
+    for path in (shapes / "masks" / "train").glob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    [finding] = findings(shapes)
+    assert finding.kind == "bad_mask" and finding.pictures == tuple(range(12))
+    assert finding.message == (
+        "the mask of 12 pictures: a mask in JPEG does not keep its values; save it as PNG; first: "
+        f"{shapes / 'masks' / 'train' / '0.jpg'}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"), [("bad_mask", mask_as(b"no image")), ("value_out_of_range", masks(one_pixel(77), only=5))]
+)
+def test_classes_that_may_be_what_no_mask_tells_are_not_missing(shapes: Path, kind: str, change: Change):
+    repaint(shapes, without(2))
+    assert {each.kind for each in findings(shapes)} == {"class_only_in_val"}
+    change(shapes)
+    assert {each.kind for each in findings(shapes)} == {kind}
+>>>>>>> h-seguser
 
 
 def test_there_are_more_than_25_broken_datasets_with_distinct_messages():

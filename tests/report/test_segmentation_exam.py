@@ -137,6 +137,11 @@ def test_the_legend_has_the_classes_that_are_shown_in_the_colours_of_predict(det
         assert f'style="background:{colour}"></i>{name}' in text
 
 
+def test_what_the_columns_are_is_told_above_the_first_picture(details: dict[str, Any]):
+    text = shown(segmentation_exam.overlays(details))
+    assert text.index("middle: the truth; right: the answer") < text.index("<img")
+
+
 def test_a_crack_of_one_pixel_is_seen_in_its_full_colour_and_the_ground_through_the_common_class():
     labels = np.zeros((900, 1200), np.uint8)
     labels[450, 200:1000] = 2

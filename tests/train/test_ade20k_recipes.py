@@ -244,6 +244,7 @@ def test_pictures_of_another_task_are_refused_in_a_line(
     arguments = ["train", root, "--out", tmp_path / "run", "--recipe", name, "--weights", classifier]
     line = refusal(arguments, monkeypatch, capsys)
     assert "is for pictures with masks, which these have none of; leave it out, or choose another --recipe" in line
+    assert line.strip().endswith("--task segmentation") == (labelled_with == "objects")
     assert not (tmp_path / "run").exists()
 
 

@@ -30,6 +30,7 @@ from nextvit.train.distributed import World
 from nextvit.train.loop import Training
 from nextvit.train.memory import made_up, trial
 from nextvit.train.prepare import prepare
+from nextvit.train.preview import with_masks
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
 from nextvit.train.settle import settled
 from nextvit.train.start import make_card, train
@@ -119,6 +120,14 @@ def test_a_batch_holds_masks_in_step_with_its_views(pictures: Path):
     parts = list(batch.parts(2))
     assert [part.indices for part in parts] == [[0, 1], [2, 3]]
     assert torch.equal(torch.cat([part.masks for part in parts if part.masks is not None]), batch.masks)
+
+
+def test_the_preview_shows_the_ground_through_a_class_of_most_pixels():
+    masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    masks[:, 20:30, 20:30] = 1
+    grey = Batch(images=torch.full((2, 3, 64, 64), 128, dtype=torch.uint8), indices=[0, 1], masks=masks)
+    drawn = with_masks(grey, ("ground", "thing")).astype(int)
+    assert abs(drawn[:, 5, 5] - 128).max() < 30 < abs(drawn[:, 25, 25] - 128).max()
 
 
 def test_a_mask_of_another_size_stops_the_training_in_a_line(tmp_path: Path):

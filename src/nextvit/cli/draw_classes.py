@@ -1,25 +1,35 @@
 """A picture with the classes of its pixels: as colours over it, and as an image of indices."""
 
+import numpy as np
 from PIL import Image
 
-from nextvit.drawing import Look, class_colours, draw_legend, readable_scale, tinted
+from nextvit.drawing import Look, class_colours, draw_legend, overlaid, readable_scale
 from nextvit.results import ClassMap
 
 
 def draw_classes(image: Image.Image, answer: ClassMap) -> Image.Image:
     """The picture under the colours of its classes, over a legend with the share of the pixels that each has."""
     colours = class_colours(len(answer.classes))
-    sheet = tinted(image, answer.labels, colours)
-    scale = readable_scale(sheet.size)
-    size = max(1, round(sheet.width * scale)), max(1, round(sheet.height * scale))
-    sheet = sheet.resize(size, Image.Resampling.BICUBIC)
+    scale = readable_scale(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    class_pixels = np.bincount(answer.labels.reshape(-1), minlength=256)[: len(answer.classes)].tolist()
+    sheet = overlaid(
+        image.convert("RGB").resize(size, Image.Resampling.BICUBIC), answer.labels, class_pixels=class_pixels
+    )
     colour_of = dict(zip(answer.classes, colours, strict=True))
-    entries = [(Look(colour_of[name]), f"{name}: {share:.1%}") for name, share in answer.shares.items()]
+    entries = [(Look(colour_of[name]), f"{name}: {as_share(share)}") for name, share in answer.shares.items()]
     legend = draw_legend(entries, width=max(sheet.width, 320))
     whole = Image.new("RGB", (legend.width, sheet.height + legend.height), "white")
     whole.paste(sheet, ((whole.width - sheet.width) // 2, 0))
     whole.paste(legend, (0, sheet.height))
     return whole
+
+
+def as_share(share: float) -> str:
+    """A share of the pixels in percent; what is there, however small, is not said to be nothing, nor what is not all to be all."""
+    if 0 < share < 0.0005:
+        return "below 0.1%"
+    return "above 99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def index_image(answer: ClassMap) -> Image.Image:

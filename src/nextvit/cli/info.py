@@ -116,7 +116,8 @@ def head_facts(card: ModelCard) -> dict[str, Any]:
     """What a detector or a segmentation model answers."""
     if card.task == "segmentation":
         head = {"fpn": "Semantic FPN", "uper": "UperNet"}[card.head["head"]]
-        return {"answers": f"the class of each pixel, by {head} of {card.head['head_width']} channels"}
+        answers = "the class of each pixel, and the scores of all" if card.scores else "the class of each pixel"
+        return {"answers": f"{answers}, by {head} of {card.head['head_width']} channels"}
     if card.task != "detection":
         return {}
     masks = "boxes and masks" if card.head["masks"] else "boxes"

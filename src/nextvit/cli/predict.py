@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from nextvit.cli.console import AsJson, make_table, progress, show
-from nextvit.cli.draw_classes import draw_classes, index_image
+from nextvit.cli.draw_classes import as_share, draw_classes, index_image
 from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.views import views_of
 from nextvit.data.folder import list_images
@@ -93,8 +93,10 @@ def predict(
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / "predictions.jsonl").write_text(lines, encoding="utf-8")
     document = {"verb": "predict", "model": str(model), "predictions": records}
-    told = "best score" if predictor.card.task == "detection" else "probability"
-    show(as_json, *([make_table(["file", "answer", told], rows, left=2)] if rows else []), document=document)
+    told = {"detection": ["best score"], "segmentation": []}.get(predictor.card.task, ["probability"])
+    columns = ["file", "answer", *told]
+    table = make_table(columns, [row[: len(columns)] for row in rows], left=2)
+    show(as_json, *([table] if rows else []), document=document)
     return int(len(rows) < len(records))
 
 
@@ -131,7 +133,7 @@ def in_words(answer: Answer) -> tuple[str, str]:
         best = f"{answer.objects[0].score:.1%}" if counts else ""
         return ", ".join(f"{count} {label}" for label, count in counts) or "none", best
     if isinstance(answer, ClassMap):
-        return ", ".join(f"{label} {share:.1%}" for label, share in answer.shares.items()), ""
+        return ", ".join(f"{label} {as_share(share)}" for label, share in answer.shares.items()), ""
     said, _ = said_and_unsaid(answer)
     return ", ".join(guess.label for guess in said) or "none", ", ".join(f"{guess.probability:.1%}" for guess in said)
 

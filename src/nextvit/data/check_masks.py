@@ -109,31 +109,28 @@ def check_masks(survey: Survey, masks: MaskSurvey) -> list[Finding]:
     dataset = survey.dataset
     coding = next(iter(dataset.masks.values())).coding
     counts = class_counts(masks.counts, coding)
-    findings = [*check_usable(survey, masks), *check_mask_sizes(survey, masks)]
-    findings += [
-        *check_values(survey, masks, coding),
-        *check_white(survey, masks, coding),
-        *check_copies(survey, masks),
-    ]
+    not_told = [*check_usable(survey, masks), *check_values(survey, masks, coding), *check_white(survey, masks, coding)]
+    findings = [*not_told, *check_mask_sizes(survey, masks), *check_copies(survey, masks)]
     start, of_split = 0, {}
     for split, samples in dataset.splits.items():
         of_split[split] = counts[start : start + len(samples)]
         findings += check_unlabelled(survey, split, of_split[split], start)
         start += len(samples)
-    return [*findings, *check_classes(dataset.classes, of_split["train"], of_split["val"])]
+    return [*findings, *check_classes(dataset.classes, of_split["train"], of_split["val"], complete=not not_told)]
 
 
 def check_usable(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
-    """Masks that cannot be used; what is likely to be the same with all of them is one finding."""
-    of_kind: dict[str, list[int]] = defaultdict(list)
+    """Masks that cannot be used; what is the same with several of them is one finding."""
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, error in masks.unusable.items():
-        if error.kind == "bad_mask":
-            yield Finding(error.kind, f"the mask of {survey.name(at)}: {error.problem}", (at,))
-        else:
-            of_kind[error.kind].append(at)
-    for kind, positions in of_kind.items():
+        alike[error.kind, error.problem if error.kind == "bad_mask" else ""].append(at)
+    for (kind, problem), positions in alike.items():
         first = masks.unusable[positions[0]]
-        yield Finding(kind, f"the mask of {counted(positions)} {first.problem}; first: {first.name}", tuple(positions))
+        if problem and len(positions) == 1:
+            message = f"the mask of {survey.name(positions[0])}: {problem}"
+        else:
+            message = f"the mask of {counted(positions)}{':' if problem else ''} {first.problem}; first: {first.name}"
+        yield Finding(kind, message, tuple(positions))
 
 
 def check_mask_sizes(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
@@ -217,11 +214,17 @@ def check_unlabelled(survey: Survey, split: str, counts: Integers, offset: int) 
         yield Finding("mostly_unlabelled", message + named(survey, mostly), tuple(mostly))
 
 
-def check_classes(classes: tuple[str, ...], train: Integers, val: Integers) -> Iterator[Finding]:
-    """Classes with nothing or little to learn from or to judge on, from the pixels (n, classes + 1) of each picture."""
+def check_classes(classes: tuple[str, ...], train: Integers, val: Integers, *, complete: bool) -> Iterator[Finding]:
+    """Classes with nothing or little to learn from or to judge on, from the pixels (n, classes + 1) of each picture.
+
+    Args:
+        complete: the class of every pixel is told. Otherwise no class is said to be missing: it may be what is not told.
+    """
     learnt, judged = train.sum(axis=0)[:-1], val.sum(axis=0)[:-1]
     pictures = (train > 0).sum(axis=0)[:-1]
     for name, pixels, of_val, count in zip(classes, learnt.tolist(), judged.tolist(), pictures.tolist(), strict=True):
+        if not pixels and not complete:
+            continue
         if not pixels and of_val:
             yield Finding("class_only_in_val", f"class {name!r} has {of_val:,} pixels in val and none in train")
         elif not pixels:
@@ -230,10 +233,10 @@ def check_classes(classes: tuple[str, ...], train: Integers, val: Integers) -> I
             yield Finding(
                 "tiny_class", f"class {name!r} is on only {count} training {'picture' if count == 1 else 'pictures'}"
             )
-        if pixels and not of_val and judged.any():
+        if pixels and not of_val and judged.any() and complete:
             yield Finding("class_only_in_train", f"class {name!r} has no validation pixels")
     present = np.flatnonzero(learnt)
-    if len(present) == 1:
+    if len(present) == 1 and complete:
         yield Finding("single_class", f"every labelled pixel in train is {classes[present[0]]!r}")
     elif len(present) and learnt.max() > MAX_RATIO * learnt[present].min():
         most, least = int(learnt.argmax()), int(present[learnt[present].argmin()])

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image
 
-from nextvit.class_maps import Labels, rims, shrunk
-from nextvit.drawing import class_colours, tinted
-from nextvit.masks import IGNORED
+from nextvit.class_maps import Labels
+from nextvit.drawing import class_colours, overlaid
 from nextvit.report.page import Markup, escape
 
 SIDE_PX, GAP_PX = 300, 4
 MOST_ENLARGED = 3.0
-MOST, THINNED = 0.75, 0.35
-"""A class of so large a part of all pixels has so much of the tint that others have."""
 
 Pixels = NDArray[np.uint8]
 
@@ -28,25 +25,9 @@ def views(image: Image.Image, maps: Sequence[Labels], *, class_pixels: Sequence[
     scale = min(MOST_ENLARGED, side_px / max(image.size))
     size_wh = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = image.convert("RGB").resize(size_wh, Image.Resampling.BICUBIC)
-    shown = [np.asarray(small), *(overlaid(small, each, class_pixels=class_pixels) for each in maps)]
+    shown = [np.asarray(small), *(np.asarray(overlaid(small, each, class_pixels=class_pixels)) for each in maps)]
     gap = np.full((size_wh[1], GAP_PX, 3), 255, np.uint8)
     return np.concatenate([part for each in shown for part in (gap, each)][1:], axis=1)
-
-
-def overlaid(small: Image.Image, labels_HW: Labels, *, class_pixels: Sequence[int]) -> Pixels:
-    """A small picture under the colours of a map of any size.
-
-    Rarer classes have a solid rim where they meet others, and a class of most pixels is laid on thinly: it is what others lie on.
-    """
-    fitting = shrunk(labels_HW, longer_side=max(small.size), class_pixels=class_pixels)
-    labels = np.asarray(Image.fromarray(fitting).resize(small.size, Image.Resampling.NEAREST))
-    common = [label for label, count in enumerate(class_pixels) if count > MOST * sum(class_pixels)]
-    colours = class_colours(len(class_pixels))
-    under, over = np.asarray(small, float), np.asarray(tinted(small, labels, colours), float)
-    sheet = np.where(np.isin(labels, common)[..., None], under + THINNED * (over - under), over)
-    rim = rims(labels, class_pixels=class_pixels) & ~np.isin(labels, [*common, IGNORED])
-    sheet[rim] = np.array([ImageColor.getrgb(colour) for colour in colours])[labels[rim]]
-    return np.rint(sheet).astype(np.uint8)
 
 
 def legend(labels: Sequence[int], classes: Sequence[str]) -> Markup:

@@ -33,14 +33,15 @@ def overlays(details: Details) -> Markup | None:
     if not shown:
         return None
     there = set[int]().union(*(np.unique(from_text(each[name])).tolist() for each in examples for name in MAPS))
+    columns = paragraph("Left: the picture; middle: the truth; right: the answer.", tone="soft")
     note = paragraph(
-        "Left: the picture; middle: the truth; right: the answer. What has no colour has no label. Best and worst are by the mean "
-        "IoU of the image alone, over the classes that are on it or in the answer; typical ones are around the median. Of what "
-        "falls into one pixel here the rarest class is shown, with a rim; a class of most pixels is laid on thinly.",
+        "What has no colour has no label. Best and worst are by the mean IoU of the image alone, over the classes that are on it "
+        "or in the answer; typical ones are around the median. Of what falls into one pixel here the rarest class is shown, with "
+        "a rim; a class of most pixels is laid on thinly.",
         tone="soft",
     )
     key = legend(sorted(there - {IGNORED}), details["classes"])
-    return section("Pictures of the validation set", key, *shown, note)
+    return section("Pictures of the validation set", key, columns, *shown, note)
 
 
 def overlay_rows(examples: list[Details], details: Details) -> str:

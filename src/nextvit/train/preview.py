@@ -11,7 +11,7 @@ from nextvit.data.contact_sheet import MOST_SHOWN, write_contact_sheet
 from nextvit.data.loader import Batch, TrainingSet, mixed_seed
 from nextvit.data.mix import mixed
 from nextvit.data.objects import Targets
-from nextvit.drawing import Mark, class_colours, draw_marks, look_of, tinted
+from nextvit.drawing import Mark, class_colours, common_classes, draw_marks, look_of, tinted
 from nextvit.masks import encode
 from nextvit.preprocess import Pixels
 from nextvit.runs import AUGMENTED
@@ -51,11 +51,15 @@ def as_mixed(batch: Batch, training: "Training", recipe: Recipe) -> Pixels:
 
 
 def with_masks(batch: Batch, classes: tuple[str, ...]) -> Pixels:
-    """The first views (N, H, W, 3) of a batch with masks, under the colours of the classes."""
+    """The first views (N, H, W, 3) of a batch with masks, under the colours of the classes, one of most pixels thinly."""
     assert batch.masks is not None
     views_NHWC, masks_NHW = (each[:FRAMES_SHOWN].numpy() for each in (batch.images.permute(0, 2, 3, 1), batch.masks))
     colours = class_colours(len(classes))
-    sheets = [tinted(Image.fromarray(view), mask, colours) for view, mask in zip(views_NHWC, masks_NHW, strict=True)]
+    common = common_classes(np.bincount(masks_NHW.reshape(-1), minlength=256)[: len(classes)].tolist())
+    sheets = [
+        tinted(Image.fromarray(view), mask, colours, thin=common)
+        for view, mask in zip(views_NHWC, masks_NHW, strict=True)
+    ]
     return np.stack([np.asarray(sheet) for sheet in sheets])
 
 

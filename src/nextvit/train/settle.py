@@ -87,6 +87,8 @@ def check_data_and_mix(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse what is meant for another task than the dataset's."""
     if dataset.task != "segmentation":
         of_masks = "is for pictures with masks, which these have none of; leave it out, or choose another --recipe"
+        if dataset.task == "detection":
+            of_masks += ", or make masks of the objects with --task segmentation"
         require(recipe.masks == SegmentationAugment(), f"the section masks {of_masks}")
         require(recipe.heads.decoder == "fpn", f"heads.decoder {of_masks}")
         require(not recipe.heads.standardise, f"heads.standardise {of_masks}")
