@@ -8,8 +8,9 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +186,12 @@ def frame_size(sizes_N2: NDArray[np.int64]) -> Size:
     """The height and width that pictures of these heights and widths need, in multiples of `STRIDE_PX`."""
     height, width = (-(-sizes_N2.max(axis=0) // STRIDE_PX) * STRIDE_PX).tolist()
     return height, width
+
+
+def alike(images: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
+    """Pictures that follow each other and need a frame of one size: in it each is answered as it is alone."""
+    for _, group in groupby(images, key=lambda image: frame_size(np.array([image.size]))):
+        yield list(group)
 
 
 def read_image(image: ImageLike) -> Image.Image:

@@ -192,12 +192,12 @@ def test_each_fault_is_found_and_named(shapes: Path, kind: str, change: Change, 
     assert all("\n" not in finding.message for finding in found)
 
 
-<<<<<<< HEAD
 def test_who_has_a_rare_class_is_told_what_helps(shapes: Path):
     masks(lambda mask: one_pixel(2)(without(2)(mask)))(shapes)
     [message] = [finding.message for finding in findings(shapes) if finding.kind == "imbalance"]
     assert message.endswith("; see --loss.balance and --masks.rare-crops")
-=======
+
+
 def test_masks_with_the_same_fault_are_one_finding_and_no_class_is_said_to_be_missing_on_them(shapes: Path):
     """What training refuses them for is their fault, not that they have no pixels."""
     for path in (shapes / "masks" / "train").glob("*.png"):
@@ -219,7 +219,6 @@ def test_classes_that_may_be_what_no_mask_tells_are_not_missing(shapes: Path, ki
     assert {each.kind for each in findings(shapes)} == {"class_only_in_val"}
     change(shapes)
     assert {each.kind for each in findings(shapes)} == {kind}
->>>>>>> h-seguser
 
 
 def test_there_are_more_than_25_broken_datasets_with_distinct_messages():

@@ -28,7 +28,7 @@ from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.task import Loss, Share
-from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
+from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint
 
 CARD = ModelCard(
     task="segmentation",
@@ -324,3 +324,41 @@ def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
         found = viewed.evaluate(predictor.session.run, split="val")
         defects = found.details["segmentation"]["defects"]
         assert found.images == 4 and defects["pixel_auroc"] == pytest.approx(plain["pixel_auroc"], abs=5)
+
+
+def blurred(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Class 1 where a pixel is brighter than the mean of its frame: the blank part has a say, as in a network."""
+    grey = inputs["images"].astype(float).mean(axis=3)
+    return {"classes": (grey > grey.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)}
+
+
+def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
+    root, seen = draw_masked(tmp_path / "drawn"), list[tuple[int, ...]]()
+    for split, only in (("val", 1), ("val", 2)):  # two low ones between two of 48x36 px
+        for kind in ("images", "masks"):
+            path = root / kind / split / f"{only}.png"
+            Image.open(path).crop((0, 0, 48, 12)).save(path)
+
+    class Session:
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            seen.append(inputs["images"].shape)
+            return blurred(inputs)
+
+        def facts(self) -> dict[str, Any]:
+            return {}
+
+    card = replace(CARD, input=Preprocess(image_size=(64, 64), resize="fit"))
+    paths = [root / "images" / "val" / f"{index}.png" for index in range(4)]
+    predictor = predictor_for(Session(), card, None)
+    together, alone = predictor(paths), [predictor([path])[0] for path in paths]
+    assert seen[:3] == [(1, 64, 64, 3), (2, 32, 64, 3), (1, 64, 64, 3)]
+    for first, second in zip(together, alone, strict=True):
+        assert isinstance(first, ClassMap) and isinstance(second, ClassMap)
+        assert np.array_equal(first.labels, second.labels) and len(np.unique(first.labels)) == 2
+    seen.clear()
+    evaluation = task_for(read_dataset(root), card).evaluate(Session().run, split="val")
+    assert seen == [(1, 64, 64, 3), (2, 32, 64, 3), (1, 64, 64, 3)] and evaluation.images == 4
+    truth = [read_mask(root / "masks" / "val" / f"{index}.png") for index in range(4)]
+    told = [answer.labels for answer in alone if isinstance(answer, ClassMap)]
+    right = sum(int((mask == each).sum()) for mask, each in zip(truth, told, strict=True))
+    assert evaluation.scores["pixel_accuracy_score"] == pytest.approx(100 * right / sum(mask.size for mask in truth))

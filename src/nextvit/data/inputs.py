@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
 
 from nextvit.data.samples import Sample
-from nextvit.preprocess import DecodeError, Encoded, Prepared, Preprocess
+from nextvit.preprocess import DecodeError, Encoded, Prepared, Preprocess, alike
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,18 @@ class EvaluationBatch:
 
 
 def evaluation_batches(
-    samples: Sequence[Sample], preprocess: Preprocess, *, batch_size: int = 32, threads: int | None = None
+    samples: Sequence[Sample],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 32,
+    in_own_frames: bool = False,
+    threads: int | None = None,
 ) -> Iterator[EvaluationBatch]:
     """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the network
-    answers one: Pillow works without Python's lock."""
+    answers one: Pillow works without Python's lock.
+
+    With `in_own_frames` pictures that are laid into frames come in batches of those that need a frame of one size.
+    """
 
     def read(sample: Sample) -> Prepared | str:
         try:
@@ -46,7 +55,8 @@ def evaluation_batches(
             if chosen := samples[start : start + batch_size]:
                 under_way.append((chosen, pool.map(read, chosen)))
             if start and under_way:
-                yield batch_of(*under_way.popleft(), preprocess)
+                batch = batch_of(*under_way.popleft(), preprocess)
+                yield from parts_of(batch) if in_own_frames else (batch,)
 
 
 def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess) -> EvaluationBatch:
@@ -58,3 +68,11 @@ def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], prepr
         [result for _, result in read if isinstance(result, str)],
         preprocess,
     )
+
+
+def parts_of(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
+    """A batch as one or more of pictures in frames of one size; what could not be read is told with the first."""
+    samples, unreadable = iter(batch.samples), batch.unreadable
+    for images in alike(batch.images) if batch.images else ((),):
+        yield EvaluationBatch(list(images), list(islice(samples, len(images))), unreadable, batch.preprocess)
+        unreadable = []

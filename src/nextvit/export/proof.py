@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from nextvit.bundle import Arrays, Precision
 from nextvit.card import ModelCard
-from nextvit.data.inputs import evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
 from nextvit.export.parity import AnyParity, compare_answers
@@ -24,7 +23,7 @@ from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, class_map, standardised
 from nextvit.preprocess import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Session
-from nextvit.tasks.answers import Answers, batch_size, joined, judged_part
+from nextvit.tasks.answers import Answers, batches, joined, judged_part
 from nextvit.tasks.task import Task
 
 MAX_DROP = 0.5
@@ -79,7 +78,7 @@ def prove(model: Network, card: ModelCard, session: Session, images: ProofImages
     expected: list[Answers] = []
     got: list[Answers] = []
     logits = LogitsDifference()
-    for batch in evaluation_batches(images.samples, card.input, batch_size=batch_size(card)):
+    for batch in batches(images.samples, card):
         unreadable += batch.unreadable
         if batch.samples:
             samples += batch.samples

@@ -14,7 +14,7 @@ from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import WHOLE_PICTURES, DecodeError, ImageLike, Prepared
+from nextvit.preprocess import WHOLE_PICTURES, DecodeError, ImageLike, Prepared, alike
 from nextvit.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
@@ -80,7 +80,8 @@ class Predictor:
         `batch_size` images that follow each other, as in a call with a list.
 
         The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees the
-        blank part, too: other batches give slightly other scores.
+        blank part, too: other batches give slightly other scores. A segmentation model sees each in a frame of its own size, so
+        its runs are of those that follow each other in frames of one size, and its answers do not depend on the batch.
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.
@@ -148,8 +149,12 @@ class Predictor:
         Raises:
             InputError: the model does not answer what its card says.
         """
-        outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in images]))
-        return list(TO_ANSWERS[self.card.task](outputs, images, self.card))
+        own_frames = self.card.task == "segmentation" and self.card.input.resize == "fit"
+        answers: list[Answer] = []
+        for part in alike(images) if own_frames else (images,):
+            outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in part]))
+            answers += TO_ANSWERS[self.card.task](outputs, part, self.card)
+        return answers
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Answer blank images, so that no real one waits for what a runtime does at its first run of a batch size."""

@@ -1,7 +1,7 @@
 """What a predict function answers to the images of a split, and what is refused before anything is scored."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nextvit.bundle import Arrays, Predict
 from nextvit.card import ModelCard
 from nextvit.data.folder import Dataset
-from nextvit.data.inputs import evaluation_batches
+from nextvit.data.inputs import EvaluationBatch, evaluation_batches
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
 from nextvit.postprocess import TO_ANSWERS, small_maps_of
@@ -73,7 +73,7 @@ def answers(
     read: list[Sample] = []
     found: list[Answers] = []
     unreadable: list[str] = []
-    for batch in evaluation_batches(samples[start:end], card.input, batch_size=batch_size(card)):
+    for batch in batches(samples[start:end], card):
         unreadable += batch.unreadable
         if batch.samples:
             read += batch.samples
@@ -87,6 +87,13 @@ def answers(
     if not read:
         raise InputError(f"{dataset.root}: no readable image in {split}; first: {unreadable[0]}")
     return read, joined(found), unreadable
+
+
+def batches(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
+    """The samples as a model is asked about them; a segmentation model about each picture in its own frame, for what lies
+    around a picture has a part in the class of every pixel."""
+    own = card.task == "segmentation" and card.input.resize == "fit"
+    return evaluation_batches(samples, card.input, batch_size=batch_size(card), in_own_frames=own)
 
 
 def batch_size(card: ModelCard) -> int:
