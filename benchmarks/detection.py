@@ -8,16 +8,14 @@ JSON line for each set is appended to benchmarks/results/detection.jsonl, and a 
 picture with some answers are written beside it.
 """
 
-import argparse
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from commands import nextvit
-from contact_sheet import contact_sheet
+from studies import contact_sheet, each_study
 
 from nextvit.report.figures import training_curves
 from nextvit.scores import spoken
@@ -96,26 +94,14 @@ def asked_again(data: Path, folder: Path) -> Path:
     return folder
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default=",".join(STUDIES), help="names, with commas between")
-    arguments = parser.parse_args()
-    for name in arguments.only.split(","):
-        with tempfile.TemporaryDirectory() as temporary:
-            record = study(name, arguments.folder, Path(temporary))
-            text = (
-                json.dumps(record, ensure_ascii=False)
-                .replace(temporary, "runs")
-                .replace(str(arguments.folder), "FOLDER")
-            )
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-        reached = {kind: f"{scores[record['score']]:.2f} %" for kind, scores in record["reached"].items()}
-        print(
-            f"{name}: {spoken(record['score'])} {reached}, expected {record['expected']} %, {record['train']['seconds']:.0f} s"
-        )
+def told(record: dict[str, Any]) -> str:
+    """One line for people."""
+    reached = {kind: f"{scores[record['score']]:.2f} %" for kind, scores in record["reached"].items()}
+    return (
+        f"{record['name']}: {spoken(record['score'])} {reached}, expected {record['expected']} %, "
+        f"{record['train']['seconds']:.0f} s"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    each_study(__doc__, STUDIES, study, results=RESULTS, told=told)

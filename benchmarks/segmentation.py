@@ -8,14 +8,12 @@ benchmarks/results/segmentation.jsonl, and a figure with the curves of its train
 exported file are written beside it.
 """
 
-import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from commands import nextvit
-from contact_sheet import contact_sheet
+from studies import contact_sheet, each_study
 
 from nextvit.data.folder import read_dataset
 from nextvit.report.figures import training_curves
@@ -30,32 +28,21 @@ EXPECTED = 40.0
 LARGEST_LOSS = 0.1
 """Percentage points of mean IoU that the exported file may have less or more."""
 
-
 STUDIES: dict[str, tuple[str, ...]] = {
     "camvid": ("--image-size", "224", "--epochs", "60"),
     "magnetic_tile": (
         *("--image-size", "160", "--batch-size", "16", "--optim.lr", "0.001"),
-        *("--heads.standardise", "--loss.balance", "0.4", "--masks.rare-crops", "0.5"),
-        *(
-            "--masks.crop",
-            "0.8",
-            "--masks.scale",
-            "0.75",
-            "1.5",
-            "--masks.most-of-one-class",
-            "1",
-            "--masks.photometric",
-            "0",
-        ),
+        *("--heads.standardise", "--loss.balance", "0.4", "--masks.rare-crops", "0.5", "--masks.crop", "0.8"),
+        *("--masks.scale", "0.75", "1.5", "--masks.most-of-one-class", "1", "--masks.photometric", "0"),
         *("--schedule.epoch-steps", "100", "--epochs", "45", "--schedule.patience", "0"),
     ),
 }
 """How each is learnt."""
 
 
-def study(name: str, data: Path, temporary: Path) -> dict[str, Any]:
+def study(name: str, source: Path, temporary: Path) -> dict[str, Any]:
     """Train, export, and let both sit the exam."""
-    run = temporary / name
+    run, data = temporary / name, source / name
     train = nextvit(
         *("train", str(data), "--out", str(run), "--model", "nextvit_nano", "--weights", "none"),
         *STUDIES[name],
@@ -91,24 +78,11 @@ def shown(data: Path) -> list[Path]:
     return [pictures[(2 * place + 1) * len(pictures) // (2 * SHOWN)] for place in range(SHOWN)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default=",".join(STUDIES), help="names, with commas between")
-    arguments = parser.parse_args()
-    for name in arguments.only.split(","):
-        with tempfile.TemporaryDirectory() as temporary:
-            record = study(name, arguments.folder / name, Path(temporary))
-            text = (
-                json.dumps(record, ensure_ascii=False)
-                .replace(temporary, "runs")
-                .replace(str(arguments.folder), "FOLDER")
-            )
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-        scores = {kind: f"{each[SCORE]:.2f} %" for kind, each in record["reached"].items()}
-        print(f"{name}: {spoken(SCORE)} {scores}, expected {EXPECTED} %, {record['train']['seconds']:.0f} s")
+def told(record: dict[str, Any]) -> str:
+    """One line for people."""
+    reached = {kind: f"{scores[SCORE]:.2f} %" for kind, scores in record["reached"].items()}
+    return f"{record['name']}: {spoken(SCORE)} {reached}, expected {EXPECTED} %, {record['train']['seconds']:.0f} s"
 
 
 if __name__ == "__main__":
-    main()
+    each_study(__doc__, STUDIES, study, results=RESULTS, told=told)
