@@ -47,3 +47,22 @@ def test_rims_lie_on_the_rarer_side():
     inside[2, 2:5] = True
     assert np.array_equal(rim, (labels == 1) & ~inside)
     assert not rims(np.ones((3, 3), np.uint8), class_pixels=[1, 2]).any()
+
+
+def test_rims_are_those_of_the_eight_neighbours():
+    labels = np.random.default_rng(0).integers(0, 3, (9, 8)).astype(np.uint8)
+    labels[2:4, 5:] = IGNORED
+    pixels = {0: 50, 1: 20, 2: 9, IGNORED: 1000}
+    expected = np.array(
+        [
+            [
+                any(
+                    pixels[int(near)] > pixels[int(labels[y, x])]
+                    for near in labels[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].flat
+                )
+                for x in range(8)
+            ]
+            for y in range(9)
+        ]
+    )
+    assert np.array_equal(rims(labels, class_pixels=[50, 20, 9]), expected)

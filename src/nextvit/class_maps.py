@@ -46,10 +46,13 @@ def by_rank(class_pixels: Sequence[int]) -> NDArray[np.uint8]:
 
 def rims(labels_HW: Labels, *, class_pixels: Sequence[int]) -> NDArray[np.bool_]:
     """(H, W), the pixels that touch a class with more of `class_pixels` than their own, or pixels without label."""
-    ranks_HW = np.pad(rarity(class_pixels)[labels_HW], 1, mode="edge")
-    height, width = labels_HW.shape
-    around = [ranks_HW[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.stack(around).min(axis=0) < ranks_HW[1:-1, 1:-1]
+    ranks_HW = rarity(class_pixels)[labels_HW]
+    least_HW = ranks_HW
+    for axis in (0, 1):  # one after the other and in place: a large picture's neighbours would be nine copies
+        before, after = (np.roll(least_HW, by, axis) for by in (1, -1))
+        np.moveaxis(before, axis, 0)[0] = np.moveaxis(after, axis, 0)[-1] = 255  # beyond the edges is nothing
+        least_HW = np.minimum(np.minimum(before, after, out=before), least_HW, out=before)
+    return least_HW < ranks_HW
 
 
 def to_text(labels_HW: Labels) -> str:
