@@ -193,10 +193,20 @@ def overlaid(small: Image.Image, labels_HW: Labels, *, class_pixels: Sequence[in
     labels = np.asarray(Image.fromarray(fitting).resize(small.size, Image.Resampling.NEAREST))
     common = common_classes(class_pixels)
     colours = class_colours(len(class_pixels))
-    sheet = np.array(tinted(small, labels, colours, thin=common))
+    sheet = tinted(small, labels, colours, thin=common)
     rim = rims(labels, class_pixels=class_pixels) & ~np.isin(labels, [*common, IGNORED])
-    sheet[rim] = np.array([ImageColor.getrgb(colour) for colour in colours], np.uint8)[labels[rim]]
-    return Image.fromarray(sheet)
+    table = colour_table(colours)
+    for top in range(0, len(labels), BAND):
+        solid = Image.fromarray(np.where(rim[top : top + BAND], np.uint8(255), np.uint8(0)))
+        sheet.paste(Image.fromarray(table[labels[top : top + BAND]]), (0, top), solid)
+    return sheet
+
+
+def colour_table(colours: Sequence[str]) -> NDArray[np.uint8]:
+    """(256, 3), the colour of each value of a map; black where no colour is given."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours)] = [ImageColor.getrgb(colour) for colour in colours]
+    return table
 
 
 def common_classes(class_pixels: Sequence[int]) -> list[int]:
@@ -211,8 +221,7 @@ def tinted(
 
     IGNORED pixels, and those that no colour is given for, stay as they are.
     """
-    table, alpha = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
-    table[: len(colours)] = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours]
+    table, alpha = colour_table(colours), np.zeros(256, np.uint8)
     alpha[: min(len(colours), IGNORED)] = TINT_ALPHA
     alpha[list(thin)] = round(THINNED * TINT_ALPHA)
     sheet = image.convert("RGB")

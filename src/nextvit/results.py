@@ -93,12 +93,17 @@ class ClassMap:
     """(height, width) of the picture: the index of each pixel's class."""
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many pixels have each class: (classes,)."""
+        counts = np.zeros(len(self.classes), np.int64)
+        for row in self.labels:  # row by row: counting makes eight bytes of each pixel
+            counts += np.bincount(row, minlength=len(counts))
+        return counts
+
+    @property
     def shares(self) -> dict[str, float]:
         """The classes that are there, each with its share of the pixels, 0 to 1, the largest first."""
-        # Row by row: counting makes eight bytes of each pixel.
-        counts = np.zeros(len(self.classes), np.int64)
-        for row in self.labels:
-            counts += np.bincount(row, minlength=len(counts))
+        counts = self.counts
         order: list[int] = np.argsort(-counts, kind="stable").tolist()
         return {self.classes[label]: float(counts[label] / self.labels.size) for label in order if counts[label]}
 

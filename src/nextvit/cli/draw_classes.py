@@ -1,6 +1,5 @@
 """A picture with the classes of its pixels: as colours over it, and as an image of indices."""
 
-import numpy as np
 from PIL import Image
 
 from nextvit.drawing import Look, class_colours, draw_legend, overlaid, readable_scale
@@ -12,10 +11,9 @@ def draw_classes(image: Image.Image, answer: ClassMap) -> Image.Image:
     colours = class_colours(len(answer.classes))
     scale = readable_scale(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    class_pixels = np.bincount(answer.labels.reshape(-1), minlength=256)[: len(answer.classes)].tolist()
-    sheet = overlaid(
-        image.convert("RGB").resize(size, Image.Resampling.BICUBIC), answer.labels, class_pixels=class_pixels
-    )
+    # A picture that is large enough is not copied: it may be very large.
+    shown = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+    sheet = overlaid(shown, answer.labels, class_pixels=answer.counts.tolist())
     colour_of = dict(zip(answer.classes, colours, strict=True))
     entries = [(Look(colour_of[name]), f"{name}: {as_share(share)}") for name, share in answer.shares.items()]
     legend = draw_legend(entries, width=max(sheet.width, 320))
