@@ -53,9 +53,9 @@ def finetune_segmentation() -> Recipe:
     half to twice their size. Where classes have very few of the pixels, --loss.balance 0.4 and --masks.rare-crops 0.5 let them
     count more and be seen more often; where light differs by more than what is looked for, --heads.standardise takes it away.
 
-    Measured from scratch, on one CPU core: nextvit_nano reaches 51.0 % mIoU on 367 pictures of streets in 60 epochs at 224 px
-    and 18 minutes, and with all three of these and views of 128 px 40.6 % on 411 magnetic tiles with defects of a few pixels,
-    in 4,500 steps and 20 minutes (benchmarks/results/segmentation.jsonl).
+    Measured from scratch: nextvit_nano reaches 51.0 % mIoU on 367 pictures of streets in 60 epochs at 224 px and 18 minutes on
+    one CPU core, and with all three of these and views of 128 px 40.4 % on 411 magnetic tiles with defects of a few pixels, in
+    4,500 steps and 13 minutes on two (benchmarks/results/segmentation.jsonl).
     """
     return Recipe(
         model=Model(weights="published"),
