@@ -54,6 +54,12 @@ class ModelCard:
             return ("classes", *(("logits",) if self.scores else ()))
         return ("logits",)
 
+    @property
+    def in_own_frames(self) -> bool:
+        """Whether a run of the graph is of pictures in frames of one size alone: what lies around a picture has a part in the
+        class of every pixel, so that larger company would change it."""
+        return self.task == "segmentation" and self.input.resize == "fit"
+
     def __post_init__(self) -> None:
         expected = len(self.classes) if self.task == "multilabel" else 0
         if len(self.thresholds) != expected:

@@ -149,9 +149,8 @@ class Predictor:
         Raises:
             InputError: the model does not answer what its card says.
         """
-        own_frames = self.card.task == "segmentation" and self.card.input.resize == "fit"
         answers: list[Answer] = []
-        for part in alike(images) if own_frames else (images,):
+        for part in alike(images) if self.card.in_own_frames else (images,):
             outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in part]))
             answers += TO_ANSWERS[self.card.task](outputs, part, self.card)
         return answers

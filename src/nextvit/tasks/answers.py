@@ -90,10 +90,8 @@ def answers(
 
 
 def batches(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
-    """The samples as a model is asked about them; a segmentation model about each picture in its own frame, for what lies
-    around a picture has a part in the class of every pixel."""
-    own = card.task == "segmentation" and card.input.resize == "fit"
-    return evaluation_batches(samples, card.input, batch_size=batch_size(card), in_own_frames=own)
+    """The samples as a model is asked about them."""
+    return evaluation_batches(samples, card.input, batch_size=batch_size(card), in_own_frames=card.in_own_frames)
 
 
 def batch_size(card: ModelCard) -> int:
