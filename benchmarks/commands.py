@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from nextvit.environment import without_place
+from nextvit.machine.environment import without_place
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ from marked_tables import write_table
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.suite import affinity
-from nextvit.bundle import Manifest, read_bundle
-from nextvit.environment import environment, without_place
+from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError
-from nextvit.preprocess import INPUT_NAME
-from nextvit.quiet import quietly
-from nextvit.runs import append_json_line
+from nextvit.files.run_folder import append_json_line
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.environment import environment, without_place
+from nextvit.machine.quiet import quietly
+from nextvit.machine.timing import Latency, measure_interleaved, timed
 from nextvit.runtime.predictor import load_bundle
-from nextvit.timing import Latency, measure_interleaved, timed
 
 RESULTS = Path(__file__).parent / "results" / "default_way.jsonl"
 DEFAULT = "timm, torch.onnx.export, ONNX Runtime"

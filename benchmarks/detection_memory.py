@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nextvit.environment import environment
+from nextvit.machine.environment import environment
 from nextvit.models.backbone import NextViT
 from nextvit.models.create import variant
 from nextvit.models.detection import Lesson, MaskRCNN, detector_of

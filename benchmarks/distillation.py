@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nextvit.environment import environment
-from nextvit.runs import read_json_lines
+from nextvit.files.run_folder import read_json_lines
+from nextvit.machine.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "distillation.jsonl"
 SEEDS = (0, 1, 2)

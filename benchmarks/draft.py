@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit
-from nextvit.environment import environment, without_place
-from nextvit.export.parity import TOLERANCES, Parity, compare
-from nextvit.preprocess import INPUT_NAME, Encoded, Pixels, Preprocess, scaled_size, to_rgb, upright
+from nextvit.image.resizing import INPUT_NAME, Encoded, Pixels, Preprocess, scaled_size, to_rgb, upright
+from nextvit.machine.environment import environment, without_place
+from nextvit.proof.parity import TOLERANCES, Parity, compare
 from nextvit.runtime.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results" / "draft.jsonl"

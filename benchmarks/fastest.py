@@ -32,26 +32,26 @@ from marked_tables import write_table
 from numpy.typing import NDArray
 from pages import called, provenance
 
+from nextvit.backends.program import Source
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.peers import numbered_card, photographs, with_statistics
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.unproven import write_unproven
-from nextvit.bundle import Precision
-from nextvit.environment import environment, without_place
+from nextvit.bundle.manifest import Precision
 from nextvit.errors import InputError, did_you_mean
-from nextvit.export.program import Source
+from nextvit.files.run_folder import append_json_line, read_json_lines
+from nextvit.image.resizing import INPUT_NAME, Preprocess
+from nextvit.machine.environment import environment, without_place
+from nextvit.machine.quiet import quietly
+from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.deployed import normalise
 from nextvit.models.weights import load_weights
-from nextvit.preprocess import INPUT_NAME, Preprocess
-from nextvit.quiet import quietly
-from nextvit.runs import append_json_line, read_json_lines
 from nextvit.runtime.openvino_session import ov, shared_core
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.torch_session import TorchSession, torch_threads
-from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "fastest.jsonl"

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from nextvit.benchmark.configurations import PREFIX
 from nextvit.benchmark.peers import CLASSES, Peer, photographs, with_statistics
-from nextvit.environment import environment
+from nextvit.files.run_folder import append_json_line
+from nextvit.image.resizing import Preprocess
+from nextvit.machine.environment import environment
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
-from nextvit.preprocess import Preprocess
-from nextvit.runs import append_json_line
 
 RESULTS = Path(__file__).parent / "results" / "gpu.jsonl"
 SIZE_PX = 224

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.durable import check_checksums
-from nextvit.environment import environment
 from nextvit.errors import InputError
-from nextvit.runs import best_weights, checkpoint_folder, is_run, read_json_lines
+from nextvit.files.durable import check_checksums
+from nextvit.files.run_folder import best_weights, checkpoint_folder, is_run, read_json_lines
+from nextvit.machine.environment import environment
 from nextvit.train.checkpoint import newest_intact
 from nextvit.train.recipe import Compute, Data, Model, Recipe, Schedule
 from nextvit.train.start import train

@@ -20,8 +20,8 @@ from typing import Any
 from PIL import Image
 
 from nextvit.data.image_files import list_images
-from nextvit.environment import environment
 from nextvit.export.proof_images import PICTURES
+from nextvit.machine.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "segmentation_large.jsonl"
 MIB = 2**20

@@ -37,11 +37,11 @@ from timm.data.loader import fast_collate
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from nextvit.data.augment import Augment
-from nextvit.data.decode import decode
-from nextvit.data.rand_augment import RandAugment
-from nextvit.data.view import build_view, cut, draw_crop, resize
-from nextvit.environment import environment
+from nextvit.machine.environment import environment
+from nextvit.views.decode import decode
+from nextvit.views.label_view import build_view, cut, draw_crop, resize
+from nextvit.views.rand_augment import RandAugment
+from nextvit.views.settings import Augment
 
 RESULTS = Path(__file__).parent / "results" / "loader.jsonl"
 PICTURES, LARGE_PICTURES = 64, 8

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.data.augment import Augment
-from nextvit.data.folder import read_dataset
-from nextvit.data.loader import EpochSampler, LabelledLook, TrainingSet, training_batches
+from nextvit.data.reading import read_dataset
 from nextvit.data.samples import Sample
 from nextvit.data.shards import CONTENTS, index_path, write_shards
-from nextvit.data.view import build_view
-from nextvit.durable import sha256_of
-from nextvit.environment import environment
+from nextvit.files.durable import sha256_of
+from nextvit.machine.environment import environment
+from nextvit.views.label_view import build_view
+from nextvit.views.settings import Augment
+from nextvit.views.training_batches import EpochSampler, LabelledLook, TrainingSet, training_batches
 
 RESULTS = Path(__file__).parent / "results" / "memory.jsonl"
 IMAGES, DRAWN, CLASSES = 1_000_000, 1_000, 10

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nextvit.scores import spoken
+from nextvit.predictions.score_names import spoken
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results"

@@ -38,14 +38,14 @@ from paper_page import page
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
 from nextvit.benchmark.suite import affinity
-from nextvit.bundle import Manifest, Precision
-from nextvit.card import ModelCard
-from nextvit.environment import environment
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency, did_you_mean
-from nextvit.preprocess import INPUT_NAME
-from nextvit.runs import read_json_lines
+from nextvit.files.run_folder import read_json_lines
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.environment import environment
+from nextvit.machine.timing import Latency, Turns, measure_interleaved, timed
 from nextvit.runtime.session import Session, open_session
-from nextvit.timing import Latency, Turns, measure_interleaved, timed
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results" / "paper.jsonl"
@@ -58,9 +58,9 @@ RUNTIMES: tuple[tuple[str, Precision], ...] = (
 )
 WRITERS: dict[str, str] = {
     # folder of a file: the module that writes it; OpenVINO's bf16 is its fp32 file, computed otherwise
-    "onnx-fp32": "nextvit.export.to_onnx",
-    "openvino-fp32": "nextvit.export.to_openvino",
-    "openvino-int8": "nextvit.quantize.to_openvino",
+    "onnx-fp32": "nextvit.backends.onnx",
+    "openvino-fp32": "nextvit.backends.openvino",
+    "openvino-int8": "nextvit.backends.openvino_int8",
 }
 MAX_ERROR = 1e-2
 """Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
@@ -124,7 +124,7 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
 
     from nextvit.benchmark.networks import network_source
     from nextvit.benchmark.peers import FEATURES, Features, backbone_source, module_source
-    from nextvit.preprocess import Preprocess
+    from nextvit.image.resizing import Preprocess
 
     size = (image_size_px, image_size_px)
     if name == CSWIN:

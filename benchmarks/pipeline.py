@@ -33,8 +33,8 @@ from marked_tables import write_table
 
 import nextvit
 from nextvit.benchmark.end_to_end import end_to_end
-from nextvit.environment import environment, without_place
-from nextvit.preprocess import INPUT_NAME, Pixels
+from nextvit.image.resizing import INPUT_NAME, Pixels
+from nextvit.machine.environment import environment, without_place
 from nextvit.runtime.predictor import AHEAD, Predictor
 from nextvit.runtime.read_ahead import default_workers, read_ahead, usable_cores
 

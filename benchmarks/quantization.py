@@ -15,7 +15,7 @@ from typing import Any
 
 from commands import call, nextvit
 
-from nextvit.bundle import SUFFIX
+from nextvit.bundle.manifest import SUFFIX
 from nextvit.export.targets import TARGETS
 
 ROOT = Path(__file__).parent

@@ -15,9 +15,9 @@ from typing import Any
 from commands import nextvit
 from studies import contact_sheet, each_study
 
-from nextvit.data.folder import read_dataset
+from nextvit.data.reading import read_dataset
+from nextvit.predictions.score_names import spoken
 from nextvit.report.figures import training_curves
-from nextvit.scores import spoken
 
 ROOT = Path(__file__).parent / "results"
 RESULTS = ROOT / "segmentation.jsonl"

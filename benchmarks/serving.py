@@ -17,7 +17,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from nextvit.environment import environment, without_place
+from nextvit.machine.environment import environment, without_place
 
 RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
 PROCESSES = 10

@@ -21,9 +21,8 @@ import timm
 import torch
 from PIL import Image
 
-from nextvit.data.folder import read_dataset
-from nextvit.data.loader import Batch
-from nextvit.environment import environment
+from nextvit.data.reading import read_dataset
+from nextvit.machine.environment import environment
 from nextvit.models.create import create_model
 from nextvit.models.weights import load_weights
 from nextvit.tasks.classification import ClassificationTask
@@ -35,6 +34,7 @@ from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Model, Recipe
 from nextvit.train.start import make_card
 from nextvit.train.step import step
+from nextvit.views.training_batches import Batch
 
 RESULTS = Path(__file__).parent / "results" / "step.jsonl"
 WARM_UP = 2

@@ -15,10 +15,10 @@ from typing import Any
 
 from commands import call
 
-from nextvit.bundle import CARD_PAGE, GOLDEN, MANIFEST, SUFFIX
-from nextvit.environment import environment
+from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, MANIFEST, SUFFIX
 from nextvit.export.targets import TARGETS
 from nextvit.loading import load_trained
+from nextvit.machine.environment import environment
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "support.jsonl"

@@ -33,9 +33,9 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from nextvit.environment import environment
+from nextvit.files.run_folder import read_json_lines
+from nextvit.machine.environment import environment
 from nextvit.report.figures import BLUE, GREY, ORANGE, STYLE, to_svg
-from nextvit.runs import read_json_lines
 
 RESULTS = Path(__file__).parent / "results" / "yardstick.jsonl"
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "yardstick.svg"

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import nextvit
-from nextvit.bundle import read_manifest
-from nextvit.results import Classification
+from nextvit.bundle.manifest import read_manifest
+from nextvit.predictions.results import Classification
 from tests.runtime.conftest import sealed, write_colour_bundle
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

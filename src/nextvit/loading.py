@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nextvit.bundle import is_bundle
-from nextvit.durable import present
+from nextvit.bundle.manifest import is_bundle
 from nextvit.errors import InputError, MissingDependency
-from nextvit.runs import best_weights, is_run
+from nextvit.files.durable import present
+from nextvit.files.run_folder import best_weights, is_run
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle, predictor_for
 from nextvit.runtime.session import check_threads
-from nextvit.runtime.viewed_session import Views, check_views
+from nextvit.runtime.tiled_session import Views, check_views
 
 if TYPE_CHECKING:
-    from nextvit.card import ModelCard
+    from nextvit.bundle.card import ModelCard
     from nextvit.models.network import Network
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nextvit.bundle import read_bundle, write_manifest
+from nextvit.bundle.manifest import read_bundle, write_manifest
 from nextvit.errors import InputError
 from tests.conftest import needs
 from tests.runtime.conftest import write_colour_bundle

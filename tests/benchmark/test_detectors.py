@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nextvit.backends.program import Source
 from nextvit.benchmark import configurations as found_in
 from nextvit.benchmark import networks
 from nextvit.benchmark.baseline import judge, key_of, parse_conditions
@@ -22,17 +23,16 @@ from nextvit.benchmark.profile import profile_all
 from nextvit.benchmark.suite import OTHER_WORK, Protocol, Record, benchmark, load_all, timed_inputs
 from nextvit.benchmark.summary import cautions, notes_of, row
 from nextvit.benchmark.unproven import write_unproven
-from nextvit.bundle import read_manifest
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import read_manifest
 from nextvit.errors import InputError, MissingDependency
-from nextvit.export.program import Source
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.weights import save_model
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
+from nextvit.predictions.results import Detections
 from nextvit.report.bench_report import bench_report
-from nextvit.results import Detections
 from nextvit.runtime.predictor import load_bundle
 from tests.conftest import needs
 from tests.models.detectors import random_detector

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nextvit.benchmark.end_to_end import STAGES, answer_in_stages, end_to_end
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError
+from nextvit.image.resizing import DecodeError
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import write_colour_bundle
 

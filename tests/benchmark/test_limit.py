@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nextvit import timing
 from nextvit.benchmark import limit
 from nextvit.benchmark.limit import Limits, bandwidth, peaks
 from nextvit.errors import InputError
+from nextvit.machine import timing
 from tests.conftest import needs
 
 pytestmark = pytest.mark.backend

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from nextvit.backends import onnx as to_onnx
+from nextvit.backends import onnx_int8 as to_int8_onnx
+from nextvit.backends import openvino as to_openvino
+from nextvit.backends import openvino_int8 as to_int8_openvino
+from nextvit.backends.program import Source
 from nextvit.benchmark.peers import FEATURES, PeerSource, backbone_source, cost_of, timm_source
-from nextvit.bundle import Manifest, Precision
+from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
-from nextvit.export import to_onnx, to_openvino
-from nextvit.export.program import Source
+from nextvit.image.resizing import INPUT_NAME
 from nextvit.models.deployed import normalise
-from nextvit.preprocess import INPUT_NAME
-from nextvit.quantize import to_onnx as to_int8_onnx
-from nextvit.quantize import to_openvino as to_int8_openvino
 from nextvit.runtime.session import Session, open_session
 from tests.conftest import needs
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextvit.backends.program import Source
 from nextvit.benchmark import limit
 from nextvit.benchmark.configurations import Wanted, of_bundle
 from nextvit.benchmark.limit import Limits
@@ -25,9 +26,8 @@ from nextvit.benchmark.operators import (
 )
 from nextvit.benchmark.profile import COLUMNS, by_kind, profile, profile_all, record, rows, verdict, with_limits
 from nextvit.benchmark.suite import load_all
-from nextvit.bundle import Manifest
+from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError
-from nextvit.export.program import Source
 from nextvit.export.targets import TARGETS
 from nextvit.models.cost import deployed_cost
 from tests.conftest import needs

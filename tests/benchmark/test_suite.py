@@ -23,9 +23,9 @@ from nextvit.benchmark.networks import missing_exports, published_top1
 from nextvit.benchmark.suite import Protocol, Record, benchmark, load_all, unique_names
 from nextvit.benchmark.summary import computed
 from nextvit.errors import InputError
+from nextvit.image.resizing import INPUT_NAME
 from nextvit.models.cost import deployed_cost
 from nextvit.models.weights import save_model
-from nextvit.preprocess import INPUT_NAME
 from nextvit.runtime.predictor import Predictor
 from tests.conftest import needs
 from tests.export.test_export import calibrated_model, card_for

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextvit.benchmark import profile, suite
-from nextvit.runs import read_json_lines
+from nextvit.files.run_folder import read_json_lines
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import BRIEF, call  # noqa: F401 (a fixture)
 from tests.conftest import draw_dataset, needs
@@ -141,7 +141,7 @@ def test_bundles_of_equal_precision_have_scores_of_their_own(bundle: Path, label
     """As two exports of one run, of which one is better."""
     from nextvit.benchmark.configurations import Wanted, of_bundle
     from nextvit.cli.bench import scores_of
-    from nextvit.data.folder import read_dataset
+    from nextvit.data.reading import read_dataset
 
     worse = write_colour_bundle(tmp_path / "worse.nextvit")
     found = [each for path in (bundle, worse) for each in of_bundle(path, "a run", "run", Wanted())]

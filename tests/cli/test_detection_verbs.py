@@ -14,7 +14,7 @@ from nextvit.cli import main as command_line
 from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.predict import believed
 from nextvit.loading import load
-from nextvit.results import Classification, Detections, Guess
+from nextvit.predictions.results import Classification, Detections, Guess
 from tests.cli.test_bad_input import refused
 from tests.cli.test_predict_objects import found
 from tests.cli.test_verbs import FAST, call, pictures, run_folder  # noqa: F401 (fixtures)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nextvit.files.run_folder import read_json_lines
 from nextvit.models.weights import save_model
-from nextvit.runs import read_json_lines
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.data.coco_by_hand import CATEGORIES, Content, add, draw_objects, spoil
 from tests.models.detectors import detector_card, random_detector

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from nextvit.cli import main as command_line
-from nextvit.runs import read_json_lines
+from nextvit.files.run_folder import read_json_lines
 from tests.cli.test_verbs import FAST, call  # noqa: F401 (fixture)
 from tests.conftest import draw_dataset
 

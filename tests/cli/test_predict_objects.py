@@ -4,7 +4,7 @@ from PIL import Image
 
 from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.predict import annotate, in_words
-from nextvit.results import Detection, Detections
+from nextvit.predictions.results import Detection, Detections
 
 
 def found(*labels: str) -> Detections:

@@ -12,19 +12,19 @@ import pytest
 import yaml
 from PIL import Image, ImageColor
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.cli import main as command_line
 from nextvit.cli.draw_classes import as_share, draw_classes
 from nextvit.cli.export import asked_for
-from nextvit.data.folder import read_dataset
-from nextvit.drawing import class_colours
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.drawing import class_colours
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.segmentation import LIGHT, Segmenter
 from nextvit.models.weights import save_model
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
-from nextvit.results import ClassMap
+from nextvit.predictions.results import ClassMap
 from tests.cli.test_bad_input import refused
 from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.conftest import draw_dataset, needs

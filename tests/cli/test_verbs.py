@@ -11,8 +11,8 @@ import pytest
 
 from nextvit.cli import main as command_line
 from nextvit.errors import InputError
+from nextvit.files.run_folder import read_json_lines
 from nextvit.loading import load
-from nextvit.runs import read_json_lines
 from tests.conftest import draw_dataset
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.data.folder import Dataset, is_dataset, read_dataset, read_with_faults
 from nextvit.data.object_masks import mask_of, run_lengths
+from nextvit.data.reading import Dataset, is_dataset, read_dataset, read_with_faults
 from nextvit.errors import InputError
 from tests.data.coco_by_hand import HEIGHT, WIDTH, add, draw_objects, save, spoil
 

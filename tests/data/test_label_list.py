@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.folder import Dataset, is_held_out, read_dataset
+from nextvit.data.reading import Dataset, is_held_out, read_dataset
 from nextvit.errors import InputError
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.data.augment import Augment
-from nextvit.data.folder import Dataset, read_dataset
-from nextvit.data.inputs import evaluation_batches
-from nextvit.data.loader import Batch, EpochSampler, LabelledLook, TrainingSet, training_batches
+from nextvit.data.reading import Dataset, read_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.data.shards import write_shards
-from nextvit.data.view import build_view
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError, Encoded, Preprocess, read_image
+from nextvit.image.resizing import DecodeError, Encoded, Preprocess, read_image
+from nextvit.views.evaluation_batches import evaluation_batches
+from nextvit.views.label_view import build_view
+from nextvit.views.settings import Augment
+from nextvit.views.training_batches import Batch, EpochSampler, LabelledLook, TrainingSet, training_batches
 
 
 def shard(source: Dataset, out: Path, *, shard_bytes: int = 30_000) -> Path:

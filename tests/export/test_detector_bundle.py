@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit
-from nextvit.bundle import Golden, Manifest, read_bundle, read_golden, read_manifest, write_golden
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Golden, Manifest, read_bundle, read_golden, read_manifest, write_golden
 from nextvit.errors import InputError, NotProven
-from nextvit.export.detection_parity import compare_detections
 from nextvit.export.export import export_bundle
-from nextvit.export.golden import verify_bundle
 from nextvit.export.proof_images import ProofImages, plain
 from nextvit.models.deployed import normalise
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.network import deployed_form
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
+from nextvit.proof.detection_parity import compare_detections
+from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession

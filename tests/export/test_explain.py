@@ -12,18 +12,18 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from nextvit.bundle import Manifest
+from nextvit.backends import onnx as to_onnx
+from nextvit.backends.program import Source
+from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, NotProven
-from nextvit.export import to_onnx
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.export import export_bundle
 from nextvit.export.layers import group_of, groups, is_block, tap_points
-from nextvit.export.program import Source
-from nextvit.export.proof import reference_logits
+from nextvit.export.reference import reference_logits
 from nextvit.export.targets import TARGETS
+from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
-from nextvit.preprocess import Preprocess
 from tests.export.test_export import calibrated_model, card_for, images, unlabelled  # noqa: F401 (fixture)
 
 pytestmark = pytest.mark.backend

@@ -14,23 +14,23 @@ import torch
 from torch import nn
 
 import nextvit
-from nextvit.bundle import Golden, Manifest, read_bundle, read_golden, write_golden, write_manifest
-from nextvit.card import ModelCard
-from nextvit.durable import sha256_of
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Golden, Manifest, read_bundle, read_golden, write_golden, write_manifest
+from nextvit.bundle.signature import check_signature
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
-from nextvit.export.golden import verify_bundle
-from nextvit.export.parity import Parity, compare
-from nextvit.export.proof import failures, prove, reference_logits
 from nextvit.export.proof_images import ProofImages, plain, proof_images
+from nextvit.export.reference import failures, prove, reference_logits
+from nextvit.files.durable import sha256_of
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
+from nextvit.proof.golden import verify_bundle
+from nextvit.proof.parity import Parity, compare
 from nextvit.runtime.session import open_session
-from nextvit.signature import check_signature
 from tests.models.calibrated import calibrate
 
 pytestmark = pytest.mark.backend

@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.bundle import Golden, Precision, read_bundle, read_golden, write_golden
-from nextvit.card import ModelCard
-from nextvit.data.folder import read_dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Golden, Precision, read_bundle, read_golden, write_golden
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import as_many_as_fit
 from nextvit.export.export import export_bundle
-from nextvit.export.golden import verify_bundle
-from nextvit.export.proof import reference_outputs
 from nextvit.export.proof_images import ProofImages, proof_images
-from nextvit.export.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
+from nextvit.export.reference import reference_outputs
 from nextvit.export.targets import target_of
-from nextvit.export.tolerances import TOLERANCES
-from nextvit.masks import IGNORED
+from nextvit.files.records import to_plain
+from nextvit.image.masks import IGNORED
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.network import deployed_form
 from nextvit.models.segmentation import Segmenter
-from nextvit.postprocess import resized_map
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
-from nextvit.results import ClassMap
+from nextvit.predictions.postprocess import resized_map
+from nextvit.predictions.results import ClassMap
+from nextvit.proof.golden import verify_bundle
+from nextvit.proof.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
+from nextvit.proof.tolerances import TOLERANCES
 from nextvit.runtime.predictor import Predictor, load_bundle
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nextvit.data.objects import Objects, Segmentation
-from nextvit.masks import encode
-from nextvit.results import Detection, Detections
+from nextvit.image.masks import encode
+from nextvit.predictions.results import Detection, Detections
 
 CLASSES = ("cell", "nut", "car", "none of these")
 SIZE = (240, 320)  # height, width

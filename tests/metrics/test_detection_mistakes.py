@@ -18,7 +18,7 @@ from nextvit.metrics.detection_mistakes import (
     misses,
     shares_at,
 )
-from nextvit.results import Detection, Detections
+from nextvit.predictions.results import Detection, Detections
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
 
 CAT, DOG = "cat", "dog"

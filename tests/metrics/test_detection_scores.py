@@ -16,7 +16,7 @@ from nextvit.errors import InputError
 from nextvit.metrics.bootstrap import resample_counts
 from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
 from nextvit.metrics.detection_scores import Kind, average_precisions
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
 
 

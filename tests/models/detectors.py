@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import normalise
 from nextvit.models.detection import DetectorConfig, MaskRCNN
 from nextvit.models.regions import pool_regions
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from tests.models.calibrated import calibrate
 
 CLASSES = 3

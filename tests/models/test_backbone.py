@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from nextvit.errors import InputError
+from nextvit.files.records import from_plain, to_plain
 from nextvit.models.backbone import EMHSA, NextViT
 from nextvit.models.classification import Classifier
 from nextvit.models.config import SMALL, VARIANTS, NextViTConfig
 from nextvit.models.cost import cost
 from nextvit.models.create import create_model
 from nextvit.models.weights import our_name
-from nextvit.records import from_plain, to_plain
 from tests.models.calibrated import SIZES, calibrate, image
 
 

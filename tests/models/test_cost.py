@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost, trained_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.models.detection import DetectorConfig
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from tests.export.test_export import calibrated_model, card_for
 from tests.models.detectors import TINY_HEADS
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nextvit.errors import InputError
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import DeployedDetector, normalise
 from nextvit.models.detection import LIGHT, PUBLISHED, DetectorConfig, MaskRCNN, detector_of
 from nextvit.models.fuse import fuse
-from nextvit.preprocess import Preprocess
 from tests.models import plain_detection as plain
 from tests.models.detectors import CLASSES, random_detector
 

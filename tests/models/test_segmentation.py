@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import DeployedSegmenter, normalise
@@ -27,8 +29,6 @@ from nextvit.models.segmentation import (
     standardised,
 )
 from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from tests.models import plain_segmentation as plain
 from tests.models.calibrated import image
 from tests.models.segmenters import CLASSES, random_segmenter

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.segmentation import PUBLISHED_FPN, PUBLISHED_UPER, Segmenter, SegmenterConfig
 from nextvit.models.weights import load_weights, save_model
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from tests.models.calibrated import image
 from tests.models.detectors import random_detector
 from tests.models.segmenters import CLASSES, random_segmenter

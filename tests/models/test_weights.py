@@ -12,14 +12,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.published import PUBLISHED
 from nextvit.models.weights import load_model, load_weights, our_name, read_state, save_model
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from tests.models.calibrated import calibrate, image
 
 SMALL_DEPTHS = VARIANTS["nextvit_small"].depths

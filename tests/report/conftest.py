@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextvit.data.contact_sheet import write_contact_sheet
+from nextvit.views.contact_sheet import write_contact_sheet
 
 
 def epoch(number: int, score: float, *, is_best: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nextvit.bundle import Manifest, read_manifest
+from nextvit.bundle.manifest import Manifest, read_manifest
 from nextvit.report.bundle_card import bundle_card
 from tests.runtime.conftest import write_colour_bundle
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nextvit.data.check import check_survey
-from nextvit.data.check_masks import survey_masks
+from nextvit.check.check import check_survey
+from nextvit.check.masks import survey_masks
+from nextvit.check.survey import survey_pictures
 from nextvit.data.findings import in_order
-from nextvit.data.folder import read_with_faults
-from nextvit.data.survey import survey_pictures
-from nextvit.drawing import class_colours
+from nextvit.data.reading import read_with_faults
+from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
 from tests.conftest import draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint

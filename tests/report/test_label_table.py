@@ -1,6 +1,6 @@
 """The table of a multi-label model's classes."""
 
-from nextvit.report.exam import percent
+from nextvit.report.classification_sections import percent
 from nextvit.report.label_table import label_table
 
 

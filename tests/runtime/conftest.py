@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextvit.bundle import Golden, Manifest, read_manifest, write_golden, write_manifest
-from nextvit.card import ModelCard
-from nextvit.durable import sha256_of
-from nextvit.preprocess import Preprocess
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Golden, Manifest, read_manifest, write_golden, write_manifest
+from nextvit.files.durable import sha256_of
+from nextvit.image.resizing import Preprocess
 from tests.runtime.onnx_by_hand import colour_model
 
 CLASSES = ("1 red", "2 green", "3 blue")  # sorted, as datasets are

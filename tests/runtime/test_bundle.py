@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextvit.bundle import checksum_of, file_stem, is_bundle, read_bundle, read_golden, read_manifest, write_manifest
+from nextvit.bundle.manifest import (
+    checksum_of,
+    file_stem,
+    is_bundle,
+    read_bundle,
+    read_golden,
+    read_manifest,
+    write_manifest,
+)
 from nextvit.errors import InputError
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.session import factory_of, open_session

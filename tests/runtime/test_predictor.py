@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import nextvit
-from nextvit.bundle import read_manifest
+from nextvit.bundle.manifest import read_manifest
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError
-from nextvit.results import MultiLabel
+from nextvit.image.resizing import DecodeError
+from nextvit.predictions.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import CLASSES, sealed, write_colour_bundle
 from tests.runtime.onnx_by_hand import colour_model, node

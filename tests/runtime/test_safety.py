@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import nextvit
-from nextvit import bundle as bundles
-from nextvit.bundle import Golden, read_bundle, read_golden, write_golden
+from nextvit.bundle.manifest import Golden, read_bundle, read_golden, write_golden
+from nextvit.bundle.manifest import manifest as bundles
 from nextvit.errors import InputError
-from nextvit.export.golden import verify_bundle
+from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.onnx_contents import check_self_contained
 from tests.runtime.conftest import sealed, write_colour_bundle
 from tests.runtime.onnx_by_hand import FLOAT, attribute, colour_model, external_tensor, field, node, tensor

@@ -18,8 +18,8 @@ from PIL import Image
 
 import nextvit
 from nextvit.errors import InputError
-from nextvit.preprocess import DecodeError, Encoded, Preprocess
-from nextvit.results import Classification
+from nextvit.image.resizing import DecodeError, Encoded, Preprocess
+from nextvit.predictions.results import Classification
 from nextvit.runtime import read_ahead as reading
 from nextvit.runtime.predictor import AHEAD, Predictor, load_bundle
 from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, read_ahead, usable_cores
@@ -241,7 +241,7 @@ def test_a_loop_that_is_left_early_leaves_no_threads_and_reads_no_further(
 INTERRUPTED = """
 import signal, sys, time, threading
 import nextvit
-from nextvit.preprocess import Preprocess
+from nextvit.image.resizing import Preprocess
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore Ctrl-C
 read = Preprocess.prepare
 def slow(self, image):

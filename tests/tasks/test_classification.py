@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.card import ModelCard, card_from_plain
-from nextvit.data.folder import read_dataset
+from nextvit.bundle.card import ModelCard, card_from_plain
+from nextvit.data.reading import read_dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import Deployed, normalise
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from nextvit.tasks.classification import ClassificationTask, cross_entropy
 from nextvit.tasks.task import Loss
 

@@ -9,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
-from nextvit.bundle import Arrays
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset, read_dataset
-from nextvit.data.loader import Framed
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Arrays
 from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Targets
+from nextvit.data.reading import Dataset, read_dataset
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.detection import LIGHT
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import answers
 from nextvit.tasks.detection import DetectionTask
 from nextvit.tasks.task import ALONE, Loss, Share
+from nextvit.views.training_batches import Framed
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects, spoil
 from tests.tasks.test_classification import card
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset, read_dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.data.reading import Dataset, read_dataset
 from nextvit.errors import InputError
-from nextvit.preprocess import Preprocess
+from nextvit.image.resizing import Preprocess
 from nextvit.tasks import task_for
 from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
 from nextvit.tasks.task import Loss, Share

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.card import ModelCard
-from nextvit.data.folder import read_dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
-from nextvit.masks import IGNORED
+from nextvit.image.masks import IGNORED
+from nextvit.image.resizing import Prepared, Preprocess
 from nextvit.metrics.bootstrap import resample_counts
 from nextvit.models.segmentation import Lesson
-from nextvit.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
-from nextvit.preprocess import Prepared, Preprocess
-from nextvit.results import ClassMap
+from nextvit.predictions.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
+from nextvit.predictions.results import ClassMap
 from nextvit.runtime.predictor import predictor_for
-from nextvit.runtime.viewed_session import Views
+from nextvit.runtime.tiled_session import Views
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.segmentation import SegmentationTask

@@ -13,24 +13,24 @@ import yaml
 from torch import nn
 
 from nextvit.cli import main as command_line
-from nextvit.data.augment import SegmentationAugment
-from nextvit.data.folder import read_dataset
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
+from nextvit.files.run_folder import read_json_lines
+from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, SegmenterConfig
 from nextvit.models.weights import load_model
-from nextvit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.recipes import recipe_named
-from nextvit.runs import read_json_lines
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
 from nextvit.train.prepare import masked_view, prepare
 from nextvit.train.recipe import Compute, Data, Model, Optim, Recipe, Schedule
+from nextvit.train.resolve import settled
 from nextvit.train.schedule import lr_for
-from nextvit.train.settle import settled
 from nextvit.train.start import make_card
+from nextvit.views.settings import SegmentationAugment
 from tests.conftest import draw_dataset
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import draw_ade20k

@@ -14,10 +14,9 @@ from PIL import Image
 from torch import nn
 
 from nextvit.cli import main as command_line
-from nextvit.data.augment import DetectionAugment
-from nextvit.data.folder import read_dataset
-from nextvit.data.loader import Batch, TrainingSet
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
+from nextvit.files.run_folder import read_json_lines
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import count_parameters
 from nextvit.models.detection import DetectorConfig
@@ -25,7 +24,6 @@ from nextvit.models.network import network_for
 from nextvit.models.weights import load_model
 from nextvit.recipes import recipe_named
 from nextvit.report.run_report import write_run_report
-from nextvit.runs import read_json_lines
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Evaluation, Loss
 from nextvit.train.distributed import World
@@ -35,10 +33,12 @@ from nextvit.train.optim import build_optimizer, train_mode
 from nextvit.train.prepare import prepare
 from nextvit.train.preview import FRAME_PX, with_objects
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.train.resolve import settled
 from nextvit.train.schedule import lr_for
-from nextvit.train.settle import settled
 from nextvit.train.start import make_card, train
 from nextvit.train.step import step
+from nextvit.views.settings import DetectionAugment
+from nextvit.views.training_batches import Batch, TrainingSet
 from tests.conftest import draw_dataset
 from tests.data.coco_by_hand import Content, draw_objects, spoil
 from tests.train.test_training import run, weights

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvit.data.mix import Mix
+from nextvit.files.run_folder import read_json_lines
 from nextvit.models.weights import read_safetensors
-from nextvit.runs import read_json_lines
 from nextvit.train.distributed import World
 from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.start import train
+from nextvit.views.mix import Mix
 from tests.conftest import draw_dataset
 
 RECIPE = Recipe(

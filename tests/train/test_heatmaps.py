@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.files.records import to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
-from nextvit.preprocess import Preprocess
-from nextvit.records import to_plain
 from nextvit.tasks.task import Evaluation
 from nextvit.train.heatmaps import write_heatmaps
 

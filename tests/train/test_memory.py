@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvit.data.folder import read_dataset
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.device import ran_out_of_memory

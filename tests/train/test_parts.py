@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
 from nextvit.models.create import create_model
 from nextvit.recipes import RECIPES, recipe_named
-from nextvit.records import to_plain
 from nextvit.train.device import autocast, pick_device, pick_precision
 from nextvit.train.ema import Ema
 from nextvit.train.optim import build_optimizer, set_lr

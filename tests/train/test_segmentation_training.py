@@ -10,20 +10,16 @@ import pytest
 import torch
 import yaml
 
-from nextvit.data.augment import Augment, SegmentationAugment
-from nextvit.data.check_masks import training_pixels
-from nextvit.data.folder import read_dataset
-from nextvit.data.loader import Batch, TrainingSet
-from nextvit.data.mix import Mix
-from nextvit.data.segmentation_view import rarity_of
+from nextvit.check.masks import training_pixels
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
-from nextvit.masks import IGNORED
+from nextvit.files.records import to_plain
+from nextvit.files.run_folder import read_json_lines
+from nextvit.image.masks import IGNORED
 from nextvit.models.cost import count_parameters
 from nextvit.models.segmentation import PUBLISHED_UPER, Segmenter
 from nextvit.models.weights import load_model
-from nextvit.records import to_plain
 from nextvit.report.run_report import write_run_report
-from nextvit.runs import read_json_lines
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
@@ -32,8 +28,12 @@ from nextvit.train.memory import made_up, trial
 from nextvit.train.prepare import prepare
 from nextvit.train.preview import with_masks
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
-from nextvit.train.settle import settled
+from nextvit.train.resolve import settled
 from nextvit.train.start import make_card, train
+from nextvit.views.mix import Mix
+from nextvit.views.segmentation_view import rarity_of
+from nextvit.views.settings import Augment, SegmentationAugment
+from nextvit.views.training_batches import Batch, TrainingSet
 from tests.conftest import draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 from tests.train.test_training import run

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nextvit.data.folder import read_dataset
-from nextvit.data.loader import Batch
-from nextvit.data.mix import Mix
+from nextvit.data.reading import read_dataset
 from nextvit.models.deployed import normalise
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.distributed import World
@@ -18,6 +16,8 @@ from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Distill, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.start import make_card
 from nextvit.train.step import step, taught
+from nextvit.views.mix import Mix
+from nextvit.views.training_batches import Batch
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.0),

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvit.data.folder import read_dataset
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, plain
+from nextvit.files.run_folder import read_json_lines
 from nextvit.models.deployed import Deployed
 from nextvit.models.weights import save_model
-from nextvit.runs import read_json_lines
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.recipe import Compute, Data, Distill, Model, Recipe, Schedule
 from nextvit.train.start import make_card, train

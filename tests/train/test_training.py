@@ -16,11 +16,11 @@ import torch
 
 import nextvit
 from benchmarks.kill import campaign
-from nextvit.data.folder import read_dataset
+from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
+from nextvit.files.run_folder import read_json_lines
 from nextvit.models.weights import read_safetensors
 from nextvit.recipes import RECIPES, recipe_named
-from nextvit.runs import read_json_lines
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.checkpoint import resume
 from nextvit.train.distributed import World
@@ -157,7 +157,7 @@ def test_killed_at_any_moment_it_goes_on(finished: tuple[Path, dict[int, float]]
     code = f"""
 from pathlib import Path
 from tests.train.test_training import RECIPE, run
-from nextvit.runs import is_run
+from nextvit.files.run_folder import is_run
 out = Path({str(tmp_path / "run")!r})
 run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
 """

@@ -11,11 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
+from nextvit.files.run_folder import is_run
 from nextvit.models.config import VARIANTS
-from nextvit.runs import is_run
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle
 from nextvit.runtime.session import factory_of, first_line
 

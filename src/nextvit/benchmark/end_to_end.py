@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.preprocess import Encoded, Prepared, fit, read_image
-from nextvit.results import Answer
+from nextvit.image.resizing import Encoded, Prepared, fit, read_image
+from nextvit.predictions.results import Answer
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import Session
 

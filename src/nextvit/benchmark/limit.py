@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.timing import timed
+from nextvit.machine.timing import timed
 
 SIZES = (512, 1024, 2048)
 """Rows and columns of the matrices; the best counts. On one core of a Zen 5 the plateau begins at 512 in fp32 and at 1024 in

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from nextvit.backends.program import Source
 from nextvit.benchmark.configurations import (
     BACKBONE_SIZE,
     PREFIX,
@@ -31,20 +32,19 @@ from nextvit.benchmark.peers import (
     with_statistics,
 )
 from nextvit.benchmark.unproven import write_unproven
-from nextvit.bundle import SUFFIX, Precision, read_manifest
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import SUFFIX, Precision, read_manifest
 from nextvit.errors import InputError
-from nextvit.export.program import Source
 from nextvit.export.targets import TARGETS
+from nextvit.files.run_folder import best_weights
+from nextvit.image.resizing import Preprocess
 from nextvit.loading import load_trained
+from nextvit.machine.quiet import quietly
 from nextvit.models.classification import Classifier
 from nextvit.models.cost import Cost, deployed_cost
 from nextvit.models.create import create_model
 from nextvit.models.network import deployed_form
 from nextvit.models.published import PUBLISHED
-from nextvit.preprocess import Preprocess
-from nextvit.quiet import quietly
-from nextvit.runs import best_weights
 from nextvit.runtime.predictor import Predictor, card_at
 from nextvit.runtime.session import factory_of
 from nextvit.runtime.torch_session import TorchSession, torch_device

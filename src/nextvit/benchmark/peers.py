@@ -13,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nextvit.backends.program import Source
 from nextvit.benchmark.configurations import PREFIX
-from nextvit.bundle import Precision
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Precision
 from nextvit.errors import InputError, MissingDependency, did_you_mean
-from nextvit.export.program import Source
 from nextvit.export.proof_images import PICTURES
+from nextvit.files.records import from_plain, to_plain
+from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS, NextViTConfig
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.create import variant
 from nextvit.models.deployed import Deployed, Normalise
-from nextvit.preprocess import Preprocess
-from nextvit.records import from_plain, to_plain
 
 LOGITS, FEATURES = "logits", "features"
 SEED = 0

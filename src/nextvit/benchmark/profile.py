@@ -11,7 +11,7 @@ import numpy as np
 from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.operators import ATTENTION, GROUPED, LINEAR, PRODUCT, Operator
 from nextvit.benchmark.suite import Loaded, Say
-from nextvit.bundle import Manifest, is_bundle, read_manifest
+from nextvit.bundle.manifest import Manifest, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
 
 PROFILED = ("onnx", "openvino")

@@ -31,7 +31,7 @@ from nextvit.benchmark.operators import (
     repeat,
 )
 from nextvit.errors import MissingDependency
-from nextvit.preprocess import INPUT_NAME
+from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.onnx_contents import check_self_contained
 
 SUFFIX = "_kernel_time"

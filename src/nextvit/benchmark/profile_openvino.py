@@ -26,8 +26,8 @@ from nextvit.benchmark.operators import (
     product_macs,
     repeat,
 )
-from nextvit.bundle import Precision
-from nextvit.preprocess import INPUT_NAME
+from nextvit.bundle.manifest import Precision
+from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.openvino_session import CPU, CPU_HINTS, read_model, shared_core
 
 KINDS = {

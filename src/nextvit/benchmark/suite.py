@@ -16,13 +16,13 @@ from nextvit.benchmark.end_to_end import end_to_end
 from nextvit.benchmark.limit import Kind, Limits
 from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
 from nextvit.benchmark.ratio import compare
-from nextvit.card import ModelCard
-from nextvit.environment import environment
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export.proof_images import PICTURES
-from nextvit.preprocess import INPUT_NAME
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.environment import environment
+from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 from nextvit.runtime.predictor import Predictor
-from nextvit.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
 
 if TYPE_CHECKING:
     from nextvit.models.cost import Cost

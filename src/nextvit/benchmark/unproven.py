@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from nextvit.bundle import Manifest, write_golden, write_manifest
-from nextvit.durable import sha256_of
-from nextvit.environment import versions
-from nextvit.export.program import Source
+from nextvit.backends.program import Source
+from nextvit.bundle.manifest import Manifest, write_golden, write_manifest
 from nextvit.export.targets import target_of
+from nextvit.files.durable import sha256_of
+from nextvit.machine.environment import versions
 
 
 def write_unproven(source: Source, backend: str, folder: Path) -> Path:

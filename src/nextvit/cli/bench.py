@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from nextvit.bundle import Precision, read_manifest
+from nextvit.bundle.manifest import Precision, read_manifest
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError, NotProven, did_you_mean
-from nextvit.runs import BENCHMARK, append_json_line, is_run
+from nextvit.files.run_folder import BENCHMARK, append_json_line, is_run
 from nextvit.runtime.read_ahead import usable_cores
 from nextvit.runtime.session import BACKENDS
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from nextvit.benchmark.configurations import Kind, Wanted
     from nextvit.benchmark.profile import Profile
     from nextvit.benchmark.suite import Loaded, Refused
-    from nextvit.card import ModelCard
-    from nextvit.data.folder import Dataset
+    from nextvit.bundle.card import ModelCard
+    from nextvit.data.reading import Dataset
 
 Record = dict[str, Any]
-PHOTOGRAPHS = Path(__file__).parents[1] / "pictures"
+PHOTOGRAPHS = Path(__file__).parents[1] / "sample_images"
 MOST_FILES = 50
 """Of a dataset, for the way from file to answer."""
 NEEDED = {
@@ -195,7 +195,7 @@ def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, me
 def check_machine(conditions: "Sequence[Condition]", baseline: Sequence[Record]) -> None:
     """Raise InputError where all of the baseline is of another processor, and a condition compares times with it."""
     from nextvit.benchmark.baseline import refuse_another_machine
-    from nextvit.environment import environment
+    from nextvit.machine.environment import environment
 
     relative = [condition for condition in conditions if condition.relative]
     here = environment()
@@ -215,7 +215,7 @@ def check_places(*files: Path | None) -> None:
 def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
     from nextvit.benchmark.configurations import kind_of
-    from nextvit.data.folder import read_dataset
+    from nextvit.data.reading import read_dataset
     from nextvit.tasks import task_for
 
     dataset = read_dataset(data)
@@ -239,7 +239,7 @@ def card_of(model: Path, kind: "Kind") -> "ModelCard | None":
 
 def files_for(dataset: "Dataset | None") -> list[Path]:
     """Readable files for the way from file to answer: the dataset's, or the bundled photographs."""
-    from nextvit.data.folder import list_images
+    from nextvit.data.reading import list_images
 
     # Of shards there are none: their pictures are read from inside tar files.
     own = [each.path for each in dataset.split("val")[:MOST_FILES] if not each.member] if dataset else []
@@ -248,7 +248,7 @@ def files_for(dataset: "Dataset | None") -> list[Path]:
 
 def readable(files: Sequence[Path]) -> Iterator[Path]:
     """Those that can be decoded; the others are named."""
-    from nextvit.preprocess import DecodeError, read_image
+    from nextvit.image.resizing import DecodeError, read_image
 
     for file in files:
         try:
@@ -322,7 +322,7 @@ def keep(records: list[Record], first: str, *, page: Path | None, save: Path | N
             append_json_line(save, record)
     if page:
         from nextvit.benchmark.summary import cautions
-        from nextvit.durable import write_durably
+        from nextvit.files.durable import write_durably
         from nextvit.report.bench_report import bench_report
 
         missing = [each for each in records if "unavailable" in each]

@@ -11,9 +11,9 @@ from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 
 if TYPE_CHECKING:
-    from nextvit.data.check_masks import MaskSurvey
+    from nextvit.check.masks import MaskSurvey
     from nextvit.data.findings import Finding
-    from nextvit.data.folder import Dataset
+    from nextvit.data.reading import Dataset
 
 SHOWN_OF_A_KIND = 3
 SHOWN_CLASSES = 40
@@ -45,11 +45,11 @@ def check(
     report: Path
         Write a page that shows the pictures of each finding.
     """
-    from nextvit.data.check import check_survey
-    from nextvit.data.check_masks import survey_masks
+    from nextvit.check.check import check_survey
+    from nextvit.check.masks import survey_masks
+    from nextvit.check.survey import survey_pictures
     from nextvit.data.findings import in_order
-    from nextvit.data.folder import read_with_faults
-    from nextvit.data.survey import survey_pictures
+    from nextvit.data.reading import read_with_faults
 
     if report and not report.parent.is_dir():
         raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
@@ -106,7 +106,7 @@ def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
 def class_counts(data: "Dataset", masks: "MaskSurvey | None") -> dict[str, list[int]]:
     """The number of pictures of each class in each split; in data with objects, of objects."""
     if masks:
-        from nextvit.data.check_masks import pictures_with
+        from nextvit.check.masks import pictures_with
 
         counts = [each.tolist() for each in pictures_with(data, masks).values()]
     else:

@@ -20,7 +20,7 @@ def convert(dataset: Path, /, *, out: Path, as_json: AsJson = False) -> None:
     out: Path
         New folder for images/<split> and annotations/instances_<split>.json.
     """
-    from nextvit.data.convert import convert as write
+    from nextvit.convert.convert import convert as write
 
     found = write(dataset, out)
     splits = {

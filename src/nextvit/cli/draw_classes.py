@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from nextvit.drawing import Look, class_colours, draw_legend, overlaid, readable_scale
-from nextvit.results import ClassMap
+from nextvit.image.drawing import Look, class_colours, draw_legend, overlaid, readable_scale
+from nextvit.predictions.results import ClassMap
 
 
 def draw_classes(image: Image.Image, answer: ClassMap) -> Image.Image:

@@ -4,8 +4,8 @@ from collections import Counter
 
 from PIL import Image
 
-from nextvit.drawing import Look, Mark, draw_legend, draw_marks, look_of, readable_scale
-from nextvit.results import Detection, Detections
+from nextvit.image.drawing import Look, Mark, draw_legend, draw_marks, look_of, readable_scale
+from nextvit.predictions.results import Detection, Detections
 
 
 def draw_detections(image: Image.Image, answer: Detections) -> Image.Image:

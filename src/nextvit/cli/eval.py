@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.card import ModelCard, TaskName
+from nextvit.bundle.card import ModelCard, TaskName
 from nextvit.cli.console import AsJson, make_table, progress, show
-from nextvit.cli.views import views_of
-from nextvit.environment import environment
+from nextvit.cli.tiling import views_of
 from nextvit.errors import InputError
-from nextvit.scores import spoken
+from nextvit.machine.environment import environment
+from nextvit.predictions.score_names import spoken
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,7 @@ def evaluate(
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
-    from nextvit.data.folder import read_dataset
+    from nextvit.data.reading import read_dataset
     from nextvit.loading import load
     from nextvit.tasks import task_for
 

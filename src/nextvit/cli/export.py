@@ -6,15 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.bundle import SUFFIX, Precision, file_stem
+from nextvit.bundle.manifest import SUFFIX, Precision, file_stem
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
-from nextvit.runs import is_run
-from nextvit.scores import spoken
+from nextvit.files.run_folder import is_run
+from nextvit.predictions.score_names import spoken
 
 if TYPE_CHECKING:
-    from nextvit.bundle import Manifest
-    from nextvit.card import ModelCard
+    from nextvit.bundle.card import ModelCard
+    from nextvit.bundle.manifest import Manifest
     from nextvit.export.proof_images import ProofImages
 
 
@@ -80,12 +80,12 @@ def export(
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
     if calibration_images < 1:
         raise InputError(f"--calibration-images must be at least 1, got {calibration_images}")
-    from nextvit.data.folder import is_dataset
+    from nextvit.data.reading import is_dataset
+    from nextvit.export.calibration import calibration_images as read_calibration_images
     from nextvit.export.export import check_request, export_bundle
     from nextvit.export.targets import target_of
-    from nextvit.export.tolerances import TOLERANCES
     from nextvit.loading import load_trained
-    from nextvit.quantize.calibration import calibration_images as read_calibration_images
+    from nextvit.proof.tolerances import TOLERANCES
 
     target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
@@ -187,7 +187,7 @@ def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int 
 def calibrated_on(model: Path, data: Path | None) -> Path | None:
     """Where calibration images come from: a dataset that was named, else the run's, else the folder that was named. So the
     pictures of the proof serve for both only where nothing else is known."""
-    from nextvit.data.folder import is_dataset
+    from nextvit.data.reading import is_dataset
 
     return data if data and is_dataset(data) else dataset_if_known(model) or data
 

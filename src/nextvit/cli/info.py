@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.durable import present
 from nextvit.errors import InputError
-from nextvit.preprocess import STRIDE_PX
-from nextvit.runs import METRICS, best_weights, is_run, read_json_lines
-from nextvit.scores import main_score, spoken
+from nextvit.files.durable import present
+from nextvit.files.run_folder import METRICS, best_weights, is_run, read_json_lines
+from nextvit.image.resizing import STRIDE_PX
+from nextvit.predictions.score_names import main_score, spoken
 
 
 def info(path: Path, /, *, as_json: AsJson = False) -> None:

@@ -11,12 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.cli.draw_classes import as_share, draw_classes, index_image
 from nextvit.cli.draw_detections import draw_detections
-from nextvit.cli.views import views_of
-from nextvit.data.folder import list_images
+from nextvit.cli.tiling import views_of
+from nextvit.data.reading import list_images
 from nextvit.errors import InputError
-from nextvit.members import archive_of
-from nextvit.preprocess import DecodeError, read_image
-from nextvit.results import Answer, Classification, ClassMap, Detections, Guess, MultiLabel
+from nextvit.files.tar_members import archive_of
+from nextvit.image.resizing import DecodeError, read_image
+from nextvit.predictions.results import Answer, Classification, ClassMap, Detections, Guess, MultiLabel
 
 LARGEST_PICTURE_PX = 1024
 

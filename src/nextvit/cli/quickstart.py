@@ -10,7 +10,7 @@ from typing import Any
 
 from nextvit.cli.console import AsJson, progress, show
 from nextvit.errors import InputError
-from nextvit.runs import EVALUATION
+from nextvit.files.run_folder import EVALUATION
 
 
 def quickstart(*, out: Path = Path("runs/quickstart"), as_json: AsJson = False) -> None:

@@ -7,11 +7,11 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from nextvit.errors import InputError
-from nextvit.records import to_plain
-from nextvit.runs import RECIPE, is_run
+from nextvit.files.records import to_plain
+from nextvit.files.run_folder import RECIPE, is_run
 
 if TYPE_CHECKING:
-    from nextvit.card import TaskName
+    from nextvit.bundle.card import TaskName
 
 DATASET = "dataset"
 

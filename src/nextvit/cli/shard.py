@@ -24,7 +24,7 @@ def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson
     shard_size: int
         Size in MiB at which a shard is full.
     """
-    from nextvit.data.folder import read_dataset
+    from nextvit.data.reading import read_dataset
     from nextvit.data.shards import write_shards
 
     if shard_size < 1:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Parameter
 
 from nextvit.cli.console import AsJson, progress, show
-from nextvit.environment import environment
-from nextvit.runs import checkpoint_folder
-from nextvit.scores import spoken
+from nextvit.files.run_folder import checkpoint_folder
+from nextvit.machine.environment import environment
+from nextvit.predictions.score_names import spoken
 from nextvit.train.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import SIGNATURE, Manifest, is_bundle
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import SIGNATURE, Manifest, is_bundle
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.durable import present
-from nextvit.environment import environment
 from nextvit.errors import InputError, NotProven
-from nextvit.runs import is_run
-from nextvit.scores import spoken
+from nextvit.files.durable import present
+from nextvit.files.run_folder import is_run
+from nextvit.machine.environment import environment
+from nextvit.predictions.score_names import spoken
 
 
 def verify(
@@ -46,11 +46,11 @@ def verify(
     """
     bundle = checked_path(bundle)
     if key:
-        from nextvit.signature import check_signature, read_public_key
+        from nextvit.bundle.signature import check_signature, read_public_key
 
         check_signature(bundle, read_public_key(key))
     from nextvit.cli.export import parity_rows
-    from nextvit.export.golden import verify_bundle
+    from nextvit.proof.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle, device=device)
     here = {**environment(), **session.facts()}
@@ -77,7 +77,7 @@ def verify(
     rows += [(name, f"{now}; made with {then}") for name, (then, now) in document["differs"].items()]
     if against:
         from nextvit.cli.export import images_for, proof_rows
-        from nextvit.export.proof import failures, prove
+        from nextvit.export.reference import failures, prove
         from nextvit.loading import load_trained
 
         network, card = load_trained(against)
@@ -94,7 +94,7 @@ def verify(
         if data and "after" in document["against"]:
             document["exam"] = document["against"]["after"]
     elif data:
-        from nextvit.data.folder import read_dataset
+        from nextvit.data.reading import read_dataset
         from nextvit.tasks import task_for
 
         evaluation = task_for(read_dataset(data), manifest.card).evaluate(session.run, split="val")

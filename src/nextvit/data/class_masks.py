@@ -17,8 +17,8 @@ from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects
 from nextvit.data.samples import Rows
 from nextvit.errors import InputError
-from nextvit.masks import IGNORED
-from nextvit.preprocess import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
+from nextvit.image.masks import IGNORED
+from nextvit.image.resizing import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
 
 ClassMask = NDArray[np.uint8]
 """(height, width), of each pixel the index of its class, or IGNORED."""

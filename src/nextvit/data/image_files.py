@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nextvit.data.findings import Finding
 from nextvit.errors import InputError
-from nextvit.preprocess import SUFFIXES
+from nextvit.image.resizing import SUFFIXES
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nextvit.data.objects import Segmentation
 from nextvit.errors import InputError
-from nextvit.masks import from_text
+from nextvit.image.masks import from_text
 
 MAX_COORDINATE = 100_000
 """Pixels. Rasterising takes memory for each pixel of an outline, whether it lies on the picture or not."""

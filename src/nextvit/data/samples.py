@@ -14,8 +14,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.members import Member
-from nextvit.preprocess import DecodeError, reason
+from nextvit.files.tar_members import Member
+from nextvit.image.resizing import DecodeError, reason
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.card import TaskName
+from nextvit.bundle.card import TaskName
 from nextvit.data.samples import Packer, Places, Rows, Sample, Samples
-from nextvit.durable import durable_folder, sha256_of
 from nextvit.errors import InputError
-from nextvit.preprocess import SUFFIXES
-from nextvit.records import from_plain, to_plain
+from nextvit.files.durable import durable_folder, sha256_of
+from nextvit.files.records import from_plain, to_plain
+from nextvit.image.resizing import SUFFIXES
 
 CONTENTS = "shards.json"
 VERSION = 1

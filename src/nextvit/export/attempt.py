@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from nextvit.bundle import MAX_GOLDEN_BYTES, Golden, Manifest, write_golden
-from nextvit.card import ModelCard
+from nextvit.backends.program import Source
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import MAX_GOLDEN_BYTES, Golden, Manifest, write_golden
 from nextvit.data.samples import Sample
-from nextvit.environment import environment, versions
 from nextvit.errors import InputError, NotProven
-from nextvit.export.golden import golden_difference, golden_parity
 from nextvit.export.meanings import input_meanings, output_meanings
-from nextvit.export.program import Source
-from nextvit.export.proof import allowed_drop, failures, prove, reference_outputs
 from nextvit.export.proof_images import ProofImages
+from nextvit.export.reference import allowed_drop, failures, prove, reference_outputs
 from nextvit.export.targets import Target
-from nextvit.export.tolerances import TOLERANCES
-from nextvit.preprocess import INPUT_NAME, SIZES_NAME, Encoded
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Encoded
+from nextvit.machine.environment import environment, versions
+from nextvit.proof.golden import golden_difference, golden_parity
+from nextvit.proof.tolerances import TOLERANCES
 from nextvit.runtime.session import Session
 
 GOLDEN_IMAGES = 4

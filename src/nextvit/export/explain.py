@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nextvit.bundle import Arrays, Manifest, Precision
+from nextvit.backends.program import Source
+from nextvit.bundle.manifest import Arrays, Manifest, Precision
 from nextvit.export.layers import TAP_SCALE, Trained, is_block, tap_points, watched
-from nextvit.export.program import Source
 from nextvit.export.targets import Target
-from nextvit.export.tolerances import TOLERANCES
-from nextvit.preprocess import INPUT_NAME
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.proof.tolerances import TOLERANCES
 from nextvit.runtime.session import Session
 
 MOVED, MOVED_AT_LEAST = 1.0, 1e-5

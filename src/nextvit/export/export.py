@@ -12,23 +12,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import CARD_PAGE, MIN_DYNAMIC_SIDE_PX, SUFFIX, Manifest, Precision, is_bundle, write_manifest
-from nextvit.card import ModelCard
-from nextvit.durable import durable_folder, sha256_of, write_durably
+from nextvit.backends.program import Source
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import (
+    CARD_PAGE,
+    MIN_DYNAMIC_SIDE_PX,
+    SUFFIX,
+    Manifest,
+    Precision,
+    is_bundle,
+    write_manifest,
+)
+from nextvit.bundle.signature import read_private_key, sign_bundle
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
-from nextvit.export.program import Source
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS, Target, target_of
-from nextvit.export.tolerances import TOLERANCES
+from nextvit.files.durable import durable_folder, sha256_of, write_durably
+from nextvit.files.records import to_plain
+from nextvit.machine.timing import Latency, measure_interleaved
 from nextvit.models.classification import Classifier
 from nextvit.models.network import Network
-from nextvit.records import to_plain
+from nextvit.proof.tolerances import TOLERANCES
 from nextvit.report.bundle_card import bundle_card
-from nextvit.signature import read_private_key, sign_bundle
-from nextvit.timing import Latency, measure_interleaved
 
 REFUSED = ".refused"
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import EMHSA, MHCA, NCB, NTB, ConvBNReLU, Mlp, PatchEmbed
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import Deployed, Normalise
 from nextvit.models.fuse import EdgePool
-from nextvit.preprocess import Preprocess
 
 TAP_SCALE = 0.5
 WATCHED = (Normalise, ConvBNReLU, PatchEmbed, EMHSA, MHCA, Mlp, NCB, NTB)

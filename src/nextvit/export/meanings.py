@@ -2,13 +2,13 @@
 
 import json
 
-from nextvit.bundle import MIN_DYNAMIC_SIDE_PX
-from nextvit.card import ModelCard
-from nextvit.export.program import Source
-from nextvit.masks import IGNORED, MASK_THRESHOLD
+from nextvit.backends.program import Source
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX
+from nextvit.files.records import to_plain
+from nextvit.image.masks import IGNORED, MASK_THRESHOLD
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, STRIDE_PX
 from nextvit.models.regions import MASK_SIDE
-from nextvit.preprocess import INPUT_NAME, SIZES_NAME, STRIDE_PX
-from nextvit.records import to_plain
 
 PROBABILITIES = {
     "classification": "softmax gives probabilities",

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 import nextvit
-from nextvit.card import ModelCard
-from nextvit.data.folder import is_dataset, list_images, read_dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.data.reading import is_dataset, list_images, read_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Task
 
-PICTURES = Path(nextvit.__file__).parent / "pictures"
+PICTURES = Path(nextvit.__file__).parent / "sample_images"
 MIN_LIMIT = 256
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.backends.program import Source
+from nextvit.bundle.manifest import Manifest
 from nextvit.export.layers import groups
-from nextvit.export.parity import compare
-from nextvit.export.program import Source
-from nextvit.export.proof import reference_logits
+from nextvit.export.reference import reference_logits
 from nextvit.export.targets import Target
-from nextvit.preprocess import INPUT_NAME
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.proof.parity import compare
 
 IMAGES = 64
 

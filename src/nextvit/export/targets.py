@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nextvit.bundle import Manifest, Precision
-from nextvit.card import TaskName
+from nextvit.backends.program import Source
+from nextvit.bundle.card import TaskName
+from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
-from nextvit.export.golden import open_or_stand_in
-from nextvit.export.program import Source
+from nextvit.proof.golden import open_or_stand_in
 from nextvit.runtime.session import Session
 
 Writer = Callable[[Source, Path], str]
@@ -53,42 +53,42 @@ class Target:
 TARGETS: dict[str, Target] = {
     "onnx": Target(
         writers={
-            "fp32": "nextvit.export.to_onnx",
-            "fp16": "nextvit.export.to_onnx",
-            "int8": "nextvit.quantize.to_onnx",
+            "fp32": "nextvit.backends.onnx",
+            "fp16": "nextvit.backends.onnx",
+            "int8": "nextvit.backends.onnx_int8",
         },
         detectors=("fp32",),
         segmenters=("fp32", "fp16"),
     ),
     "openvino": Target(
         writers={
-            "fp32": "nextvit.export.to_openvino",
-            "fp16": "nextvit.export.to_openvino",
-            "bf16": "nextvit.export.to_openvino",
-            "int8": "nextvit.quantize.to_openvino",
+            "fp32": "nextvit.backends.openvino",
+            "fp16": "nextvit.backends.openvino",
+            "bf16": "nextvit.backends.openvino",
+            "int8": "nextvit.backends.openvino_int8",
         },
         detectors=("fp32",),
         segmenters=("fp32", "fp16", "bf16"),
     ),
     "tensorrt": Target(
         writers={
-            "fp16": "nextvit.export.to_tensorrt",
-            "fp32": "nextvit.export.to_tensorrt",
-            "int8": "nextvit.quantize.to_tensorrt",
+            "fp16": "nextvit.backends.tensorrt",
+            "fp32": "nextvit.backends.tensorrt",
+            "int8": "nextvit.backends.tensorrt_int8",
         }
     ),
     "coreml": Target(
-        writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.export.to_coreml"),
+        writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.backends.coreml"),
         segmenters=("fp32", "fp16"),
         one_size_segmenters=True,
         classes_type="int32",  # Core ML has no output of unsigned 8 bits
-        stand_in="nextvit.export.coreml_stand_in",
-        check="nextvit.export.coreml_check",
+        stand_in="nextvit.backends.coreml_stand_in",
+        check="nextvit.backends.coreml_check",
     ),
     "executorch": Target(
-        writers={"fp32": "nextvit.export.to_executorch", "int8": "nextvit.quantize.to_executorch"}, dynamic_size=False
+        writers={"fp32": "nextvit.backends.executorch", "int8": "nextvit.backends.executorch_int8"}, dynamic_size=False
     ),
-    "torch": Target(writers={"fp32": "nextvit.export.to_torch", "bf16": "nextvit.export.to_torch"}),
+    "torch": Target(writers={"fp32": "nextvit.backends.torch", "bf16": "nextvit.backends.torch"}),
 }
 
 

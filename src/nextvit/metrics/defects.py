@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.masks import IGNORED
+from nextvit.image.masks import IGNORED
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.masks import RunLengths
+from nextvit.image.masks import RunLengths
 from nextvit.metrics.detection_matches import ClassMatches, match_boxes
 from nextvit.metrics.detection_mistakes import (
     FalsePositive,
@@ -50,7 +50,7 @@ from nextvit.metrics.detection_scores import (
     average_precisions,
     run_lengths,
 )
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
 
 WORST_SHOWN = 24
 EXAMPLES_SHOWN = 6

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.boxes import to_xywh
+from nextvit.image.boxes import to_xywh
 from nextvit.metrics.detection_scores import MOST_ANSWERS, RECALLS_R, THRESHOLDS_T, Annotated, run_lengths
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
 
 # N pictures, D answers of a class in all pictures, G objects of a class in a picture, T thresholds of the overlap,
 # P right answers, S resamples

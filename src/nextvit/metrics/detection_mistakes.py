@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.boxes import iou
+from nextvit.image.boxes import iou
 from nextvit.metrics.detection_matches import NONE, ClassMatches
 from nextvit.metrics.detection_scores import AT_50, Annotated
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
 
 # D answers of a class in all pictures, K classes
 

@@ -7,9 +7,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.boxes import areas, to_xywh
 from nextvit.errors import InputError, MissingDependency
-from nextvit.results import Detection, Detections
+from nextvit.image.boxes import areas, to_xywh
+from nextvit.predictions.results import Detection, Detections
 
 try:
     from faster_coco_eval import COCO, COCOeval_faster

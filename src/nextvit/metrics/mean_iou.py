@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.masks import IGNORED
+from nextvit.image.masks import IGNORED
 
 # N images, C classes, R resamples
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT, init_weights
 from nextvit.models.config import NextViTConfig
-from nextvit.records import from_plain
 
 
 class Classifier(nn.Module):

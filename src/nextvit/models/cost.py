@@ -14,11 +14,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.image.resizing import Size, frame_size
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
 from nextvit.models.network import deployed_form, network_for
-from nextvit.preprocess import Size, frame_size
 
 BYTES: dict[str, tuple[float, float]] = {
     # precision: bytes of a weight, and of a value that one layer hands to the next

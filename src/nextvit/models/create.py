@@ -6,12 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from nextvit.errors import InputError, did_you_mean
+from nextvit.files.run_folder import best_weights, is_run
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS, NextViTConfig
 from nextvit.models.published import TAGS, download
 from nextvit.models.weights import load_weights
-from nextvit.runs import best_weights, is_run
 
 
 def create_model(

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from nextvit.image.resizing import Preprocess
 from nextvit.models.classification import Classifier
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.fuse import for_whole_halvings, fuse
 from nextvit.models.rearrange import rearrange
 from nextvit.models.segmentation import Segmenter, class_map, standardised
 from nextvit.models.segmentation_losses import IGNORED
-from nextvit.preprocess import Preprocess
 
 
 def scale_and_shift(spec: Preprocess) -> tuple[Tensor, Tensor]:

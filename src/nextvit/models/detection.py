@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT
 from nextvit.models.box_coding import ROI_STD, clip_boxes, decode_boxes
 from nextvit.models.config import NextViTConfig
@@ -36,7 +37,6 @@ from nextvit.models.regions import (
     with_batch_index,
 )
 from nextvit.models.suppression import best_of, keep_best
-from nextvit.records import from_plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torchvision.ops import roi_align
 
 from nextvit.errors import InputError
+from nextvit.image.resizing import STRIDE_PX
 from nextvit.models.box_coding import ROI_STD, RPN_STD, encode_boxes
 from nextvit.models.proposals import flatten_places
-from nextvit.preprocess import STRIDE_PX
 
 BACKGROUND, NEITHER = -1, -2
 """In place of an object's index: what shows no object, and what is between that and showing one, of which nothing is learnt."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.models.classification import Classifier, classifier_for
 from nextvit.models.deployed import Deployed, DeployedDetector, DeployedSegmenter
 from nextvit.models.detection import MaskRCNN, detector_for

@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT, check_sides
 from nextvit.models.config import NextViTConfig
 from nextvit.models.pyramid import FeaturePyramid
 from nextvit.models.segmentation_heads import FCNHead, FPNHead, UPerHead, resized
 from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
-from nextvit.records import from_plain
 
 AUXILIARY_STAGE = 2  # the third: coarse enough to know objects, fine enough to place them
 

@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard, card_from_plain
+from nextvit.bundle.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
+from nextvit.files.records import to_plain
 from nextvit.models.backbone import NextViT
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.network import Network, network_for
 from nextvit.models.segmentation import Segmenter
-from nextvit.records import to_plain
 
 State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]

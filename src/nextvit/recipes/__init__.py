@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from nextvit.card import TaskName
+from nextvit.bundle.card import TaskName
 from nextvit.errors import InputError, did_you_mean
 from nextvit.recipes.ade20k import ade20k_fpn_80k, ade20k_upernet_160k
 from nextvit.recipes.coco import coco_1x, coco_3x

@@ -10,9 +10,9 @@ of the best evaluation; the figures of the logs are those of the last.
 
 from dataclasses import replace
 
-from nextvit.data.augment import SegmentationAugment
 from nextvit.tasks.task import Loss
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.views.settings import SegmentationAugment
 
 
 def ade20k_fpn_80k() -> Recipe:

@@ -6,8 +6,8 @@ annotations/instances_{train,val}2017.json as COCO has them.
 
 from dataclasses import replace
 
-from nextvit.data.augment import DetectionAugment
 from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.views.settings import DetectionAugment
 
 
 def coco_1x() -> Recipe:

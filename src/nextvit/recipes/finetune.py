@@ -1,8 +1,8 @@
 """The default for a user's own images, by what they are labelled with."""
 
-from nextvit.data.augment import DetectionAugment, SegmentationAugment
 from nextvit.tasks.task import Loss
 from nextvit.train.recipe import Data, Model, Optim, Recipe, Schedule
+from nextvit.views.settings import DetectionAugment, SegmentationAugment
 
 
 def finetune() -> Recipe:

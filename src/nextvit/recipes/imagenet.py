@@ -6,9 +6,9 @@ val/<wnid>/*.JPEG; a batch of 2048 needs several GPUs, or --optim.accumulate on 
 
 from dataclasses import replace
 
-from nextvit.data.augment import Augment
-from nextvit.data.mix import Mix
 from nextvit.train.recipe import Compute, Data, Ema, Loss, Model, Optim, Recipe, Schedule
+from nextvit.views.mix import Mix
+from nextvit.views.settings import Augment
 
 
 def imagenet() -> Recipe:

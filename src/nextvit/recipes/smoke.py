@@ -1,7 +1,7 @@
 """A recipe for tiny pictures, to see the whole way in minutes."""
 
-from nextvit.data.augment import Augment
 from nextvit.train.recipe import Data, Ema, Loss, Model, Optim, Recipe, Schedule
+from nextvit.views.settings import Augment
 
 
 def smoke() -> Recipe:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nextvit.predictions.score_names import spoken
 from nextvit.report import bench_figures as figures
 from nextvit.report.bench_figures import number
 from nextvit.report.page import Cell, Markup, escape, heading, page, paragraph, section, table, tiles
-from nextvit.scores import spoken
 
 Record = dict[str, Any]
 

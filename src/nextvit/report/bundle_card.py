@@ -5,13 +5,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nextvit.bundle import Manifest
-from nextvit.card import ModelCard
-from nextvit.masks import MASK_THRESHOLD
-from nextvit.preprocess import INPUT_NAME
-from nextvit.records import to_plain
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Manifest
+from nextvit.files.records import to_plain
+from nextvit.image.masks import MASK_THRESHOLD
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.predictions.score_names import spoken
 from nextvit.report.page import Markup, bar, folded, heading, page, paragraph, section, table, tiles
-from nextvit.scores import spoken
 
 PRECISIONS = {
     "fp32": "fp32",

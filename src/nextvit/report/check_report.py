@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nextvit.data.check import grey_shares
-from nextvit.data.check_masks import MaskSurvey, pictures_with, training_pixels
+from nextvit.check.check import grey_shares
+from nextvit.check.masks import MaskSurvey, pictures_with, training_pixels
+from nextvit.check.survey import Survey, Trait
 from nextvit.data.class_masks import BadMask
 from nextvit.data.findings import KINDS, Finding
-from nextvit.data.folder import Dataset
-from nextvit.data.survey import Survey, Trait
-from nextvit.durable import write_durably
-from nextvit.masks import IGNORED
-from nextvit.preprocess import FORMATS, DecodeError, Encoded, read_image
+from nextvit.data.reading import Dataset
+from nextvit.files.durable import write_durably
+from nextvit.image.masks import IGNORED
+from nextvit.image.resizing import FORMATS, DecodeError, Encoded, read_image
 from nextvit.report.class_overlays import named, views
-from nextvit.report.exam import captioned
+from nextvit.report.classification_sections import captioned
 from nextvit.report.page import Markup, bar, cards, escape, heading, page, paragraph, pictures, section, table, tiles
 
 THUMBNAIL_PX = 160

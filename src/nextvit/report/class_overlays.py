@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.class_maps import Labels
-from nextvit.drawing import class_colours, overlaid
+from nextvit.image.class_maps import Labels
+from nextvit.image.drawing import class_colours, overlaid
 from nextvit.report.page import Markup, escape
 
 SIDE_PX, GAP_PX = 300, 4

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nextvit.durable import write_durably
 from nextvit.errors import InputError
+from nextvit.files.durable import write_durably
 from nextvit.report import figures
 from nextvit.report.contents import Contents, duration, millions, read_contents
 from nextvit.report.figures import Line, Panel
@@ -17,7 +17,7 @@ from nextvit.report.page import Cell, Markup, escape, heading, page, paragraph, 
 # Eight colours that most kinds of colour blindness leave apart (Okabe and Ito, "Color Universal Design", 2008);
 # their yellow is too faint for lines on white, grey stands in.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#94a3b8")
-from nextvit.scores import spoken
+from nextvit.predictions.score_names import spoken
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.errors import InputError
-from nextvit.runs import ENVIRONMENT, EVALUATION, METRICS, RECIPE, is_run, read_json_lines
+from nextvit.files.run_folder import ENVIRONMENT, EVALUATION, METRICS, RECIPE, is_run, read_json_lines
 
 
 @dataclass(frozen=True, kw_only=True)

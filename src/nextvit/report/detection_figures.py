@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 
-from nextvit.drawing import INK, look_of
+from nextvit.image.drawing import INK, look_of
 from nextvit.report.figures import GREY, STYLE, to_svg
 
 DASHES = ("-", "--", ":")

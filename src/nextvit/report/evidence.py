@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nextvit.files.run_folder import HEATMAPS
 from nextvit.report.page import Markup, escape, paragraph, pictures, section
-from nextvit.runs import HEATMAPS
 
 GAP_PX = 4
 STRONGEST = 0.65

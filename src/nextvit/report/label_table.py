@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nextvit.report.exam import percent
+from nextvit.report.classification_sections import percent
 from nextvit.report.page import Markup, section, table
 
 

@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from nextvit.bundle import CARD_PAGE, GOLDEN, SUFFIX, Manifest, read_manifest
-from nextvit.durable import write_durably
+from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, read_manifest
 from nextvit.errors import InputError
-from nextvit.preprocess import read_image
-from nextvit.report import detection_exam, exam, figures, segmentation_exam
+from nextvit.files.durable import write_durably
+from nextvit.files.run_folder import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
+from nextvit.image.resizing import read_image
+from nextvit.predictions.score_names import spoken
+from nextvit.report import classification_sections as exam
+from nextvit.report import detection_sections as detection_exam
+from nextvit.report import figures
+from nextvit.report import segmentation_sections as segmentation_exam
 from nextvit.report.bench_figures import latency_bars
 from nextvit.report.bundle_card import stands_in
 from nextvit.report.contents import Contents, millions, read_contents
 from nextvit.report.evidence import evidence
 from nextvit.report.label_table import label_table
 from nextvit.report.page import Markup, folded, heading, page, paragraph, picture, section, table, tiles
-from nextvit.runs import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
-from nextvit.scores import spoken
 
 BESIDE = {
     "box_ap_score": ("box_ap50_score", "mask_ap_score", "mask_ap50_score"),

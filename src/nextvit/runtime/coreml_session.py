@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.bundle import Manifest
+from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, MissingDependency, NoRuntimeHere, did_you_mean
-from nextvit.preprocess import INPUT_NAME
-from nextvit.quiet import quietly
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.quiet import quietly
 from nextvit.runtime.session import Arrays, check_images, sides_of
 
 UNITS = {"all": "ALL", "ane": "CPU_AND_NE", "gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}

@@ -9,9 +9,9 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError
-from nextvit.quiet import quietly
+from nextvit.machine.quiet import quietly
 from nextvit.runtime.session import Arrays, check_images, concatenate, first_line
 
 with quietly():

@@ -7,9 +7,9 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX, Manifest, Precision
+from nextvit.bundle.manifest import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
-from nextvit.preprocess import INPUT_NAME, SIZES_NAME
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.onnx_contents import FLOAT16, INT8, check_self_contained
 from nextvit.runtime.session import Arrays, check_inputs, first_line, sides_of
 

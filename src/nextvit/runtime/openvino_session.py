@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX, Manifest, Precision
+from nextvit.bundle.manifest import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError
-from nextvit.preprocess import INPUT_NAME, SIZES_NAME
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
 from nextvit.runtime.session import Arrays, Sides, check_inputs
 from nextvit.runtime.telemetry import without_telemetry
 

@@ -10,15 +10,15 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.errors import InputError
-from nextvit.postprocess import TO_ANSWERS
-from nextvit.preprocess import WHOLE_PICTURES, DecodeError, ImageLike, Prepared, alike
-from nextvit.results import Answer
+from nextvit.image.resizing import WHOLE_PICTURES, DecodeError, ImageLike, Prepared, alike
+from nextvit.predictions.postprocess import TO_ANSWERS
+from nextvit.predictions.results import Answer
 from nextvit.runtime.read_ahead import default_workers, read_ahead
 from nextvit.runtime.session import Session, open_session
-from nextvit.runtime.viewed_session import ViewedSession, Views, card_for_views, check_views
+from nextvit.runtime.tiled_session import ViewedSession, Views, card_for_views, check_views
 
 BATCH_SIZE = 16
 """Images at once where the caller says nothing, unless they are taken whole."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from nextvit.errors import InputError
-from nextvit.preprocess import Encoded, ImageLike, Prepared, Preprocess
+from nextvit.image.resizing import Encoded, ImageLike, Prepared, Preprocess
 
 THREAD_NAME = "nextvit-reader"
 MOST_WORKERS = 16

@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
+from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
 from nextvit.errors import InputError, MissingDependency, did_you_mean
-from nextvit.preprocess import INPUT_NAME, SIZES_NAME, STRIDE_PX
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, STRIDE_PX
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest
+from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError
-from nextvit.preprocess import INPUT_NAME
+from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.session import Arrays, check_images, concatenate
 from nextvit.runtime.tensorrt_library import collecting_logger, load_cuda, load_tensorrt, reasons
 
@@ -94,7 +94,7 @@ class TensorRTSession:
             raise InputError(
                 f"{engine_file}: TensorRT {self.trt.__version__} on {self.cuda.device_name()} cannot load it "
                 f"({reasons(self.logger)}); an engine fits the GPU and the version it was built with; build it anew from "
-                f"the bundle's ONNX file: python -m nextvit.export.rebuild_tensorrt {path} NEW.nextvit"
+                f"the bundle's ONNX file: python -m nextvit.backends.rebuild_tensorrt {path} NEW.nextvit"
             )
         self.context: Any = self.engine.create_execution_context()
         if self.context is None:

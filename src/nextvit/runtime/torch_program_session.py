@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import Manifest, Precision
+from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.runtime.session import Arrays, check_images, first_line
 from nextvit.runtime.torch_program import read_program

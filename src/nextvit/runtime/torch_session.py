@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 
-from nextvit.bundle import MAX_SIDE_PX, Precision
+from nextvit.bundle.manifest import MAX_SIDE_PX, Precision
 from nextvit.errors import InputError
-from nextvit.preprocess import SIZES_NAME
+from nextvit.image.resizing import SIZES_NAME
 from nextvit.runtime.session import Arrays, check_inputs
 
 

@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-from nextvit.card import ModelCard, TaskName
-from nextvit.data.folder import Dataset, objects_as_masks
+from nextvit.bundle.card import ModelCard, TaskName
+from nextvit.data.reading import Dataset, objects_as_masks
 from nextvit.errors import InputError
 from nextvit.tasks.task import UNSMOOTHED, Loss, Task
 

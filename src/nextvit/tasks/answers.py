@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Arrays, Predict
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset
-from nextvit.data.inputs import EvaluationBatch, evaluation_batches
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Arrays, Predict
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.postprocess import TO_ANSWERS, small_maps_of
-from nextvit.preprocess import WHOLE_PICTURES, Prepared, Size
+from nextvit.image.resizing import WHOLE_PICTURES, Prepared, Size
+from nextvit.predictions.postprocess import TO_ANSWERS, small_maps_of
 from nextvit.tasks.task import Share
+from nextvit.views.evaluation_batches import EvaluationBatch, evaluation_batches
 
 Answers = Any
 """One answer for each image, in order, as a task judges it: logits (N, classes) of a classifier, a list with the `Detections`

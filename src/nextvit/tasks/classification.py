@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Predict
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Predict
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.metrics.accuracy import (
     class_precisions,
@@ -20,7 +20,7 @@ from nextvit.metrics.accuracy import (
     wilson_interval,
 )
 from nextvit.metrics.calibration import Reliability, reliability
-from nextvit.postprocess import softmax
+from nextvit.predictions.postprocess import softmax
 from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 

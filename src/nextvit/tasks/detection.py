@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Predict
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Predict
 from nextvit.data.objects import Objects, Targets
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.metrics.bootstrap import interval_95, resample_counts
-from nextvit.results import Detections
+from nextvit.predictions.results import Detections
 from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from nextvit.data.loader import Framed
     from nextvit.models.detection import MaskRCNN
     from nextvit.models.detection_losses import TargetTensors
+    from nextvit.views.training_batches import Framed
 
 
 class DetectionTask:
@@ -48,10 +48,10 @@ class DetectionTask:
         return samples.targets(indices, len(self.card.classes))
 
     def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor | Framed") -> "dict[str, Tensor]":
-        from nextvit.data.loader import Framed
         from nextvit.models.deployed import blank_outside, normalise
         from nextvit.models.detection import Lesson
         from nextvit.models.detection_losses import LossSettings
+        from nextvit.views.training_batches import Framed
 
         assert isinstance(targets, Framed)
         sizes_N2 = targets.sizes.to(images.device)

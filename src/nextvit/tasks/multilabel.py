@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Predict
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Predict
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.metrics.average_precision import average_precision_scores, mean_average_precision_scores
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.metrics.label_sets import exact_match_score, micro_f1_score, precision_scores, recall_scores
-from nextvit.postprocess import present, sigmoid
+from nextvit.predictions.postprocess import present, sigmoid
 from nextvit.tasks.answers import answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 

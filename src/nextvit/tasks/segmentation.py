@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Arrays, Predict
-from nextvit.card import ModelCard
-from nextvit.class_maps import shrunk, to_text
-from nextvit.data.check_masks import training_pixels
-from nextvit.data.folder import Dataset
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Arrays, Predict
+from nextvit.check.masks import training_pixels
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
+from nextvit.image.class_maps import shrunk, to_text
+from nextvit.image.resizing import Prepared, Size
 from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.metrics.defects import FALSE_ALARMS, DefectScores
 from nextvit.metrics.mean_iou import (
@@ -28,16 +29,15 @@ from nextvit.metrics.mean_iou import (
     segmentation_scores,
 )
 from nextvit.metrics.segmentation_examples import chosen_examples
-from nextvit.postprocess import defect_probabilities, resized_map
-from nextvit.preprocess import Prepared, Size
+from nextvit.predictions.postprocess import defect_probabilities, resized_map
 from nextvit.tasks.answers import PackedMap, answers, check_classes
 from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nextvit.data.loader import Framed
     from nextvit.models.segmentation import Segmenter
+    from nextvit.views.training_batches import Framed
 
 EXAMPLE_PX = 480
 """The longer side of maps that are kept for the report, in pixels."""

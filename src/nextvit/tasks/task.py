@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle import Predict
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Predict
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nextvit.data.loader import Framed
     from nextvit.models.network import Network
+    from nextvit.views.training_batches import Framed
 
 
 @dataclass(frozen=True, kw_only=True)

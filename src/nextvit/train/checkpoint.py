@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from nextvit.card import ModelCard
-from nextvit.durable import check_checksums, durable_folder, write_checksums
+from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
+from nextvit.files.durable import check_checksums, durable_folder, write_checksums
+from nextvit.files.run_folder import WEIGHTS
 from nextvit.models.weights import read_safetensors, save_model
-from nextvit.runs import WEIGHTS
 from nextvit.train.optim import set_hyperparameters
 from nextvit.train.recipe import Optim
 

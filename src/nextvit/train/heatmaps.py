@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.card import ModelCard
-from nextvit.durable import write_durably
+from nextvit.bundle.card import ModelCard
+from nextvit.files.durable import write_durably
+from nextvit.files.run_folder import HEATMAPS
+from nextvit.image.resizing import DecodeError, Pixels
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import normalise
 from nextvit.models.heatmap import heatmaps, stage_for
-from nextvit.preprocess import DecodeError, Pixels
-from nextvit.runs import HEATMAPS
 from nextvit.tasks.task import Evaluation
 
 MOST_SHOWN = 6

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from nextvit.data.folder import Dataset
-from nextvit.data.loader import Batch, EpochSampler
+from nextvit.data.reading import Dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
+from nextvit.files.run_folder import EVENTS, METRICS, append_json_line
 from nextvit.models.network import Network, deployed_form
-from nextvit.runs import EVENTS, METRICS, append_json_line
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.task import Evaluation, Task
 from nextvit.train.checkpoint import Progress, save_best, save_last
@@ -31,6 +30,7 @@ from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import lr_for
 from nextvit.train.step import step
 from nextvit.train.teacher import Teacher
+from nextvit.views.training_batches import Batch, EpochSampler
 
 Say = Callable[[str], None]
 MOST_SKIPPED = 5

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextvit.card import ModelCard
-from nextvit.data.folder import Dataset
-from nextvit.data.loader import Framed
+from nextvit.bundle.card import ModelCard
 from nextvit.data.objects import Targets
-from nextvit.data.segmentation_view import SegmentationView
+from nextvit.data.reading import Dataset
 from nextvit.errors import InputError
+from nextvit.image.resizing import frame_size
 from nextvit.models.network import Network
-from nextvit.preprocess import frame_size
 from nextvit.tasks.task import Task
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
 from nextvit.train.distributed import World
 from nextvit.train.optim import freeze, train_mode
 from nextvit.train.recipe import Recipe
+from nextvit.views.segmentation_view import SegmentationView
+from nextvit.views.training_batches import Framed
 
 LARGEST, FEWEST_STEPS = 1024, 8
 LEFT_FREE = 0.25

@@ -9,23 +9,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nextvit.data.check_masks import training_pixels
-from nextvit.data.detection_view import DetectionView
-from nextvit.data.folder import Dataset, list_images
-from nextvit.data.loader import (
-    AnnotatedLook,
-    Batch,
-    EpochSampler,
-    LabelledLook,
-    Look,
-    MaskedLook,
-    TrainingSet,
-    balancing_weights,
-    training_batches,
-)
+from nextvit.check.masks import training_pixels
+from nextvit.data.reading import Dataset, list_images
 from nextvit.data.samples import Samples
-from nextvit.data.segmentation_view import SegmentationView, rarity_of
-from nextvit.data.view import build_view
 from nextvit.errors import InputError
 from nextvit.models.network import Network
 from nextvit.tasks.task import Task
@@ -37,6 +23,20 @@ from nextvit.train.loop import Training
 from nextvit.train.optim import build_optimizer, freeze
 from nextvit.train.recipe import Recipe
 from nextvit.train.teacher import load_teacher
+from nextvit.views.detection_view import DetectionView
+from nextvit.views.label_view import build_view
+from nextvit.views.segmentation_view import SegmentationView, rarity_of
+from nextvit.views.training_batches import (
+    AnnotatedLook,
+    Batch,
+    EpochSampler,
+    LabelledLook,
+    Look,
+    MaskedLook,
+    TrainingSet,
+    balancing_weights,
+    training_batches,
+)
 
 
 def prepare(

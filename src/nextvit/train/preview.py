@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.data.contact_sheet import MOST_SHOWN, write_contact_sheet
-from nextvit.data.loader import Batch, TrainingSet, mixed_seed
-from nextvit.data.mix import mixed
 from nextvit.data.objects import Targets
-from nextvit.drawing import Mark, class_colours, common_classes, draw_marks, look_of, tinted
-from nextvit.masks import encode
-from nextvit.preprocess import Pixels
-from nextvit.runs import AUGMENTED
+from nextvit.files.run_folder import AUGMENTED
+from nextvit.image.drawing import Mark, class_colours, common_classes, draw_marks, look_of, tinted
+from nextvit.image.masks import encode
+from nextvit.image.resizing import Pixels
 from nextvit.train.recipe import Recipe
+from nextvit.views.contact_sheet import MOST_SHOWN, write_contact_sheet
+from nextvit.views.mix import mixed
+from nextvit.views.training_batches import Batch, TrainingSet, mixed_seed
 
 if TYPE_CHECKING:
     from nextvit.train.loop import Training

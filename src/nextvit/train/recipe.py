@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from nextvit.data.augment import Augment, DetectionAugment, SegmentationAugment
-from nextvit.data.mix import Mix
 from nextvit.errors import InputError
-from nextvit.preprocess import Preprocess
+from nextvit.image.resizing import Preprocess
 from nextvit.tasks.task import Loss
+from nextvit.views.mix import Mix
+from nextvit.views.settings import Augment, DetectionAugment, SegmentationAugment
 
 
 def require(condition: bool, message: str) -> None:
@@ -247,7 +247,7 @@ class Recipe:
     ema: Ema = field(default_factory=Ema)
     compute: Compute = field(default_factory=Compute)
 
-    # Once the recipe is settled (`nextvit.train.settle`), nothing is "auto", and these have their values.
+    # Once the recipe is settled (`nextvit.train.resolve`), nothing is "auto", and these have their values.
 
     @property
     def batch_size(self) -> int:

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 import yaml
 
-from nextvit.card import DEFAULT_THRESHOLD, ModelCard
-from nextvit.data.check import check_dataset
+from nextvit.bundle.card import DEFAULT_THRESHOLD, ModelCard
+from nextvit.check.check import check_dataset
 from nextvit.data.findings import refuse_errors
-from nextvit.data.folder import Dataset, read_dataset
-from nextvit.data.loader import shut_down
-from nextvit.durable import sweep, write_durably
-from nextvit.environment import environment, without_place
+from nextvit.data.reading import Dataset, read_dataset
 from nextvit.errors import InputError
+from nextvit.files.durable import sweep, write_durably
+from nextvit.files.records import to_plain
+from nextvit.files.run_folder import AUGMENTED, ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
+from nextvit.machine.environment import environment, without_place
 from nextvit.models.classification import Classifier
 from nextvit.models.cost import trained_cost
 from nextvit.models.create import find_weights, variant
@@ -26,8 +27,6 @@ from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.segmentation import LIGHT as LIGHT_SEGMENTER
 from nextvit.models.segmentation import PUBLISHED_FPN, PUBLISHED_UPER, SegmenterConfig, segmenter_of
 from nextvit.models.weights import load_model, load_weights, read_state
-from nextvit.records import to_plain
-from nextvit.runs import AUGMENTED, ENVIRONMENT, EVALUATION, RECIPE, best_weights, checkpoint_folder, is_run
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks import task_for
 from nextvit.tasks.task import Evaluation, Task
@@ -42,7 +41,8 @@ from nextvit.train.memory import found_batch_size, memory_advice
 from nextvit.train.prepare import prepare
 from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
-from nextvit.train.settle import described, settled
+from nextvit.train.resolve import described, settled
+from nextvit.views.training_batches import shut_down
 
 
 def train(dataset_path: Path, recipe: Recipe, *, run: Path, resume: bool = False, watch: Watch, say: Say) -> Evaluation:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextvit.data.loader import Batch, mixed_seed
-from nextvit.data.mix import mixed
 from nextvit.train.device import autocast
 from nextvit.train.distributed import unsynchronised
 from nextvit.train.recipe import Recipe
+from nextvit.views.mix import mixed
+from nextvit.views.training_batches import Batch, mixed_seed
 
 if TYPE_CHECKING:
     from nextvit.train.loop import Training

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nextvit.bundle import is_bundle
-from nextvit.card import ModelCard
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import is_bundle
 from nextvit.errors import InputError, MissingDependency
+from nextvit.image.resizing import INPUT_NAME, Preprocess
 from nextvit.loading import load_trained
 from nextvit.models.deployed import normalise
 from nextvit.models.fuse import fuse
-from nextvit.preprocess import INPUT_NAME, Preprocess
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.session import Session
 

@@ -1,0 +1,1 @@
+"""One writer for each format and precision: from the captured network to files."""

@@ -1,0 +1,239 @@
+"""A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves itself."""
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle.card import ModelCard, card_from_plain
+from nextvit.errors import InputError
+from nextvit.files.durable import compare_checksums
+from nextvit.files.records import fits, from_plain, to_plain
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, UNREADABLE
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
+"""What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never "int8"."""
+Arrays = dict[str, NDArray[Any]]
+Predict = Callable[[Arrays], Arrays]
+"""Named arrays to named arrays: a `Session.run`, whatever runs inside."""
+
+MANIFEST, GOLDEN, CARD_PAGE, SIGNATURE, SUFFIX = "manifest.json", "golden.npz", "card.html", "manifest.sig", ".nextvit"
+FORMAT = 1
+OWN_CHECKSUM = "manifest_sha256"
+MAX_SIDE_PX = 4096
+MIN_DYNAMIC_SIDE_PX = 33
+"""Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
+READ_BACK: dict[str, Any] = {
+    "images": int,
+    "objects": int,
+    "max_error": float,
+    "max_drop": float | None,
+    "drop": float,
+    "before": dict[str, Any],
+    "after": dict[str, Any],
+    "golden_max_errors": tuple[float, ...],
+    "runtime": dict[str, Any],
+    "environment": dict[str, Any],
+}
+"""What is read back of a manifest's verification, where it is there; the rest is for people."""
+MAX_GOLDEN_BYTES = 2**28
+"""Unpacked; what `export` writes is far below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that `manifest.json` says of a bundle."""
+
+    card: ModelCard
+    backend: str
+    """Who runs the model: a name of `nextvit.runtime.session.BACKENDS`."""
+    precision: Precision
+    model_file: str
+    """Path inside the bundle of what to give to the backend: a file, or a folder where its format is one."""
+    outputs: dict[str, str]
+    """What each output of the graph means, by name, in the graph's order."""
+    made_with: dict[str, str]
+    """Versions of what wrote the file, and when."""
+    inputs: dict[str, str] = field(default_factory=dict[str, str])
+    """The same of each input; those of `ModelCard.inputs`, whether a file says so or not."""
+    dynamic_size: bool = False
+    """Whether images of other sizes than the card's are taken, too."""
+    float_layers: tuple[str, ...] = ()
+    """What an int8 file computes in fp32 all the same, because the score needs it."""
+    verification: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What comparing with PyTorch on real images gave."""
+    sha256: dict[str, str] = field(default_factory=dict[str, str])
+    """Checksum of every other file of the bundle, by its path inside it."""
+    format: int = FORMAT
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest with a checksum of itself, so that it cannot change unseen either."""
+    values = to_plain(manifest)
+    text = json.dumps({**values, OWN_CHECKSUM: checksum_of(values)}, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def checksum_of(values: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's values in a canonical form."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read_bundle(path: Path) -> Manifest:
+    """The manifest of a bundle whose files are all there and unchanged, and that has no others.
+
+    A link to a file counts as the file: its content has the checksum, wherever it lies.
+
+    Raises:
+        InputError: no bundle, a newer format, or a file that is missing, differs from its checksum or has none, by name.
+    """
+    manifest = read_manifest(path)
+    compare_checksums(path, manifest.sha256)
+    if unlisted := unlisted_files(path, manifest):
+        raise InputError(f"{path}: {unlisted[0]} does not belong to the bundle, its manifest has no checksum of it")
+    return manifest
+
+
+def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
+    """What lies in a bundle's folder and is not of it, but for hidden files, which desktops and versioning leave behind."""
+    known = {MANIFEST, SIGNATURE, *manifest.sha256}
+    entries = [each for each in path.rglob("*") if each.is_symlink() or not each.is_dir()]
+    names = [each.relative_to(path) for each in entries]
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.as_posix() not in known and not any(part.startswith(".") for part in name.parts)
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest alone, without a look at the other files."""
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: not a bundle, it has no {MANIFEST}")
+    what = str(path / MANIFEST)
+    try:
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what}: damaged ({error})") from None
+    if isinstance(values, dict):
+        given = cast(dict[str, Any], values)
+        if given.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: bundle format {given.get('format')}, this version reads {FORMAT}; update nextvit"
+            )
+        expected = given.pop(OWN_CHECKSUM, None)
+        if expected != checksum_of(given):
+            raise InputError(f"{what}: damaged or changed, its SHA-256 is not the recorded one")
+        values = {**given, "card": card_from_plain(given.get("card"), what=what)}
+    manifest = from_plain(Manifest, values, what=what)
+    check_verification(manifest.verification, what)
+    for name in (manifest.model_file, *manifest.sha256):
+        if not stays_inside(name):
+            raise InputError(f"{what}: file names must stay inside the bundle, got {name!r}")
+    listed = {str(parent) for name in manifest.sha256 for parent in (PurePosixPath(name), *PurePosixPath(name).parents)}
+    if not {manifest.model_file, GOLDEN} <= listed:
+        raise InputError(f"{what}: has no checksum for {manifest.model_file} or {GOLDEN}")
+    return manifest
+
+
+def check_verification(verification: dict[str, Any], what: str) -> None:
+    """Refuse a record of which a part that is read back is of another type. `what` names the manifest."""
+    for name in READ_BACK.keys() & verification.keys():
+        value = plain = verification[name]
+        if isinstance(plain, list):
+            value = tuple(cast("list[Any]", plain))
+        if not fits(value, READ_BACK[name]):
+            raise InputError(f"{what}: damaged (verification: {name} cannot be {str(value)[:40]!r})")
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a path of a manifest, written with slashes on every system, names something inside the bundle."""
+    path = PurePosixPath(name)
+    plain = "\\" not in name and ":" not in name and not path.is_absolute()
+    return plain and path.name != "" and ".." not in path.parts
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few inputs (N, H, W, 3) of one size and the outputs that PyTorch gives for them, by name."""
+
+    images: NDArray[np.uint8]
+    outputs: Arrays
+    sizes: NDArray[np.int64] | None = None
+    """Height and width (N, 2) of each picture in its frame, where the model takes them."""
+
+    @property
+    def inputs(self) -> Arrays:
+        """What the graph takes."""
+        return {INPUT_NAME: self.images, **({} if self.sizes is None else {SIZES_NAME: self.sizes})}
+
+
+def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
+    """Keep golden examples, those of the card's size first."""
+    arrays: Arrays = {}
+    for number, each in enumerate(examples):
+        arrays |= {f"{number}.{name}": value for name, value in each.inputs.items()}
+        arrays |= {f"{number}.output.{name}": value for name, value in each.outputs.items()}
+    cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
+
+
+def read_golden(path: Path) -> list[Golden]:
+    """The golden examples of a bundle, those of the card's size first.
+
+    Raises:
+        InputError: the file is damaged, holds something else, or would unpack to more than `MAX_GOLDEN_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(path / GOLDEN) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_GOLDEN_BYTES:
+            raise ValueError(f"unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
+        with np.load(path / GOLDEN, allow_pickle=False) as stored:
+            arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
+        count = len({name.partition(".")[0] for name in arrays})
+        examples = [
+            Golden(
+                arrays[f"{number}.{INPUT_NAME}"],
+                starting_with(f"{number}.output.", arrays),
+                arrays.get(f"{number}.{SIZES_NAME}"),
+            )
+            for number in range(count)
+        ]
+        if not examples or not all(map(is_golden, examples)):
+            raise ValueError("holds something else than images and their outputs")
+        return examples
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+
+
+def is_golden(example: Golden) -> bool:
+    """Whether its arrays have the types and shapes that they should."""
+    images, sizes, outputs = example.images, example.sizes, example.outputs.values()
+    is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
+    are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
+    return (
+        is_images
+        and are_sizes
+        and all(each.dtype.kind in "fiu" and each.shape[:1] == images.shape[:1] for each in outputs)
+    )
+
+
+def starting_with(prefix: str, arrays: Arrays) -> Arrays:
+    """Those whose names start so, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
+
+
+def file_stem(name: str) -> str:
+    """A name that is safe as a file's, from any text."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"

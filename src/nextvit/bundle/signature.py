@@ -1,0 +1,99 @@
+"""Who made a bundle: an Ed25519 signature over the exact bytes of its manifest, which holds the checksums of all else.
+
+The signature is 64 bytes in `manifest.sig`, such as OpenSSL makes and checks, too. Needs cryptography.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nextvit.bundle.manifest import MANIFEST, SIGNATURE
+from nextvit.errors import InputError, MissingDependency, NotProven
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+def read_private_key(path: Path) -> "Ed25519PrivateKey":
+    """The key to sign with, from a PEM file without a passphrase.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+        MissingDependency: cryptography is not installed.
+    """
+    serialization, ed25519, UnsupportedAlgorithm = load_cryptography()
+    content = read_key_file(path)
+    try:
+        key = serialization.load_pem_private_key(content, password=None)
+    except TypeError:
+        raise InputError(f"{path}: is encrypted; sign with a key file that has no passphrase") from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path}: no private key in PEM form ({first_line(error)})") from None
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise InputError(f"{path}: a key of another kind; bundles are signed with Ed25519")
+    return key
+
+
+def read_public_key(path: Path) -> "Ed25519PublicKey":
+    """The key to check with, from a PEM file.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+        MissingDependency: cryptography is not installed.
+    """
+    serialization, ed25519, UnsupportedAlgorithm = load_cryptography()
+    content = read_key_file(path)
+    if b"PRIVATE KEY" in content:
+        raise InputError(f"{path}: is a private key; it stays with who signs, check with the public one")
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path}: no public key in PEM form ({first_line(error)})") from None
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise InputError(f"{path}: a key of another kind; bundles are signed with Ed25519")
+    return key
+
+
+def sign_bundle(folder: Path, key: "Ed25519PrivateKey") -> None:
+    """Write the signature of a bundle's manifest beside it."""
+    (folder / SIGNATURE).write_bytes(key.sign((folder / MANIFEST).read_bytes()))
+
+
+def check_signature(folder: Path, key: "Ed25519PublicKey") -> None:
+    """Check that the holder of the private key made this manifest. Whether the files are those it lists, is
+    `nextvit.bundle.manifest.read_bundle`'s to say.
+
+    Raises:
+        NotProven: there is no signature, or it is not of this manifest by this key.
+    """
+    from cryptography.exceptions import InvalidSignature
+
+    if not (folder / SIGNATURE).is_file():
+        raise NotProven(f"{folder}: not signed, it has no {SIGNATURE}")
+    try:
+        key.verify((folder / SIGNATURE).read_bytes(), (folder / MANIFEST).read_bytes())
+    except InvalidSignature:
+        raise NotProven(
+            f"{folder}: the signature is not this key's for this {MANIFEST}; it was changed, or signed by somebody else"
+        ) from None
+
+
+def read_key_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: no key can be read there ({error.strerror or error})") from None
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(".")[0]
+
+
+def load_cryptography() -> tuple[Any, Any, Any]:
+    """Its modules for key files and for Ed25519, and what it raises for keys that it does not know."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ModuleNotFoundError:
+        raise MissingDependency("cryptography", extra="sign") from None
+    return serialization, ed25519, UnsupportedAlgorithm

@@ -1,0 +1,189 @@
+"""What is wrong with a dataset, by content: from a survey to findings."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.check.masks import MaskSurvey, check_masks, survey_masks
+from nextvit.check.objects import check_objects
+from nextvit.check.similar import groups, similar_pairs
+from nextvit.check.survey import FORMAT_OF, Survey, Trait, counted, listed, named, survey_pictures
+from nextvit.data.findings import Finding, in_order
+from nextvit.data.reading import Dataset
+from nextvit.image.resizing import FORMATS, MAX_PIXELS, Preprocess, scaled_size
+
+FEW_IMAGES = 10
+TINY_PX = 32
+MAX_RATIO = 10
+"""Of the largest class to the smallest."""
+ELONGATED = 4
+"""Sides in such a ratio lose three quarters of the picture to the crop."""
+GREY_DIFFERENCE = 0.5
+"""Shares of grey pictures that are so far apart tell the classes apart."""
+AT_224 = Preprocess(image_size=(224, 224))
+
+
+def check_dataset(dataset: Dataset) -> list[Finding]:
+    """Everything that reading each picture once brings to light, errors first."""
+    return check_survey(survey_pictures(dataset), survey_masks(dataset) if dataset.masks else None)
+
+
+def check_survey(survey: Survey, masks: MaskSurvey | None = None) -> list[Finding]:
+    """The findings of a survey, errors first; of data with masks with that of these."""
+    findings = [Finding("unreadable", f"{survey.name(at)}: {why}", (at,)) for at, why in survey.unreadable.items()]
+    findings += find_copies(survey)
+    findings += find_similar(survey)
+    if survey.dataset.task == "detection":
+        findings += check_objects(survey)
+    elif masks:
+        findings += check_masks(survey, masks)
+    else:
+        findings += check_classes(survey.dataset)
+        findings += check_grey(survey)
+    findings += check_sizes(survey)
+    findings += check_traits(survey)
+    return in_order(findings)
+
+
+def find_copies(survey: Survey) -> list[Finding]:
+    """Files with the same bytes: fatal between classes, a leak between splits, a waste within one."""
+    readable = survey.readable()
+    _, group = np.unique(survey.rows["digest"][readable], axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    repeated = np.flatnonzero(np.bincount(group)[group] > 1)
+    copies: dict[int, list[int]] = defaultdict(list)
+    for index in repeated.tolist():
+        copies[int(group[index])].append(int(readable[index]))
+    return [Finding("duplicate" + reach(survey, same), listed(survey, same), tuple(same)) for same in copies.values()]
+
+
+def find_similar(survey: Survey) -> list[Finding]:
+    """Different files that show nearly the same."""
+    readable = survey.readable()
+    # Of exact copies the first stands for all: they have a finding of their own.
+    _, first = np.unique(survey.rows["digest"][readable], axis=0, return_index=True)
+    single = readable[np.sort(first)]
+    pairs = similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])
+    findings: list[Finding] = []
+    within: list[int] = []
+    for alike in groups(single[pairs]):
+        kind = "near_duplicate" + reach(survey, alike)
+        if survey.dataset.task == "detection":  # pictures of one scene show other objects
+            kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
+        if kind == "near_duplicate":
+            within += alike
+        else:
+            findings.append(Finding(kind, listed(survey, alike), tuple(alike)))
+    if within:
+        message = f"{counted(within)} with nearly the same one in class and split, first: {named(survey, within)}"
+        findings.append(Finding("near_duplicate", message, tuple(within)))
+    return findings
+
+
+def reach(survey: Survey, positions: Iterable[int]) -> str:
+    """The end of a kind's name: whether pictures are spread over classes or splits."""
+    positions = list(positions)
+    if len({survey.sample(position).labels for position in positions}) > 1:
+        return "_across_classes"
+    return reach_of_splits(survey, positions)
+
+
+def reach_of_splits(survey: Survey, positions: Iterable[int]) -> str:
+    """The same for splits alone."""
+    return "_across_splits" if len({survey.place(position)[0] for position in positions}) > 1 else ""
+
+
+def check_classes(dataset: Dataset) -> list[Finding]:
+    """Classes with few images, or none to validate on, and how uneven they are."""
+    train, val = (dataset.splits[split].counts(len(dataset.classes)) for split in ("train", "val"))
+    findings: list[Finding] = []
+    for name, learnt, judged in zip(dataset.classes, train.tolist(), val.tolist(), strict=True):
+        if 0 < learnt < FEW_IMAGES:
+            findings.append(Finding("tiny_class", f"class {name!r} has only {learnt} training images"))
+        if learnt and not judged and val.any():
+            findings.append(Finding("class_only_in_train", f"class {name!r} has no validation images"))
+    present = train[train > 0]
+    if len(present) and present.max() > MAX_RATIO * present.min():
+        most, least = (dataset.classes[int(np.flatnonzero(train == end)[0])] for end in (present.max(), present.min()))
+        message = f"{present.max()} training images of {most!r}, {present.min()} of {least!r}"
+        findings.append(Finding("imbalance", message))
+    return findings
+
+
+def grey_shares(survey: Survey) -> NDArray[np.float64]:
+    """The share of grey pictures in each class, over all splits: (classes,); 0 for a class without pictures."""
+    classes = len(survey.dataset.classes)
+    grey = Counter(label for at in survey.having(Trait.GREY).tolist() for label in survey.sample(at).labels)
+    counts = sum((samples.counts(classes) for samples in survey.dataset.splits.values()), np.zeros(classes))
+    return np.array([grey[label] for label in range(classes)]) / np.maximum(counts, 1)
+
+
+def check_grey(survey: Survey) -> list[Finding]:
+    """Whether the lack of colour tells classes apart. Small classes do not count."""
+    dataset, shares = survey.dataset, grey_shares(survey)
+    large = np.flatnonzero(dataset.splits["train"].counts(len(dataset.classes)) >= FEW_IMAGES)
+    if not len(large) or np.ptp(shares[large]) < GREY_DIFFERENCE:
+        return []
+    most, least = large[shares[large].argmax()], large[shares[large].argmin()]
+    message = (
+        f"{shares[most]:.0%} of the pictures of {dataset.classes[most]!r} are grey, "
+        f"{shares[least]:.0%} of {dataset.classes[least]!r}"
+    )
+    return [Finding("grey_share", message)]
+
+
+def check_sizes(survey: Survey) -> list[Finding]:
+    """Pictures that are tiny or long."""
+    readable = survey.readable()
+    shorter, longer = np.sort(survey.rows["size_wh"][readable], axis=1).T
+    findings: list[Finding] = []
+    if len(tiny := readable[shorter < TINY_PX].tolist()):
+        message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
+        findings.append(Finding("tiny", message, tuple(tiny)))
+    if survey.dataset.task in ("detection", "segmentation"):  # whole pictures are taken, whatever their shape
+        return findings
+    long = readable[longer > ELONGATED * shorter].tolist()
+    refused = [at for at in long if is_refused(survey, at)]
+    findings += [Finding("too_elongated", sized(survey, at), (at,)) for at in refused]
+    if passable := sorted(set(long) - set(refused)):
+        message = f"{counted(passable)} longer than {ELONGATED}:1, first: {sized(survey, passable[0])}"
+        findings.append(Finding("elongated", message, tuple(passable)))
+    return findings
+
+
+def is_refused(survey: Survey, position: int) -> bool:
+    """Whether a picture is too elongated for an input of 224x224."""
+    width, height = survey.rows["size_wh"][position].tolist()
+    scaled_height, scaled_width = scaled_size((width, height), AT_224)
+    return scaled_height * scaled_width > MAX_PIXELS
+
+
+def sized(survey: Survey, position: int) -> str:
+    width, height = survey.rows["size_wh"][position]
+    return f"{survey.name(position)} ({width}x{height})"
+
+
+def check_traits(survey: Survey) -> list[Finding]:
+    """What pictures are besides their pixels, each with its count."""
+    findings: list[Finding] = []
+    for trait, kind, what in (
+        (Trait.ONE_COLOUR, "one_colour", "of a single colour"),
+        (Trait.TURNED, "turned", "turned by EXIF"),
+        (Trait.CMYK, "cmyk", "in CMYK"),
+        (Trait.DEEP, "deep", "of more than 8 bits"),
+        (Trait.ANIMATED, "animated", "of several frames"),
+    ):
+        if positions := survey.having(trait).tolist():
+            message = f"{counted(positions)} {what}, first: {named(survey, positions)}"
+            findings.append(Finding(kind, message, tuple(positions)))
+    # By format, for a file name alone does not say what is in it.
+    lying: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position in survey.having(Trait.WRONG_SUFFIX).tolist():
+        claimed = FORMAT_OF[survey.sample(position).path.suffix.lower()]
+        lying[claimed, FORMATS[survey.rows["format"][position]]].append(position)
+    for (claimed, actual), positions in lying.items():
+        message = f"{counted(positions)} in {actual}, named as {claimed}, first: {named(survey, positions)}"
+        findings.append(Finding("wrong_suffix", message, tuple(positions)))
+    return findings

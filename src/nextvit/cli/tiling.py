@@ -1,0 +1,25 @@
+"""How a segmentation model looks at pictures, as it is asked for on the command line."""
+
+from typing import TYPE_CHECKING
+
+from nextvit.errors import InputError
+
+if TYPE_CHECKING:
+    from nextvit.runtime.tiled_session import Views
+
+
+def views_of(windows: int | None, scales: str | None, flip: bool) -> "Views | None":
+    """What --windows, --scales and --flip ask for; None: the whole picture, once."""
+    if windows is None and scales is None and not flip:
+        return None
+    from nextvit.runtime.tiled_session import Views
+
+    return Views(window_px=windows, scales=numbers(scales) if scales is not None else (1.0,), flip=flip)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """ "0.5,1" -> (0.5, 1.0)"""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--scales takes numbers with commas, such as 0.5,1,1.5; got {text!r}") from None

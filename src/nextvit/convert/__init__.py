@@ -1,0 +1,1 @@
+"""Other annotation formats, written anew in COCO's."""

@@ -1,0 +1,1 @@
+"""Images, boxes, masks and maps of classes in numpy and Pillow."""

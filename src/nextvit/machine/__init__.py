@@ -1,0 +1,1 @@
+"""Where it runs: environment, timing, quiet libraries."""

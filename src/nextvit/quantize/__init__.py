@@ -1,1 +1,0 @@
-"""int8: real images to calibrate with, and one quantiser for each backend."""

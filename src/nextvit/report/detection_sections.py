@@ -1,0 +1,195 @@
+"""Sections on an evaluation of a detector. Each takes the evaluation's details, as `nextvit.metrics.detection` tells them,
+and is None where they lack what it shows."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.image.drawing import Look, Mark, Rectangle, draw_marks, look_of
+from nextvit.image.resizing import read_image
+from nextvit.report import figures
+from nextvit.report.classification_sections import Details, Shown, captioned, percent, readable
+from nextvit.report.detection_figures import Curves, precision_recall
+from nextvit.report.page import Cell, Markup, escape, paragraph, picture, pictures, section, table
+
+SHOWN_PX = 360
+EXAMPLE_PX, GAP_PX = 480, 4
+AROUND = 1.0
+"""What is seen around an object, in parts of its longer side, to each direction."""
+SMALLEST_VIEW_PX = 48
+MOST_CLASSES = 60
+ANSWERED, TRUE = Look("#e69f00"), Look("#56b4e9", dash=1)
+
+
+def detected(details: Details) -> Markup | None:
+    """A few whole pictures: what is there beside what was answered."""
+    examples = details.get("detection", {}).get("examples")
+    if not examples:
+        return None
+    shown = [
+        Markup(f"<p>{picture(pixels, side_px=2 * EXAMPLE_PX + GAP_PX).text}<br>{caption.text}</p>")
+        for pixels, caption in readable(examples, side_by_side)
+    ]
+    note = paragraph(
+        f"Left: what is annotated; right: answers with a score of {details['detection']['threshold']:.2f} or more, with "
+        "their scores in percent. A colour is a class.",
+        tone="soft",
+    )
+    return section("Pictures of the validation set", *shown, note)
+
+
+def side_by_side(example: Details) -> Shown:
+    """One picture twice: with its objects, and with the answers."""
+    image = read_image(example["path"])
+    scale = EXAMPLE_PX / max(image.size)
+    views = [
+        np.asarray(draw_marks(image, [class_mark(each) for each in example[name]], scale=scale))
+        for name in ("objects", "answers")
+    ]
+    gap = np.full((len(views[0]), GAP_PX, 3), 255, np.uint8)
+    caption = f"{len(example['objects'])} annotated, {len(example['answers'])} answered"
+    return np.concatenate([views[0], gap, views[1]], axis=1), captioned(caption, example["path"])
+
+
+def class_mark(shape: Details) -> Mark:
+    """A shape in its class's look; answers have their score, so that texts tell the two apart."""
+    texts = (f"{100 * shape['score']:.0f}",) if "score" in shape else ()
+    return Mark(box=tuple(shape["box"]), look=look_of(shape["class_index"]), texts=texts, mask=shape["mask"])
+
+
+def worst_false_positives(details: Details) -> Markup | None:
+    """The surest wrong answers, cut out."""
+    if "detection" not in details:
+        return None
+    listed = details["detection"]["false_positives"]
+    none = paragraph("None on the validation images.", tone="good")
+    shown = pictures(readable(listed, false_positive), wide=True)
+    return section(
+        "Wrong answers, the surest first", shown if listed else none, legend(details) if listed else Markup("")
+    )
+
+
+def false_positive(wrong: Details) -> Shown:
+    """A wrong answer among the objects around it."""
+    answer = wrong["answer"]
+    text = f"{answer['label']} {100 * answer['score']:.0f}"
+    marks = [Mark(box=tuple(answer["box"]), look=ANSWERED, texts=(text,), mask=answer["mask"])]
+    marks += [Mark(box=tuple(each["box"]), look=TRUE, texts=(each["label"],)) for each in wrong["objects"]]
+    truth = escape(wrong["truth"] or "")
+    said = {
+        "twice": f"{truth} that a surer answer has found",
+        "class": f"is annotated as {truth}",
+        "place": f"not in the place of the {truth}",
+        "nothing": "nothing is annotated there",
+    }[wrong["kind"]]
+    caption = f'<span class="bad">{escape(answer["label"])}</span> {answer["score"]:.0%}: {said}'
+    return cut_out(wrong["path"], answer["box"], marks), captioned(caption, wrong["path"])
+
+
+def worst_misses(details: Details) -> Markup | None:
+    """The clearest objects that were not found, cut out."""
+    if "detection" not in details:
+        return None
+    listed = details["detection"]["misses"]
+    none = paragraph("None on the validation images.", tone="good")
+    shown = pictures(readable(listed, miss), wide=True)
+    return section("Objects not found", shown if listed else none, legend(details) if listed else Markup(""))
+
+
+def miss(missed: Details) -> Shown:
+    """An object that was not found among the answers around it."""
+    shape = missed["object"]
+    marks = [Mark(box=tuple(shape["box"]), look=TRUE, texts=(shape["label"],), mask=shape["mask"])]
+    for each in missed["answers"]:
+        text = f"{each['label']} {100 * each['score']:.0f}"
+        marks.append(Mark(box=tuple(each["box"]), look=ANSWERED, texts=(text,)))
+    found = "" if missed["found_at"] is None else f": found with {missed['found_at']:.1%}, which is not believed"
+    caption = f'<span class="bad">{escape(shape["label"])}</span>{found}'
+    return cut_out(missed["path"], shape["box"], marks), captioned(caption, missed["path"])
+
+
+def legend(details: Details) -> Markup:
+    """What the two looks mean, and from which score on answers are believed."""
+    threshold = details["detection"]["threshold"]
+    return paragraph(
+        f"Orange: answers; blue, dashed: what is annotated. An answer is right where it overlaps with an object of its class "
+        f"by half (IoU 0.5). Answers are believed from a score of {threshold:.2f} on, where the F1 on these images is highest. "
+        "At most two of one picture are shown.",
+        tone="soft",
+    )
+
+
+def cut_out(path: str, box: list[float], marks: list[Mark]) -> NDArray[np.uint8]:
+    """A box and what is around it, with marks."""
+    image = read_image(path)
+    region = region_around(box, image.size)
+    longer = max(region[2] - region[0], region[3] - region[1])
+    return np.asarray(draw_marks(image, marks, scale=SHOWN_PX / longer, region=region))
+
+
+def region_around(box: list[float], size_wh: tuple[int, int]) -> Rectangle:
+    """A part of the picture around a box, square where the picture has room."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half = max((0.5 + AROUND) * max(box[2] - box[0], box[3] - box[1]), SMALLEST_VIEW_PX / 2)
+    width, height = size_wh
+    left, top = (int(max(0, min(middle - half, side - 2 * half))) for middle, side in ((x, width), (y, height)))
+    return left, top, min(width, int(left + 2 * half) + 1), min(height, int(top + 2 * half) + 1)
+
+
+def curves(details: Details) -> Markup | None:
+    """Precision over recall of each class, where the place need be right by half and by three quarters."""
+    if "detection" not in details:
+        return None
+    given = details["detection"]["curves"]
+    panels = [
+        Curves(
+            f"Overlap of at least {overlap} (IoU)",
+            given["recall"],
+            [
+                (number, name, values)
+                for number, (name, values) in enumerate(zip(details["classes"], given[key], strict=True))
+                if values is not None
+            ],
+        )
+        for overlap, key in ((0.5, "precision_50"), (0.75, "precision_75"))
+    ]
+    return section("Precision over recall, of boxes", Markup(precision_recall(panels)))
+
+
+def confusion(details: Details) -> Markup | None:
+    """Which class is taken for which, and for nothing."""
+    if "detection" not in details:
+        return None
+    detection = details["detection"]
+    drawn = Markup(figures.confusion(detection["confusion"], [*details["classes"], "(nothing)"]))
+    note = paragraph(
+        f"Answers with a score of {detection['threshold']:.2f} or more, by the object that they overlap with by half. The last "
+        "row is answers where nothing is annotated, the last column objects that were not found.",
+        tone="soft",
+    )
+    return section("Confusion", drawn, note)
+
+
+def class_table(details: Details) -> Markup | None:
+    """Objects and scores of each class, worst first."""
+    if "detection" not in details:
+        return None
+    detection, names = details["detection"], details["classes"]
+    columns: dict[str, list[Cell]] = {
+        "objects": detection["class_objects"],
+        "box AP": [percent(score, "no objects") for score in details["class_scores"]],
+        "box AP50": [percent(score) for score in detection["class_box_ap50"]],
+    }
+    for title, name in (("mask AP", "class_mask_ap"), ("mask AP50", "class_mask_ap50")):
+        if name in detection:
+            columns[title] = [percent(score) for score in detection[name]]
+    columns["precision"] = [percent(share, "never answered") for share in detection["class_precisions"]]
+    columns["recall"] = [percent(share) for share in detection["class_recalls"]]
+    order = sorted(range(len(names)), key=lambda label: details["class_scores"][label] or 0.0)
+    rows = [(names[label], *(values[label] for values in columns.values())) for label in order[:MOST_CLASSES]]
+    left_out = len(order) - len(rows)
+    more = f" {left_out} better classes are left out." if left_out else ""
+    note = f"Precision and recall are those of answers with a score of {detection['threshold']:.2f} or more.{more}"
+    return section("Classes", table(["class", *columns], rows), paragraph(note, tone="soft"))
+
+
+SECTIONS = (detected, worst_false_positives, worst_misses, curves, class_table, confusion)

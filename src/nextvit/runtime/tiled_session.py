@@ -1,0 +1,132 @@
+"""A segmentation model that looks at a picture several times: in windows over its own pixels, or at several scales and mirrored."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import MAX_SIDE_PX
+from nextvit.errors import InputError
+from nextvit.image.resizing import INPUT_NAME, STRIDE_PX, Pixels, Size
+from nextvit.predictions.multi_scale import averaged_bands, scaled
+from nextvit.predictions.tiling import Windows, blended_rows
+from nextvit.runtime.session import Arrays, Session
+
+Floats = NDArray[np.floating[Any]]
+
+MAX_SCALE = 4.0
+"""Sixteen times the pixels; beyond it a picture only grows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How a segmentation model looks at a picture."""
+
+    window_px: int | None = None
+    """Side of the windows over the picture's own pixels, a multiple of 32; None: the whole picture."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the whole picture, relative to that at which the model sees it otherwise."""
+    flip: bool = False
+    """Look at each mirrored, too."""
+
+    def __post_init__(self) -> None:
+        side = self.window_px
+        if side is not None and (side % STRIDE_PX or not STRIDE_PX <= side <= MAX_SIDE_PX):
+            raise InputError(
+                f"the side of a window is a multiple of {STRIDE_PX} px from {STRIDE_PX} to {MAX_SIDE_PX}, got {side}"
+            )
+        if not self.scales or not all(0 < scale <= MAX_SCALE for scale in self.scales):
+            raise InputError(f"scales are one or more numbers above 0, at most {MAX_SCALE:g}, got {list(self.scales)}")
+        if side is not None and (self.scales != (1.0,) or self.flip):
+            raise InputError("windows are of the picture's own pixels; use them without scales and flips")
+
+
+class ViewedSession:
+    """From one picture (1, H, W, 3) of any size to the class (1, H, W) of each of its pixels.
+
+    Args:
+        session: of a model whose outputs are classes and logits.
+        card: the model's own.
+        scores: give `logits`, too, float32 (1, C, H, W): as many as there are pixels.
+    """
+
+    def __init__(self, session: Session, card: ModelCard, views: Views, *, scores: bool = False) -> None:
+        self.session, self.card, self.views, self.scores = session, card, views, scores
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        [pixels_HWC] = inputs[INPUT_NAME]
+        size = pixels_HWC.shape[:2]
+        classes_HW = np.empty(size, np.uint8)
+        logits_CHW = np.empty((len(self.card.classes), *size), np.float32) if self.scores else None
+        row = 0
+        for scores_CrW in self.rows(pixels_HWC):
+            below = row + scores_CrW.shape[1]
+            classes_HW[row:below] = scores_CrW.argmax(axis=0)
+            if logits_CHW is not None:
+                logits_CHW[:, row:below] = scores_CrW
+            row = below
+        found = {"classes": classes_HW[None]}
+        return found if logits_CHW is None else {**found, "logits": logits_CHW[None]}
+
+    def rows(self, pixels_HWC: Pixels) -> Iterator[Floats]:
+        """The scores (C, some rows, W) of the picture's pixels, from the top."""
+        if (side := self.views.window_px) is not None:
+            return blended_rows(pixels_HWC, self.logits, Windows(size=(side, side)))
+        bands = averaged_bands(
+            Image.fromarray(pixels_HWC),
+            lambda pixels: self.logits(pixels[None])[0],
+            self.card.input,
+            scales=self.views.scales,
+            flip=self.views.flip,
+        )
+        # The logarithm of a probability is a score like any other; of none at all it would be infinite.
+        return (np.log(np.maximum(band_CrW, np.finfo(np.float32).tiny)) for band_CrW in bands)
+
+    def logits(self, pixels_NHWC: Pixels) -> Floats:
+        """The scores (N, C, H / 4, W / 4) of what the network sees; with "fit" of the frame around it.
+
+        Raises:
+            InputError: they are no numbers, or of other classes than the card's.
+        """
+        outputs = self.session.run(self.card.input.network_inputs(list(pixels_NHWC)))
+        logits_NCHW = outputs["logits"]
+        if logits_NCHW.ndim != 4 or logits_NCHW.shape[1] != len(self.card.classes):
+            raise InputError(
+                f"the model answers scores {logits_NCHW.shape}; its card has {len(self.card.classes)} classes"
+            )
+        if not np.isfinite(logits_NCHW).all():
+            raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
+        return logits_NCHW
+
+    def facts(self) -> dict[str, Any]:
+        return {**self.session.facts(), "views": asdict(self.views)}
+
+
+def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[[Size], ModelCard]) -> None:
+    """Raise InputError where a model cannot look at pictures so.
+
+    Args:
+        what: names the model in messages.
+        card_of: of the model at another size of its input; raises InputError where it takes none.
+    """
+    if card.task != "segmentation":
+        raise InputError(f"{what}: windows, scales and flips are for segmentation, this is a model for {card.task}")
+    if not card.scores:
+        raise InputError(
+            f"{what}: answers classes alone, and windows, scales and flips need their scores; export it again with --scores"
+        )
+    if card.input.resize == "fit":
+        return
+    side = views.window_px
+    for size in [(side, side)] if side else [scaled(card.input, scale).image_size for scale in views.scales]:
+        card_of(size)
+
+
+def card_for_views(card: ModelCard, views: Views, *, scores: bool) -> ModelCard:
+    """The card of a model that looks at pictures so: it takes one of any size."""
+    return replace(card, input=replace(card.input, resize="keep"), scores=scores)

@@ -1,0 +1,76 @@
+"""Decoding for training: JPEGs through libjpeg straight into a tensor, everything else through Pillow.
+
+A little faster than Pillow for JPEGs, and the tensor is dense with its channels side by side, as the resizing after it
+wants; the pixels are the same to within a test's bound. Serving and evaluation use
+`nextvit.image.resizing`, which is Pillow alone.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from nextvit.image.resizing import MAX_PIXELS, DecodeError, Encoded, read_image
+
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """What a JPEG says of itself before its pixels."""
+
+    width: int
+    height: int
+    components: int
+    precision_bits: int
+
+
+def decode(content: bytes, *, name: Path) -> Tensor:
+    """The content of an image file as uint8 (3, H, W), RGB, upright; `name` stands in messages.
+
+    Raises:
+        DecodeError: as `nextvit.image.resizing.read_image`.
+    """
+    header = read_jpeg_header(content)
+    # decode_jpeg has no pixel limit, and its handling of CMYK differs from Pillow's: both are decided here.
+    if header and header.components in (1, 3) and header.precision_bits == 8:
+        if header.width * header.height > MAX_PIXELS:
+            raise DecodeError(f"{name}: {header.width}x{header.height} is more than {MAX_PIXELS:,} pixels")
+        if content.rstrip(b"\0").endswith(b"\xff\xd9"):  # decode_jpeg fills what is cut off with grey; Pillow refuses
+            try:
+                encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+                return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True))
+            except RuntimeError:
+                pass  # Pillow decides, and words the message
+    return torch.from_numpy(np.array(read_image(Encoded(content, name)))).permute(2, 0, 1)
+
+
+def read_jpeg_header(content: bytes) -> JpegHeader | None:
+    """Size and number of components from the frame header; None if this is no JPEG or has none."""
+    stream = io.BytesIO(content)
+    if stream.read(2) != b"\xff\xd8":
+        return None
+    while stream.read(1) == b"\xff":
+        while (marker := stream.read(1)) == b"\xff":
+            pass  # fill bytes
+        if not marker:
+            return None
+        if marker[0] in WITHOUT_LENGTH:
+            continue
+        length = int.from_bytes(stream.read(2), "big")
+        if length < 2:  # cut off or damaged; going on would read the same bytes for ever
+            return None
+        if marker[0] in START_OF_FRAME:
+            frame = stream.read(6)
+            if len(frame) < 6:
+                return None
+            height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+            return JpegHeader(width=width, height=height, components=frame[5], precision_bits=frame[0])
+        stream.seek(length - 2, io.SEEK_CUR)
+    return None

@@ -1,0 +1,78 @@
+"""Network inputs for evaluation, from lists of samples: the preprocessing of serving, in threads. Needs no torch."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nextvit.data.samples import Sample
+from nextvit.image.resizing import DecodeError, Encoded, Prepared, Preprocess, alike
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Images as the network takes them, with their samples; what could not be read is named instead."""
+
+    images: list[Prepared]
+    samples: list[Sample]
+    unreadable: list[str]
+    preprocess: Preprocess
+
+    @property
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """The graph's inputs, of a batch that has images."""
+        return self.preprocess.network_inputs([each.pixels for each in self.images])
+
+
+def evaluation_batches(
+    samples: Sequence[Sample],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 32,
+    in_own_frames: bool = False,
+    threads: int | None = None,
+) -> Iterator[EvaluationBatch]:
+    """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the network
+    answers one: Pillow works without Python's lock.
+
+    With `in_own_frames` pictures that are laid into frames come in batches of those that need a frame of one size.
+    """
+
+    def read(sample: Sample) -> Prepared | str:
+        try:
+            return preprocess.prepare(Encoded(sample.read(), sample.path))
+        except DecodeError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        under_way: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
+        for start in range(0, len(samples) + batch_size, batch_size):
+            if chosen := samples[start : start + batch_size]:
+                under_way.append((chosen, pool.map(read, chosen)))
+            if start and under_way:
+                batch = batch_of(*under_way.popleft(), preprocess)
+                yield from parts_of(batch) if in_own_frames else (batch,)
+
+
+def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess) -> EvaluationBatch:
+    """The batch of these samples, when all of them are read; a text says why one could not be."""
+    read = list(zip(samples, results, strict=True))
+    return EvaluationBatch(
+        [result for _, result in read if isinstance(result, Prepared)],
+        [sample for sample, result in read if isinstance(result, Prepared)],
+        [result for _, result in read if isinstance(result, str)],
+        preprocess,
+    )
+
+
+def parts_of(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
+    """A batch as one or more of pictures in frames of one size; what could not be read is told with the first."""
+    samples, unreadable = iter(batch.samples), batch.unreadable
+    for images in alike(batch.images) if batch.images else ((),):
+        yield EvaluationBatch(list(images), list(islice(samples, len(images))), unreadable, batch.preprocess)
+        unreadable = []

@@ -1,0 +1,79 @@
+"""What "auto" becomes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nextvit.data.reading import Dataset, read_dataset
+from nextvit.data.samples import Samples
+from nextvit.errors import InputError
+from nextvit.models.published import best_tag
+from nextvit.recipes import recipe_named
+from nextvit.train.recipe import Model
+from nextvit.train.resolve import described, settled
+from tests.data.coco_by_hand import draw_objects
+
+
+def dataset(*counts: int) -> Dataset:
+    samples = Samples.pack(
+        (Path(f"{label}/{number}.png"), (label,)) for label, count in enumerate(counts) for number in range(count)
+    )
+    return Dataset(
+        root=Path("photos"), classes=tuple("abcdefgh"[: len(counts)]), splits={"train": samples, "val": samples}
+    )
+
+
+NANO = replace(recipe_named("finetune"), model=Model(name="nextvit_nano", weights="published"))
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(300, 100), (2000, 50), (50_000, 10)])
+def test_small_datasets_are_seen_more_often(images: int, epochs: int):
+    assert settled(NANO, dataset(images // 2, images // 2)).epochs == epochs
+
+
+def test_epochs_of_so_many_steps_are_counted_by_the_user():
+    steps = replace(NANO, schedule=replace(NANO.schedule, epoch_steps=5))
+    with pytest.raises(
+        InputError, match=r"schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs"
+    ):
+        settled(steps, dataset(9, 9))
+    assert settled(replace(steps, schedule=replace(steps.schedule, epochs=3)), dataset(9, 9)).epochs == 3
+
+
+def test_classes_are_balanced_where_the_check_calls_them_uneven():
+    assert settled(NANO, dataset(99, 10)).data.balance == "off"
+    assert settled(NANO, dataset(100, 10)).data.balance == "on"
+
+
+def test_a_start_from_weights_learns_more_slowly_below():
+    scratch = settled(NANO, dataset(9, 9))
+    assert (scratch.model.weights, scratch.lr, scratch.optim.layer_decay) == ("none", 5e-4, 1.0)
+    tuned = settled(replace(NANO, model=Model(name="nextvit_nano", weights="some.safetensors")), dataset(9, 9))
+    assert (tuned.model.weights, tuned.lr, tuned.optim.layer_decay) == ("some.safetensors", 2e-4, 0.8)
+
+
+def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert best_tag("nextvit_small") == "bd_ssld_6m_in1k" and best_tag("nextvit_nano") is None
+    monkeypatch.setattr("nextvit.train.resolve.downloaded", lambda name, tag: False)
+    with pytest.raises(InputError, match=r"add --weights bd_ssld_6m_in1k to download them .* or --weights none"):
+        settled(recipe_named("finetune"), dataset(9, 9))
+    monkeypatch.setattr("nextvit.train.resolve.downloaded", lambda name, tag: True)
+    assert settled(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
+
+
+def test_what_was_decided_is_told():
+    told = described(settled(NANO, dataset(100, 10)), dataset(100, 10))
+    assert told.endswith("nextvit_nano from scratch, 100 epochs in batches of 32, classes balanced")
+
+
+@pytest.mark.parametrize(("image_size", "scale"), [(72, 4.0), (144, 8.0)])
+def test_small_objects_get_small_reference_boxes(tmp_path: Path, image_size: int, scale: float):
+    """The drawn objects have sides of 12 to 26 px in pictures of 96x72."""
+    objects = read_dataset(draw_objects(tmp_path))
+    recipe = recipe_named("finetune_detection")
+    recipe = replace(recipe, model=NANO.model, data=replace(recipe.data, image_size=image_size))
+    assert settled(recipe, objects).heads.anchor_scale == scale
+    asked = replace(recipe, heads=replace(recipe.heads, anchor_scale=5.0))
+    assert settled(asked, objects).heads.anchor_scale == 5.0
