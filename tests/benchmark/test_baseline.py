@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nextvit.benchmark.baseline import Condition, Outcome, judge, parse_conditions, read_baseline
-from nextvit.benchmark.configurations import Wanted, configurations
+from nextvit.benchmark.configurations import Wanted
+from nextvit.benchmark.discovery import configurations
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.suite import Protocol, benchmark, load_all
 from nextvit.errors import InputError

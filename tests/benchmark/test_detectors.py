@@ -16,7 +16,8 @@ from nextvit.benchmark import configurations as found_in
 from nextvit.benchmark import networks
 from nextvit.benchmark.baseline import judge, key_of, parse_conditions
 from nextvit.benchmark.cold_start import cold_start
-from nextvit.benchmark.configurations import Configuration, Found, Unavailable, Wanted, configurations
+from nextvit.benchmark.configurations import Configuration, Found, Unavailable, Wanted
+from nextvit.benchmark.discovery import configurations
 from nextvit.benchmark.end_to_end import STAGES, answer_in_stages
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.profile import profile_all

@@ -14,10 +14,9 @@ from nextvit.benchmark.configurations import (
     Found,
     Unavailable,
     Wanted,
-    configurations,
-    kind_of,
     of_bundle,
 )
+from nextvit.benchmark.discovery import configurations, kind_of
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.networks import missing_exports, published_top1
 from nextvit.benchmark.suite import Protocol, Record, benchmark, load_all, unique_names

@@ -1,9 +1,6 @@
-"""What is to be measured: every combination of model, runtime, precision, threads and size that exists; of others, why not.
+"""Configurations to measure (model, runtime, precision, threads, image size), and those of a bundle. Needs no torch."""
 
-Bundles need no torch here.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -14,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
-from nextvit.files.run_folder import is_run
-from nextvit.models.config import VARIANTS
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle
 from nextvit.runtime.session import factory_of, first_line
 
@@ -167,52 +162,6 @@ def plain_error(error: Exception) -> InputError | MissingDependency:
     return InputError(f"{type(error).__name__}: {first_line(error)}")
 
 
-def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
-    """Everything that is asked for; files of networks that have none are written under `folder`, only to be timed.
-
-    Args:
-        models: runs, checkpoint files, bundles, names of variants, and "timm:NAME".
-
-    Raises:
-        InputError: there is no such model.
-        MissingDependency: for "timm:NAME", timm is not installed.
-    """
-    found: Found = []
-    kinds: dict[str, Kind] = {
-        model: kind_of(model) for model in models
-    }  # all of them first: writing one can take minutes
-    for number, (model, kind) in enumerate(kinds.items()):
-        if kind == "bundle":
-            found += of_bundle(Path(model), str(Path(model)), kind, wanted)
-            continue
-        try:
-            from nextvit.benchmark import networks
-        except ModuleNotFoundError as error:
-            raise MissingDependency(error.name or "torch", extra="train") from None
-        if kind in ("variant", "timm"):
-            found += networks.of_name(model, kind, wanted, folder / str(number), say=say)
-        else:
-            found += networks.of_trained(Path(model), kind, wanted)
-    return found + backbones(found, wanted, folder, say=say)
-
-
-def backbones(found: Found, wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
-    """The backbones alone of the detectors among these, in the same runtimes and precisions."""
-    detectors: dict[str, dict[tuple[str, str], Configuration]] = {}
-    for each in found:
-        if isinstance(each, Configuration) and each.card.task == "detection":
-            detectors.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
-    made: Found = []
-    for number, ways in enumerate(detectors.values()):
-        try:
-            from nextvit.benchmark.networks import of_backbone
-        except ModuleNotFoundError as error:
-            made += without_backbone(ways.values(), MissingDependency(error.name or "torch", extra="train"), wanted)
-            continue
-        made += of_backbone(list(ways.values()), wanted, folder / f"backbone-{number}", say=say)
-    return [as_backbone(each) for each in made]
-
-
 def without_backbone(
     detectors: Iterable[Configuration], error: InputError | MissingDependency, wanted: Wanted
 ) -> Found:
@@ -223,31 +172,6 @@ def without_backbone(
         at_size = replace(wanted, image_sizes=(BACKBONE_SIZE,))
         found += not_available(each.model, each.kind, error, at_size, **facts, own_size=BACKBONE_SIZE)
     return found
-
-
-def as_backbone(each: Configuration | Unavailable) -> Configuration | Unavailable:
-    """The same, told from the detector that it belongs to."""
-    if isinstance(each, Unavailable):
-        return replace(each, facts={**each.facts, "part": "backbone"})
-    name = Path(each.model).resolve().name.removesuffix(SUFFIX)
-    return replace(each, part="backbone", label=f"{name} backbone {each.backend} {each.precision}")
-
-
-def kind_of(model: str) -> Kind:
-    if model.startswith(PREFIX):
-        return "timm"
-    path = Path(model)
-    if is_bundle(path):
-        return "bundle"
-    if is_run(path):
-        return "run"
-    if not path.exists() and model in VARIANTS:
-        return "variant"
-    if path.is_file():
-        return "checkpoint"
-    raise InputError(
-        f"{model}: no such run, checkpoint or bundle, and no name of a network ({', '.join(VARIANTS)}, {PREFIX}NAME)"
-    )
 
 
 def exported_from(run: Path) -> list[Path]:

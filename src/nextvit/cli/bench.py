@@ -214,7 +214,7 @@ def check_places(*files: Path | None) -> None:
 
 def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
-    from nextvit.benchmark.configurations import kind_of
+    from nextvit.benchmark.discovery import kind_of
     from nextvit.data.reading import read_dataset
     from nextvit.tasks import task_for
 
@@ -263,7 +263,8 @@ def answering(
     named: Sequence[str], wanted: "Wanted", batches: Sequence[int], folder: Path, *, profile: bool
 ) -> "tuple[list[Loaded], Refused]":
     """What is to be measured, loaded; and what cannot be."""
-    from nextvit.benchmark.configurations import Configuration, configurations
+    from nextvit.benchmark.configurations import Configuration
+    from nextvit.benchmark.discovery import configurations
     from nextvit.benchmark.profile import check_profile_possible
     from nextvit.benchmark.suite import load_all
 
