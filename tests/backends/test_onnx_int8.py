@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from nextvit.backends import onnx as to_onnx
+from nextvit.backends.layers import groups
 from nextvit.backends.onnx_int8 import export
 from nextvit.backends.onnx_layers import groups_of_nodes
 from nextvit.backends.program import Source
@@ -20,7 +21,6 @@ from nextvit.errors import InputError, NotProven
 from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
 from nextvit.export.calibration import calibration_images
-from nextvit.export.layers import groups
 from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME

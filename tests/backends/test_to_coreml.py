@@ -16,6 +16,7 @@ import torch
 from nextvit.backends.coreml import export
 from nextvit.backends.coreml_check import check
 from nextvit.backends.coreml_stand_in import ReExecution, open_session
+from nextvit.backends.layers import tap_points
 from nextvit.backends.mil_program import read_package
 from nextvit.backends.program import Source
 from nextvit.bundle.card import ModelCard
@@ -24,7 +25,6 @@ from nextvit.cli.verify import differences
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
 from nextvit.export.explain import compare_layers
 from nextvit.export.export import export_bundle
-from nextvit.export.layers import tap_points
 from nextvit.export.reference import reference_logits
 from nextvit.files.records import to_plain
 from nextvit.machine.quiet import quietly

@@ -12,10 +12,10 @@ import torch
 
 from nextvit.backends import executorch as to_executorch
 from nextvit.backends import executorch_int8 as quantized
+from nextvit.backends.layers import TAP_SCALE, Trained, group_of, groups, watched
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
-from nextvit.export.layers import TAP_SCALE, Trained, group_of, groups, watched
 from nextvit.export.reference import reference_logits
 from nextvit.export.targets import target_of
 from nextvit.machine.quiet import quietly

@@ -14,11 +14,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from nextvit.backends import openvino_int8 as to_int8
+from nextvit.backends.layers import groups, tap_points
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.explain import compare_layers
-from nextvit.export.layers import groups, tap_points
 from nextvit.export.reference import reference_logits
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME

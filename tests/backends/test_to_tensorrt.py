@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nextvit import loading
 from nextvit.backends import onnx as to_onnx
 from nextvit.backends import tensorrt_int8 as quantize
+from nextvit.backends.layers import groups
 from nextvit.backends.program import Source
 from nextvit.backends.rebuild_tensorrt import rebuild
 from nextvit.backends.tensorrt import check, export
@@ -27,7 +28,6 @@ from nextvit.bundle.manifest import Golden, Manifest, read_bundle, write_golden,
 from nextvit.cli import main as cli
 from nextvit.errors import InputError, MissingDependency, NotProven
 from nextvit.export.export import export_bundle
-from nextvit.export.layers import groups
 from nextvit.export.reference import reference_logits
 from nextvit.files.durable import sha256_of
 from nextvit.runtime.session import open_session

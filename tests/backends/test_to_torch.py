@@ -15,11 +15,11 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from nextvit.backends import torch as to_torch
+from nextvit.backends.layers import TAP_SCALE, Trained, watched
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.export import export_bundle
-from nextvit.export.layers import TAP_SCALE, Trained, watched
 from nextvit.export.reference import reference_logits
 from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle

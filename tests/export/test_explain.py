@@ -13,12 +13,12 @@ from onnx import numpy_helper
 from torch import nn
 
 from nextvit.backends import onnx as to_onnx
+from nextvit.backends.layers import group_of, groups, is_block, tap_points
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, NotProven
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.export import export_bundle
-from nextvit.export.layers import group_of, groups, is_block, tap_points
 from nextvit.export.reference import reference_logits
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import Preprocess

@@ -6,9 +6,9 @@ import torch
 from torch.fx import GraphModule, Node
 
 from nextvit.backends.executorch import MAX_BATCH, lower, plain
+from nextvit.backends.layers import group_of
 from nextvit.backends.program import Source, capture
 from nextvit.errors import MissingDependency
-from nextvit.export.layers import group_of
 from nextvit.machine.quiet import quietly
 
 

@@ -2,7 +2,7 @@
 
 import onnx
 
-from nextvit.export.layers import group_of
+from nextvit.backends.layers import group_of
 
 
 def groups_of_nodes(model: onnx.ModelProto) -> dict[str, str]:

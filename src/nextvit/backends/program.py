@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from nextvit.backends.layers import Tapped
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Precision
-from nextvit.export.layers import Tapped
 from nextvit.image.resizing import STRIDE_PX
 from nextvit.models.classification import Classifier
 from nextvit.models.fuse import for_any_size

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nextvit.backends.layers import TAP_SCALE, Trained, is_block, tap_points, watched
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Arrays, Manifest, Precision
-from nextvit.export.layers import TAP_SCALE, Trained, is_block, tap_points, watched
 from nextvit.export.targets import Target
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.proof.tolerances import TOLERANCES

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.backends.layers import groups
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest
-from nextvit.export.layers import groups
 from nextvit.export.reference import reference_logits
 from nextvit.export.targets import Target
 from nextvit.image.resizing import INPUT_NAME
