@@ -7,9 +7,9 @@ from sklearn import metrics
 from nextvit.metrics.accuracy import (
     class_precisions,
     class_scores,
-    confused_pairs,
     confusion_matrix,
     mean_class_score,
+    most_confused_pairs,
     top_k_score,
     wilson_interval,
 )
@@ -54,8 +54,8 @@ def test_a_class_without_images_does_not_lower_the_macro_average():
 
 def test_confused_pairs_are_mistakes_alone_and_the_most_frequent_come_first():
     confusion = np.array([[9, 1, 0], [3, 0, 1], [0, 0, 5]])
-    assert confused_pairs(confusion, limit=9) == [(1, 0, 3, 75.0), (0, 1, 1, 10.0), (1, 2, 1, 25.0)]
-    assert confused_pairs(confusion, limit=1) == [(1, 0, 3, 75.0)]
+    assert most_confused_pairs(confusion, limit=9) == [(1, 0, 3, 75.0), (0, 1, 1, 10.0), (1, 2, 1, 25.0)]
+    assert most_confused_pairs(confusion, limit=1) == [(1, 0, 3, 75.0)]
 
 
 def test_a_class_without_images_has_no_score():

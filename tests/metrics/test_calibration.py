@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nextvit.metrics.calibration import reliability
+from nextvit.metrics.calibration import bin_by_confidence
 
 GENERATOR = np.random.default_rng(0)
 
@@ -24,20 +24,20 @@ def plain_ece(confidence: list[float], correct: list[bool], bins: int) -> float:
 def test_the_error_equals_a_plain_loops(bins: int):
     confidence, correct = GENERATOR.uniform(0.1, 1.0, 400), GENERATOR.random(400) < 0.6
     expected = plain_ece(confidence.tolist(), correct.tolist(), bins)
-    assert reliability(confidence, correct, bins=bins).ece == pytest.approx(expected, abs=1e-12)
+    assert bin_by_confidence(confidence, correct, bins=bins).ece == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_classifier_that_is_sure_and_always_wrong_has_the_error_one():
-    assert reliability(np.ones(5), np.zeros(5, bool)).ece == 1.0
-    assert reliability(np.ones(5), np.ones(5, bool)).ece == 0.0
+    assert bin_by_confidence(np.ones(5), np.zeros(5, bool)).ece == 1.0
+    assert bin_by_confidence(np.ones(5), np.ones(5, bool)).ece == 0.0
 
 
 def test_bins_hold_their_upper_edge_and_every_answer_counts_once():
-    found = reliability(np.array([0.0, 0.5, 0.51, 1.0]), np.array([True, False, True, True]), bins=2)
+    found = bin_by_confidence(np.array([0.0, 0.5, 0.51, 1.0]), np.array([True, False, True, True]), bins=2)
     assert found.counts.tolist() == [2, 2]
     assert found.confidence.tolist() == [0.25, 0.755]
     assert found.accuracy.tolist() == [0.5, 1.0]
 
 
 def test_no_answers_have_no_error():
-    assert reliability(np.empty(0), np.empty(0, bool)).ece == 0.0
+    assert bin_by_confidence(np.empty(0), np.empty(0, bool)).ece == 0.0

@@ -1,4 +1,4 @@
-"""How well defects are told from what is sound, held against plain computations."""
+"""How well defects are separated from normal samples, compared with plain computations."""
 
 import json
 
@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nextvit.metrics.defects import STEPS, DefectScores, PixelScores, Ranked, auroc_score, image_score, miss_at
+from nextvit.metrics.defects import (
+    STEPS,
+    DefectScores,
+    PixelScores,
+    RankedScores,
+    auroc_score,
+    find_operating_point,
+    score_image,
+)
 
 
 def scored(count: int = 300, *, ties: bool, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -21,7 +29,7 @@ def test_the_area_is_how_often_a_defect_scores_higher(ties: bool):
     scores, defect = scored(ties=ties)
     pairs = scores[defect][:, None] - scores[~defect]
     expected = 100 * np.mean((pairs > 0) + 0.5 * (pairs == 0))
-    found = auroc_score(Ranked.of(scores, defect))
+    found = auroc_score(RankedScores.from_samples(scores, defect))
     assert found == pytest.approx(expected, abs=1e-10)
     metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn")
     assert found == pytest.approx(100 * metrics.roc_auc_score(defect, scores), abs=1e-10)
@@ -29,14 +37,14 @@ def test_the_area_is_how_often_a_defect_scores_higher(ties: bool):
 
 def test_perfect_and_useless_scores():
     defect = np.array([True, True, False, False])
-    assert auroc_score(Ranked.of(np.array([0.9, 0.8, 0.2, 0.1]), defect)) == 100
-    assert auroc_score(Ranked.of(np.array([0.1, 0.2, 0.8, 0.9]), defect)) == 0
-    assert auroc_score(Ranked.of(np.zeros(4), defect)) == 50
+    assert auroc_score(RankedScores.from_samples(np.array([0.9, 0.8, 0.2, 0.1]), defect)) == 100
+    assert auroc_score(RankedScores.from_samples(np.array([0.1, 0.2, 0.8, 0.9]), defect)) == 0
+    assert auroc_score(RankedScores.from_samples(np.zeros(4), defect)) == 50
     for one in (np.zeros(4, bool), np.ones(4, bool)):
         assert (
-            auroc_score(Ranked.of(np.arange(4.0), one))
+            auroc_score(RankedScores.from_samples(np.arange(4.0), one))
             is None
-            is miss_at(Ranked.of(np.arange(4.0), one), false_alarms=5)
+            is find_operating_point(RankedScores.from_samples(np.arange(4.0), one), false_alarms=5)
         )
 
 
@@ -44,7 +52,7 @@ def test_perfect_and_useless_scores():
 @pytest.mark.parametrize("allowed", [0.0, 1.0, 5.0, 20.0, 100.0])
 def test_the_miss_rate_is_the_least_that_the_false_alarms_allow(allowed: float, ties: bool):
     scores, defect = scored(ties=ties)
-    found = miss_at(Ranked.of(scores, defect), false_alarms=allowed)
+    found = find_operating_point(RankedScores.from_samples(scores, defect), false_alarms=allowed)
     assert found is not None
     alarms = scores >= found.threshold
     assert found.false_alarm_rate == pytest.approx(100 * alarms[~defect].mean()) and found.false_alarm_rate <= allowed
@@ -56,7 +64,9 @@ def test_the_miss_rate_is_the_least_that_the_false_alarms_allow(allowed: float, 
 
 
 def test_where_every_threshold_gives_too_many_false_alarms_all_are_missed():
-    found = miss_at(Ranked.of(np.array([0.9, 0.9, 0.1]), np.array([True, False, False])), false_alarms=10)
+    found = find_operating_point(
+        RankedScores.from_samples(np.array([0.9, 0.9, 0.1]), np.array([True, False, False])), false_alarms=10
+    )
     assert found is not None and (found.miss_rate, found.false_alarm_rate, found.threshold) == (100, 0, np.inf)
 
 
@@ -70,10 +80,13 @@ def test_pixels_are_counted_as_they_come_and_judged_as_if_all_were_kept():
         kept.append(probability_HW[true_HW != 255])
         truth.append(true_HW[true_HW != 255] != 0)
     scores, defect = np.concatenate(kept), np.concatenate(truth)
-    exact, rounded = Ranked.of(scores, defect), Ranked.of(np.rint(scores * STEPS) / STEPS, defect)
-    assert auroc_score(counted.ranked()) == pytest.approx(auroc_score(rounded), abs=1e-10)
-    assert auroc_score(counted.ranked()) == pytest.approx(auroc_score(exact), abs=1e-3)
-    of_counted, of_exact = (miss_at(each, false_alarms=5) for each in (counted.ranked(), exact))
+    exact, rounded = (
+        RankedScores.from_samples(scores, defect),
+        RankedScores.from_samples(np.rint(scores * STEPS) / STEPS, defect),
+    )
+    assert auroc_score(counted.to_ranked()) == pytest.approx(auroc_score(rounded), abs=1e-10)
+    assert auroc_score(counted.to_ranked()) == pytest.approx(auroc_score(exact), abs=1e-3)
+    of_counted, of_exact = (find_operating_point(each, false_alarms=5) for each in (counted.to_ranked(), exact))
     assert of_counted is not None and of_exact is not None
     assert of_counted.miss_rate == pytest.approx(of_exact.miss_rate, abs=0.5)
     assert (scores >= of_counted.threshold)[~defect].mean() <= 0.0501
@@ -82,7 +95,7 @@ def test_pixels_are_counted_as_they_come_and_judged_as_if_all_were_kept():
 def test_a_threshold_that_nothing_reaches_is_none_in_json():
     counted = DefectScores()
     counted.add(np.array([[1.0, 1.0, 0.1]]), np.array([[0, 1, 0]]))
-    found = counted.record(false_alarms=10)
+    found = counted.to_record(false_alarms=10)
     assert found["pixel_miss"] == {"threshold": None, "miss_rate": 100.0, "false_alarm_rate": 0.0}
     assert found["image_auroc"] is None and found["image_miss"] is None  # there is but one image
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -91,11 +104,11 @@ def test_a_threshold_that_nothing_reaches_is_none_in_json():
 def test_what_has_no_label_is_neither_an_image_nor_a_pixel():
     counted = DefectScores()
     counted.add(np.array([[0.9, 0.2]]), np.array([[255, 255]]))
-    assert counted.images == [] and counted.pixels.defects.sum() == counted.pixels.sound.sum() == 0
+    assert counted.images == [] and counted.pixels.defects.sum() == counted.pixels.normal.sum() == 0
     counted.add(np.array([[0.9, 0.25]]), np.array([[255, 1]]))
     assert counted.images == [(0.25, True)]
-    assert DefectScores().record(false_alarms=1)["pixel_auroc"] is None
+    assert DefectScores().to_record(false_alarms=1)["pixel_auroc"] is None
 
 
 def test_an_image_is_as_suspicious_as_its_most_suspicious_pixel():
-    assert image_score(np.array([[0.1, 0.7], [0.2, 0.0]])) == 0.7
+    assert score_image(np.array([[0.1, 0.7], [0.2, 0.0]])) == 0.7

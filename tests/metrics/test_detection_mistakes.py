@@ -8,15 +8,15 @@ import pytest
 from pycocotools import mask as coco
 
 from nextvit.data.objects import Objects
-from nextvit.metrics.detection import judge_detections
+from nextvit.metrics.detection import evaluate_detections
 from nextvit.metrics.detection_matches import match_boxes
 from nextvit.metrics.detection_mistakes import (
-    best_threshold,
     confusion_with_background,
-    false_positives,
-    few_of_each,
-    misses,
-    shares_at,
+    find_best_threshold,
+    find_false_positives,
+    find_misses,
+    limit_per_image,
+    precision_and_recall,
 )
 from nextvit.predictions.results import Detection, Detections
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
@@ -64,25 +64,25 @@ ANSWERS = [
 
 def test_each_wrong_answer_is_told_with_its_reason_the_surest_first():
     matches = match_boxes(ANSWERS, TRUTH, NAMES)
-    listed = false_positives(matches, ANSWERS, TRUTH, threshold=0.5)
+    listed = find_false_positives(matches, ANSWERS, TRUTH, threshold=0.5)
     assert [(each.score, each.kind, each.object) for each in listed] == [
         (0.9, "twice", 0),
         (0.85, "class", 1),
         (0.8, "nothing", None),
         (0.7, "place", 2),
     ]
-    assert ANSWERS[0].objects[listed[3].place].score == 0.7
+    assert ANSWERS[0].objects[listed[3].detection].score == 0.7
 
 
 def test_what_is_not_found_at_all_comes_before_what_is_found_unsurely_and_the_large_before_the_small():
-    listed = misses(match_boxes(ANSWERS, TRUTH, NAMES), TRUTH, threshold=0.5)
-    assert [(each.picture, each.object, each.found_at) for each in listed] == [
+    listed = find_misses(match_boxes(ANSWERS, TRUTH, NAMES), TRUTH, threshold=0.5)
+    assert [(each.image, each.object, each.found_at) for each in listed] == [
         (0, 1, None),
         (1, 1, None),
         (0, 2, 0.3),
     ]
-    large = misses(match_boxes([answered()] * 2, TRUTH, NAMES), TRUTH, threshold=0.5)
-    assert (large[0].picture, large[0].object, large[0].area) == (1, 0, 400.0)
+    large = find_misses(match_boxes([answered()] * 2, TRUTH, NAMES), TRUTH, threshold=0.5)
+    assert (large[0].image, large[0].object, large[0].area) == (1, 0, 400.0)
 
 
 def test_the_confusion_counts_answers_and_objects_once_each():
@@ -95,10 +95,10 @@ def test_the_confusion_counts_answers_and_objects_once_each():
 
 
 def test_the_shares_of_a_class_leave_crowds_out():
-    cat, dog = (shares_at(each, 0.5) for each in match_boxes(ANSWERS, TRUTH, NAMES))
+    cat, dog = (precision_and_recall(each, 0.5) for each in match_boxes(ANSWERS, TRUTH, NAMES))
     assert cat == (pytest.approx(25.0), pytest.approx(50.0))  # of four judged answers and two cats
     assert dog == (pytest.approx(50.0), pytest.approx(100 / 3))
-    assert shares_at(match_boxes(ANSWERS[1:], TRUTH[1:], NAMES)[0], 0.5) == (None, None)
+    assert precision_and_recall(match_boxes(ANSWERS[1:], TRUTH[1:], NAMES)[0], 0.5) == (None, None)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -109,23 +109,23 @@ def test_the_threshold_has_the_best_f1_of_all_scores(seed: int):
 
     def f1(threshold: float) -> float:
         believed = [(each.scores_D >= threshold) & ~each.ignored_TD[0] for each in matches]
-        right = sum(int((each.right[0] & kept).sum()) for each, kept in zip(matches, believed, strict=True))
+        right = sum(int((each.is_true_positive[0] & kept).sum()) for each, kept in zip(matches, believed, strict=True))
         return 2 * right / (sum(int(kept.sum()) for kept in believed) + objects)
 
-    chosen = best_threshold(matches)
+    chosen = find_best_threshold(matches)
     assert f1(chosen) == max(f1(score) for each in matches for score in each.scores_D.tolist()) > 0
     silent = [Detections(height=1, width=1, objects=())] * len(answers)
-    assert best_threshold(match_boxes(silent, annotations, CLASSES)) == 0.5
+    assert find_best_threshold(match_boxes(silent, annotations, CLASSES)) == 0.5
 
 
 def test_one_picture_does_not_hide_the_others():
-    assert few_of_each([1, 1, 1, 2, 2, 3, 1], lambda each: each, each=2, limit=4) == [1, 1, 2, 2]
+    assert limit_per_image([1, 1, 1, 2, 2, 3, 1], lambda each: each, per_image=2, limit=4) == [1, 1, 2, 2]
 
 
 def judged(**changes: Any) -> tuple[dict[str, float], dict[str, Any]]:
     answers, annotations = draw_scene()
     given = {"paths": [f"{number}.png" for number in range(len(answers))], "masks": True, **changes}
-    return judge_detections(answers, annotations, CLASSES, **given)
+    return evaluate_detections(answers, annotations, CLASSES, **given)
 
 
 def test_the_box_ap_comes_first_and_details_are_plain_json():
@@ -158,6 +158,6 @@ def test_shapes_of_polygons_and_of_run_lengths_are_told_as_run_lengths():
 
 
 def test_boxes_alone_are_judged_without_masks():
-    scores, details = judge_detections(ANSWERS, TRUTH, NAMES, paths=["a", "b"], masks=False)
+    scores, details = evaluate_detections(ANSWERS, TRUTH, NAMES, paths=["a", "b"], masks=False)
     assert not [name for name in scores if name.startswith("mask")] and "class_mask_ap" not in details["detection"]
     assert details["detection"]["examples"][1]["objects"][0]["mask"] is None

@@ -92,7 +92,7 @@ def test_judging_changes_neither_answers_nor_annotations():
 def test_masks_cannot_be_judged_where_an_answer_has_none():
     answers, annotations = draw_scene(pictures=2)
     bare = [replace(each, objects=(replace(each.objects[0], mask=None),)) for each in answers]
-    with pytest.raises(InputError, match="without mask"):
+    with pytest.raises(InputError, match="without a mask"):
         average_precisions(bare, annotations, CLASSES, kind="mask")
 
 

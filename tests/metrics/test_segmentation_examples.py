@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nextvit.metrics.mean_iou import PixelCounts, count_pixels
-from nextvit.metrics.segmentation_examples import chosen_examples
+from nextvit.metrics.segmentation_examples import choose_examples
 
 
 def counted(rights: list[int], *, unlabelled: int = 0) -> PixelCounts:
@@ -19,7 +19,7 @@ def counted(rights: list[int], *, unlabelled: int = 0) -> PixelCounts:
 
 def chosen(counts: PixelCounts) -> dict[str, list[int]]:
     kinds: dict[str, list[int]] = {"best": [], "typical": [], "worst": []}
-    for each in chosen_examples(counts):
+    for each in choose_examples(counts):
         kinds[each.kind].append(each.index)
     return kinds
 
@@ -45,11 +45,11 @@ def test_of_few_images_none_is_shown_twice(images: int, sizes: tuple[int, int, i
 
 def test_the_scores_are_those_of_the_image_over_the_classes_that_are_there_or_told():
     true = np.array([[0, 0, 1, 255]], np.uint8)
-    [alone] = chosen_examples(count_pixels([(np.array([[0, 2, 1, 3]], np.uint8), true)], num_classes=5))
+    [alone] = choose_examples(count_pixels([(np.array([[0, 2, 1, 3]], np.uint8), true)], num_classes=5))
     assert alone.iou == pytest.approx(100 * (1 / 2 + 1 + 0) / 3) and alone.accuracy == pytest.approx(200 / 3)
 
 
 def test_of_images_that_are_told_as_well_those_with_more_classes_go_before():
     plain, varied = np.zeros((1, 6), np.uint8), np.array([[0, 0, 1, 1, 2, 2]], np.uint8)
     pairs = [(plain, plain)] * 12 + [(varied, varied)]
-    assert chosen_examples(count_pixels(pairs, num_classes=3), each=1)[0].index == 12
+    assert choose_examples(count_pixels(pairs, num_classes=3), per_kind=1)[0].index == 12

@@ -1,1 +1,1 @@
-"""How good answers are, in numpy."""
+"""Scores of predictions against ground truth, in numpy."""

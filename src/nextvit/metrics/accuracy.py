@@ -1,4 +1,4 @@
-"""Top-k accuracy, the confusion matrix and what it says of each class."""
+"""Top-k accuracy, the confusion matrix and the scores of each class that follow from it."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ Integers = NDArray[np.integer[Any]]
 
 
 def top_k_score(logits: Floats, labels: Integers, *, k: int) -> float:
-    """Share in percent of rows (N, classes) whose label is among the k highest.
+    """Top-k accuracy in percent: the fraction of rows (N, classes) whose label (N,) is among the k highest logits.
 
-    Of equal values the lower index counts as higher, so that a network that answers the same everywhere gets no credit
-    for it. Values that are no numbers count as wrong.
+    Of equal logits the lower index ranks higher, so that a network that predicts the same for every image gets no
+    credit for it. A label whose logit is NaN counts as wrong.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     index = np.arange(logits.shape[1])
@@ -28,7 +28,7 @@ def confusion_matrix(predicted: Integers, labels: Integers, *, num_classes: int)
 
 
 def class_scores(confusion: Integers) -> list[float | None]:
-    """Accuracy of each class in percent; None for a class without images."""
+    """Accuracy (recall) of each class in percent; None for a class without images."""
     return [
         float(100 * confusion[label, label] / total) if (total := confusion[label].sum()) else None
         for label in range(len(confusion))
@@ -36,7 +36,7 @@ def class_scores(confusion: Integers) -> list[float | None]:
 
 
 def class_precisions(confusion: Integers) -> list[float | None]:
-    """Of the answers that name a class, the share in percent that is right; None for a class that is never answered."""
+    """Precision of each class in percent; None for a class that is never predicted."""
     return class_scores(confusion.T)
 
 
@@ -45,8 +45,12 @@ def mean_class_score(confusion: Integers) -> float:
     return float(np.mean([score for score in class_scores(confusion) if score is not None]))
 
 
-def confused_pairs(confusion: Integers, *, limit: int) -> list[tuple[int, int, int, float]]:
-    """The most frequent mistakes: true class, predicted class, count, and share in percent of the true class's images."""
+def most_confused_pairs(confusion: Integers, *, limit: int) -> list[tuple[int, int, int, float]]:
+    """The most frequent mistakes, at most `limit`.
+
+    Returns:
+        For each pair: true class, predicted class, count, and the count in percent of the true class's images.
+    """
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
@@ -59,12 +63,12 @@ def confused_pairs(confusion: Integers, *, limit: int) -> list[tuple[int, int, i
 
 
 def wilson_interval(score: float, count: int) -> tuple[float, float]:
-    """The 95 % confidence interval, in percent, of a share in percent seen on `count` images (Wilson, 1927)."""
+    """The 95 % confidence interval, in percent, of an accuracy in percent measured on `count` images (Wilson, 1927)."""
     if not count:
         return 0.0, 100.0
-    z, share = 1.959964, score / 100
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    # At the ends the formula is exact but for rounding.
+    z, fraction = 1.959964, score / 100
+    centre = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
+    # At 0 and 100 % the bound is exactly that score; the formula would be off by a rounding error.
     low, high = (0.0 if score <= 0 else centre - half), (1.0 if score >= 100 else centre + half)
     return 100 * low, 100 * high

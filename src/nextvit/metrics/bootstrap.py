@@ -1,4 +1,4 @@
-"""How sure a score is, given how many images it was measured on: the bootstrap over images."""
+"""Confidence intervals of scores by the bootstrap over images."""
 
 from typing import Any
 
@@ -7,20 +7,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-MANY = 10_000
+MANY_IMAGES = 10_000
 
 
 def resample_counts(count: int, *, seed: int = 0) -> NDArray[np.int32]:
-    """How often each of `count` images stands in each of 1,000 draws of as many, with replacement: (count, resamples).
+    """How often each of `count` images occurs in each bootstrap resample of as many, drawn with replacement.
 
-    Of more than 10,000 images there are 200 draws.
+    Returns:
+        (count, resamples): 1,000 resamples; of more than 10,000 images 200.
     """
-    resamples = 1000 if count <= MANY else 200
-    drawn_RN = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.ascontiguousarray(drawn_RN.T, np.int32)
+    resamples = 1000 if count <= MANY_IMAGES else 200
+    counts_RN = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.ascontiguousarray(counts_RN.T, np.int32)
 
 
 def interval_95(values_R: Floats) -> tuple[float, float]:
-    """The middle 95 % of the values of all resamples; those that are no numbers, for want of positives, are left out."""
+    """The middle 95 % of a score's values in all resamples; NaN, the score of a resample without positives, is left
+    out."""
     low, high = np.percentile(values_R[~np.isnan(values_R)], (2.5, 97.5))
     return float(low), float(high)

@@ -1,7 +1,8 @@
-"""Whether a classifier is right as often as it is sure: reliability bins and expected calibration error.
+"""Calibration of a classifier, whether it is right as often as its confidence says: reliability bins and the ECE.
 
-Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599), section 2: answers are grouped by confidence
-into bins of equal width ((m - 1) / M, m / M]; the error is the mean gap between accuracy and confidence over all answers.
+Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599), section 2: predictions are grouped by
+confidence into bins of equal width ((m - 1) / M, m / M]; the expected calibration error (ECE) is the mean gap between
+accuracy and confidence over all predictions.
 """
 
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """Answers grouped by confidence; an empty bin has the confidence and accuracy 0."""
+    """Predictions grouped by confidence; an empty bin has the confidence and accuracy 0."""
 
     counts: NDArray[np.int64]
-    """Answers in each bin (bins,)."""
+    """Predictions in each bin (bins,)."""
     confidence: NDArray[np.float64]
     """Mean confidence of each bin (bins,), 0 to 1."""
     accuracy: NDArray[np.float64]
-    """Share of right answers of each bin (bins,), 0 to 1."""
+    """Fraction of correct predictions in each bin (bins,), 0 to 1."""
 
     @property
     def ece(self) -> float:
@@ -30,8 +31,8 @@ class Reliability:
         return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / max(1, self.counts.sum()))
 
 
-def reliability(confidence: Floats, correct: NDArray[np.bool_], *, bins: int = 15) -> Reliability:
-    """Group answers, each with its confidence (N,) in 0..1 and whether it was right (N,)."""
+def bin_by_confidence(confidence: Floats, correct: NDArray[np.bool_], *, bins: int = 15) -> Reliability:
+    """Group predictions, each with its confidence (N,) in 0..1 and whether it is correct (N,)."""
     confidence = confidence.astype(np.float64)
     index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)

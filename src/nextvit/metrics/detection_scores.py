@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes and masks, by faster-coco-eval: equal to pycocotools to the last digits."""
+"""COCO's average precision of boxes and masks, by faster-coco-eval: equal to pycocotools to 1e-12 percent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError, MissingDependency
-from nextvit.image.boxes import areas, to_xywh
+from nextvit.image.boxes import box_areas, to_xywh
 from nextvit.predictions.results import Detection, Detections
 
 try:
@@ -17,21 +17,22 @@ try:
 except ImportError as error:
     raise MissingDependency("faster-coco-eval", extra="train") from error
 
-# T thresholds of the overlap, R recalls, K classes
+# T IoU thresholds, R recalls, K classes
 
 Floats = NDArray[np.floating[Any]]
 Kind = Literal["box", "mask"]
 
-THRESHOLDS_T = np.linspace(0.5, 0.95, 10)
+IOU_THRESHOLDS_T = np.linspace(0.5, 0.95, 10)
 RECALLS_R = np.linspace(0.0, 1.0, 101)
 AT_50, AT_75 = 0, 5
+"""The indices of the IoU thresholds 0.5 and 0.75."""
 SIZES = ("small", "medium", "large")
-MOST_ANSWERS = 100
-"""The surest so many of each class and picture count."""
+MAX_DETECTIONS = 100
+"""COCO's maxDets: so many detections of each class and image count, those of highest confidence."""
 
 
-class Annotated(Protocol):
-    """What is annotated on a picture, such as `nextvit.data.objects.Objects`."""
+class ImageAnnotations(Protocol):
+    """The annotated objects of an image, such as `nextvit.data.objects.Objects`."""
 
     @property
     def boxes(self) -> NDArray[np.float32]: ...
@@ -47,92 +48,106 @@ class Annotated(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AveragePrecisions:
-    """What COCO's evaluation gives; scores are percentages."""
+    """The results of COCO's evaluation; scores are percentages."""
 
     scores: dict[str, float]
-    """`box_ap_score`, `box_ap50_score`, `box_ap75_score` and, of the sizes that occur, `box_ap_small_score`, ...; or with
-    "mask"."""
+    """`box_ap_score`, `box_ap50_score`, `box_ap75_score` and, for the sizes that occur, `box_ap_small_score`, ...;
+    the same names with "mask" for masks."""
     class_scores: list[float | None]
     """AP of each class; None for a class without objects."""
     class_scores_50: list[float | None]
-    """At an overlap of 0.5."""
+    """AP50, at an IoU of 0.5, of each class; None for a class without objects."""
     precision_TRK: Floats
-    """0 to 1, at each threshold and recall, of each class; -1 where there are no objects."""
+    """Precision, 0 to 1, at each IoU threshold and recall, of each class; -1 where there are no objects."""
 
 
 def average_precisions(
-    answers: Sequence[Detections], annotations: Sequence[Annotated], classes: Sequence[str], *, kind: Kind
+    predictions: Sequence[Detections], annotations: Sequence[ImageAnnotations], classes: Sequence[str], *, kind: Kind
 ) -> AveragePrecisions:
-    """Average precision of answers about pictures, one for each, in their order.
+    """Average precision of the detections on images.
 
-    The areas by which masks are small, medium or large are those of the masks, as MMDetection and Detectron2 have it.
+    Masks are small, medium or large by the area of the mask, as in MMDetection and Detectron2.
+
+    Args:
+        predictions: one for each image, in the order of the annotations.
 
     Raises:
-        InputError: no object is annotated (crowds are none), so nothing can be scored.
+        InputError: no object is annotated (crowds do not count), so nothing can be scored.
     """
     if not any((~each.crowd).any() for each in annotations):
-        raise InputError("no object is annotated on any of these pictures, so nothing can be scored")
-    truth, found = truth_of(answers, annotations, classes, kind=kind), found_of(answers, classes, kind=kind)
-    evaluation = COCOeval_faster(as_coco(truth), as_coco({**truth, "annotations": found}), iou_type(kind))
+        raise InputError("no object is annotated on any of these images, so nothing can be scored")
+    truth = to_coco_dataset(predictions, annotations, classes, kind=kind)
+    found = to_coco_results(predictions, classes, kind=kind)
+    evaluation = COCOeval_faster(to_coco_index(truth), to_coco_index({**truth, "annotations": found}), iou_type(kind))
     evaluation.evaluate()
     evaluation.accumulate()
-    precision = np.asarray(evaluation.eval["precision"])[..., -1]  # T, R, K, sizes; the most answers come last
-    every = precision[..., 0]
-    scores = {f"{kind}_ap_score": every, f"{kind}_ap50_score": every[AT_50], f"{kind}_ap75_score": every[AT_75]}
-    scores |= {f"{kind}_ap_{name}_score": precision[..., place] for place, name in enumerate(SIZES, start=1)}
-    means = {name: mean_there(values) for name, values in scores.items()}
+    precision = np.asarray(evaluation.eval["precision"])[
+        ..., -1
+    ]  # T, R, K, sizes; the last of the maxDets is the largest
+    of_all_sizes = precision[..., 0]
+    scores = {
+        f"{kind}_ap_score": of_all_sizes,
+        f"{kind}_ap50_score": of_all_sizes[AT_50],
+        f"{kind}_ap75_score": of_all_sizes[AT_75],
+    }
+    scores |= {f"{kind}_ap_{name}_score": precision[..., size] for size, name in enumerate(SIZES, start=1)}
+    means = {name: mean_of_defined(values) for name, values in scores.items()}
     return AveragePrecisions(
         scores={name: mean for name, mean in means.items() if mean is not None},
-        class_scores=[mean_there(every[..., label]) for label in range(len(classes))],
-        class_scores_50=[mean_there(every[AT_50][..., label]) for label in range(len(classes))],
-        precision_TRK=every,
+        class_scores=[mean_of_defined(of_all_sizes[..., label]) for label in range(len(classes))],
+        class_scores_50=[mean_of_defined(of_all_sizes[AT_50][..., label]) for label in range(len(classes))],
+        precision_TRK=of_all_sizes,
     )
 
 
-def mean_there(precision: Floats) -> float | None:
-    """The mean in percent of what is there; None where nothing is."""
-    there = precision[precision > -1]
-    return float(100 * there.mean()) if len(there) else None
+def mean_of_defined(precision: Floats) -> float | None:
+    """The mean in percent of the entries that are defined (not -1); None where none is."""
+    defined = precision[precision > -1]
+    return float(100 * defined.mean()) if len(defined) else None
 
 
 def iou_type(kind: Kind) -> Literal["bbox", "segm"]:
     return "bbox" if kind == "box" else "segm"
 
 
-def as_coco(dataset: dict[str, Any]) -> COCO:
-    """A dataset in COCO's form, with its index."""
+def to_coco_index(dataset: dict[str, Any]) -> COCO:
+    """A dataset in COCO's format, as faster-coco-eval's indexed object."""
     coco = COCO()
     coco.dataset = dataset
     coco.createIndex()
     return coco
 
 
-def truth_of(
-    answers: Sequence[Detections], annotations: Sequence[Annotated], classes: Sequence[str], *, kind: Kind
+def to_coco_dataset(
+    predictions: Sequence[Detections], annotations: Sequence[ImageAnnotations], classes: Sequence[str], *, kind: Kind
 ) -> dict[str, Any]:
-    """The annotations in COCO's form. Pictures, classes and objects are numbered from 1: COCO takes 0 for no match."""
-    pictures = [
-        {"id": number, "height": answer.height, "width": answer.width} for number, answer in enumerate(answers, start=1)
+    """The annotations in COCO's format. Images, classes and objects are numbered from 1: COCO takes 0 for no match."""
+    images = [
+        {"id": number, "height": prediction.height, "width": prediction.width}
+        for number, prediction in enumerate(predictions, start=1)
     ]
     objects: list[dict[str, Any]] = []
-    for picture, annotated in zip(pictures, annotations, strict=True):
+    for image, annotated in zip(images, annotations, strict=True):
         for index, box in enumerate(to_xywh(annotated.boxes).tolist()):
             entry = {
                 "id": len(objects) + 1,
-                "image_id": picture["id"],
+                "image_id": image["id"],
                 "category_id": int(annotated.labels[index]) + 1,
                 "bbox": box,
                 "area": float(annotated.areas[index]),
                 "iscrowd": int(annotated.crowd[index]),
             }
-            objects.append(entry | truth_mask(annotated, index) if kind == "mask" else entry)
-    named = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
-    return {"images": pictures, "annotations": objects, "categories": named}
+            objects.append(entry | annotated_mask(annotated, index) if kind == "mask" else entry)
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    return {"images": images, "annotations": objects, "categories": categories}
 
 
-def truth_mask(annotated: Annotated, index: int) -> dict[str, Any]:
-    """An object's mask. One annotated with a box alone counts as a crowd: where it lies exactly is not known, so no mask
-    can be judged by it."""
+def annotated_mask(annotated: ImageAnnotations, index: int) -> dict[str, Any]:
+    """An object's mask, as fields of a COCO annotation.
+
+    An object that is annotated with a box alone counts as a crowd: its outline is not known, so a predicted mask can be
+    neither right nor wrong there.
+    """
     segmentation = annotated.segmentations[index]
     if segmentation:
         return {"segmentation": segmentation}
@@ -140,17 +155,17 @@ def truth_mask(annotated: Annotated, index: int) -> dict[str, Any]:
 
 
 def box_polygon(box: NDArray[np.floating[Any]]) -> list[float]:
-    """The corners of a box x1, y1, x2, y2."""
+    """A box x1, y1, x2, y2 as a COCO polygon: x and y of each corner."""
     x1, y1, x2, y2 = box.tolist()
     return [x1, y1, x2, y1, x2, y2, x1, y2]
 
 
-def found_of(answers: Sequence[Detections], classes: Sequence[str], *, kind: Kind) -> list[dict[str, Any]]:
-    """The answers in COCO's form."""
+def to_coco_results(predictions: Sequence[Detections], classes: Sequence[str], *, kind: Kind) -> list[dict[str, Any]]:
+    """The detections in the format of COCO's results."""
     labels = {name: label for label, name in enumerate(classes)}
     found: list[dict[str, Any]] = []
-    for number, answer in enumerate(answers, start=1):
-        for each in answer.objects:
+    for number, prediction in enumerate(predictions, start=1):
+        for each in prediction.objects:
             entry = {
                 "id": len(found) + 1,
                 "image_id": number,
@@ -158,17 +173,21 @@ def found_of(answers: Sequence[Detections], classes: Sequence[str], *, kind: Kin
                 "score": each.score,
                 "iscrowd": 0,
             }
-            found.append(entry | found_shape(each, kind))
+            found.append(entry | predicted_shape(each, kind))
     return found
 
 
-def found_shape(found: Detection, kind: Kind) -> dict[str, Any]:
-    """Where an answer's object is, and its area."""
+def predicted_shape(found: Detection, kind: Kind) -> dict[str, Any]:
+    """A detection's box or mask, and its area, as fields of a COCO result.
+
+    Raises:
+        InputError: `kind` is "mask", but the detection has none.
+    """
     if kind == "box":
         box = np.array(found.box)
-        return {"bbox": to_xywh(box).tolist(), "area": float(areas(box))}
+        return {"bbox": to_xywh(box).tolist(), "area": float(box_areas(box))}
     if found.mask is None:
-        raise InputError("an answer without mask cannot be judged by its mask")
-    # faster-coco-eval writes into what it is given
+        raise InputError("a detection without a mask cannot be scored by mask AP")
+    # a copy: faster-coco-eval changes its arguments
     mask = dict(found.mask)
     return {"segmentation": mask, "area": float(run_lengths.area([mask])[0])}

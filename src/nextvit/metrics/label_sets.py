@@ -1,4 +1,4 @@
-"""How good sets of labels are, each class of each image being answered or not."""
+"""Scores of sets of labels (multi-label classification), where each class is predicted or not for each image."""
 
 from typing import Any
 
@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 Booleans = NDArray[np.bool_]
 
 
-def micro_f1_score(answered_NC: Booleans, true_NC: Booleans) -> float:
-    """F1 in percent over all labels of all images alike; 100 where there are none and none are answered."""
-    right, told, there = (answered_NC & true_NC).sum(), answered_NC.sum(), true_NC.sum()
-    return float(200 * right / (told + there)) if told + there else 100.0
+def micro_f1_score(predicted_NC: Booleans, true_NC: Booleans) -> float:
+    """F1 in percent over all labels of all images together (micro average); 100 where none exist and none are
+    predicted."""
+    correct, predicted, true = (predicted_NC & true_NC).sum(), predicted_NC.sum(), true_NC.sum()
+    return float(200 * correct / (predicted + true)) if predicted + true else 100.0
 
 
-def exact_match_score(answered_NC: Booleans, true_NC: Booleans) -> float:
-    """Share in percent of images whose whole set of labels is right."""
-    return float(100 * np.mean((answered_NC == true_NC).all(axis=1)))
+def exact_match_score(predicted_NC: Booleans, true_NC: Booleans) -> float:
+    """Percent of images whose whole set of labels is correct (subset accuracy)."""
+    return float(100 * np.mean((predicted_NC == true_NC).all(axis=1)))
 
 
-def precision_scores(answered_NC: Booleans, true_NC: Booleans) -> list[float | None]:
-    """Share in percent of each class's answers that are right; None for a class that is never answered."""
-    return shares((answered_NC & true_NC).sum(axis=0), answered_NC.sum(axis=0))
+def precision_scores(predicted_NC: Booleans, true_NC: Booleans) -> list[float | None]:
+    """Precision of each class in percent; None for a class that is never predicted."""
+    return to_percentages((predicted_NC & true_NC).sum(axis=0), predicted_NC.sum(axis=0))
 
 
-def recall_scores(answered_NC: Booleans, true_NC: Booleans) -> list[float | None]:
-    """Share in percent of each class's images that are found; None for a class without images."""
-    return shares((answered_NC & true_NC).sum(axis=0), true_NC.sum(axis=0))
+def recall_scores(predicted_NC: Booleans, true_NC: Booleans) -> list[float | None]:
+    """Recall of each class in percent; None for a class without images."""
+    return to_percentages((predicted_NC & true_NC).sum(axis=0), true_NC.sum(axis=0))
 
 
-def shares(parts: NDArray[np.integer[Any]], wholes: NDArray[np.integer[Any]]) -> list[float | None]:
-    """Parts of wholes in percent; None of nothing."""
-    return [float(100 * part / whole) if whole else None for part, whole in zip(parts, wholes, strict=True)]
+def to_percentages(parts: NDArray[np.integer[Any]], totals: NDArray[np.integer[Any]]) -> list[float | None]:
+    """Each part in percent of its total; None where the total is 0."""
+    return [float(100 * part / total) if total else None for part, total in zip(parts, totals, strict=True)]
