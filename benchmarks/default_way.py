@@ -27,16 +27,16 @@ import onnxruntime
 import torch
 from marked_tables import write_table
 
-from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.ratio import compare
-from nextvit.benchmark.suite import affinity
+from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
+from nextvit.benchmark.ratio import compare_latencies
+from nextvit.benchmark.suite import cpu_affinity
 from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError
 from nextvit.files.run_folder import append_json_line
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.machine.environment import environment, without_place
-from nextvit.machine.quiet import quietly
-from nextvit.machine.timing import Latency, measure_interleaved, timed
+from nextvit.machine.environment import describe_environment, strip_folder
+from nextvit.machine.quiet import suppress_output
+from nextvit.machine.timing import Latency, measure_interleaved, time_run
 from nextvit.runtime.predictor import load_bundle
 
 RESULTS = Path(__file__).parent / "results" / "default_way.jsonl"
@@ -69,7 +69,7 @@ def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], 
     pixels_NCHW = torch.randn(1, 3, *card.input.image_size)
     network = timm.create_model(card.variant, num_classes=len(card.classes)).eval()
     file = folder / "timm.onnx"
-    with quietly():
+    with suppress_output():
         torch.onnx.export(network, (pixels_NCHW,), file)
     options = onnxruntime.SessionOptions()
     if threads:
@@ -94,12 +94,14 @@ def measure(
             candidates[bundle.name] = partial(session.run, {INPUT_NAME: pixels_NHWC})
         work: list[float] = []
         before = CpuTimes.now()
-        turns = measure_interleaved(candidates, min_seconds=seconds, each_round=lambda: work.append(timed(fixed_work)))
-    machine = environment()
-    noise = Noise.of(work, before, CpuTimes.now(), cores=machine["cores"])
+        turns = measure_interleaved(
+            candidates, min_seconds=seconds, each_round=lambda: work.append(time_run(run_fixed_work))
+        )
+    machine = describe_environment()
+    noise = Noise.from_times(work, before, CpuTimes.now(), cores=machine["cores"])
     records: list[dict[str, Any]] = []
     for name, each in turns.items():
-        ratio = compare(each, turns[DEFAULT])
+        ratio = compare_latencies(each, turns[DEFAULT])
         record: dict[str, Any] = {
             "name": name,
             "variant": first.card.variant,
@@ -112,7 +114,7 @@ def measure(
             record |= {
                 key: manifest.verification[key] for key in ("images", "before", "after", "drop", "drop_interval_95")
             }
-        record |= {"noise": noise.spread, "warning": noise.warning, "affinity": affinity()}
+        record |= {"noise": noise.interdecile_range, "warning": noise.warning, "affinity": cpu_affinity()}
         records.append({**record, "environment": {**machine, "command": command}})
     return records
 
@@ -149,7 +151,7 @@ def main() -> None:
         manifests = proven(asked.bundles)
     except InputError as error:
         parser.error(str(error))
-    command = shlex.join(["python", "benchmarks/default_way.py", *map(without_place, sys.argv[1:])])
+    command = shlex.join(["python", "benchmarks/default_way.py", *map(strip_folder, sys.argv[1:])])
     records: list[dict[str, Any]] = []
     for threads in asked.threads.split(","):
         records += measure(asked.bundles, manifests, int(threads), asked.seconds, command)

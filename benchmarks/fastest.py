@@ -33,17 +33,17 @@ from numpy.typing import NDArray
 from pages import called, provenance
 
 from nextvit.backends.program import Source
-from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.peers import numbered_card, photographs, with_statistics
-from nextvit.benchmark.ratio import compare
+from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
+from nextvit.benchmark.peers import load_photographs, make_numbered_card, set_batch_norm_statistics
+from nextvit.benchmark.ratio import compare_latencies
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle.manifest import Precision
 from nextvit.errors import InputError, did_you_mean
 from nextvit.files.run_folder import append_json_line, read_json_lines
 from nextvit.image.resizing import INPUT_NAME, Preprocess
-from nextvit.machine.environment import environment, without_place
-from nextvit.machine.quiet import quietly
-from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
+from nextvit.machine.environment import describe_environment, strip_folder
+from nextvit.machine.quiet import suppress_output
+from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, time_run
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
@@ -77,12 +77,12 @@ def networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
     from timm.utils.model import reparameterize_model
 
     torch.manual_seed(0)
-    theirs = with_statistics(timm.create_model(variant).eval(), photographs(SPEC), SPEC)
+    theirs = set_batch_norm_statistics(timm.create_model(variant).eval(), load_photographs(SPEC), SPEC)
     torch.save(theirs.state_dict(), folder / "weights.pt")
     ours = create_model(variant).eval()
     assert isinstance(ours, Classifier)
     load_weights(ours, folder / "weights.pt")
-    images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC)
+    images = normalise(torch.from_numpy(load_photographs(SPEC)).permute(0, 3, 1, 2), SPEC)
     with torch.no_grad():
         assert torch.allclose(ours(images), theirs(images), atol=1e-3)
     return reparameterize_model(theirs), ours
@@ -95,7 +95,7 @@ class TheirFiles:
         from timm.utils.onnx import onnx_export
 
         self.network, self.folder = network, folder
-        self.images = normalise(torch.from_numpy(photographs(SPEC)).permute(0, 3, 1, 2), SPEC).numpy()
+        self.images = normalise(torch.from_numpy(load_photographs(SPEC)).permute(0, 3, 1, 2), SPEC).numpy()
         onnx_export(network, str(folder / "timm.onnx"), input_size=(3, 224, 224), batch_size=1)
 
     def runs(self, backend: str, precision: str, threads: int, batch: int) -> dict[str, Run]:
@@ -170,10 +170,10 @@ def our_run(
 ) -> Run:
     """The session of a bundle, or of PyTorch."""
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    card = numbered_card(variant, SPEC)
-    source = Source(model=model, card=card, precision=precision, calibration=photographs(SPEC))
+    card = make_numbered_card(variant, SPEC)
+    source = Source(model=model, card=card, precision=precision, calibration=load_photographs(SPEC))
     if backend == "torch":
-        deployed = replace(source, precision="bf16").deployed(dtype=torch.bfloat16)
+        deployed = replace(source, precision="bf16").build_deployed(dtype=torch.bfloat16)
         session: Any = TorchSession(deployed, precision="bf16", compiled=True, threads=threads)
     else:
         bundle = folder / f"{backend}-{precision}.nextvit"
@@ -192,9 +192,9 @@ def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[s
         runs=MIN_RUNS if batch == 1 else LEAST_RUNS_OF_BATCHES,
         min_seconds=seconds,
         warmup=3,
-        each_round=lambda: work.append(timed(fixed_work)),
+        each_round=lambda: work.append(time_run(run_fixed_work)),
     )
-    return turns, Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
+    return turns, Noise.from_times(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
 
 
 def measure_variant(
@@ -203,17 +203,17 @@ def measure_variant(
     """These cells of one variant; a record of each."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with quietly():
+        with suppress_output():
             theirs, ours = networks(variant, folder)
             files = TheirFiles(theirs, folder)
         for batch in batches:
             for backend, precision in cells:
-                with quietly():
+                with suppress_output():
                     runs = files.runs(backend, precision, threads, batch)
                     runs["ours"] = our_run(ours, variant, backend, precision, threads, batch, folder)
                 turns, noise = measure(runs, batch, seconds=seconds)
                 best = min((name for name in runs if name != "ours"), key=lambda name: Latency.of(turns[name]).p50_ms)
-                ratio = compare(turns["ours"], turns[best])
+                ratio = compare_latencies(turns["ours"], turns[best])
                 record = {
                     "variant": variant,
                     "backend": backend,
@@ -225,9 +225,9 @@ def measure_variant(
                     "ratio": ratio.value,
                     "ratio_interval_95": [ratio.low, ratio.high],
                     "verdict": ratio.verdict,
-                    "noise": noise.spread,
+                    "noise": noise.interdecile_range,
                     "warning": noise.warning,
-                    "environment": {**environment(), "command": command},
+                    "environment": {**describe_environment(), "command": command},
                 }
                 append_json_line(RESULTS, record)
                 print(f"{variant} {backend} {precision} batch {batch}: {ratio}", noise.warning or "", flush=True)
@@ -296,7 +296,7 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     batches = [int(each) for each in given.batches.split(",")]
-    command = shlex.join(["python", "benchmarks/fastest.py", *map(without_place, sys.argv[1:])])
+    command = shlex.join(["python", "benchmarks/fastest.py", *map(strip_folder, sys.argv[1:])])
     if not given.page:
         for variant in given.variants.split(","):
             measure_variant(variant, batches, cells, given.threads, given.seconds, command)

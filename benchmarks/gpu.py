@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextvit.benchmark.configurations import PREFIX
-from nextvit.benchmark.peers import CLASSES, Peer, photographs, with_statistics
+from nextvit.benchmark.configurations import TIMM_PREFIX
+from nextvit.benchmark.peers import NUM_CLASSES, Peer, load_photographs, set_batch_norm_statistics
 from nextvit.files.run_folder import append_json_line
 from nextvit.image.resizing import Preprocess
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.create import create_model
@@ -104,11 +104,13 @@ def build(name: str) -> Network:
     """A network by its name, with random weights."""
     torch.manual_seed(0)
     spec = Preprocess(image_size=(SIZE_PX, SIZE_PX))
-    pictures_NHWC = photographs(spec)
+    pictures_NHWC = load_photographs(spec)
     if name in VARIANTS:
-        module: nn.Module = Deployed(with_statistics(create_model(name).eval(), pictures_NHWC, spec), spec)
+        module: nn.Module = Deployed(set_batch_norm_statistics(create_model(name).eval(), pictures_NHWC, spec), spec)
     else:
-        module = Peer(folded(with_statistics(timm_model(name.removeprefix(PREFIX)), pictures_NHWC, spec)), spec)
+        module = Peer(
+            folded(set_batch_norm_statistics(timm_model(name.removeprefix(TIMM_PREFIX)), pictures_NHWC, spec)), spec
+        )
     counted = module_cost(module, torch.empty(1, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8))
     norms = sum(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
     return Network(module=module.eval(), cost=counted, batch_norms=norms)
@@ -137,7 +139,7 @@ def timm_model(name: str) -> nn.Module:
     """A network of timm to be run by PyTorch: the form for exporters, `peers.timm_model`, is without fused attention."""
     import timm
 
-    return timm.create_model(name, num_classes=CLASSES).eval()
+    return timm.create_model(name, num_classes=NUM_CLASSES).eval()
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -308,7 +310,7 @@ def gpu_facts(minutes: float) -> dict[str, Any]:
         driver = None
     command = f"python benchmarks/gpu.py --minutes {minutes:g}"
     gpu = {"gpu": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
-    return {**environment(), **gpu, "command": command}
+    return {**describe_environment(), **gpu, "command": command}
 
 
 def main() -> None:

@@ -35,16 +35,16 @@ from numpy.typing import NDArray
 from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, members
 from paper_page import page
 
-from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.ratio import compare
-from nextvit.benchmark.suite import affinity
+from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
+from nextvit.benchmark.ratio import compare_latencies
+from nextvit.benchmark.suite import cpu_affinity
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency, did_you_mean
 from nextvit.files.run_folder import read_json_lines
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.machine.environment import environment
-from nextvit.machine.timing import Latency, Turns, measure_interleaved, timed
+from nextvit.machine.environment import describe_environment
+from nextvit.machine.timing import Latency, Turns, measure_interleaved, time_run
 from nextvit.runtime.session import Session, open_session
 
 ROOT = Path(__file__).resolve().parent
@@ -123,12 +123,12 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
     from cswin import cswin_tiny
 
     from nextvit.benchmark.networks import network_source
-    from nextvit.benchmark.peers import FEATURES, Features, backbone_source, module_source
+    from nextvit.benchmark.peers import FEATURES, FeatureExtractor, backbone_source, module_source
     from nextvit.image.resizing import Preprocess
 
     size = (image_size_px, image_size_px)
     if name == CSWIN:
-        model = cswin_tiny() if part == "classifier" else Features(cswin_tiny())
+        model = cswin_tiny() if part == "classifier" else FeatureExtractor(cswin_tiny())
         output = {} if part == "classifier" else {"output": FEATURES}
         return module_source(model, name=name, spec=Preprocess(image_size=size), precision="fp32", **output)
     if part == "backbone":
@@ -142,13 +142,13 @@ def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
 
     import torch
 
-    from nextvit.benchmark.peers import cost_of
+    from nextvit.benchmark.peers import source_cost
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     try:
         source = source_of(name, part, image_size_px)
-        cost = cost_of(source)
+        cost = source_cost(source)
     except (InputError, MissingDependency) as error:
         return Prepared(faults={"": str(error)})
     files: dict[str, tuple[str, str]] = {}
@@ -181,7 +181,7 @@ def check_answer(source: Any, file: Path) -> None:
     import torch
 
     session: Any = onnxruntime.InferenceSession(file)
-    deployed = source.deployed()
+    deployed = source.build_deployed()
     for images_NHWC in (source.calibration[:1], source.calibration[:3]):
         with torch.no_grad():
             expected = deployed(torch.from_numpy(images_NHWC)).numpy()
@@ -248,9 +248,9 @@ def measure_cell(
             runs=setting.runs,
             min_seconds=setting.seconds,
             warmup=setting.warmup,
-            each_round=lambda: work.append(timed(fixed_work)),
+            each_round=lambda: work.append(time_run(run_fixed_work)),
         )
-    noise = Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
+    noise = Noise.from_times(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
     first = next(iter(prepared))
     records: list[dict[str, Any]] = []
     for name in prepared:
@@ -262,7 +262,7 @@ def measure_cell(
         facts = {key: value for key, value in sessions[name].facts().items() if key not in ("operators", "provider")}
         record = {**about, **facts, **measured(name, turns, first, setting.batch, noise)}
         record |= {"size_mib": round(sizes[name], 2), "parameters": prepared[name].parameters}
-        record |= {"macs": prepared[name].macs, "affinity": affinity(), "environment": machine}
+        record |= {"macs": prepared[name].macs, "affinity": cpu_affinity(), "environment": machine}
         record["gflops_per_second"] = round(2 * record["macs"] * setting.batch / record["p50_ms"] / 1e6, 1)
         record["published_top1"] = BY_NAME[name].top1 if setting.part == "classifier" else None
         records.append(record)
@@ -286,9 +286,13 @@ def measured(name: str, turns: Mapping[str, Turns], first: str, batch: int, nois
     """The figures of one network of a cell."""
     latency = Latency.of(turns[name])
     record: dict[str, Any] = {key: round(value, 4) for key, value in asdict(latency).items()}
-    record |= {"images_per_second": round(1000 * batch / latency.p50_ms, 2), "noise": noise.spread, "busy": noise.busy}
+    record |= {
+        "images_per_second": round(1000 * batch / latency.p50_ms, 2),
+        "noise": noise.interdecile_range,
+        "busy": noise.busy,
+    }
     if first in turns:
-        ratio = compare(turns[name], turns[first])
+        ratio = compare_latencies(turns[name], turns[first])
         record |= {
             "ratio": round(ratio.value, 4),
             "ratio_interval_95": [round(bound, 4) for bound in (ratio.low, ratio.high) if bound is not None] or None,
@@ -302,8 +306,8 @@ def kind_of(name: str) -> str:
 
 
 def machine_now() -> dict[str, Any]:
-    """`environment`, with this call."""
-    return {**environment(), "command": "python benchmarks/paper.py"}
+    """`describe_environment`, with this call."""
+    return {**describe_environment(), "command": "python benchmarks/paper.py"}
 
 
 def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int) -> bool:

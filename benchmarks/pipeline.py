@@ -32,11 +32,12 @@ import numpy as np
 from marked_tables import write_table
 
 import nextvit
-from nextvit.benchmark.end_to_end import end_to_end
-from nextvit.image.resizing import INPUT_NAME, Pixels
-from nextvit.machine.environment import environment, without_place
+from nextvit.benchmark.end_to_end import measure_end_to_end
+from nextvit.image.reading import Pixels
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.environment import describe_environment, strip_folder
 from nextvit.runtime.predictor import AHEAD, Predictor
-from nextvit.runtime.read_ahead import default_workers, read_ahead, usable_cores
+from nextvit.runtime.read_ahead import default_workers, prepare_ahead, usable_cores
 
 RESULTS = Path(__file__).parent / "results" / "pipeline.jsonl"
 COLUMNS = (
@@ -52,7 +53,7 @@ def run_graph(predictor: Predictor, batch: Pixels, *, count: int) -> None:
 
 
 def run_reading(predictor: Predictor, files: list[Path], *, workers: int, ahead: int) -> None:
-    for each in read_ahead(files, predictor.card.input, workers=workers, ahead=ahead):
+    for each in prepare_ahead(files, predictor.card.input, workers=workers, ahead=ahead):
         if isinstance(each, Exception):
             raise each
 
@@ -125,7 +126,7 @@ def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threa
         "graph": round(median["graph"], 2),
         "workers": rows,
         "range": {name: [round(min(each), 2), round(max(each), 2)] for name, each in found.items()},
-        "one_by_one": end_to_end(predictor, files[:200], images=min(200, len(files))),
+        "one_by_one": measure_end_to_end(predictor, files[:200], images=min(200, len(files))),
     }
 
 
@@ -174,12 +175,12 @@ def main() -> None:
     if not found:
         sys.exit(f"{asked.folder} holds no JPEGs")
     files = list(islice(cycle(found), asked.images))
-    command = shlex.join(["python", "benchmarks/pipeline.py", *map(without_place, sys.argv[1:])])
+    command = shlex.join(["python", "benchmarks/pipeline.py", *map(strip_folder, sys.argv[1:])])
     records: list[dict[str, Any]] = []
     for bundle in asked.bundles:
         for threads in numbers(asked.threads):
             record = measure(bundle, files, asked, threads=threads)
-            record["environment"] = {**environment(), "command": command}
+            record["environment"] = {**describe_environment(), "command": command}
             records.append(record)
             print(json.dumps({name: value for name, value in record.items() if name != "environment"}), flush=True)
             with RESULTS.open("a", encoding="utf-8") as lines:

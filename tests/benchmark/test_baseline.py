@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from nextvit.benchmark.baseline import Condition, Outcome, judge, parse_conditions, read_baseline
-from nextvit.benchmark.configurations import Wanted
-from nextvit.benchmark.discovery import configurations
+from nextvit.benchmark.baseline import Condition, Outcome, evaluate_conditions, parse_conditions, read_baseline
+from nextvit.benchmark.configurations import Selection
+from nextvit.benchmark.discovery import find_configurations
 from nextvit.benchmark.limit import Limits
-from nextvit.benchmark.suite import Protocol, benchmark, load_all
+from nextvit.benchmark.suite import BenchmarkSettings, load_all, run_benchmark
 from nextvit.errors import InputError
 from tests.conftest import needs
 from tests.runtime.conftest import write_colour_bundle
@@ -27,19 +27,24 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def outcome(text: str, now: dict[str, Any], *before: dict[str, Any]) -> Outcome:
-    return judge([now], before or None, parse_conditions(text))
+    return evaluate_conditions([now], before or None, parse_conditions(text))
 
 
 def test_conditions_are_read():
     assert parse_conditions("p50>+5%, p90>12ms,size<-1.5MiB , images_per_second<100,score<-.5,p99 > +2") == [
-        Condition("p50>+5%", "p50", above=True, value=5.0, relative=True, percent=True),
-        Condition("p90>12ms", "p90", above=True, value=12.0, relative=False, percent=False),
-        Condition("size<-1.5MiB", "size", above=False, value=-1.5, relative=True, percent=False),
+        Condition("p50>+5%", "p50", fails_above=True, value=5.0, is_relative=True, is_percent=True),
+        Condition("p90>12ms", "p90", fails_above=True, value=12.0, is_relative=False, is_percent=False),
+        Condition("size<-1.5MiB", "size", fails_above=False, value=-1.5, is_relative=True, is_percent=False),
         Condition(
-            "images_per_second<100", "images_per_second", above=False, value=100.0, relative=False, percent=False
+            "images_per_second<100",
+            "images_per_second",
+            fails_above=False,
+            value=100.0,
+            is_relative=False,
+            is_percent=False,
         ),
-        Condition("score<-.5", "score", above=False, value=-0.5, relative=True, percent=False),
-        Condition("p99>+2", "p99", above=True, value=2.0, relative=True, percent=False),
+        Condition("score<-.5", "score", fails_above=False, value=-0.5, is_relative=True, is_percent=False),
+        Condition("p99>+2", "p99", fails_above=True, value=2.0, is_relative=True, is_percent=False),
     ]
 
 
@@ -104,7 +109,7 @@ def test_the_reason_is_one_line_with_both_numbers():
 def test_every_failure_of_every_condition_is_told():
     now = [record(p50_ms=20.0, size_mib=9.0), record(batch=8, p50_ms=80.0)]
     before = [record(), record(batch=8, p50_ms=70.0)]
-    assert len(judge(now, before, parse_conditions("p50>+5%,size>+5%")).failed) == 3
+    assert len(evaluate_conditions(now, before, parse_conditions("p50>+5%,size>+5%")).failed) == 3
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,7 @@ def test_another_configuration_is_no_baseline(change: dict[str, Any]):
     other = record(**change)
     with pytest.raises(InputError, match="no configuration has p50 here and in the baseline"):
         outcome("p50>+5%", record(p50_ms=99.0), other)
-    told = judge([record(p50_ms=99.0), other], [other], parse_conditions("p50>+5%"))
+    told = evaluate_conditions([record(p50_ms=99.0), other], [other], parse_conditions("p50>+5%"))
     assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
 
 
@@ -129,18 +134,20 @@ def test_what_cannot_be_measured_any_more_is_a_failure():
     gone = {name: value for name, value in record(batch=8).items() if not name.endswith("_ms")}
     now = [record(), {**gone, "unavailable": "the file is damaged"}]
     before = [record(), record(batch=8)]
-    assert judge(now, before, parse_conditions("p50>+5%")).failed == [
+    assert evaluate_conditions(now, before, parse_conditions("p50>+5%")).failed == [
         "a onnx (batch 8, threads 1): is in the baseline, but could not be measured now: the file is damaged"
     ]
-    assert judge(now, before[:1], parse_conditions("p50>+5%")).failed == []
+    assert evaluate_conditions(now, before[:1], parse_conditions("p50>+5%")).failed == []
 
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """A benchmark of the two bundles of a folder."""
-    found = configurations([str(folder / name) for name in ("a.nextvit", "b.nextvit")], Wanted(), folder, say=print)
-    protocol = Protocol(batches=(1, 2), runs=2, min_seconds=0.0, starts=False)
-    loaded, refused = load_all(found, protocol.batches)
-    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
+    found = find_configurations(
+        [str(folder / name) for name in ("a.nextvit", "b.nextvit")], Selection(), folder, say=print
+    )
+    settings = BenchmarkSettings(batches=(1, 2), runs=2, min_seconds=0.0, with_cold_start=False)
+    loaded, refused = load_all(found, settings.batches)
+    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
 
 
 @pytest.mark.backend
@@ -150,20 +157,20 @@ def test_a_bundle_that_does_not_load_any_more_is_a_failure_wherever_it_was_measu
     for name in ("a.nextvit", "b.nextvit"):
         write_colour_bundle(tmp_path / name)
     before = records_of(tmp_path)
-    assert not judge(before, before, parse_conditions("size>+0")).failed
+    assert not evaluate_conditions(before, before, parse_conditions("size>+0")).failed
     (tmp_path / "b.nextvit" / "model.onnx").write_bytes(b"damaged")
     now = records_of(tmp_path)
     assert ["unavailable" in each for each in now] == [False, False, True, True]
     elsewhere = [{**each, "device": device} if each["model"].endswith("b.nextvit") else each for each in before]
-    failed = judge(now, elsewhere, parse_conditions("size>+0")).failed
+    failed = evaluate_conditions(now, elsewhere, parse_conditions("size>+0")).failed
     assert len(failed) == 2 and all("is in the baseline, but could not be measured now" in each for each in failed)
 
 
 def test_bundles_of_one_run_are_told_apart_and_older_records_did_not_name_them():
     fixed, dynamic = record(bundle="fixed.nextvit"), record(bundle="dynamic.nextvit", p50_ms=20.0)
-    assert not judge([fixed, dynamic], [fixed, dynamic], parse_conditions("p50>+5%")).failed
-    assert judge([fixed], [dynamic], parse_conditions("p50<12")).failed
-    told = judge([fixed, dynamic], [fixed], parse_conditions("p50>+5%"))
+    assert not evaluate_conditions([fixed, dynamic], [fixed, dynamic], parse_conditions("p50>+5%")).failed
+    assert evaluate_conditions([fixed], [dynamic], parse_conditions("p50<12")).failed
+    told = evaluate_conditions([fixed, dynamic], [fixed], parse_conditions("p50>+5%"))
     assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
     assert outcome("p50>+5%", dynamic, record()).failed  # of any bundle
     assert outcome("p50>+5%", record(p50_ms=30.0), dynamic).failed
@@ -171,7 +178,9 @@ def test_bundles_of_one_run_are_told_apart_and_older_records_did_not_name_them()
 
 def test_a_bundle_that_is_gone_is_lost_by_its_name_or_where_that_is_unknown_by_the_rest():
     def fails(gone: dict[str, Any], *old: dict[str, Any]) -> bool:
-        return bool(judge([record(batch=8), gone], [record(batch=8), *old], parse_conditions("p50>+5%")).failed)
+        return bool(
+            evaluate_conditions([record(batch=8), gone], [record(batch=8), *old], parse_conditions("p50>+5%")).failed
+        )
 
     before = record(bundle="a.nextvit")
     gone = {**{name: value for name, value in before.items() if not name.endswith("_ms")}, "unavailable": "not there"}
@@ -182,10 +191,10 @@ def test_a_bundle_that_is_gone_is_lost_by_its_name_or_where_that_is_unknown_by_t
 
 def test_a_value_that_was_not_measured_is_a_warning_and_with_no_other_an_error():
     without = record(score=None, batch=8)
-    told = judge([record(), without], [record(), without], parse_conditions("score<-0.5"))
+    told = evaluate_conditions([record(), without], [record(), without], parse_conditions("score<-0.5"))
     assert told == Outcome([], ["a onnx (batch 8, threads 1): score was not measured, so score<-0.5 was not judged"])
     with pytest.raises(InputError, match="no configuration has score"):
-        judge([without], [record(batch=8)], parse_conditions("score<-0.5"))
+        evaluate_conditions([without], [record(batch=8)], parse_conditions("score<-0.5"))
 
 
 def test_a_relative_condition_needs_a_baseline_and_an_absolute_one_none():

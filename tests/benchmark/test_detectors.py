@@ -12,17 +12,16 @@ import torch
 from PIL import Image
 
 from nextvit.backends.program import Source
-from nextvit.benchmark import configurations as found_in
-from nextvit.benchmark import networks
-from nextvit.benchmark.baseline import judge, key_of, parse_conditions
-from nextvit.benchmark.cold_start import cold_start
-from nextvit.benchmark.configurations import Configuration, Found, Unavailable, Wanted
-from nextvit.benchmark.discovery import configurations
-from nextvit.benchmark.end_to_end import STAGES, answer_in_stages
+from nextvit.benchmark import configurations, networks
+from nextvit.benchmark.baseline import configuration_key, evaluate_conditions, parse_conditions
+from nextvit.benchmark.cold_start import measure_cold_start
+from nextvit.benchmark.configurations import Candidates, Configuration, Selection, UnavailableConfiguration
+from nextvit.benchmark.discovery import find_configurations
+from nextvit.benchmark.end_to_end import STAGES, predict_in_stages
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.profile import profile_all
-from nextvit.benchmark.suite import OTHER_WORK, Protocol, Record, benchmark, load_all, timed_inputs
-from nextvit.benchmark.summary import cautions, notes_of, row
+from nextvit.benchmark.suite import OTHER_WORK, BenchmarkSettings, Record, load_all, run_benchmark, timed_inputs
+from nextvit.benchmark.summary import comparability_warnings, summary_notes, table_row
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import read_manifest
@@ -40,7 +39,7 @@ from tests.models.detectors import random_detector
 
 pytestmark = pytest.mark.backend
 LIMITS_PX = (64, 100)
-QUICK = Protocol(runs=2, min_seconds=0.0, starts=False)
+QUICK = BenchmarkSettings(runs=2, min_seconds=0.0, with_cold_start=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def card(detector: MaskRCNN) -> ModelCard:
         task="detection",
         classes=("square", "disc", "cross"),
         category_ids=(3, 7, 9),
-        input=Preprocess(image_size=LIMITS_PX, resize="fit"),
+        input=Preprocess(image_size=LIMITS_PX, resize="pad"),
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),
         head=asdict(detector.detector),
@@ -79,27 +78,27 @@ def checkpoint(detector: MaskRCNN, card: ModelCard, tmp_path_factory: pytest.Tem
 def small_backbone() -> Iterator[None]:
     """At a size that takes no time."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (found_in, networks):
+        for module in (configurations, networks):
             patch.setattr(module, "BACKBONE_SIZE", (96, 96))
         yield
 
 
-def found_for(folder: Path, *models: Path, **wanted: Any) -> Found:
-    return configurations([str(each) for each in models], Wanted(**wanted), folder, say=lambda message: None)
+def found_for(folder: Path, *models: Path, **wanted: Any) -> Candidates:
+    return find_configurations([str(each) for each in models], Selection(**wanted), folder, say=lambda message: None)
 
 
 @pytest.fixture(scope="module")
-def found(bundle: Path, small_backbone: None, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found(bundle: Path, small_backbone: None, tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     """The bundle and its backbone."""
     return found_for(tmp_path_factory.mktemp("backbone"), bundle)
 
 
-def measured(found: Found, protocol: Protocol = QUICK) -> list[Record]:
-    loaded, refused = load_all(found, protocol.batches)
-    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
+def measured(found: Candidates, settings: BenchmarkSettings = QUICK) -> list[Record]:
+    loaded, refused = load_all(found, settings.batches)
+    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
 
 
-def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Found):
+def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Candidates):
     whole, backbone = measured(found, replace(QUICK, batches=(2,)))
     assert (whole["part"], whole["image_size"], whole["verdict"]) == ("whole", [64, 100], "first")
     assert (backbone["part"], backbone["image_size"], backbone["verdict"]) == ("backbone", [96, 96], OTHER_WORK)
@@ -108,7 +107,7 @@ def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Found):
     assert backbone["size_mib"] < whole["size_mib"]
 
 
-def test_the_backbone_is_that_of_the_detector(found: Found):
+def test_the_backbone_is_that_of_the_detector(found: Candidates):
     whole, backbone = found
     assert isinstance(whole, Configuration) and isinstance(backbone, Configuration)
     inputs = timed_inputs(backbone.card, 1)
@@ -123,7 +122,7 @@ def test_a_checkpoint_in_pytorch_is_a_detector_too(checkpoint: Path, tmp_path: P
     found = found_for(tmp_path, checkpoint, precisions=("fp32", "bf16"))
     assert [(each.facts["part"], each.facts["precision"], type(each)) for each in found] == [
         ("whole", "fp32", Configuration),
-        ("whole", "bf16", Unavailable),
+        ("whole", "bf16", UnavailableConfiguration),
         ("backbone", "fp32", Configuration),
     ]
     whole, backbone, missing = measured(found)
@@ -154,21 +153,21 @@ def test_a_detector_is_timed_on_photographs_of_its_full_size(card: ModelCard):
 
 
 def test_first_answers_are_those_of_a_frame(bundle: Path):
-    assert cold_start(bundle, threads=1, image_size=LIMITS_PX, batch=2).cold_start_ms > 0
+    assert measure_cold_start(bundle, threads=1, image_size=LIMITS_PX, batch=2).cold_start_ms > 0
 
 
 def test_the_way_from_file_to_answer_ends_with_pasted_masks(bundle: Path, tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (150, 240, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     predictor = load_bundle(bundle, threads=1)
-    answer, seconds = answer_in_stages(predictor, tmp_path / "noise.png")
+    answer, seconds = predict_in_stages(predictor, tmp_path / "noise.png")
     assert [answer] == predictor([tmp_path / "noise.png"])
     assert isinstance(answer, Detections) and answer.objects
     assert all(each.mask and each.mask["size"] == [150, 240] for each in answer.objects)
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
-def test_only_what_answers_has_a_way_from_file_to_answer(found: Found, tmp_path: Path):
+def test_only_what_answers_has_a_way_from_file_to_answer(found: Candidates, tmp_path: Path):
     Image.new("RGB", (90, 70), "white").save(tmp_path / "white.png")
     whole, backbone = measured(found, replace(QUICK, files=[tmp_path / "white.png"]))
     assert tuple(whole["end_to_end"]["shares"]) == STAGES
@@ -186,8 +185,10 @@ def test_a_machine_without_torch_measures_the_bundle_alone(bundle: Path, tmp_pat
     monkeypatch.setattr(builtins, "__import__", without_torch)
     found = found_for(tmp_path, bundle, threads=(1, 2))
     monkeypatch.undo()
-    assert [type(each) for each in found] == [Configuration] * 2 + [Unavailable] * 2
-    assert all(isinstance(each.error, MissingDependency) for each in found if isinstance(each, Unavailable))
+    assert [type(each) for each in found] == [Configuration] * 2 + [UnavailableConfiguration] * 2
+    assert all(
+        isinstance(each.error, MissingDependency) for each in found if isinstance(each, UnavailableConfiguration)
+    )
     *_, missing = measured(found)
     assert missing["name"] == f"{bundle} backbone onnx fp32" and "'torch' is not installed" in missing["unavailable"]
 
@@ -202,7 +203,7 @@ def test_a_backbone_that_cannot_be_made_is_said(bundle: Path, tmp_path: Path, mo
     assert missing["unavailable"] == "RuntimeError: too small"
 
 
-def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(found: Found):
+def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(found: Candidates):
     def fail() -> None:
         raise InputError("damaged")
 
@@ -211,39 +212,39 @@ def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(foun
         load_all([replace(whole, load=fail), backbone], [1])  # pyright: ignore[reportCallIssue]
 
 
-def test_people_read_what_is_what(found: Found):
+def test_people_read_what_is_what(found: Candidates):
     quiet = {"warning": None, "busy": False}
     whole, backbone = (each | quiet for each in measured(found))
     faster = [whole, {**backbone, "ratio": 0.1}]
-    assert cautions(faster) == [], "they are not meant to be of the same work"
-    assert not any("fastest" in line for line in notes_of(faster, [], []))
-    assert row(backbone)[0] == "objects backbone onnx fp32"
+    assert comparability_warnings(faster) == [], "they are not meant to be of the same work"
+    assert not any("fastest" in line for line in summary_notes(faster, [], []))
+    assert table_row(backbone)[0] == "objects backbone onnx fp32"
     page = bench_report(faster)
     assert "its backbone alone" in page and "fastest at batch 1: objects<" in page and OTHER_WORK in page
     assert "its backbone alone" not in bench_report([whole])
 
 
-def test_conditions_are_about_the_whole(found: Found):
+def test_conditions_are_about_the_whole(found: Candidates):
     whole, backbone = measured(found)
     slow = {**backbone, "p50_ms": 1000 * whole["p50_ms"]}
     limit = parse_conditions(f"p50>{10 * whole['p50_ms']:.3f}ms")
-    assert judge([whole, slow], None, limit).failed == []
-    assert judge([{**whole, "p50_ms": slow["p50_ms"]}, backbone], None, limit).failed
-    assert key_of(whole) != key_of({**whole, "part": "backbone"})
+    assert evaluate_conditions([whole, slow], None, limit).failed == []
+    assert evaluate_conditions([{**whole, "p50_ms": slow["p50_ms"]}, backbone], None, limit).failed
+    assert configuration_key(whole) != configuration_key({**whole, "part": "backbone"})
     before = {name: value for name, value in whole.items() if name != "part"}
-    assert key_of(whole) == key_of(before), "records of before there were parts"
+    assert configuration_key(whole) == configuration_key(before), "records of before there were parts"
     gone = {**{name: backbone[name] for name in ("name", *whole.keys() & backbone.keys())}, "unavailable": "no torch"}
-    assert judge([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
+    assert evaluate_conditions([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
 
 
-def test_a_profile_is_that_of_the_backbone(found: Found, monkeypatch):
+def test_a_profile_is_that_of_the_backbone(found: Candidates, monkeypatch):
     from nextvit.benchmark import profile
 
     needs("onnx")
     monkeypatch.setattr(profile, "SECONDS", 0.05)
     said: list[str] = []
     loaded, _ = load_all(found, [1])
-    peaks = Limits(peaks={each.kind: 100.0 for each in loaded}, bandwidths={1: 10.0})
+    peaks = Limits(peaks={each.peak_key: 100.0 for each in loaded}, bandwidths={1: 10.0})
     [profiled] = profile_all(loaded, peaks, said.append)
     assert profiled.name == "objects backbone onnx fp32" and profiled.operators
     assert any(line.startswith("no profile of objects:") for line in said)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.benchmark.end_to_end import STAGES, answer_in_stages, end_to_end
+from nextvit.benchmark.end_to_end import STAGES, measure_end_to_end, predict_in_stages
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError
+from nextvit.image.reading import DecodeError
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import write_colour_bundle
 
@@ -42,14 +42,14 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_the_stages_give_the_predictors_own_answer(predictor: Predictor, photo: Path):
-    answer, seconds = answer_in_stages(predictor, photo)
+    answer, seconds = predict_in_stages(predictor, photo)
     assert [answer] == predictor([photo])
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
 def test_shares_are_of_the_whole_and_a_slow_graph_is_seen_as_such(predictor: Predictor, photo: Path):
-    quick = end_to_end(predictor, [photo], images=5, warm_up=1)
-    slow = end_to_end(Predictor(SlowSession(0.1), predictor.card), [photo], images=3, warm_up=1)
+    quick = measure_end_to_end(predictor, [photo], images=5, warm_up=1)
+    slow = measure_end_to_end(Predictor(SlowSession(0.1), predictor.card), [photo], images=3, warm_up=1)
     for record in (quick, slow):
         assert tuple(record["shares"]) == STAGES
         assert sum(record["shares"].values()) == pytest.approx(1, abs=1e-3)
@@ -60,6 +60,6 @@ def test_shares_are_of_the_whole_and_a_slow_graph_is_seen_as_such(predictor: Pre
 def test_a_file_that_cannot_be_read_is_named(predictor: Predictor, photo: Path, tmp_path: Path):
     photo.write_bytes(photo.read_bytes()[:1000])
     with pytest.raises(DecodeError, match=r"photo\.jpg: damaged"):
-        end_to_end(predictor, [photo])
+        measure_end_to_end(predictor, [photo])
     with pytest.raises(InputError, match="needs image files"):
-        end_to_end(predictor, [])
+        measure_end_to_end(predictor, [])

@@ -69,7 +69,7 @@ def test_networks_have_the_statistics_of_photographs(gpu: ModuleType):
     pytest.importorskip("timm", reason="needs nextvit[timm]")
     network = gpu.build("timm:lcnet_050")
     assert isinstance(network.module, Peer)
-    images = torch.from_numpy(gpu.photographs(gpu.Preprocess(image_size=(gpu.SIZE_PX, gpu.SIZE_PX))))
+    images = torch.from_numpy(gpu.load_photographs(gpu.Preprocess(image_size=(gpu.SIZE_PX, gpu.SIZE_PX))))
     for built in (network, gpu.build("nextvit_nano")):
         with torch.inference_mode():
             assert built.module(images).std(dim=0).mean() > 1e-3  # as they are made: below 1e-6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nextvit.benchmark import limit
-from nextvit.benchmark.limit import Limits, bandwidth, peaks
+from nextvit.benchmark.limit import Limits, measure_bandwidth, measure_peaks
 from nextvit.errors import InputError
 from nextvit.machine import timing
 from tests.conftest import needs
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backend
 
 def peak_of(backend: str, precision: str) -> float | None:
     """One peak, measured too briefly to be believed."""
-    return peaks([(backend, precision)], 1, sizes=[256], rounds=1, seconds=0.01)[backend, precision]
+    return measure_peaks([(backend, precision)], 1, sizes=[256], rounds=1, seconds=0.01)[backend, precision]
 
 
 @pytest.mark.parametrize(("backend", "precision"), limit.PRODUCTS)
@@ -40,7 +40,7 @@ def test_what_is_absent_has_no_peak(monkeypatch: pytest.MonkeyPatch):
 
 def test_operations_are_counted_and_turns_are_taken(monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
-    monkeypatch.setattr(limit, "product", lambda backend, precision, size, threads: lambda: f"{backend}{size}")
+    monkeypatch.setattr(limit, "matrix_product", lambda backend, precision, size, threads: lambda: f"{backend}{size}")
     lengths = iter([0.02, 0.08, 0.2, 0.8, 0.04, 0.04, 0.1, 1.6])
 
     def fastest(run: limit.Run, *, seconds: float) -> float:
@@ -48,8 +48,8 @@ def test_operations_are_counted_and_turns_are_taken(monkeypatch: pytest.MonkeyPa
         order.append(str(run()))
         return next(lengths)
 
-    monkeypatch.setattr(limit, "fastest", fastest)
-    measured = peaks([("a", "fp32"), ("b", "fp32")], 1, sizes=[1000, 2000], rounds=2, seconds=0.5)
+    monkeypatch.setattr(limit, "fastest_seconds", fastest)
+    measured = measure_peaks([("a", "fp32"), ("b", "fp32")], 1, sizes=[1000, 2000], rounds=2, seconds=0.5)
     assert order == ["a1000", "a2000", "b1000", "b2000"] * 2
     # 2 * 2000**3 operations in 0.04 s; 2 * 2000**3 in 0.8 s against 2 * 1000**3 in 0.1 s
     assert measured == {("a", "fp32"): pytest.approx(400.0), ("b", "fp32"): pytest.approx(20.0)}
@@ -63,7 +63,7 @@ def test_the_fastest_run_counts_and_the_first_does_not(monkeypatch: pytest.Monke
         now[0] += next(lengths)
 
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
-    assert limit.fastest(run, seconds=1.0) == pytest.approx(0.2)
+    assert limit.fastest_seconds(run, seconds=1.0) == pytest.approx(0.2)
     assert next(lengths, None) is None
 
 
@@ -78,7 +78,7 @@ def test_a_product_that_is_computed_otherwise_has_no_peak():
         ops.convert(ops.constant(np.ones((64, 64), np.int8)), "f32"), np.full((64, 1), 0.1, np.float32)
     )
     result = ops.matmul(ops.multiply(ops.convert(values, "f32"), np.float32(0.1)), weight, False, True)
-    assert limit.openvino_run(result, values, kind="i8", threads=1) is None
+    assert limit.make_openvino_run(result, values, kind="i8", threads=1) is None
 
 
 def test_another_number_of_threads_is_refused():
@@ -88,7 +88,7 @@ def test_another_number_of_threads_is_refused():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_bandwidth(threads: int):
-    assert 0.1 < bandwidth(threads, array_bytes=2**22, rounds=1, seconds=0.01) < 10_000
+    assert 0.1 < measure_bandwidth(threads, array_bytes=2**22, rounds=1, seconds=0.01) < 10_000
 
 
 def test_the_least_time_is_that_of_arithmetic_or_of_traffic():
@@ -106,10 +106,10 @@ def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch):
         asked.append((wanted, threads))
         return dict.fromkeys(wanted, 7.0)
 
-    monkeypatch.setattr(limit, "peaks", measured)
-    monkeypatch.setattr(limit, "bandwidth", lambda threads: asked.append(threads) or 3.0)
+    monkeypatch.setattr(limit, "measure_peaks", measured)
+    monkeypatch.setattr(limit, "measure_bandwidth", lambda threads: asked.append(threads) or 3.0)
     known = Limits(peaks={("onnx", "fp32", 1): 100.0}, bandwidths={1: 10.0})
-    more = known.including([("onnx", "fp32", 1), ("onnx", "int8", 1), ("onnx", "int8", 2)])
+    more = known.measure_missing([("onnx", "fp32", 1), ("onnx", "int8", 1), ("onnx", "int8", 2)])
     assert asked == [([("onnx", "int8")], 1), ([("onnx", "int8")], 2), 2]
     assert more.peaks == {("onnx", "fp32", 1): 100.0, ("onnx", "int8", 1): 7.0, ("onnx", "int8", 2): 7.0}
     assert more.bandwidths == {1: 10.0, 2: 3.0}

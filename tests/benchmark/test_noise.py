@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextvit.benchmark import noise
-from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
+from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
 
 STEADY = [0.008] * 50
 BEFORE = CpuTimes(busy=100.0, stolen=1.0, own=20.0, wall=1000.0)
@@ -18,47 +18,47 @@ def after(*, seconds: float = 10.0, busy: float = 10.0, own: float = 10.0, stole
 
 
 def test_a_machine_that_is_ours_alone_is_quiet():
-    quiet = Noise.of(STEADY, BEFORE, after(), cores=2)
-    assert quiet == Noise(spread=0.0, by_others=0.0, stolen=0.0)
+    quiet = Noise.from_times(STEADY, BEFORE, after(), cores=2)
+    assert quiet == Noise(interdecile_range=0.0, by_others_fraction=0.0, stolen=0.0)
     assert (quiet.busy, quiet.warning) == (False, None)
 
 
 def test_what_other_processes_take_is_a_share_of_all_cores():
-    loaded = Noise.of(STEADY, BEFORE, after(busy=15, own=10), cores=2)
-    assert loaded.by_others == pytest.approx(0.25)
+    loaded = Noise.from_times(STEADY, BEFORE, after(busy=15, own=10), cores=2)
+    assert loaded.by_others_fraction == pytest.approx(0.25)
     assert loaded.busy
     assert loaded.warning == (
         "this machine is too busy to trust small differences: other processes took 25% of its CPU time, 10% is the most"
     )
-    assert not Noise.of(STEADY, BEFORE, after(busy=15, own=10), cores=64).busy
+    assert not Noise.from_times(STEADY, BEFORE, after(busy=15, own=10), cores=64).busy
 
 
 def test_what_the_hypervisor_withholds_is_a_share_of_what_was_asked_for():
-    loaded = Noise.of(STEADY, BEFORE, after(busy=9, own=9, stolen=1), cores=2)
+    loaded = Noise.from_times(STEADY, BEFORE, after(busy=9, own=9, stolen=1), cores=2)
     assert loaded.stolen == pytest.approx(0.1)
     assert loaded.warning and "its hypervisor withheld 10% of the CPU time asked for, 5% is the most" in loaded.warning
 
 
 def test_the_spread_is_from_the_10th_to_the_90th_percentile_over_the_median():
     seconds = [0.010 + 0.0001 * place for place in range(-50, 51)]
-    loaded = Noise.of(seconds, None, None, cores=2)
-    assert loaded == Noise(spread=pytest.approx(0.8), by_others=None, stolen=None)
+    loaded = Noise.from_times(seconds, None, None, cores=2)
+    assert loaded == Noise(interdecile_range=pytest.approx(0.8), by_others_fraction=None, stolen=None)
     assert loaded.warning and "varied by 80%" in loaded.warning
 
 
 def test_every_fault_is_in_the_one_line():
-    warning = Noise(spread=0.5, by_others=0.4, stolen=0.3).warning
+    warning = Noise(interdecile_range=0.5, by_others_fraction=0.4, stolen=0.3).warning
     assert warning and warning.count(";") == 2 and "\n" not in warning
     assert all(number in warning for number in ("50%", "40%", "30%"))
 
 
 def test_children_that_ended_within_count_as_ours_and_never_make_a_negative_share():
-    assert Noise.of(STEADY, BEFORE, after(busy=5, own=9), cores=2).by_others == 0.0
+    assert Noise.from_times(STEADY, BEFORE, after(busy=5, own=9), cores=2).by_others_fraction == 0.0
 
 
 def test_too_short_a_measurement_tells_nothing_of_others():
-    assert Noise.of(STEADY, BEFORE, after(seconds=0.5, busy=1.0), cores=2) == Noise(spread=0.0)
-    assert Noise.of([0.008], None, None, cores=2) == Noise()
+    assert Noise.from_times(STEADY, BEFORE, after(seconds=0.5, busy=1.0), cores=2) == Noise(interdecile_range=0.0)
+    assert Noise.from_times([0.008], None, None, cores=2) == Noise()
     assert not Noise().busy
 
 
@@ -81,13 +81,13 @@ def test_a_real_measurement():
     end = time.monotonic() + 1.2
     while time.monotonic() < end:
         started = time.perf_counter()
-        fixed_work()
+        run_fixed_work()
         seconds.append(time.perf_counter() - started)
-    real = Noise.of(seconds, before, CpuTimes.now(), cores=os.cpu_count() or 1)
-    assert real.spread is not None and real.spread >= 0
+    real = Noise.from_times(seconds, before, CpuTimes.now(), cores=os.cpu_count() or 1)
+    assert real.interdecile_range is not None and real.interdecile_range >= 0
     assert 1e-4 < min(seconds) < 1
     if noise.STAT.exists():
-        assert real.by_others is not None and 0 <= real.by_others < 1.1
+        assert real.by_others_fraction is not None and 0 <= real.by_others_fraction < 1.1
         assert real.stolen is not None and 0 <= real.stolen <= 1
     assert isinstance(real.busy, bool)
-    assert fixed_work() == fixed_work()
+    assert run_fixed_work() == run_fixed_work()

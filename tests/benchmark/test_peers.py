@@ -14,7 +14,7 @@ from nextvit.backends import onnx_int8 as to_int8_onnx
 from nextvit.backends import openvino as to_openvino
 from nextvit.backends import openvino_int8 as to_int8_openvino
 from nextvit.backends.program import Source
-from nextvit.benchmark.peers import FEATURES, PeerSource, backbone_source, cost_of, timm_source
+from nextvit.benchmark.peers import FEATURES, PeerSource, backbone_source, source_cost, timm_source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
 from nextvit.image.resizing import INPUT_NAME
@@ -53,7 +53,7 @@ def opened(source: Source, folder: Path, model_file: str, *, backend: str, preci
 
 def expected(source: Source, images_NHWC: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        return source.deployed()(torch.from_numpy(images_NHWC)).numpy()
+        return source.build_deployed()(torch.from_numpy(images_NHWC)).numpy()
 
 
 @pytest.mark.parametrize("fixture", ["source", "attention"])
@@ -125,7 +125,7 @@ def test_size_is_timms_own_where_none_is_asked_for():
 def test_cost_is_timms(source: PeerSource):
     import timm
 
-    cost = cost_of(source)
+    cost = source_cost(source)
     assert cost.parameters == sum(each.numel() for each in timm.create_model("lcnet_050").parameters())
     # The stem's convolution alone: 32 x 32 positions, 8 filters of 3x3x3.
     assert 32 * 32 * 8 * 27 < cost.macs < 10e6
@@ -148,7 +148,7 @@ def test_backbone_of_timm_has_no_head():
 
 
 def test_our_backbone_is_fused():
-    deployed = backbone_source("nextvit_nano", image_size=SIZE, precision="fp32").deployed()
+    deployed = backbone_source("nextvit_nano", image_size=SIZE, precision="fp32").build_deployed()
     assert not [each for each in deployed.modules() if isinstance(each, torch.nn.BatchNorm2d)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from nextvit.backends.program import Source
 from nextvit.benchmark import limit
-from nextvit.benchmark.configurations import Wanted, of_bundle
+from nextvit.benchmark.configurations import Selection, bundle_configurations
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.operators import (
     ATTENTION,
@@ -24,7 +24,16 @@ from nextvit.benchmark.operators import (
     convolution_macs,
     product_macs,
 )
-from nextvit.benchmark.profile import COLUMNS, by_kind, profile, profile_all, record, rows, verdict, with_limits
+from nextvit.benchmark.profile import (
+    COLUMNS,
+    add_limits,
+    group_by_kind,
+    profile_all,
+    profile_bundle,
+    profile_record,
+    summarize_bottlenecks,
+    table_rows,
+)
 from nextvit.benchmark.suite import load_all
 from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError
@@ -71,8 +80,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
 @pytest.fixture(scope="module")
 def profiles(bundles: Bundles) -> dict[tuple[str, str], list[Operator]]:
     return {
-        (backend, precision): with_limits(
-            profile(folder, manifest, threads=1, batch=BATCH, seconds=0.1), LIMITS, (backend, precision, 1)
+        (backend, precision): add_limits(
+            profile_bundle(folder, manifest, threads=1, batch=BATCH, seconds=0.1), LIMITS, (backend, precision, 1)
         )
         for (backend, precision), (folder, manifest) in bundles.items()
     }
@@ -91,7 +100,7 @@ def test_all_multiply_accumulates_are_found_again(operators: list[Operator]):
 def test_shares_are_of_the_whole(operators: list[Operator]):
     assert math.isclose(sum(each.share for each in operators), 1.0)
     assert all(each.ms >= 0 and each.least_ms > 0 for each in operators)
-    kinds = by_kind(operators)
+    kinds = group_by_kind(operators)
     assert math.isclose(sum(each.ms for each in kinds), sum(each.ms for each in operators))
     assert {each.kind for each in kinds} >= {"convolution 1x1", "convolution 3x3", GROUPED, LINEAR}
     assert OTHER not in {each.kind for each in kinds}
@@ -138,7 +147,7 @@ def test_what_multiplies_is_there_even_where_the_counters_say_nothing(
 
     monkeypatch.setattr(profile_openvino, "counters_ms", lambda _: {})
     folder, manifest = bundles["openvino", "fp32"]
-    found = profile(folder, manifest, threads=1, batch=BATCH, seconds=0.1)
+    found = profile_bundle(folder, manifest, threads=1, batch=BATCH, seconds=0.1)
     assert sum(each.macs for each in found) == pytest.approx(BATCH * deployed_cost(card_for(64, 64)).macs, rel=0.01)
     assert all(each.ms == 0 for each in found)
 
@@ -146,7 +155,7 @@ def test_what_multiplies_is_there_even_where_the_counters_say_nothing(
 @pytest.mark.parametrize("whole", [True, False], ids=["one operator", "its parts"])
 def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
     needs("openvino")
-    from nextvit.benchmark.profile_openvino import attention_of
+    from nextvit.benchmark.profile_openvino import attention_macs_by_name
     from nextvit.runtime.openvino_session import ov
 
     ops = ov.opset13
@@ -159,7 +168,7 @@ def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
         scores = ops.multiply(ops.matmul(query, key, False, True), np.float32(0.1))
         result = ops.matmul(ops.softmax(scores, -1), value, False, False)
     model = ov.Model([result], [query])
-    assert attention_of(model, (2, 3, 10, 32)) == {result.get_friendly_name(): 2 * 3 * 10 * 4 * (32 + 16)}
+    assert attention_macs_by_name(model, (2, 3, 10, 32)) == {result.get_friendly_name(): 2 * 3 * 10 * 4 * (32 + 16)}
 
 
 def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -167,7 +176,7 @@ def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     folder, manifest = bundles["onnx", "fp32"]
     before = set(folder.iterdir())
-    profile(folder, manifest, threads=1, batch=1, seconds=0.0)
+    profile_bundle(folder, manifest, threads=1, batch=1, seconds=0.0)
     assert list(tmp_path.iterdir()) == []
     assert set(folder.iterdir()) == before
 
@@ -175,7 +184,7 @@ def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_backend_without_a_profile_says_so(bundles: Bundles):
     folder, manifest = bundles["onnx", "fp32"]
     with pytest.raises(InputError, match="there are profiles of onnx and openvino, not of torch"):
-        profile(folder, replace(manifest, backend="torch"), threads=1, batch=1)
+        profile_bundle(folder, replace(manifest, backend="torch"), threads=1, batch=1)
 
 
 def operator(name: str, kind: str, *, ms: float, macs: int, moved: int = 0) -> Operator:
@@ -184,7 +193,7 @@ def operator(name: str, kind: str, *, ms: float, macs: int, moved: int = 0) -> O
 
 
 def test_one_line_says_what_bounds_it():
-    operators = with_limits(
+    operators = add_limits(
         [
             operator("a", "convolution 1x1", ms=6.0, macs=400_000_000),  # 4 ms at 200 GFLOP/s
             operator("b", LINEAR, ms=2.0, macs=100_000_000),  # 1 ms
@@ -193,13 +202,15 @@ def test_one_line_says_what_bounds_it():
         LIMITS,
         ("onnx", "fp32", 1),
     )
-    assert verdict(operators) == (
+    assert summarize_bottlenecks(operators) == (
         "convolutions 60% of 10.00 ms at 0.67 of the limit; matrix products 20% of 10.00 ms at 0.50 of the limit; "
         "all else 20% of 10.00 ms. At the limit it would save 2.00 ms in convolution 1x1 and 1.50 ms in layout."
     )
-    assert rows(operators, most=1) == [("a", "convolution 1x1", "fp32", "6.000", "60.0%", "133", "4.000", "0.67")]
-    assert len(rows(operators)[0]) == len(COLUMNS)
-    written = json.loads(json.dumps(record(operators), allow_nan=False))
+    assert table_rows(operators, max_rows=1) == [
+        ("a", "convolution 1x1", "fp32", "6.000", "60.0%", "133", "4.000", "0.67")
+    ]
+    assert len(table_rows(operators)[0]) == len(COLUMNS)
+    written = json.loads(json.dumps(profile_record(operators), allow_nan=False))
     assert [each["kind"] for each in written["kinds"]] == ["convolution 1x1", LINEAR, "layout"]
     assert written["operators"][2]["gain_ms"] == 1.5
 
@@ -218,11 +229,13 @@ def test_profiles_are_of_the_size_that_is_measured_and_each_has_its_name(
     """Two sizes of one file, whose limits are measured once."""
     needs("onnx", "onnxruntime")
     file = write_colour_bundle(tmp_path / "colours.nextvit", dynamic_size=True)
-    found = of_bundle(file, str(file), "bundle", Wanted(image_sizes=((32, 48), (64, 96))))
+    found = bundle_configurations(file, str(file), "bundle", Selection(image_sizes=((32, 48), (64, 96))))
     loaded, _ = load_all(found, [2])
     measured: list[object] = []
-    monkeypatch.setattr(limit, "peaks", lambda wanted, threads: measured.append(wanted) or dict.fromkeys(wanted))
-    monkeypatch.setattr(limit, "bandwidth", lambda threads: measured.append(threads) or 20.0)
+    monkeypatch.setattr(
+        limit, "measure_peaks", lambda wanted, threads: measured.append(wanted) or dict.fromkeys(wanted)
+    )
+    monkeypatch.setattr(limit, "measure_bandwidth", lambda threads: measured.append(threads) or 20.0)
     small, large = profile_all(loaded, Limits(), lambda message: None)
     assert (small.name, large.name) == ("colours 48x32 px", "colours 96x64 px")
     assert small.batch == large.batch == 2

@@ -10,17 +10,17 @@ import pytest
 
 from nextvit.benchmark import networks
 from nextvit.benchmark.configurations import (
+    Candidates,
     Configuration,
-    Found,
-    Unavailable,
-    Wanted,
-    of_bundle,
+    Selection,
+    UnavailableConfiguration,
+    bundle_configurations,
 )
-from nextvit.benchmark.discovery import configurations, kind_of
+from nextvit.benchmark.discovery import find_configurations, model_kind
 from nextvit.benchmark.limit import Limits
 from nextvit.benchmark.networks import missing_exports, published_top1
-from nextvit.benchmark.suite import Protocol, Record, benchmark, load_all, unique_names
-from nextvit.benchmark.summary import computed
+from nextvit.benchmark.suite import BenchmarkSettings, Record, load_all, run_benchmark, unique_names
+from nextvit.benchmark.summary import describe_run
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.models.cost import deployed_cost
@@ -31,20 +31,20 @@ from tests.export.test_export import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
 
 pytestmark = pytest.mark.backend
-QUICK = Protocol(batches=(1, 2), runs=2, min_seconds=0.0, starts=False)
+QUICK = BenchmarkSettings(batches=(1, 2), runs=2, min_seconds=0.0, with_cold_start=False)
 
 
-def found_for(folder: Path, *models: str, **wanted: object) -> Found:
-    return configurations(models, Wanted(**wanted), folder, say=lambda message: None)  # pyright: ignore[reportArgumentType]
+def found_for(folder: Path, *models: str, **wanted: object) -> Candidates:
+    return find_configurations(models, Selection(**wanted), folder, say=lambda message: None)  # pyright: ignore[reportArgumentType]
 
 
-def measured(found: Found, protocol: Protocol) -> list[Record]:
-    loaded, refused = load_all(found, protocol.batches)
-    return benchmark(loaded, protocol, limits=Limits(), refused=refused)
+def measured(found: Candidates, settings: BenchmarkSettings) -> list[Record]:
+    loaded, refused = load_all(found, settings.batches)
+    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     """A variant in PyTorch, ONNX Runtime and OpenVINO, fp32 and int8, at 64 px."""
     runtimes = ("torch", "onnx", "openvino")
     return found_for(
@@ -57,14 +57,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     )
 
 
-def test_every_combination_is_there_or_has_a_reason(found: Found):
+def test_every_combination_is_there_or_has_a_reason(found: Candidates):
     there = {(each.backend, each.precision, each.threads) for each in found if isinstance(each, Configuration)}
     assert there == {
         ("torch", "fp32", 1), ("torch", "fp32", 2),
         *((backend, precision, threads)
           for backend in ("onnx", "openvino") for precision in ("fp32", "int8") for threads in (1, 2)),
     }  # fmt: skip
-    missing = [each for each in found if isinstance(each, Unavailable)]
+    missing = [each for each in found if isinstance(each, UnavailableConfiguration)]
     assert [(each.facts["backend"], each.facts["precision"], each.facts["threads"]) for each in missing] == [
         ("torch", "int8", 1),
         ("torch", "int8", 2),
@@ -72,7 +72,7 @@ def test_every_combination_is_there_or_has_a_reason(found: Found):
     assert all("PyTorch has no file in int8" in str(each.error) for each in missing)
 
 
-def test_all_forms_answer_alike(found: Found):
+def test_all_forms_answer_alike(found: Candidates):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     answers = {
         each.label: each.load().session.run({INPUT_NAME: pixels})["logits"]
@@ -84,8 +84,8 @@ def test_all_forms_answer_alike(found: Found):
     assert all(np.abs(each - first).max() < 1e-3 * first.std() for each in others)
 
 
-def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Found):
-    chosen: Found = [each for each in found if isinstance(each, Unavailable) or each.threads == 1]
+def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Candidates):
+    chosen: Candidates = [each for each in found if isinstance(each, UnavailableConfiguration) or each.threads == 1]
     records = measured(chosen, QUICK)
     done = [each for each in records if "unavailable" not in each]
     assert [each["batch"] for each in done] == [1] * 5 + [2] * 5
@@ -106,14 +106,14 @@ def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Found):
     assert {each["batch"] for each in records if "unavailable" in each} == {1, 2}
 
 
-def test_a_first_answer_is_measured_in_a_process_of_its_own(found: Found):
+def test_a_first_answer_is_measured_in_a_process_of_its_own(found: Candidates):
     onnx = next(each for each in found if isinstance(each, Configuration) and each.backend == "onnx")
-    [record] = measured([onnx], Protocol(runs=2, min_seconds=0.0))
+    [record] = measured([onnx], BenchmarkSettings(runs=2, min_seconds=0.0))
     assert record["cold_start_ms"] > record["p50_ms"]
     assert 20 < record["peak_memory_mib"] < 400, "a process without torch"
 
 
-def test_names_say_what_differs(found: Found):
+def test_names_say_what_differs(found: Candidates):
     names = unique_names([each for each in found if isinstance(each, Configuration)])
     assert len(set(names)) == len(names)
     assert "nextvit_nano onnx int8 1 thread" in names
@@ -122,7 +122,7 @@ def test_names_say_what_differs(found: Found):
 
 def test_what_is_no_model_is_said():
     with pytest.raises(InputError, match="nextvit_nanoo: no such run, checkpoint or bundle, and no name of a network"):
-        kind_of("nextvit_nanoo")
+        model_kind("nextvit_nanoo")
 
 
 def test_nothing_to_measure_says_why(tmp_path: Path):
@@ -153,7 +153,7 @@ def bundle(tmp_path: Path) -> Path:
 def colours(bundle: Path) -> Configuration:
     """A bundle by hand, at its own size."""
     needs("onnxruntime")
-    [found] = of_bundle(bundle, str(bundle), "bundle", Wanted())
+    [found] = bundle_configurations(bundle, str(bundle), "bundle", Selection())
     assert isinstance(found, Configuration)
     return found
 
@@ -179,10 +179,10 @@ def test_what_a_runtime_raises_while_loading_is_a_reason(colours: Configuration)
 
 def test_a_first_answer_is_measured_on_the_device_that_was_asked_for(colours: Configuration):
     elsewhere = replace(colours, device="abacus")
-    [record] = measured([elsewhere], Protocol(runs=2, min_seconds=0.0))
+    [record] = measured([elsewhere], BenchmarkSettings(runs=2, min_seconds=0.0))
     assert "cold_start_ms" not in record
     assert "'abacus'" in record["cold_start_failed"] and "\n" not in record["cold_start_failed"]
-    assert "no first answer: " in computed(record)
+    assert "no first answer: " in describe_run(record)
 
 
 def test_published_scores_reach_the_records(colours: Configuration):
@@ -200,19 +200,24 @@ def test_networks_by_name_have_their_published_score(tmp_path: Path):
 
 def test_a_bundle_that_was_not_asked_for_is_said_where_the_user_named_it(bundle: Path):
     for wanted, words in (
-        (Wanted(runtimes=("openvino",)), "its runtime is onnx; asked for: openvino"),
-        (Wanted(precisions=("int8", "bf16")), "its precision is fp32; asked for: int8, bf16"),
+        (Selection(runtimes=("openvino",)), "its runtime is onnx; asked for: openvino"),
+        (Selection(precisions=("int8", "bf16")), "its precision is fp32; asked for: int8, bf16"),
     ):
-        [missing] = of_bundle(bundle, str(bundle), "bundle", wanted)
-        assert isinstance(missing, Unavailable) and words in str(missing.error)
-        assert of_bundle(bundle, "a run", "run", wanted) == []
+        [missing] = bundle_configurations(bundle, str(bundle), "bundle", wanted)
+        assert isinstance(missing, UnavailableConfiguration) and words in str(missing.error)
+        assert bundle_configurations(bundle, "a run", "run", wanted) == []
 
 
 def test_what_is_gone_has_the_facts_of_what_was_there(bundle: Path, tmp_path: Path):
     """So that a baseline finds it again."""
-    wanted = Wanted(threads=(1, 2), image_sizes=((32, 48), (64, 64)))
-    found = of_bundle(bundle, "a run", "run", wanted)
-    assert [type(each) for each in found] == [Configuration, Configuration, Unavailable, Unavailable]
+    wanted = Selection(threads=(1, 2), image_sizes=((32, 48), (64, 64)))
+    found = bundle_configurations(bundle, "a run", "run", wanted)
+    assert [type(each) for each in found] == [
+        Configuration,
+        Configuration,
+        UnavailableConfiguration,
+        UnavailableConfiguration,
+    ]
     assert {each.facts["bundle"] for each in found} == {"colours.nextvit"}
     assert [(each.facts["threads"], each.facts["image_size"]) for each in found] == [
         (1, [32, 48]), (2, [32, 48]), (1, [64, 64]), (2, [64, 64]),
@@ -240,11 +245,11 @@ def test_what_is_gone_has_the_facts_of_what_was_there(bundle: Path, tmp_path: Pa
 
 def test_every_runtime_and_precision_that_was_named_is_there_or_missing():
     there = {("onnx", "fp32"), ("openvino", "int8")}
-    assert missing_exports("run", Wanted(), there) == []
-    assert missing_exports("run", Wanted(runtimes=("torch", "onnx", "coreml")), there) == [("coreml", "fp32")]
-    assert missing_exports("run", Wanted(precisions=("fp32", "bf16")), there) == [("openvino", "bf16")]
-    assert missing_exports("checkpoint", Wanted(precisions=("fp32", "bf16")), set()) == []
-    both = Wanted(runtimes=("onnx", "openvino"), precisions=("fp32", "int8"))
+    assert missing_exports("run", Selection(), there) == []
+    assert missing_exports("run", Selection(runtimes=("torch", "onnx", "coreml")), there) == [("coreml", "fp32")]
+    assert missing_exports("run", Selection(precisions=("fp32", "bf16")), there) == [("openvino", "bf16")]
+    assert missing_exports("checkpoint", Selection(precisions=("fp32", "bf16")), set()) == []
+    both = Selection(runtimes=("onnx", "openvino"), precisions=("fp32", "int8"))
     assert missing_exports("run", both, there) == [("onnx", "int8"), ("openvino", "fp32")]
 
 
@@ -254,8 +259,15 @@ def test_what_an_exporter_raises_is_a_reason(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(networks, "write_unproven", refuse)
     found = found_for(tmp_path, "nextvit_nano", runtimes=("torch", "onnx"), image_sizes=((64, 64),), threads=(1, 2))
-    assert [type(each) for each in found] == [Configuration, Configuration, Unavailable, Unavailable]
-    assert [str(each.error) for each in found if isinstance(each, Unavailable)] == ["RuntimeError: cannot trace"] * 2
+    assert [type(each) for each in found] == [
+        Configuration,
+        Configuration,
+        UnavailableConfiguration,
+        UnavailableConfiguration,
+    ]
+    assert [str(each.error) for each in found if isinstance(each, UnavailableConfiguration)] == [
+        "RuntimeError: cannot trace"
+    ] * 2
     assert {tuple(each.facts["image_size"]) for each in found} == {(64, 64)}
 
 
@@ -266,11 +278,13 @@ def test_a_size_that_a_network_does_not_take_is_a_reason(tmp_path: Path, monkeyp
     monkeypatch.setattr(networks, "network_source", stumble)
     found = found_for(tmp_path, "timm:convnext_tiny", image_sizes=((16, 16),), precisions=("fp32", "int8"))
     assert len(found) == 6
-    assert all(isinstance(each, Unavailable) and "Kernel size can't" in str(each.error) for each in found)
+    assert all(isinstance(each, UnavailableConfiguration) and "Kernel size can't" in str(each.error) for each in found)
     assert {tuple(each.facts["image_size"]) for each in found} == {(16, 16)}
 
 
 def test_names_are_all_read_before_any_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(networks, "of_name", lambda *arguments, **named: pytest.fail("written too early"))
+    monkeypatch.setattr(
+        networks, "named_network_configurations", lambda *arguments, **named: pytest.fail("written too early")
+    )
     with pytest.raises(InputError, match="nextvit_nanoo: no such run"):
         found_for(tmp_path, "nextvit_nano", "nextvit_nanoo")

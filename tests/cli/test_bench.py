@@ -42,7 +42,7 @@ def labelled(tmp_path: Path) -> Path:
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measuring is a failure."""
     monkeypatch.setattr(suite, "benchmark", lambda *arguments, **named: pytest.fail("measured too early"))
-    monkeypatch.setattr(suite, "limits_for", lambda *arguments, **named: pytest.fail("measured too early"))
+    monkeypatch.setattr(suite, "measure_limits", lambda *arguments, **named: pytest.fail("measured too early"))
 
 
 def test_what_cannot_be_loaded_does_not_end_the_rest(bundle: Path, labelled: Path, tmp_path: Path, call, monkeypatch):  # noqa: F811
@@ -120,7 +120,7 @@ def test_records_are_kept_before_they_are_judged(bundle: Path, tmp_path: Path, c
 
 
 def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Path, labelled: Path, call, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(suite, "limits_for", lambda *arguments: suite.Limits())
+    monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     picture = labelled / "val" / "1 red" / "0.png"
     picture.write_bytes(picture.read_bytes()[:100])
     done = call("bench", bundle, *WHOLE, "--data", labelled, "--json")
@@ -131,7 +131,7 @@ def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Pa
 
 
 def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Path, call, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(suite, "limits_for", lambda *arguments: suite.Limits())
+    monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     done = call("bench", bundle, *WHOLE, "--batch", 2)
     assert "warning: the way from file to answer is one of single images; add 1 to --batch" in done.out
     assert "the way from file to answer" not in call("bench", bundle, *WHOLE, "--batch", 2, "--quick").out
@@ -139,12 +139,12 @@ def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Pat
 
 def test_bundles_of_equal_precision_have_scores_of_their_own(bundle: Path, labelled: Path, tmp_path: Path):
     """As two exports of one run, of which one is better."""
-    from nextvit.benchmark.configurations import Wanted, of_bundle
+    from nextvit.benchmark.configurations import Selection, bundle_configurations
     from nextvit.cli.bench import scores_of
-    from nextvit.data.reading import read_dataset
+    from nextvit.tasks.reading import read_dataset
 
     worse = write_colour_bundle(tmp_path / "worse.nextvit")
-    found = [each for path in (bundle, worse) for each in of_bundle(path, "a run", "run", Wanted())]
+    found = [each for path in (bundle, worse) for each in bundle_configurations(path, "a run", "run", Selection())]
     loaded, _ = suite.load_all(found, [1])
     assert [each.configuration.bundle for each in loaded] == ["colours.nextvit", "worse.nextvit"]
     session = loaded[1].predictor.session

@@ -27,11 +27,11 @@ FIELDS = {
     "ratio": ("ratio", ""),
 }
 """What a condition may be about: its name, the field of the record, and the unit."""
-OF_ANY_MACHINE = {"size", "score"}
-FORM = re.compile(
+MACHINE_INDEPENDENT = {"size", "score"}
+CONDITION_PATTERN = re.compile(
     r"\s*(?P<field>\w+)\s*(?P<sign>[<>])\s*(?P<by>[+-]?)(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*"
 )
-ACCEPTED = (
+ACCEPTED_FORMS = (
     "accepted: a field, > or <, and a value as in 'p50>+5%', 'p90>+1.5ms' (against the baseline), 'p50>12ms', "
     "'images_per_second<100' (the value itself), several with commas"
 )
@@ -43,21 +43,21 @@ class Condition:
 
     text: str
     name: str
-    above: bool
+    fails_above: bool
     value: float
-    relative: bool
+    is_relative: bool
     """Against the baseline (written with a sign), else the value itself."""
-    percent: bool
+    is_percent: bool
 
     def limit(self, before: float | None) -> float:
         """The value beyond which it fails, in the field's unit."""
-        if not self.relative:
+        if not self.is_relative:
             return self.value
         assert before is not None, "a relative condition has a baseline"
-        return before * (1 + self.value / 100) if self.percent else before + self.value
+        return before * (1 + self.value / 100) if self.is_percent else before + self.value
 
-    def failed(self, now: float, before: float | None) -> bool:
-        return now > self.limit(before) if self.above else now < self.limit(before)
+    def is_violated(self, now: float, before: float | None) -> bool:
+        return now > self.limit(before) if self.fails_above else now < self.limit(before)
 
 
 def parse_conditions(text: str) -> list[Condition]:
@@ -70,9 +70,9 @@ def parse_conditions(text: str) -> list[Condition]:
 
 
 def parse_condition(text: str) -> Condition:
-    match = FORM.fullmatch(text)
+    match = CONDITION_PATTERN.fullmatch(text)
     if not match:
-        raise InputError(f"--fail-if cannot read {text!r}; {ACCEPTED}")
+        raise InputError(f"--fail-if cannot read {text!r}; {ACCEPTED_FORMS}")
     name, unit = match["field"], match["unit"]
     if name not in FIELDS:
         raise InputError(f"--fail-if knows no field {name!r}; {did_you_mean(name, FIELDS)}")
@@ -104,10 +104,10 @@ def read_baseline(path: Path) -> list[Record]:
             f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or 'it is no text'}"
         ) from None
     records: list[Record] = []
-    for place, each in entries(path, text):
+    for place, each in read_entries(path, text):
         if not isinstance(each, dict) or not {*KEY, "p50_ms"} <= each.keys():
             continue
-        if fault := fault_of(each):
+        if fault := find_damage(each):
             raise InputError(f"{path}, {place}: damaged ({fault}); mend it, or measure a new baseline")
         records.append(each)
     if not records:
@@ -115,10 +115,10 @@ def read_baseline(path: Path) -> list[Record]:
     return records
 
 
-def entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def read_entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     """What a file holds, each with its place in it for people."""
     try:
-        yield from unpacked(json.loads(text), place="")
+        yield from unpack_document(json.loads(text), place="")
         return
     except ValueError:
         pass  # several documents, or none
@@ -130,10 +130,10 @@ def entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
                 raise InputError(
                     f"{path}, line {number}: neither JSON lines nor the document of nextvit bench --json"
                 ) from None
-            yield from unpacked(document, place=f"line {number}")
+            yield from unpack_document(document, place=f"line {number}")
 
 
-def unpacked(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
+def unpack_document(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
     """The records of a document of the verb or of a list, or the one that it is."""
     results = document.get("results") if isinstance(document, dict) else document
     if not isinstance(results, list):
@@ -143,7 +143,7 @@ def unpacked(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
         yield f"{place + ', ' if place else ''}result {number}", each
 
 
-def fault_of(record: Record) -> str | None:
+def find_damage(record: Record) -> str | None:
     """What keeps a record from being compared; None where nothing does."""
     if not isinstance(record["model"], str):
         return f"model is no text: {reprlib.repr(record['model'])}"
@@ -164,7 +164,7 @@ def fault_of(record: Record) -> str | None:
 KEY = ("model", "backend", "precision", "threads", "batch", "image_size")
 
 
-def key_of(record: Record) -> Key:
+def configuration_key(record: Record) -> Key:
     """What makes two measurements the same configuration, but for the bundle and the device."""
     model = PurePath(record["model"]).as_posix()
     return (model, record.get("part", "whole"), *(str(record.get(name)) for name in KEY[1:]))
@@ -174,14 +174,18 @@ def is_same(record: Record, old: Record) -> bool:
     """Whether both are of one configuration. A run may have several bundles of one backend and precision; an older record
     does not say which it is of, and may be of any."""
     same_bundle = "bundle" not in record or old.get("bundle", record["bundle"]) == record["bundle"]
-    return same_bundle and key_of(record) == key_of(old) and record.get("device", "cpu") == old.get("device", "cpu")
+    return (
+        same_bundle
+        and configuration_key(record) == configuration_key(old)
+        and record.get("device", "cpu") == old.get("device", "cpu")
+    )
 
 
 def is_lost(gone: Record, old: Record) -> bool:
     """Whether what could not be measured now is what a record measured. It has no device, which only a session tells, and
     no bundle where the file itself is gone."""
     bundle = gone.get("bundle")
-    return key_of(gone) == key_of(old) and (not bundle or old.get("bundle", bundle) == bundle)
+    return configuration_key(gone) == configuration_key(old) and (not bundle or old.get("bundle", bundle) == bundle)
 
 
 @dataclass
@@ -192,7 +196,9 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def judge(now: Sequence[Record], baseline: Sequence[Record] | None, conditions: Sequence[Condition]) -> Outcome:
+def evaluate_conditions(
+    now: Sequence[Record], baseline: Sequence[Record] | None, conditions: Sequence[Condition]
+) -> Outcome:
     """Hold each measured configuration to each condition, against the same configuration of the baseline.
 
     The numbers decide alone: a condition fails exactly when the median (or what it names) is beyond the limit, whatever
@@ -210,57 +216,57 @@ def judge(now: Sequence[Record], baseline: Sequence[Record] | None, conditions: 
     """
     outcome = Outcome()
     now = [each for each in now if each.get("part", "whole") == "whole"]
-    relative = [condition for condition in conditions if condition.relative]
+    relative = [condition for condition in conditions if condition.is_relative]
     if relative and baseline is None:
         raise InputError(
             f"--fail-if {relative[0].text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
         )
     measured = [record for record in now if "unavailable" not in record]
-    before = [match(record, baseline or []) for record in measured]
+    before = [find_baseline_record(record, baseline or []) for record in measured]
     if relative:
-        refuse_another_machine(measured, before, relative)
-        outcome.failed += lost(now, baseline or [])
-        outcome.warnings += gaps(measured, before)
+        require_same_cpu(measured, before, relative)
+        outcome.failed += find_lost_configurations(now, baseline or [])
+        outcome.warnings += comparison_warnings(measured, before)
     for condition in conditions:
         answered = False
         for record, old in zip(measured, before, strict=True):
             value, reference = value_of(record, condition.name), value_of(old, condition.name) if old else None
-            if value is None or (condition.relative and reference is None):
+            if value is None or (condition.is_relative and reference is None):
                 if value is None or old:  # that there is no baseline at all was said above
                     outcome.warnings.append(
-                        f"{label(record)}: {condition.name} was not measured, so {condition.text} was not judged"
+                        f"{describe(record)}: {condition.name} was not measured, so {condition.text} was not judged"
                     )
                 continue
             answered = True
-            if condition.failed(value, reference):
-                outcome.failed.append(reason(condition, record, value, reference))
+            if condition.is_violated(value, reference):
+                outcome.failed.append(failure_message(condition, record, value, reference))
         if not answered:
             raise InputError(
-                f"--fail-if {condition.text!r}: no configuration has {condition.name}{' here and in the baseline' * condition.relative}"
+                f"--fail-if {condition.text!r}: no configuration has {condition.name}{' here and in the baseline' * condition.is_relative}"
             )
     return outcome
 
 
-def match(record: Record, baseline: Sequence[Record]) -> Record | None:
+def find_baseline_record(record: Record, baseline: Sequence[Record]) -> Record | None:
     """The newest record of the same configuration; among several at once (bundles of one run), that of the same name."""
     same = [each for each in baseline if is_same(record, each)]
     named = [each for each in same if each.get("name") == record.get("name")]
     return (named or same or [None])[-1]
 
 
-def lost(now: Sequence[Record], baseline: Sequence[Record]) -> list[str]:
+def find_lost_configurations(now: Sequence[Record], baseline: Sequence[Record]) -> list[str]:
     """Failures: configurations that the baseline measured, and that could not be measured now."""
     return [
-        f"{label(record)}: is in the baseline, but could not be measured now: {record['unavailable']}"
+        f"{describe(record)}: is in the baseline, but could not be measured now: {record['unavailable']}"
         for record in now
         if "unavailable" in record and any(is_lost(record, old) for old in baseline)
     ]
 
 
-def gaps(measured: Sequence[Record], before: Sequence[Record | None]) -> list[str]:
+def comparison_warnings(measured: Sequence[Record], before: Sequence[Record | None]) -> list[str]:
     """Warnings: configurations without a baseline, and versions that differ."""
     warnings = [
-        f"{label(record)}: not in the baseline, so not compared"
+        f"{describe(record)}: not in the baseline, so not compared"
         for record, old in zip(measured, before, strict=True)
         if old is None
     ]
@@ -276,17 +282,17 @@ def gaps(measured: Sequence[Record], before: Sequence[Record | None]) -> list[st
     return [*warnings, *([f"the baseline was measured with {', '.join(changed)}"] if changed else [])]
 
 
-def refuse_another_machine(
+def require_same_cpu(
     measured: Sequence[Record], before: Sequence[Record | None], conditions: Sequence[Condition]
 ) -> None:
     """Times of another processor say nothing about a change of the software."""
-    timed = [condition for condition in conditions if condition.name not in OF_ANY_MACHINE]
+    timed = [condition for condition in conditions if condition.name not in MACHINE_INDEPENDENT]
     for record, old in zip(measured, before, strict=True):
         here, there = record["environment"].get("cpu"), old["environment"].get("cpu") if old else None
         if timed and there and here != there:
             raise InputError(
                 f"--fail-if {timed[0].text!r}: the baseline was measured on {there!r}, this machine is {here!r}; measure a "
-                f"baseline here, or ask about {' and '.join(sorted(OF_ANY_MACHINE))} alone"
+                f"baseline here, or ask about {' and '.join(sorted(MACHINE_INDEPENDENT))} alone"
             )
 
 
@@ -296,16 +302,16 @@ def value_of(record: Record, name: str) -> float | None:
     return value["value"] if isinstance(value, dict) else value
 
 
-def label(record: Record) -> str:
+def describe(record: Record) -> str:
     return f"{record['name']} (batch {record['batch']}, threads {record['threads']})"
 
 
-def reason(condition: Condition, record: Record, value: float, before: float | None) -> str:
+def failure_message(condition: Condition, record: Record, value: float, before: float | None) -> str:
     """Why it failed, in one line."""
     unit = FIELDS[condition.name][1]
     unit = f" {unit}" if unit and condition.name != "score" else ""
-    text = f"{label(record)}: {condition.name} {value:.4g}{unit}"
-    if condition.relative and before is not None:
-        change = f"{value / before - 1:+.1%}" if condition.percent and before else f"{value - before:+.4g}"
+    text = f"{describe(record)}: {condition.name} {value:.4g}{unit}"
+    if condition.is_relative and before is not None:
+        change = f"{value / before - 1:+.1%}" if condition.is_percent and before else f"{value - before:+.4g}"
         text += f", {before:.4g}{unit} in the baseline ({change})"
     return text + f", fails {condition.text}{'; the machine was busy' if record.get('busy') else ''}"

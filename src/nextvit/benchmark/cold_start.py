@@ -25,7 +25,7 @@ class ColdStart:
     """Of the whole process, after a few answers; None where the system does not tell."""
 
 
-def cold_start(
+def measure_cold_start(
     path: Path, *, threads: int, image_size: tuple[int, int], batch: int, device: str | None = None
 ) -> ColdStart:
     """Start a process that loads a run, a checkpoint or a bundle, on a device (None: the CPU), and answers.

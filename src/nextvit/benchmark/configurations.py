@@ -12,7 +12,7 @@ from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle
-from nextvit.runtime.session import factory_of, first_line
+from nextvit.runtime.session import first_line, import_session_class
 
 if TYPE_CHECKING:
     from nextvit.models.cost import Cost
@@ -21,13 +21,13 @@ Kind = Literal["run", "checkpoint", "bundle", "variant", "timm"]
 Part = Literal["whole", "backbone"]
 Size = tuple[int, int]
 
-PREFIX = "timm:"
+TIMM_PREFIX = "timm:"
 BACKBONE_SIZE = (512, 512)
 """Height and width that the backbones of detectors are timed at, as in the tables of the Next-ViT paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Selection:
     """What was asked for; None: what there is, and of a network without files fp32 at its own size."""
 
     runtimes: tuple[str, ...] | None = None
@@ -69,7 +69,7 @@ class Configuration:
     @property
     def facts(self) -> dict[str, Any]:
         """What a record says before anything is measured."""
-        return facts_of(
+        return configuration_facts(
             self.model,
             self.kind,
             variant=self.card.variant,
@@ -83,7 +83,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unavailable:
+class UnavailableConfiguration:
     """A combination that cannot be measured."""
 
     facts: dict[str, Any]
@@ -95,10 +95,10 @@ class Unavailable:
     """Of one that was loaded, as in the records of other batches."""
 
 
-Found = list[Configuration | Unavailable]
+Candidates = list[Configuration | UnavailableConfiguration]
 
 
-def facts_of(
+def configuration_facts(
     model: str,
     kind: Kind,
     *,
@@ -124,22 +124,22 @@ def facts_of(
     }
 
 
-def not_available(
+def make_unavailable(
     model: str,
     kind: Kind,
     error: InputError | MissingDependency,
-    wanted: Wanted,
+    selection: Selection,
     *,
     variant: str,
     backend: str,
     precision: str,
-    own_size: Size | None,
+    default_size: Size | None,
     bundle: str | None = None,
-) -> Found:
-    """One of them for all sizes and threads that were asked for; `own_size` is that of a model for which none was."""
+) -> Candidates:
+    """One of them for all sizes and threads that were asked for; `default_size` is that of a model for which none was."""
     return [
-        Unavailable(
-            facts=facts_of(
+        UnavailableConfiguration(
+            facts=configuration_facts(
                 model,
                 kind,
                 variant=variant,
@@ -151,37 +151,37 @@ def not_available(
             ),
             error=error,
         )
-        for size, threads in product(wanted.image_sizes or (own_size,), wanted.threads)
+        for size, threads in product(selection.image_sizes or (default_size,), selection.threads)
     ]
 
 
-def plain_error(error: Exception) -> InputError | MissingDependency:
+def as_user_error(error: Exception) -> InputError | MissingDependency:
     """The error as one line; those that are meant for people stay as they are."""
     if isinstance(error, InputError | MissingDependency):
         return error
     return InputError(f"{type(error).__name__}: {first_line(error)}")
 
 
-def without_backbone(
-    detectors: Iterable[Configuration], error: InputError | MissingDependency, wanted: Wanted
-) -> Found:
+def unavailable_backbones(
+    detectors: Iterable[Configuration], error: InputError | MissingDependency, selection: Selection
+) -> Candidates:
     """Backbones that cannot be made."""
-    found: Found = []
+    found: Candidates = []
     for each in detectors:
         facts = {"variant": each.card.variant, "backend": each.backend, "precision": each.precision}
-        at_size = replace(wanted, image_sizes=(BACKBONE_SIZE,))
-        found += not_available(each.model, each.kind, error, at_size, **facts, own_size=BACKBONE_SIZE)
+        at_size = replace(selection, image_sizes=(BACKBONE_SIZE,))
+        found += make_unavailable(each.model, each.kind, error, at_size, **facts, default_size=BACKBONE_SIZE)
     return found
 
 
-def exported_from(run: Path) -> list[Path]:
+def exported_bundles(run: Path) -> list[Path]:
     """The bundles in a run's folder."""
     return [path for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
 
 
-def of_bundle(
-    bundle: Path, model: str, kind: Kind, wanted: Wanted, *, cost: "Callable[[], Cost] | None" = None
-) -> Found:
+def bundle_configurations(
+    bundle: Path, model: str, kind: Kind, selection: Selection, *, cost: "Callable[[], Cost] | None" = None
+) -> Candidates:
     """A bundle at every size and number of threads that is asked for.
 
     Of another runtime or precision than was asked for it is not available where the user named it, and nothing where it
@@ -190,25 +190,25 @@ def of_bundle(
     manifest = read_manifest(bundle)
     name = bundle.resolve().name
     refused = partial(
-        not_available,
+        make_unavailable,
         model,
         kind,
         variant=manifest.card.variant,
         backend=manifest.backend,
         precision=manifest.precision,
-        own_size=manifest.card.input.image_size,
+        default_size=manifest.card.input.image_size,
         bundle=name,
     )
-    if other := not_asked_for(manifest, wanted):
-        return refused(InputError(other), wanted) if kind == "bundle" else []
-    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
-    found: Found = []
-    for size in wanted.image_sizes or (manifest.card.input.image_size,):
+    if other := explain_mismatch(manifest, selection):
+        return refused(InputError(other), selection) if kind == "bundle" else []
+    any_size = manifest.dynamic_size or manifest.card.input.padded
+    found: Candidates = []
+    for size in selection.image_sizes or (manifest.card.input.image_size,):
         try:
-            factory_of(manifest.backend)
+            import_session_class(manifest.backend)
             card = card_at(manifest.card, size, what=bundle, any_size=any_size)
         except (InputError, MissingDependency) as error:
-            found += refused(error, replace(wanted, image_sizes=(size,)))
+            found += refused(error, replace(selection, image_sizes=(size,)))
             continue
         found += [
             Configuration(
@@ -220,22 +220,22 @@ def of_bundle(
                 threads=threads,
                 path=bundle,
                 bundle=name,
-                device=wanted.device,
+                device=selection.device,
                 size_bytes=model_bytes(bundle, manifest),
-                load=partial(load_bundle, bundle, threads=threads, device=wanted.device, image_size=size),
+                load=partial(load_bundle, bundle, threads=threads, device=selection.device, image_size=size),
                 cost=cost or partial(cost_of_card, card),
                 label=name.removesuffix(SUFFIX),
             )
-            for threads in wanted.threads
+            for threads in selection.threads
         ]
     return found
 
 
-def not_asked_for(manifest: Manifest, wanted: Wanted) -> str | None:
+def explain_mismatch(manifest: Manifest, selection: Selection) -> str | None:
     """Why a bundle is none of those that were asked for; None: it is one."""
     for what, own, asked in (
-        ("runtime", manifest.backend, wanted.runtimes),
-        ("precision", manifest.precision, wanted.precisions),
+        ("runtime", manifest.backend, selection.runtimes),
+        ("precision", manifest.precision, selection.precisions),
     ):
         if asked and own not in asked:
             return f"its {what} is {own}; asked for: {', '.join(asked)}"

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextvit.benchmark.configurations import (
-    PREFIX,
+    TIMM_PREFIX,
+    Candidates,
     Configuration,
-    Found,
     Kind,
-    Unavailable,
-    Wanted,
-    of_bundle,
-    without_backbone,
+    Selection,
+    UnavailableConfiguration,
+    bundle_configurations,
+    unavailable_backbones,
 )
 from nextvit.bundle.manifest import SUFFIX, is_bundle
 from nextvit.errors import InputError, MissingDependency
@@ -22,7 +22,9 @@ from nextvit.files.run_folder import is_run
 from nextvit.models.config import VARIANTS
 
 
-def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
+def find_configurations(
+    models: Sequence[str], selection: Selection, folder: Path, *, say: Callable[[str], None]
+) -> Candidates:
     """Everything that is asked for; files of networks that have none are written under `folder`, only to be timed.
 
     Args:
@@ -32,52 +34,54 @@ def configurations(models: Sequence[str], wanted: Wanted, folder: Path, *, say: 
         InputError: there is no such model.
         MissingDependency: for "timm:NAME", timm is not installed.
     """
-    found: Found = []
+    found: Candidates = []
     kinds: dict[str, Kind] = {
-        model: kind_of(model) for model in models
+        model: model_kind(model) for model in models
     }  # all of them first: writing one can take minutes
     for number, (model, kind) in enumerate(kinds.items()):
         if kind == "bundle":
-            found += of_bundle(Path(model), str(Path(model)), kind, wanted)
+            found += bundle_configurations(Path(model), str(Path(model)), kind, selection)
             continue
         try:
             from nextvit.benchmark import networks
         except ModuleNotFoundError as error:
             raise MissingDependency(error.name or "torch", extra="train") from None
         if kind in ("variant", "timm"):
-            found += networks.of_name(model, kind, wanted, folder / str(number), say=say)
+            found += networks.named_network_configurations(model, kind, selection, folder / str(number), say=say)
         else:
-            found += networks.of_trained(Path(model), kind, wanted)
-    return found + backbones(found, wanted, folder, say=say)
+            found += networks.trained_configurations(Path(model), kind, selection)
+    return found + find_backbones(found, selection, folder, say=say)
 
 
-def backbones(found: Found, wanted: Wanted, folder: Path, *, say: Callable[[str], None]) -> Found:
+def find_backbones(found: Candidates, selection: Selection, folder: Path, *, say: Callable[[str], None]) -> Candidates:
     """The backbones alone of the detectors among these, in the same runtimes and precisions."""
     detectors: dict[str, dict[tuple[str, str], Configuration]] = {}
     for each in found:
         if isinstance(each, Configuration) and each.card.task == "detection":
             detectors.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
-    made: Found = []
+    made: Candidates = []
     for number, ways in enumerate(detectors.values()):
         try:
-            from nextvit.benchmark.networks import of_backbone
+            from nextvit.benchmark.networks import backbone_configurations
         except ModuleNotFoundError as error:
-            made += without_backbone(ways.values(), MissingDependency(error.name or "torch", extra="train"), wanted)
+            made += unavailable_backbones(
+                ways.values(), MissingDependency(error.name or "torch", extra="train"), selection
+            )
             continue
-        made += of_backbone(list(ways.values()), wanted, folder / f"backbone-{number}", say=say)
-    return [as_backbone(each) for each in made]
+        made += backbone_configurations(list(ways.values()), selection, folder / f"backbone-{number}", say=say)
+    return [mark_as_backbone(each) for each in made]
 
 
-def as_backbone(each: Configuration | Unavailable) -> Configuration | Unavailable:
+def mark_as_backbone(each: Configuration | UnavailableConfiguration) -> Configuration | UnavailableConfiguration:
     """The same, told from the detector that it belongs to."""
-    if isinstance(each, Unavailable):
+    if isinstance(each, UnavailableConfiguration):
         return replace(each, facts={**each.facts, "part": "backbone"})
     name = Path(each.model).resolve().name.removesuffix(SUFFIX)
     return replace(each, part="backbone", label=f"{name} backbone {each.backend} {each.precision}")
 
 
-def kind_of(model: str) -> Kind:
-    if model.startswith(PREFIX):
+def model_kind(model: str) -> Kind:
+    if model.startswith(TIMM_PREFIX):
         return "timm"
     path = Path(model)
     if is_bundle(path):
@@ -89,5 +93,5 @@ def kind_of(model: str) -> Kind:
     if path.is_file():
         return "checkpoint"
     raise InputError(
-        f"{model}: no such run, checkpoint or bundle, and no name of a network ({', '.join(VARIANTS)}, {PREFIX}NAME)"
+        f"{model}: no such run, checkpoint or bundle, and no name of a network ({', '.join(VARIANTS)}, {TIMM_PREFIX}NAME)"
     )

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.image.resizing import Encoded, Prepared, fit, read_image
-from nextvit.predictions.results import Answer
+from nextvit.image.reading import Encoded, read_image
+from nextvit.image.resizing import Prepared, resize_image
+from nextvit.predictions.results import Prediction
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import Session
 
@@ -36,7 +37,9 @@ class TimedSession:
         return self.session.facts()
 
 
-def end_to_end(predictor: Predictor, files: Sequence[Path], *, images: int = 100, warm_up: int = 10) -> dict[str, Any]:
+def measure_end_to_end(
+    predictor: Predictor, files: Sequence[Path], *, images: int = 100, warm_up: int = 10
+) -> dict[str, Any]:
     """What a user waits for: {"p50_ms", "images", "shares"}, the shares of the whole time by `STAGES`.
 
     Args:
@@ -52,8 +55,8 @@ def end_to_end(predictor: Predictor, files: Sequence[Path], *, images: int = 100
         raise InputError("end to end needs image files, and at least 1 to be timed")
     endless = cycle(files)
     for file in islice(endless, warm_up):
-        answer_in_stages(predictor, file)
-    seconds = np.array([answer_in_stages(predictor, file)[1] for file in islice(endless, images)])
+        predict_in_stages(predictor, file)
+    seconds = np.array([predict_in_stages(predictor, file)[1] for file in islice(endless, images)])
     shares = seconds.sum(axis=0) / seconds.sum()
     return {
         "p50_ms": round(1000 * float(np.median(seconds.sum(axis=1))), 4),
@@ -62,7 +65,7 @@ def end_to_end(predictor: Predictor, files: Sequence[Path], *, images: int = 100
     }
 
 
-def answer_in_stages(predictor: Predictor, file: Path) -> tuple[Answer, list[float]]:
+def predict_in_stages(predictor: Predictor, file: Path) -> tuple[Prediction, list[float]]:
     """The predictor's answer for one file, and the seconds of each of `STAGES`."""
     session = TimedSession(predictor.session)
     started = time.perf_counter()
@@ -70,7 +73,7 @@ def answer_in_stages(predictor: Predictor, file: Path) -> tuple[Answer, list[flo
     read = time.perf_counter()
     image = read_image(Encoded(content, file))
     decoded = time.perf_counter()
-    pixels = fit(image, predictor.card.input)
+    pixels = resize_image(image, predictor.card.input)
     resized = time.perf_counter()
     [answer] = Predictor(session, predictor.card).answer_prepared([Prepared(pixels, (image.height, image.width))])
     whole = time.perf_counter() - resized

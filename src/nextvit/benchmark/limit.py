@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.machine.timing import timed
+from nextvit.machine.timing import time_run
 
 SIZES = (512, 1024, 2048)
 """Rows and columns of the matrices; the best counts. On one core of a Zen 5 the plateau begins at 512 in fp32 and at 1024 in
@@ -26,7 +26,7 @@ of their speed; several threads may need the larger ones."""
 ROUNDS = 5
 SECONDS = 0.5
 Run = Callable[[], object]
-Kind = tuple[str, str, int]
+PeakKey = tuple[str, str, int]
 """What has a peak of its own: backend, precision, threads."""
 
 
@@ -34,23 +34,23 @@ Kind = tuple[str, str, int]
 class Limits:
     """The machine's limits, as far as they were measured."""
 
-    peaks: dict[Kind, float | None] = field(default_factory=dict[Kind, float | None])
+    peaks: dict[PeakKey, float | None] = field(default_factory=dict[PeakKey, float | None])
     """GFLOP/s, two for each multiply-accumulate; None: there is no such product here."""
     bandwidths: dict[int, float] = field(default_factory=dict[int, float])
     """GB/s of main memory by threads."""
 
-    def including(self, kinds: Collection[Kind]) -> "Limits":
+    def measure_missing(self, kinds: Collection[PeakKey]) -> "Limits":
         """With what these need and is not known yet measured now: about three seconds for each, and three for the memory
         at each number of threads."""
         found, bandwidths = dict(self.peaks), dict(self.bandwidths)
         for threads in sorted({threads for _, _, threads in kinds}):
             missing = sorted({kind[:2] for kind in kinds if kind[2] == threads and kind not in found})
-            found |= {(*pair, threads): value for pair, value in peaks(missing, threads).items()}
+            found |= {(*pair, threads): value for pair, value in measure_peaks(missing, threads).items()}
             if threads not in bandwidths:
-                bandwidths[threads] = bandwidth(threads)
+                bandwidths[threads] = measure_bandwidth(threads)
         return Limits(peaks=found, bandwidths=bandwidths)
 
-    def least_ms(self, kind: Kind, *, macs: int, moved_bytes: float) -> float:
+    def least_ms(self, kind: PeakKey, *, macs: int, moved_bytes: float) -> float:
         """The time below which that much arithmetic and traffic cannot be done, in milliseconds.
 
         Where the peak is not known, the traffic alone counts. What is small enough to stay in a cache can be faster than
@@ -60,7 +60,7 @@ class Limits:
         return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidths[kind[2]])
 
 
-def peaks(
+def measure_peaks(
     wanted: Collection[tuple[str, str]],
     threads: int,
     *,
@@ -82,26 +82,26 @@ def peaks(
     Raises:
         InputError: a runtime computes with another number of threads.
     """
-    runs = {(pair, size): product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
+    runs = {(pair, size): matrix_product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
     best: dict[tuple[str, str], float | None] = dict.fromkeys(wanted)
     for _ in range(rounds):
         for (pair, size), run in runs.items():
             if run is not None:
-                gflops = 2e-9 * size**3 / fastest(run, seconds=seconds / len(sizes))
+                gflops = 2e-9 * size**3 / fastest_seconds(run, seconds=seconds / len(sizes))
                 best[pair] = max(best[pair] or 0.0, gflops)
     return best
 
 
-def fastest(run: Run, *, seconds: float) -> float:
+def fastest_seconds(run: Run, *, seconds: float) -> float:
     """Seconds of the fastest of the runs that fit into that time, after one that does not count."""
-    timed(run)
-    started, least = time.perf_counter(), timed(run)
+    time_run(run)
+    started, least = time.perf_counter(), time_run(run)
     while time.perf_counter() - started < seconds:
-        least = min(least, timed(run))
+        least = min(least, time_run(run))
     return least
 
 
-def product(backend: str, precision: str, *, size: int, threads: int) -> Run | None:
+def matrix_product(backend: str, precision: str, *, size: int, threads: int) -> Run | None:
     """A product of two random matrices (size, size), made by that runtime; None where it cannot."""
     if (backend, precision) not in PRODUCTS:
         return None
@@ -120,7 +120,7 @@ def check_same_threads(backend: str, asked: int, got: int) -> None:
         raise InputError(f"{backend} computes with {got} threads where {asked} were asked for; pass --threads {got}")
 
 
-def matrix(size: int) -> NDArray[np.float32]:
+def random_matrix(size: int) -> NDArray[np.float32]:
     """(size, size), normally distributed."""
     return np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
 
@@ -129,9 +129,9 @@ def onnx_float(size: int, threads: int, *, dtype: Any) -> Run:
     """ONNX Runtime's MatMul."""
     from onnx import helper, numpy_helper
 
-    weight = numpy_helper.from_array(matrix(size).astype(dtype), "b")
+    weight = numpy_helper.from_array(random_matrix(size).astype(dtype), "b")
     node = helper.make_node("MatMul", ["a", "b"], ["c"])
-    return onnx_run([node], [weight], matrix(size).astype(dtype), threads=threads)
+    return make_onnx_run([node], [weight], random_matrix(size).astype(dtype), threads=threads)
 
 
 def onnx_int8(size: int, threads: int) -> Run:
@@ -151,10 +151,10 @@ def onnx_int8(size: int, threads: int) -> Run:
     node = helper.make_node("QLinearMatMul", ["a", *(name for name, _ in weights)], ["c"])
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights]
     values = generator.integers(0, 256, (size, size)).astype(np.uint8)
-    return onnx_run([node], tensors, values, threads=threads)
+    return make_onnx_run([node], tensors, values, threads=threads)
 
 
-def onnx_run(nodes: list[Any], weights: list[Any], values: NDArray[Any], *, threads: int) -> Run:
+def make_onnx_run(nodes: list[Any], weights: list[Any], values: NDArray[Any], *, threads: int) -> Run:
     """A run of a graph from "a" to "c", two matrices of the same type and shape, with both kept in place."""
     import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
     from onnx import helper
@@ -180,8 +180,12 @@ def openvino_float(size: int, threads: int, *, kind: str) -> Run | None:
 
     ops, dtype = ov.opset13, {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[kind]
     values = ops.parameter([size, size], dtype, name="a")
-    weight = ops.constant(ov.Tensor(matrix(size))) if kind == "f32" else ops.convert(ops.constant(matrix(size)), "bf16")
-    return openvino_run(ops.matmul(values, weight, False, True), values, kind=kind, threads=threads)
+    weight = (
+        ops.constant(ov.Tensor(random_matrix(size)))
+        if kind == "f32"
+        else ops.convert(ops.constant(random_matrix(size)), "bf16")
+    )
+    return make_openvino_run(ops.matmul(values, weight, False, True), values, kind=kind, threads=threads)
 
 
 def openvino_int8(size: int, threads: int) -> Run | None:
@@ -200,10 +204,10 @@ def openvino_int8(size: int, threads: int) -> Run | None:
     result = ops.relu(ops.matmul(scaled, weight, False, True))
     ends = [np.float32(end) for end in (0, 255, 0, 255)]
     quantised = ops.convert(ops.fake_quantize(result, *ends, 256), "u8")
-    return openvino_run(quantised, values, kind="i8", threads=threads)
+    return make_openvino_run(quantised, values, kind="i8", threads=threads)
 
 
-def openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | None:
+def make_openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | None:
     """A run of a graph of one product; None where its kernel turns out to be of another kind."""
     from nextvit.runtime.openvino_session import ov, shared_core
 
@@ -213,7 +217,7 @@ def openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | 
     check_same_threads("OpenVINO", threads, compiled.get_property("INFERENCE_NUM_THREADS"))
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     # Of the facts that it tells, the kernel alone is reliable: compressed weights computed in f32 have precision "u8".
-    kernels = [text(info["primitiveType"]) for info in nodes if text(info["layerType"]) in PRODUCT_LAYERS]
+    kernels = [info_text(info["primitiveType"]) for info in nodes if info_text(info["layerType"]) in PRODUCT_LAYERS]
     if len(kernels) != 1 or not kernels[0].lower().endswith(f"_{kind}"):
         return None
     request: Any = compiled.create_infer_request()
@@ -223,7 +227,7 @@ def openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | 
 PRODUCT_LAYERS = ("FullyConnected", "MatMul")
 
 
-def text(value: Any) -> str:
+def info_text(value: Any) -> str:
     """What OpenVINO says of an operator, as a string."""
     return str(getattr(value, "value", value))
 
@@ -233,7 +237,7 @@ def torch_float(size: int, threads: int, *, dtype: str) -> Run:
     torch = import_module("torch")
     from nextvit.runtime.torch_session import torch_threads
 
-    left, right = (torch.from_numpy(matrix(size)).to(getattr(torch, dtype)) for _ in range(2))
+    left, right = (torch.from_numpy(random_matrix(size)).to(getattr(torch, dtype)) for _ in range(2))
 
     def run() -> None:
         with torch_threads(threads), torch.inference_mode():
@@ -256,7 +260,9 @@ PRODUCTS: dict[tuple[str, str], Callable[[int, int], Run | None]] = {
 }
 
 
-def bandwidth(threads: int, *, array_bytes: int | None = None, rounds: int = ROUNDS, seconds: float = SECONDS) -> float:
+def measure_bandwidth(
+    threads: int, *, array_bytes: int | None = None, rounds: int = ROUNDS, seconds: float = SECONDS
+) -> float:
     """GB/s of main memory, by copying an array, or by adding two into a third: the better of the two.
 
     What is read and what is written counts, and not what a cache reads before it writes. Every thread has its own part of
@@ -278,7 +284,9 @@ def bandwidth(threads: int, *, array_bytes: int | None = None, rounds: int = ROU
         best = 0.0
         for _ in range(rounds):
             for work, streams in ((copy, 2), (add, 3)):
-                best = max(best, streams / fastest(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2))
+                best = max(
+                    best, streams / fastest_seconds(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2)
+                )
     return best * 8 * size * threads / 1e9
 
 

@@ -12,14 +12,14 @@ STAT = Path("/proc/stat")
 VALUES = np.linspace(0.0, 1.0, 1 << 14)  # 128 KiB and as much again for results: in a core's own cache
 REPEATS = 40
 
-MOST_SPREAD = 0.10
-MOST_BY_OTHERS = 0.10
-MOST_STOLEN = 0.05
-SHORTEST_SECONDS = 1.0
+MAX_INTERDECILE_RANGE = 0.10
+MAX_BY_OTHERS = 0.10
+MAX_STOLEN = 0.05
+MIN_SECONDS = 1.0
 """The system counts in ticks of 10 ms: over less than this its figures say little."""
 
 
-def fixed_work() -> float:
+def run_fixed_work() -> float:
     """The same arithmetic every time, 5 to 10 ms on one core, in numpy's own loops: no threads, no memory traffic."""
     total = 0.0
     for _ in range(REPEATS):
@@ -63,38 +63,40 @@ class CpuTimes:
 class Noise:
     """How steady the machine was while something was measured, as shares; None where nothing tells.
 
-    `spread` is (p90 - p10) / p50 of the seconds of `fixed_work`, run once in each round. `by_others` is the CPU time that
+    `interdecile_range` is (p90 - p10) / p50 of the seconds of `run_fixed_work`, run once in each round. `by_others_fraction` is the CPU time that
     other processes took, of all that the machine's cores had. `stolen` is what the hypervisor withheld, of the CPU time
     that was asked for.
     """
 
-    spread: float | None = None
-    by_others: float | None = None
+    interdecile_range: float | None = None
+    by_others_fraction: float | None = None
     stolen: float | None = None
 
     @classmethod
-    def of(cls, seconds: Sequence[float], before: CpuTimes | None, after: CpuTimes | None, *, cores: int) -> "Noise":
+    def from_times(
+        cls, seconds: Sequence[float], before: CpuTimes | None, after: CpuTimes | None, *, cores: int
+    ) -> "Noise":
         """From the times of the fixed work and the CPU times before and after; `cores` are all of the machine."""
-        spread = by_others = stolen = None
+        interdecile_range = by_others_fraction = stolen = None
         if len(seconds) > 1:
             p10, p50, p90 = np.percentile(np.asarray(seconds), (10, 50, 90)).tolist()
-            spread = (p90 - p10) / p50
-        if before and after and after.wall - before.wall >= SHORTEST_SECONDS:
+            interdecile_range = (p90 - p10) / p50
+        if before and after and after.wall - before.wall >= MIN_SECONDS:
             busy, taken = after.busy - before.busy, after.stolen - before.stolen
             others = busy - (after.own - before.own)
-            by_others = max(0.0, others / ((after.wall - before.wall) * cores))
+            by_others_fraction = max(0.0, others / ((after.wall - before.wall) * cores))
             stolen = taken / (busy + taken) if busy + taken else 0.0
-        return cls(spread, by_others, stolen)
+        return cls(interdecile_range, by_others_fraction, stolen)
 
     @property
     def warning(self) -> str | None:
         """One line that says what was too much, with the number; None where nothing was."""
         measured = (
-            (self.by_others, MOST_BY_OTHERS, "other processes took {} of its CPU time"),
-            (self.stolen, MOST_STOLEN, "its hypervisor withheld {} of the CPU time asked for"),
+            (self.by_others_fraction, MAX_BY_OTHERS, "other processes took {} of its CPU time"),
+            (self.stolen, MAX_STOLEN, "its hypervisor withheld {} of the CPU time asked for"),
             (
-                self.spread,
-                MOST_SPREAD,
+                self.interdecile_range,
+                MAX_INTERDECILE_RANGE,
                 "a fixed piece of work varied by {} (90th less 10th percentile, over the median)",
             ),
         )

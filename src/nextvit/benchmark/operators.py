@@ -48,17 +48,17 @@ class Operator:
         return max(0.0, self.ms - self.least_ms)
 
 
-def repeat(run: Callable[[], object], *, seconds: float, least: int = 10, most: int = 100) -> int:
+def repeat_for(run: Callable[[], object], *, seconds: float, min_runs: int = 10, max_runs: int = 100) -> int:
     """Run for that long, within these numbers of runs; returns how many there were."""
     started = time.perf_counter()
-    for count in range(most):
-        if count >= least and time.perf_counter() - started >= seconds:
+    for count in range(max_runs):
+        if count >= min_runs and time.perf_counter() - started >= seconds:
             return count
         run()
-    return most
+    return max_runs
 
 
-def module_of(name: str) -> str:
+def module_name(name: str) -> str:
     """The module of the network that an operator stands in: in our files it is called "module:operator"."""
     return name.rpartition(":")[0]
 

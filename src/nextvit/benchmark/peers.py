@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nextvit.backends.program import Source
-from nextvit.benchmark.configurations import PREFIX
+from nextvit.benchmark.configurations import TIMM_PREFIX
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Precision
 from nextvit.errors import InputError, MissingDependency, did_you_mean
@@ -25,12 +25,12 @@ from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS, NextViTConfig
 from nextvit.models.cost import Cost, module_cost
-from nextvit.models.create import variant
+from nextvit.models.create import find_variant
 from nextvit.models.deployed import Deployed, Normalise
 
 LOGITS, FEATURES = "logits", "features"
 SEED = 0
-CLASSES = 1000  # ImageNet-1k's, also of a network that timm knows best with other ones
+NUM_CLASSES = 1000  # ImageNet-1k's, also of a network that timm knows best with other ones
 
 
 class Peer(nn.Module):
@@ -47,7 +47,7 @@ class Peer(nn.Module):
         return self.model(self.normalise(images_NHWC.permute(0, 3, 1, 2)).to(self.dtype)).float()
 
 
-class Features(nn.Module):
+class FeatureExtractor(nn.Module):
     """A network without its head: (N, 3, H, W) -> its last features, (N, C, H', W') or (N, tokens, C)."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -58,7 +58,7 @@ class Features(nn.Module):
         return cast(Any, self.model).forward_features(images_NCHW)
 
 
-class LastMap(nn.Module):
+class LastFeatureMap(nn.Module):
     """Our backbone, of whose four feature maps the last one counts."""
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -80,9 +80,9 @@ class PeerSource(Source):
     def outputs(self) -> list[str]:
         return [self.output]
 
-    def deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    def build_deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
         """The network behind our normalisation: uint8 (N, H, W, 3) -> its output. Ours is fused, as it always is."""
-        form = Deployed if isinstance(self.model, LastMap) else Peer
+        form = Deployed if isinstance(self.model, LastFeatureMap) else Peer
         return form(self.model, self.card.input, dtype=dtype)
 
 
@@ -90,11 +90,11 @@ def module_source(
     model: nn.Module, *, name: str, spec: Preprocess, precision: Precision, output: str = LOGITS
 ) -> PeerSource:
     """A source of any module (N, 3, H, W) -> one tensor. `name` becomes the card's variant."""
-    images_NHWC = photographs(spec)
-    settled = with_statistics(model.eval(), images_NHWC, spec)
+    images_NHWC = load_photographs(spec)
+    settled = set_batch_norm_statistics(model.eval(), images_NHWC, spec)
     return PeerSource(
-        model=cast(Classifier, settled),  # only `deployed` looks into it, and a PeerSource has its own
-        card=numbered_card(name, spec),
+        model=cast(Classifier, settled),  # only `build_deployed` uses it, and a PeerSource has its own
+        card=make_numbered_card(name, spec),
         precision=precision,
         calibration=images_NHWC,
         calibration_source="bundled photographs",
@@ -102,11 +102,11 @@ def module_source(
     )
 
 
-def numbered_card(variant: str, spec: Preprocess) -> ModelCard:
+def make_numbered_card(variant: str, spec: Preprocess) -> ModelCard:
     """The card of a classifier whose classes have no names."""
     return ModelCard(
         task="classification",
-        classes=tuple(str(index) for index in range(CLASSES)),
+        classes=tuple(str(index) for index in range(NUM_CLASSES)),
         input=spec,
         variant=variant,
         architecture=to_plain(VARIANTS[variant]) if variant in VARIANTS else {},
@@ -125,7 +125,7 @@ def timm_source(name: str, *, image_size: tuple[int, int] | None = None, precisi
         InputError: timm has no such network, or it does not take this size.
     """
     model, spec = timm_model(name, image_size=image_size)
-    return module_source(model, name=PREFIX + name, spec=spec, precision=precision)
+    return module_source(model, name=TIMM_PREFIX + name, spec=spec, precision=precision)
 
 
 def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precision) -> PeerSource:
@@ -135,10 +135,10 @@ def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precis
         MissingDependency: timm is not installed.
         InputError: there is no such network, or it does not take this size.
     """
-    if not name.startswith(PREFIX):
-        return own_backbone_source(variant(name), name=name, image_size=image_size, precision=precision)
-    model, spec = timm_model(name.removeprefix(PREFIX), image_size=image_size)
-    return module_source(Features(model), name=name, spec=spec, precision=precision, output=FEATURES)
+    if not name.startswith(TIMM_PREFIX):
+        return nextvit_backbone_source(find_variant(name), name=name, image_size=image_size, precision=precision)
+    model, spec = timm_model(name.removeprefix(TIMM_PREFIX), image_size=image_size)
+    return module_source(FeatureExtractor(model), name=name, spec=spec, precision=precision, output=FEATURES)
 
 
 def card_backbone_source(card: ModelCard, *, image_size: tuple[int, int]) -> PeerSource:
@@ -148,16 +148,16 @@ def card_backbone_source(card: ModelCard, *, image_size: tuple[int, int]) -> Pee
         InputError: it states none.
     """
     config = from_plain(NextViTConfig, card.architecture, what=card.variant)
-    return own_backbone_source(config, name=card.variant, image_size=image_size, precision="fp32")
+    return nextvit_backbone_source(config, name=card.variant, image_size=image_size, precision="fp32")
 
 
-def own_backbone_source(
+def nextvit_backbone_source(
     config: NextViTConfig, *, name: str, image_size: tuple[int, int], precision: Precision
 ) -> PeerSource:
     """One of our backbones with random weights, to its last map."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        inner = LastMap(NextViT(config))
+        inner = LastFeatureMap(NextViT(config))
     spec = Preprocess(image_size=image_size)
     return module_source(inner, name=name, spec=spec, precision=precision, output=FEATURES)
 
@@ -173,7 +173,7 @@ def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple
             raise
         raise MissingDependency("timm", extra="timm") from None
     if not timm.is_model(name):
-        raise InputError(f"timm {timm.__version__} has no network {name!r}; {nearest(name, timm.list_models())}")
+        raise InputError(f"timm {timm.__version__} has no network {name!r}; {suggest_name(name, timm.list_models())}")
     own = timm.get_pretrained_cfg(name)
     size = image_size or (own.input_size[1:] if own else (224, 224))
     sized: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple
         torch.manual_seed(SEED)
         try:
             # `exportable` is timm's own way out: attention as plain products, which every exporter knows.
-            model: nn.Module = timm.create_model(name, num_classes=CLASSES, exportable=True, **sized).eval()
+            model: nn.Module = timm.create_model(name, num_classes=NUM_CLASSES, exportable=True, **sized).eval()
             if sized:  # some take the size and only find out here
                 with torch.no_grad():
                     model(torch.zeros(1, 3, *size))
@@ -199,18 +199,18 @@ def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple
     return reparameterize_model(model), spec
 
 
-def nearest(name: str, known: list[str]) -> str:
+def suggest_name(name: str, known: list[str]) -> str:
     """The hint of an error: of a thousand names all that matters is the one that was meant."""
     hint = did_you_mean(name.partition(".")[0], known)
     return hint if hint.startswith("did you mean") else "timm.list_models() has them all"
 
 
-def photographs(spec: Preprocess) -> NDArray[np.uint8]:
+def load_photographs(spec: Preprocess) -> NDArray[np.uint8]:
     """The bundled photographs as the network gets them: (N, H, W, 3)."""
     return np.stack([spec(path) for path in sorted(PICTURES.glob("*.jpg"))])
 
 
-def with_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Preprocess) -> nn.Module:
+def set_batch_norm_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Preprocess) -> nn.Module:
     """Give the batch norms of a model, in place, the statistics of these images; everything else stays in eval mode."""
     norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -222,6 +222,6 @@ def with_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Prep
     return model.eval()
 
 
-def cost_of(source: Source) -> Cost:
+def source_cost(source: Source) -> Cost:
     """The cost of one image through the deployed form, so that networks of others are counted as ours."""
-    return module_cost(source.deployed(), torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8))
+    return module_cost(source.build_deployed(), torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8))

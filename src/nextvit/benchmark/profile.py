@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from nextvit.benchmark.limit import Kind, Limits
+from nextvit.benchmark.limit import Limits, PeakKey
 from nextvit.benchmark.operators import ATTENTION, GROUPED, LINEAR, PRODUCT, Operator
-from nextvit.benchmark.suite import Loaded, Say
+from nextvit.benchmark.suite import LoadedConfiguration, Say
 from nextvit.bundle.manifest import Manifest, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
 
-PROFILED = ("onnx", "openvino")
+PROFILED_BACKENDS = ("onnx", "openvino")
 COLUMNS = ("operator", "kind", "precision", "ms", "share", "GFLOP/s", "least ms", "of limit")
 SECONDS = 5.0
 
@@ -29,30 +29,30 @@ class Profile:
     operators: list[Operator]
 
 
-def profile_all(loaded: Sequence[Loaded], limits: Limits, say: Say) -> list[Profile]:
+def profile_all(loaded: Sequence[LoadedConfiguration], limits: Limits, say: Say) -> list[Profile]:
     """Profiles of every file for ONNX Runtime and OpenVINO that computes on the CPU, at the first batch it answers, and
     held to `limits` and to what is measured here where those lack something; of a detector that of its backbone alone."""
-    found: list[tuple[Loaded, list[Operator]]] = []
+    found: list[tuple[LoadedConfiguration, list[Operator]]] = []
     for each in loaded:
         chosen = each.configuration
-        if chosen.card.input.resize == "fit":
+        if chosen.card.input.padded:
             instead = "; its backbone has one" if chosen.card.task == "detection" else ""
             say(f"no profile of {each.name}: it is known of networks of one input and fixed shapes{instead}")
-        elif chosen.backend in PROFILED and chosen.path and is_bundle(chosen.path) and each.on_cpu:
+        elif chosen.backend in PROFILED_BACKENDS and chosen.path and is_bundle(chosen.path) and each.on_cpu:
             say(f"profiling {each.name}, batch {each.batches[0]}")
             manifest = replace(read_manifest(chosen.path), card=chosen.card)  # of the size that is measured
-            operators = profile(chosen.path, manifest, threads=chosen.threads, batch=each.batches[0])
+            operators = profile_bundle(chosen.path, manifest, threads=chosen.threads, batch=each.batches[0])
             found.append((each, operators))
-    known = limits.including({kind for each, operators in found for kind in kinds_of(operators, each)})
+    known = limits.measure_missing({kind for each, operators in found for kind in required_peaks(operators, each)})
     return [
-        Profile(name=each.name, batch=each.batches[0], operators=with_limits(operators, known, each.kind))
+        Profile(name=each.name, batch=each.batches[0], operators=add_limits(operators, known, each.peak_key))
         for each, operators in found
     ]
 
 
-def kinds_of(operators: Sequence[Operator], loaded: Loaded) -> set[Kind]:
+def required_peaks(operators: Sequence[Operator], loaded: LoadedConfiguration) -> set[PeakKey]:
     """What must be known of the machine to judge them by."""
-    backend, _, threads = loaded.kind
+    backend, _, threads = loaded.peak_key
     return {(backend, each.precision, threads) for each in operators}
 
 
@@ -62,11 +62,11 @@ def check_profile_possible(backends: Collection[str]) -> None:
         raise MissingDependency("onnx", extra="train")
 
 
-def profile(
+def profile_bundle(
     bundle_folder: Path, manifest: Manifest, *, threads: int, batch: int, seconds: float = SECONDS
 ) -> list[Operator]:
     """Every operator that the runtime executes on the CPU for so many random images of the size in the manifest's card, in
-    order; `with_limits` adds shares and limits.
+    order; `add_limits` adds shares and limits.
 
     Args:
         seconds: how long to run at least, but for 100 runs at most.
@@ -75,8 +75,10 @@ def profile(
         InputError: the backend has no such profile, or cannot load the file.
         MissingDependency: the runtime is not installed, or for ONNX Runtime the package that reads the file.
     """
-    if manifest.backend not in PROFILED:
-        raise InputError(f"{bundle_folder}: there are profiles of {' and '.join(PROFILED)}, not of {manifest.backend}")
+    if manifest.backend not in PROFILED_BACKENDS:
+        raise InputError(
+            f"{bundle_folder}: there are profiles of {' and '.join(PROFILED_BACKENDS)}, not of {manifest.backend}"
+        )
     height, width = manifest.card.input.image_size
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
     model_file = bundle_folder / manifest.model_file
@@ -90,7 +92,7 @@ def profile(
     return profile_openvino(model_file, manifest.precision, pixels_NHWC, threads=threads, seconds=seconds)
 
 
-def with_limits(operators: Sequence[Operator], limits: Limits, kind: Kind) -> list[Operator]:
+def add_limits(operators: Sequence[Operator], limits: Limits, kind: PeakKey) -> list[Operator]:
     """The same with each one's share of the time and the least that it could take; of a file of that `kind`, whose operators
     may compute in several precisions."""
     backend, _, threads = kind
@@ -106,7 +108,7 @@ def with_limits(operators: Sequence[Operator], limits: Limits, kind: Kind) -> li
 
 
 @dataclass(frozen=True, kw_only=True)
-class KindOfOperator:
+class OperatorGroup:
     """All operators of one kind together."""
 
     kind: str
@@ -120,20 +122,22 @@ class KindOfOperator:
     gain_ms: float
 
 
-def by_kind(operators: Sequence[Operator]) -> list[KindOfOperator]:
+def group_by_kind(operators: Sequence[Operator]) -> list[OperatorGroup]:
     """Sums over the operators of each kind, the most expensive kind first."""
     kinds = dict.fromkeys(each.kind for each in operators)
-    return sorted((summed(kind, [each for each in operators if each.kind == kind]) for kind in kinds), key=by_time)
+    return sorted(
+        (sum_operators(kind, [each for each in operators if each.kind == kind]) for kind in kinds), key=time_order
+    )
 
 
-def by_time(each: Operator | KindOfOperator) -> float:
+def time_order(each: Operator | OperatorGroup) -> float:
     return -each.ms
 
 
-def summed(kind: str, operators: Sequence[Operator]) -> KindOfOperator:
+def sum_operators(kind: str, operators: Sequence[Operator]) -> OperatorGroup:
     """The sums over some operators."""
     ms, least_ms = sum(each.ms for each in operators), sum(each.least_ms for each in operators)
-    return KindOfOperator(
+    return OperatorGroup(
         kind=kind,
         count=len(operators),
         ms=ms,
@@ -146,7 +150,7 @@ def summed(kind: str, operators: Sequence[Operator]) -> KindOfOperator:
     )
 
 
-def rows(operators: Sequence[Operator], *, most: int = 10) -> list[tuple[str, ...]]:
+def table_rows(operators: Sequence[Operator], *, max_rows: int = 10) -> list[tuple[str, ...]]:
     """The most expensive operators as a table's rows, under `COLUMNS`."""
     return [
         (
@@ -159,39 +163,39 @@ def rows(operators: Sequence[Operator], *, most: int = 10) -> list[tuple[str, ..
             f"{each.least_ms:.3f}",
             f"{each.of_limit:.2f}",
         )
-        for each in sorted(operators, key=by_time)[:most]
+        for each in sorted(operators, key=time_order)[:max_rows]
     ]
 
 
-def verdict(operators: Sequence[Operator]) -> str:
+def summarize_bottlenecks(operators: Sequence[Operator]) -> str:
     """One line that says what bounds the file: where the time is, how near to the limit, and where the most is left."""
     convolutions = [each for each in operators if each.kind.startswith("convolution") or each.kind == GROUPED]
     products = [each for each in operators if each.kind in (LINEAR, PRODUCT, ATTENTION)]
     others = [each for each in operators if each.macs == 0]
     parts: list[str] = []
     for name, group in (("convolutions", convolutions), ("matrix products", products), ("all else", others)):
-        total = summed(name, group)
+        total = sum_operators(name, group)
         at = f" at {total.of_limit:.2f} of the limit" if group and total.macs else ""
         parts += [f"{name} {total.share:.0%} of {sum(each.ms for each in operators):.2f} ms{at}"] if group else []
-    left = sorted(by_kind(operators), key=lambda each: -each.gain_ms)[:2]
+    left = sorted(group_by_kind(operators), key=lambda each: -each.gain_ms)[:2]
     gains = " and ".join(f"{each.gain_ms:.2f} ms in {each.kind}" for each in left)
     return f"{'; '.join(parts)}. At the limit it would save {gains}."
 
 
-def record(operators: Sequence[Operator]) -> dict[str, Any]:
+def profile_record(operators: Sequence[Operator]) -> dict[str, Any]:
     """All of it as plain JSON values."""
     return {
         "ms": round(sum(each.ms for each in operators), 4),
         "least_ms": round(sum(each.least_ms for each in operators), 4),
         "macs": sum(each.macs for each in operators),
-        "verdict": verdict(operators),
-        "kinds": [rounded(asdict(each)) for each in by_kind(operators)],
+        "verdict": summarize_bottlenecks(operators),
+        "kinds": [round_floats(asdict(each)) for each in group_by_kind(operators)],
         "operators": [
-            rounded({**asdict(each), "of_limit": each.of_limit, "gain_ms": each.gain_ms}) for each in operators
+            round_floats({**asdict(each), "of_limit": each.of_limit, "gain_ms": each.gain_ms}) for each in operators
         ],
     }
 
 
-def rounded(values: dict[str, Any]) -> dict[str, Any]:
+def round_floats(values: dict[str, Any]) -> dict[str, Any]:
     """Floats with four digits behind the point."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

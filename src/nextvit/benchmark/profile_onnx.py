@@ -26,9 +26,9 @@ from nextvit.benchmark.operators import (
     attention_macs,
     convolution_kind,
     convolution_macs,
-    module_of,
+    module_name,
     product_macs,
-    repeat,
+    repeat_for,
 )
 from nextvit.errors import MissingDependency
 from nextvit.image.resizing import INPUT_NAME
@@ -62,7 +62,7 @@ PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "
 WARM_UP = 5
 
 
-class Origin:
+class FileGraph:
     """The nodes of the file, found by what ONNX Runtime calls the operators that it makes of them."""
 
     def __init__(self, model: Any) -> None:
@@ -78,7 +78,7 @@ class Origin:
                 return self.nodes[name[:end]]
         return None
 
-    def behind(self, node: Any | None, kinds: tuple[str, ...]) -> Any | None:
+    def find_before_fusion(self, node: Any | None, kinds: tuple[str, ...]) -> Any | None:
         """The node of one of these kinds whose result reaches `node`, or is it, with nothing but a ReLU between: what a
         fused operator was before."""
         while node is not None and node.op_type not in kinds:
@@ -86,7 +86,7 @@ class Origin:
             node = self.producers.get(node.input[0]) if passes else None
         return node
 
-    def weight(self, node: Any | None) -> tuple[int, ...] | None:
+    def weight_shape(self, node: Any | None) -> tuple[int, ...] | None:
         """The shape of a node's second operand where that is constant, quantised or not."""
         name = node.input[1] if node is not None and len(node.input) > 1 else ""
         while name not in self.shapes and name in self.producers:
@@ -104,13 +104,14 @@ def profile_onnx(model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: i
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "onnx", extra="train") from None
     check_self_contained(model_file)
-    origin = Origin(onnx.load(model_file))
+    graph = FileGraph(onnx.load(model_file))
     return [
-        operator_of(events, origin) for events in profiled(model_file, pixels_NHWC, threads=threads, seconds=seconds)
+        make_operator(events, graph)
+        for events in collect_events(model_file, pixels_NHWC, threads=threads, seconds=seconds)
     ]
 
 
-def profiled(
+def collect_events(
     model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float
 ) -> list[list[dict[str, Any]]]:
     """What ONNX Runtime writes of each operator: one event for each run, without those that warm up."""
@@ -125,7 +126,7 @@ def profiled(
         session = ort.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
         for _ in range(WARM_UP):
             session.run(None, {INPUT_NAME: pixels_NHWC})
-        runs = repeat(lambda: session.run(None, {INPUT_NAME: pixels_NHWC}), seconds=seconds)
+        runs = repeat_for(lambda: session.run(None, {INPUT_NAME: pixels_NHWC}), seconds=seconds)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     operators: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
@@ -135,25 +136,25 @@ def profiled(
     return [each[WARM_UP:] for each in operators.values()]
 
 
-def operator_of(events: list[dict[str, Any]], origin: Origin) -> Operator:
+def make_operator(events: list[dict[str, Any]], graph: FileGraph) -> Operator:
     """One operator from its events of many runs, in milliseconds, of which the profile has microseconds."""
     facts: dict[str, Any] = events[0]["args"]
     name, operation = events[0]["name"].removesuffix(SUFFIX), facts["op_name"]
     inputs, outputs = ([next(iter(each.items())) for each in facts[f"{end}_type_shape"]] for end in ("input", "output"))
-    node = origin.find(name)
+    node = graph.find(name)
     kind, macs, hidden = KINDS.get(operation, OTHER), 0, 0
     shapes = [tuple(shape) for _, shape in inputs if len(shape) > 1]
     result = outputs[0][1] if outputs else []
     if operation in CONVOLUTIONS:
-        node = origin.behind(node, ("Conv",)) or node
+        node = graph.find_before_fusion(node, ("Conv",)) or node
         groups = next((each.i for each in getattr(node, "attribute", ()) if each.name == "group"), 1)
         # Weights that were packed are in the profile no longer.
-        weight = origin.weight(node) or shapes[1]
+        weight = graph.weight_shape(node) or shapes[1]
         kind, macs = convolution_kind(weight, groups), convolution_macs(result, weight, weight[0])
         hidden = 0 if weight in shapes else math.prod(weight)
     elif operation in PRODUCTS:
-        node = origin.behind(node, ("MatMul", "Gemm")) or node
-        weight = origin.weight(node)
+        node = graph.find_before_fusion(node, ("MatMul", "Gemm")) or node
+        weight = graph.weight_shape(node)
         kind = LINEAR if weight else PRODUCT
         macs = product_macs(shapes[0], weight or shapes[1], result)
         hidden = math.prod(weight) if weight and weight not in shapes else 0
@@ -163,7 +164,7 @@ def operator_of(events: list[dict[str, Any]], origin: Origin) -> Operator:
     moved = sum(SIZES.get(dtype, 4) * math.prod(shape) for dtype, shape in (*inputs, *outputs))
     return Operator(
         name=name,
-        module=module_of(node.name) if node is not None else "",
+        module=module_name(node.name) if node is not None else "",
         kind=kind,
         kernel=f"{operation}{' nchwc' if name.endswith('_nchwc') else ''} {dtype}",
         precision=PRECISIONS.get(dtype, "fp32"),

@@ -22,9 +22,9 @@ from nextvit.benchmark.operators import (
     attention_macs,
     convolution_kind,
     convolution_macs,
-    module_of,
+    module_name,
     product_macs,
-    repeat,
+    repeat_for,
 )
 from nextvit.bundle.manifest import Precision
 from nextvit.image.resizing import INPUT_NAME
@@ -61,32 +61,32 @@ def profile_openvino(
         "INFERENCE_NUM_THREADS": threads,
         "PERF_COUNT": True,
     }
-    rounds = [one_round(model, options, {INPUT_NAME: pixels_NHWC}, seconds=seconds / ROUNDS) for _ in range(ROUNDS)]
-    graph, in_attention = rounds[-1][1], attention_of(model, pixels_NHWC.shape)
+    rounds = [run_round(model, options, {INPUT_NAME: pixels_NHWC}, seconds=seconds / ROUNDS) for _ in range(ROUNDS)]
+    graph, in_attention = rounds[-1][1], attention_macs_by_name(model, pixels_NHWC.shape)
     operators: list[Operator] = []
     for node in graph.get_ordered_ops():
         ms = median(times.get(node.get_friendly_name(), 0.0) for times, _ in rounds)
-        operator = operator_of(node, ms, in_attention)
+        operator = make_operator(node, ms, in_attention)
         if operator.ms > 0 or operator.macs > 0:
             operators.append(operator)
     return operators
 
 
-def one_round(
+def run_round(
     model: Any, options: dict[str, Any], inputs: dict[str, Any], *, seconds: float
 ) -> tuple[dict[str, float], Any]:
     """Milliseconds of each operator of a freshly loaded model, and the graph that OpenVINO made of it."""
     compiled: Any = shared_core().compile_model(model, CPU, options)
-    times = times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
+    times = measure_times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
     return times, compiled.get_runtime_model()
 
 
-def times_ms(request: Any, inputs: dict[str, Any], *, seconds: float) -> dict[str, float]:
+def measure_times_ms(request: Any, inputs: dict[str, Any], *, seconds: float) -> dict[str, float]:
     """Mean milliseconds of each operator over the runs after the warm-up."""
     for _ in range(WARM_UP):
         request.infer(inputs)
     before = counters_ms(request)
-    runs = repeat(lambda: request.infer(inputs), seconds=seconds)
+    runs = repeat_for(lambda: request.infer(inputs), seconds=seconds)
     after, total = counters_ms(request), WARM_UP + runs
     return {name: max(0.0, total * ms - WARM_UP * before.get(name, 0.0)) / runs for name, ms in after.items()}
 
@@ -96,7 +96,7 @@ def counters_ms(request: Any) -> dict[str, float]:
     return {each.node_name: each.real_time.total_seconds() * 1000 for each in request.profiling_info}
 
 
-def fact(node: Any, name: str) -> str:
+def runtime_info(node: Any, name: str) -> str:
     """What the runtime says of one of its operators."""
     info = node.get_rt_info()
     value = info[name] if name in info else ""  # noqa: SIM401 (it is no dict)
@@ -108,9 +108,9 @@ def shapes_of(ends: list[Any]) -> list[tuple[int, ...]]:
     return [tuple(int(size.get_length()) for size in each.get_partial_shape()) for each in ends]
 
 
-def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
+def make_operator(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
     """One operator of the graph that OpenVINO made."""
-    layer, made_of = fact(node, "layerType"), fact(node, "originalLayersNames").split(",")
+    layer, made_of = runtime_info(node, "layerType"), runtime_info(node, "originalLayersNames").split(",")
     inputs, outputs = shapes_of(node.inputs()), shapes_of(node.outputs())
     kind, macs = KINDS.get(layer, OTHER), 0
     if layer in ("Convolution", "GroupConvolution"):
@@ -123,10 +123,10 @@ def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
         kind, macs = PRODUCT, product_macs(inputs[0], inputs[1], outputs[0])
     elif found := sum(in_attention.get(name, 0) for name in made_of):
         kind, macs = ATTENTION, found
-    kernel = fact(node, "primitiveType")
+    kernel = runtime_info(node, "primitiveType")
     # Of a file with fp16 weights the runtime's precision is said to be f16, and only the kernel tells that it is f32.
     tells = kernel.rpartition("_")[2].lower()
-    precision = PRECISIONS.get(tells if tells in PRECISIONS else fact(node, "runtimePrecision"), "fp32")
+    precision = PRECISIONS.get(tells if tells in PRECISIONS else runtime_info(node, "runtimePrecision"), "fp32")
     is_heavy = layer in ("Convolution", "GroupConvolution", "FullyConnected")
     moved = 0
     for position, (end, shape) in enumerate(zip([*node.inputs(), *node.outputs()], [*inputs, *outputs], strict=True)):
@@ -135,7 +135,7 @@ def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
         moved += size * math.prod(shape)
     return Operator(
         name=node.get_friendly_name(),
-        module=module_of(node.get_friendly_name()),
+        module=module_name(node.get_friendly_name()),
         kind=kind,
         kernel=kernel,
         precision=precision,
@@ -145,7 +145,7 @@ def operator_of(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
     )
 
 
-def attention_of(model: Any, input_shape: tuple[int, ...]) -> dict[str, int]:
+def attention_macs_by_name(model: Any, input_shape: tuple[int, ...]) -> dict[str, int]:
     """Multiply-accumulates of both products of each attention, by the name of the operator of the file that gives its
     result: OpenVINO makes one operator of them, whose shapes do not tell what is what."""
     fixed = model.clone()
@@ -157,14 +157,14 @@ def attention_of(model: Any, input_shape: tuple[int, ...]) -> dict[str, int]:
             query, key, *_ = shapes_of(operator.inputs())
             [output] = shapes_of(operator.outputs())
             found[name] = attention_macs(query, key, output, tokens=query[-2])
-        elif kind == "MatMul" and (scores := product_behind_softmax(operator)):
+        elif kind == "MatMul" and (scores := find_score_product(operator)):
             found[name] = sum(
                 product_macs(*shapes_of(each.inputs()), *shapes_of(each.outputs())) for each in (scores, operator)
             )
     return found
 
 
-def product_behind_softmax(product: Any) -> Any | None:
+def find_score_product(product: Any) -> Any | None:
     """The product of queries and keys whose softmax is the first operand of this one; None: this one is of another kind."""
     seen_softmax, node = False, product.input_value(0).get_node()
     while node.get_type_name() in ("Softmax", "Multiply", "Add", "Subtract", "Convert", "Reshape", "FakeQuantize"):

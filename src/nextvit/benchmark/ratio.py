@@ -28,7 +28,7 @@ class Ratio:
     verdict: Verdict
 
 
-def compare(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds], *, seed: int = 0) -> Ratio:
+def compare_latencies(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds], *, seed: int = 0) -> Ratio:
     """The ratio of medians of two interleaved series: an array of seconds for each turn, turn i of both from round i.
 
     What the machine does to both, slowly, is taken out first: each turn is divided by the level of its neighbouring
@@ -47,21 +47,21 @@ def compare(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds], *, see
     rounds = len(seconds)
     if rounds == 0 or rounds != len(first_seconds):
         raise ValueError(f"expected a turn of each in every round, got {rounds} and {len(first_seconds)} turns")
-    level_K = drift(seconds, first_seconds)
+    level_K = shared_drift(seconds, first_seconds)
     own = [turn / level for turn, level in zip(seconds, level_K, strict=True)]
     first = [turn / level for turn, level in zip(first_seconds, level_K, strict=True)]
     value = float(np.median(np.concatenate(own)) / np.median(np.concatenate(first)))
     if rounds < MIN_ROUNDS:
         return Ratio(value, None, None, "no difference shown")
     drawn_RK = np.random.default_rng(seed).multinomial(rounds, np.full(rounds, 1 / rounds), size=RESAMPLES)
-    logs_R = np.log(medians(own, drawn_RK) / medians(first, drawn_RK))
+    logs_R = np.log(resampled_medians(own, drawn_RK) / resampled_medians(first, drawn_RK))
     middle = np.log(value)
-    low, high = np.exp(middle + widening(rounds) * (np.percentile(logs_R, (2.5, 97.5)) - middle)).tolist()
+    low, high = np.exp(middle + interval_widening(rounds) * (np.percentile(logs_R, (2.5, 97.5)) - middle)).tolist()
     verdict: Verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference shown"
     return Ratio(value, low, high, verdict)
 
 
-def drift(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds]) -> Seconds:
+def shared_drift(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds]) -> Seconds:
     """The common level (K,) of the two in each round: the median over the rounds around it, so that what hits one turn
     alone stays in the series."""
     pairs_K2 = np.log([[np.median(a), np.median(b)] for a, b in zip(seconds, first_seconds, strict=True)])
@@ -71,7 +71,7 @@ def drift(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds]) -> Secon
     return np.exp(level_K - np.median(level_K))
 
 
-def medians(turns: Sequence[Seconds], drawn_RK: NDArray[np.int64]) -> NDArray[np.float64]:
+def resampled_medians(turns: Sequence[Seconds], drawn_RK: NDArray[np.int64]) -> NDArray[np.float64]:
     """The median (R,) over all runs, where resample r takes round k `drawn_RK[r, k]` times.
 
     The runs are sorted once; the median of a resample lies where the sum of the weights passes one half.
@@ -88,7 +88,7 @@ def medians(turns: Sequence[Seconds], drawn_RK: NDArray[np.int64]) -> NDArray[np
     return (sorted_N[lower_R] + sorted_N[upper_R]) / 2
 
 
-def widening(rounds: int) -> float:
+def interval_widening(rounds: int) -> float:
     """By how much a bootstrap interval over so many rounds is too narrow: Student's 97.5 % point over the normal one's,
     and the root of n/(n-1) by which a sample's own spread falls short."""
     z, free = 1.959964, rounds - 1

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nextvit.benchmark.cold_start import cold_start
-from nextvit.benchmark.configurations import Configuration, Unavailable, plain_error
-from nextvit.benchmark.end_to_end import end_to_end
-from nextvit.benchmark.limit import Kind, Limits
-from nextvit.benchmark.noise import CpuTimes, Noise, fixed_work
-from nextvit.benchmark.ratio import compare
+from nextvit.benchmark.cold_start import measure_cold_start
+from nextvit.benchmark.configurations import Configuration, UnavailableConfiguration, as_user_error
+from nextvit.benchmark.end_to_end import measure_end_to_end
+from nextvit.benchmark.limit import Limits, PeakKey
+from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
+from nextvit.benchmark.ratio import compare_latencies
 from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export.proof_images import PICTURES
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.machine.environment import environment
-from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, timed
+from nextvit.machine.environment import describe_environment
+from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, time_run
 from nextvit.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from nextvit.models.cost import Cost
 
 Record = dict[str, Any]
-Refused = list[Unavailable]
+UnavailableConfigurations = list[UnavailableConfiguration]
 Say = Callable[[str], None]
 OTHER_WORK = "other work"
 """The verdict on a backbone beside the detector that it is a part of: it is neither faster nor slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
+class LoadedConfiguration:
     """A configuration that answers."""
 
     name: str
@@ -46,7 +46,7 @@ class Loaded:
     """Those that it answered."""
 
     @property
-    def kind(self) -> Kind:
+    def peak_key(self) -> PeakKey:
         """What a peak of the machine is measured for."""
         return self.configuration.backend, self.configuration.precision, self.configuration.threads
 
@@ -56,19 +56,21 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class BenchmarkSettings:
     """How to measure."""
 
     batches: Sequence[int] = (1,)
     runs: int = MIN_RUNS
     min_seconds: float = 5.0
-    starts: bool = True
+    with_cold_start: bool = True
     """Start a process for each file, for its first answer and its memory."""
     files: Sequence[Path] = ()
     """Images for the way from file to answer; none: that is not measured."""
 
 
-def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int]) -> tuple[list[Loaded], Refused]:
+def load_all(
+    found: Iterable[Configuration | UnavailableConfiguration], batches: Sequence[int]
+) -> tuple[list[LoadedConfiguration], UnavailableConfigurations]:
     """What answers at one batch at least, and what does not, with the reason. Each answers once at each batch, so that what
     a runtime refuses, or the memory is too small for, is known before anything is measured.
 
@@ -77,25 +79,27 @@ def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int
         MissingDependency: the one thing to measure lacks a package.
     """
     opened: list[tuple[Configuration, Predictor]] = []
-    refused: Refused = []
+    refused: UnavailableConfigurations = []
     for each in found:
-        if isinstance(each, Unavailable):
+        if isinstance(each, UnavailableConfiguration):
             refused.append(each)
             continue
         try:
             opened.append((each, each.load()))
         except Exception as error:  # noqa: BLE001 (runtimes raise whatever they like)
-            refused.append(Unavailable(facts=each.facts, error=plain_error(error)))
+            refused.append(UnavailableConfiguration(facts=each.facts, error=as_user_error(error)))
     names = unique_names([each for each, _ in opened])
-    loaded: list[Loaded] = []
+    loaded: list[LoadedConfiguration] = []
     for name, (configuration, predictor) in zip(names, opened, strict=True):
-        failures = {batch: error for batch in batches if (error := trial(configuration, predictor, batch))}
+        failures = {batch: error for batch in batches if (error := try_batch(configuration, predictor, batch))}
         refused += [
-            Unavailable(facts=configuration.facts, error=error, batch=batch, name=name)
+            UnavailableConfiguration(facts=configuration.facts, error=error, batch=batch, name=name)
             for batch, error in failures.items()
         ]
         if good := tuple(batch for batch in batches if batch not in failures):
-            loaded.append(Loaded(name=name, configuration=configuration, predictor=predictor, batches=good))
+            loaded.append(
+                LoadedConfiguration(name=name, configuration=configuration, predictor=predictor, batches=good)
+            )
     if any(each.configuration.part == "whole" for each in loaded):
         return loaded, refused
     refused = [each for each in refused if each.facts["part"] == "whole"]
@@ -105,7 +109,7 @@ def load_all(found: Iterable[Configuration | Unavailable], batches: Sequence[int
     raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
 
 
-def trial(configuration: Configuration, predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
+def try_batch(configuration: Configuration, predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
     """Why it does not answer so many images; None: it does."""
     try:
         if configuration.part == "backbone":
@@ -113,24 +117,24 @@ def trial(configuration: Configuration, predictor: Predictor, batch: int) -> Inp
         else:
             predictor.warm_up([batch])
     except Exception as error:  # noqa: BLE001 (as above)
-        return plain_error(error)
+        return as_user_error(error)
     return None
 
 
-def limits_for(loaded: Sequence[Loaded], say: Say) -> Limits:
+def measure_limits(loaded: Sequence[LoadedConfiguration], say: Say) -> Limits:
     """What this machine could do, for all that computes on the CPU."""
-    kinds = sorted({each.kind for each in loaded if each.on_cpu})
+    kinds = sorted({each.peak_key for each in loaded if each.on_cpu})
     if kinds:
         say(f"measuring the limits of this machine for {', '.join(f'{b} {p}, {t} threads' for b, p, t in kinds)}")
-    return Limits().including(kinds)
+    return Limits().measure_missing(kinds)
 
 
-def benchmark(
-    loaded: Sequence[Loaded],
-    protocol: Protocol,
+def run_benchmark(
+    loaded: Sequence[LoadedConfiguration],
+    settings: BenchmarkSettings,
     *,
     limits: Limits,
-    refused: Sequence[Unavailable] = (),
+    refused: Sequence[UnavailableConfiguration] = (),
     say: Say = lambda message: None,
 ) -> list[Record]:
     """A record for each configuration and batch, those that could not be measured with the reason.
@@ -138,15 +142,15 @@ def benchmark(
     Args:
         limits: what the shares are of; empty: there are no shares.
     """
-    machine = environment()
+    machine = describe_environment()
     costs = {each.name: each.configuration.cost() if limits.bandwidths else None for each in loaded}
     measured: list[Record] = []
-    for batch in protocol.batches:
+    for batch in settings.batches:
         ready = [each for each in loaded if batch in each.batches]
         if not ready:
             continue
-        say(f"measuring {len(ready)} configurations at batch {batch}, at least {protocol.min_seconds:g} s each")
-        turns, noise = measure(ready, batch, protocol)
+        say(f"measuring {len(ready)} configurations at batch {batch}, at least {settings.min_seconds:g} s each")
+        turns, noise = measure_batch(ready, batch, settings)
         first = turns[ready[0].name]
         for each in ready:
             own, cost = turns[each.name], costs[each.name]
@@ -156,31 +160,31 @@ def benchmark(
                     **each.configuration.facts,
                     **each.predictor.session.facts(),
                     "published_top1": each.configuration.published_top1,
-                    "affinity": affinity(),
+                    "affinity": cpu_affinity(),
                     "batch": batch,
-                    **latency_of(own, first, batch, is_first=each is ready[0]),
+                    **latency_record(own, first, batch, is_first=each is ready[0]),
                     **({"verdict": OTHER_WORK} if each.configuration.part == "backbone" else {}),
-                    **(shares_of(each, cost, limits, batch, own) if cost else {}),
+                    **(utilization_record(each, cost, limits, batch, own) if cost else {}),
                     "size_mib": round(each.configuration.size_bytes / 2**20, 2),
                     **noise,
-                    **(start_of(each.configuration, batch) if protocol.starts else {}),
+                    **(cold_start_record(each.configuration, batch) if settings.with_cold_start else {}),
                     **(
-                        {"end_to_end": end_to_end(each.predictor, protocol.files)}
-                        if wants_files(each, protocol, batch)
+                        {"end_to_end": measure_end_to_end(each.predictor, settings.files)}
+                        if measures_end_to_end(each, settings, batch)
                         else {}
                     ),
                     "environment": machine,
                 }
             )
-    return measured + [record for each in refused for record in refusals(each, protocol.batches)]
+    return measured + [record for each in refused for record in unavailable_records(each, settings.batches)]
 
 
-def wants_files(loaded: Loaded, protocol: Protocol, batch: int) -> bool:
+def measures_end_to_end(loaded: LoadedConfiguration, settings: BenchmarkSettings, batch: int) -> bool:
     """Whether to measure the way from file to answer, which is one of single images, and of what answers at all."""
-    return bool(protocol.files) and batch == 1 and loaded.configuration.part == "whole"
+    return bool(settings.files) and batch == 1 and loaded.configuration.part == "whole"
 
 
-def refusals(each: Unavailable, batches: Sequence[int]) -> list[Record]:
+def unavailable_records(each: UnavailableConfiguration, batches: Sequence[int]) -> list[Record]:
     """The records of what could not be measured."""
     names = [each.facts["model"], *(["backbone"] if each.facts["part"] == "backbone" else [])]
     name = each.name or " ".join([*names, each.facts["backend"], each.facts["precision"]])
@@ -190,13 +194,13 @@ def refusals(each: Unavailable, batches: Sequence[int]) -> list[Record]:
     ]
 
 
-def start_of(configuration: Configuration, batch: int) -> Record:
+def cold_start_record(configuration: Configuration, batch: int) -> Record:
     """The first answer and the memory of what has a file, or why that could not be measured."""
     if configuration.path is None:
         return {}
     size, threads = configuration.card.input.image_size, configuration.threads
     try:
-        start = cold_start(
+        start = measure_cold_start(
             configuration.path, threads=threads, image_size=size, batch=batch, device=configuration.device
         )
     except InputError as error:
@@ -225,7 +229,9 @@ def unique_names(configurations: Sequence[Configuration]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} #{place}" for place, name in enumerate(names)]
 
 
-def measure(loaded: Sequence[Loaded], batch: int, protocol: Protocol) -> tuple[dict[str, Turns], Record]:
+def measure_batch(
+    loaded: Sequence[LoadedConfiguration], batch: int, settings: BenchmarkSettings
+) -> tuple[dict[str, Turns], Record]:
     """Times of the graphs alone (uint8 pixels in, outputs out), and how quiet the machine was meanwhile."""
     candidates = {
         each.name: partial(each.predictor.session.run, timed_inputs(each.configuration.card, batch)) for each in loaded
@@ -234,12 +240,12 @@ def measure(loaded: Sequence[Loaded], batch: int, protocol: Protocol) -> tuple[d
     before = CpuTimes.now()
     turns = measure_interleaved(
         candidates,
-        runs=protocol.runs,
-        min_seconds=protocol.min_seconds,
-        each_round=lambda: work.append(timed(fixed_work)),
+        runs=settings.runs,
+        min_seconds=settings.min_seconds,
+        each_round=lambda: work.append(time_run(run_fixed_work)),
     )
-    noise = Noise.of(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
-    return turns, {"noise": noise.spread, "busy": noise.busy, "warning": noise.warning}
+    noise = Noise.from_times(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
+    return turns, {"noise": noise.interdecile_range, "busy": noise.busy, "warning": noise.warning}
 
 
 def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
@@ -249,23 +255,23 @@ def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
     sizes and classes are on a picture or not: it gets photographs, stretched to the full width and height of its card.
     """
     spec = card.input
-    if spec.resize == "fit":
-        whole = replace(spec, resize="squash")
+    if spec.padded:
+        whole = replace(spec, resize="stretch")
         return spec.network_inputs([whole(path) for path in islice(cycle(sorted(PICTURES.glob("*.jpg"))), batch)])
     height, width = spec.image_size
     generator = np.random.default_rng(0)
     return {INPUT_NAME: generator.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)}
 
 
-def affinity() -> list[int] | None:
+def cpu_affinity() -> list[int] | None:
     """The processors that this process may use; None where the system does not tell."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def latency_of(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Record:
+def latency_record(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Record:
     """Percentiles, throughput, and the time over the first configuration's."""
     latency = Latency.of(turns)
-    ratio = compare(turns, first)
+    ratio = compare_latencies(turns, first)
     return {
         **{name: round(value, 4) for name, value in asdict(latency).items()},
         "images_per_second": round(1000 * batch / latency.p50_ms, 2),
@@ -277,10 +283,10 @@ def latency_of(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Rec
     }
 
 
-def shares_of(loaded: Loaded, cost: "Cost", limits: Limits, batch: int, turns: Turns) -> Record:
+def utilization_record(loaded: LoadedConfiguration, cost: "Cost", limits: Limits, batch: int, turns: Turns) -> Record:
     """A configuration's operations and least traffic, and its share of what the machine could do."""
     achieved = 2e-6 * cost.macs * batch / Latency.of(turns).p50_ms
-    peak = limits.peaks.get(loaded.kind)
+    peak = limits.peaks.get(loaded.peak_key)
     return {
         "parameters": cost.parameters,
         "macs": cost.macs,

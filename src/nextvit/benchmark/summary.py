@@ -8,7 +8,7 @@ Record = dict[str, Any]
 COLUMNS = ("model", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "time, first = 1", "95 %", "of peak")
 
 
-def row(record: Record) -> tuple[str, ...]:
+def table_row(record: Record) -> tuple[str, ...]:
     """A configuration in the table, under `COLUMNS`."""
     interval = record["ratio_interval_95"]
     return (
@@ -22,22 +22,20 @@ def row(record: Record) -> tuple[str, ...]:
     )
 
 
-def notes_of(done: Sequence[Record], missing: Sequence[Record], warnings: Sequence[str]) -> list[str]:
+def summary_notes(done: Sequence[Record], missing: Sequence[Record], warnings: Sequence[str]) -> list[str]:
     """What stands below the table: what computed, what was fastest, what could not be measured, and the warnings."""
     lines = [
-        *map(computed, done),
-        *fastest(done),
+        *map(describe_run, done),
+        *fastest_notes(done),
         *(f"not available: {each['name']}: {each['unavailable']}" for each in missing),
         *(f"warning: {each}" for each in warnings),
     ]
     return list(dict.fromkeys(lines))
 
 
-def computed(record: Record) -> str:
+def describe_run(record: Record) -> str:
     """What one configuration was, as the runtime tells, its first answer, and its score."""
-    facts = (
-        f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}, {size_of(record)}"
-    )
+    facts = f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}, {format_size(record)}"
     start = f"; first answer after {record['cold_start_ms']:.0f} ms" if record.get("cold_start_ms") else ""
     failed = f"; no first answer: {record['cold_start_failed']}" if record.get("cold_start_failed") else ""
     memory = f", {record['peak_memory_mib']:.0f} MiB" if record.get("peak_memory_mib") else ""
@@ -45,17 +43,17 @@ def computed(record: Record) -> str:
     return f"{facts}{start}{failed}{memory}{score}"
 
 
-def size_of(record: Record) -> str:
+def format_size(record: Record) -> str:
     height, width = record["image_size"]
     return f"{width}x{height} px"
 
 
-def is_whole(record: Record) -> bool:
+def is_whole_network(record: Record) -> bool:
     """Whether it is of a whole network, not of a detector's backbone alone."""
     return record.get("part", "whole") == "whole"
 
 
-def fastest(done: Sequence[Record]) -> list[str]:
+def fastest_notes(done: Sequence[Record]) -> list[str]:
     """For each batch the best of those that are faster than the first."""
     lines: list[str] = []
     for batch in dict.fromkeys(each["batch"] for each in done):
@@ -66,9 +64,9 @@ def fastest(done: Sequence[Record]) -> list[str]:
     return lines
 
 
-def cautions(done: Sequence[Record]) -> list[str]:
+def comparability_warnings(done: Sequence[Record]) -> list[str]:
     """What to beware of: a busy machine, and times that are not of the same work."""
-    sizes = list(dict.fromkeys(size_of(each) for each in done if is_whole(each)))
+    sizes = list(dict.fromkeys(format_size(each) for each in done if is_whole_network(each)))
     differ = (
         [f"image sizes differ ({', '.join(sizes)}): these times are not of the same work"] if len(sizes) > 1 else []
     )

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextvit.backends.program import Source
-from nextvit.bundle.manifest import Manifest, write_golden, write_manifest
+from nextvit.bundle.golden import write_golden
+from nextvit.bundle.manifest import Manifest, write_manifest
 from nextvit.export.targets import target_of
-from nextvit.files.durable import sha256_of
-from nextvit.machine.environment import versions
+from nextvit.files.durable import compute_sha256
+from nextvit.machine.environment import installed_versions
 
 
 def write_unproven(source: Source, backend: str, folder: Path) -> Path:
@@ -25,10 +26,10 @@ def write_unproven(source: Source, backend: str, folder: Path) -> Path:
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
         outputs=dict.fromkeys(source.outputs, "not proven: written to be timed"),
-        made_with=versions(),
+        made_with=installed_versions(),
     )
     write_golden(folder, [])
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    sha256 = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+    sha256 = {file.relative_to(folder).as_posix(): compute_sha256(file) for file in files}
     write_manifest(folder, replace(manifest, sha256=sha256))
     return folder

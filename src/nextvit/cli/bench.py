@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nextvit.benchmark.baseline import Condition, Outcome
-    from nextvit.benchmark.configurations import Kind, Wanted
+    from nextvit.benchmark.configurations import Kind, Selection
     from nextvit.benchmark.profile import Profile
-    from nextvit.benchmark.suite import Loaded, Refused
+    from nextvit.benchmark.suite import LoadedConfiguration, UnavailableConfigurations
     from nextvit.bundle.card import ModelCard
-    from nextvit.data.reading import Dataset
+    from nextvit.data.dataset import Dataset
 
 Record = dict[str, Any]
 PHOTOGRAPHS = Path(__file__).parents[1] / "sample_images"
@@ -111,13 +111,13 @@ def bench(
     batches = numbers("--batch", batch)
     counts = numbers("--threads", threads) if threads else [usable_cores()]
     sides = numbers("--image-size", image_size) if image_size else None
-    from nextvit.benchmark.baseline import judge, parse_conditions, read_baseline
-    from nextvit.benchmark.configurations import Wanted
+    from nextvit.benchmark.baseline import evaluate_conditions, parse_conditions, read_baseline
+    from nextvit.benchmark.configurations import Selection
     from nextvit.benchmark.limit import Limits
     from nextvit.benchmark.profile import profile_all
-    from nextvit.benchmark.suite import Protocol, benchmark, limits_for
+    from nextvit.benchmark.suite import BenchmarkSettings, measure_limits, run_benchmark
 
-    wanted = Wanted(
+    wanted = Selection(
         runtimes=choices("runtime", runtimes, ("torch", "torch-compiled", *BACKENDS)),
         precisions=cast("tuple[Precision, ...] | None", choices("precision", precisions, get_args(Precision))),
         threads=tuple(counts),
@@ -133,19 +133,21 @@ def bench(
     check_places(page, save)
     dataset = dataset_for(named, data) if data else None
     files = [] if quick else files_for(dataset)
-    protocol = Protocol(batches=batches, runs=runs, min_seconds=seconds, starts=not quick, files=files)
+    settings = BenchmarkSettings(
+        batches=batches, runs=runs, min_seconds=seconds, with_cold_start=not quick, files=files
+    )
 
     with tempfile.TemporaryDirectory() as temporary:
         loaded, refused = answering(named, wanted, batches, Path(temporary), profile=profile)
         check_conditions(conditions, before is not None, kinds & measurable(loaded))
         scores = scores_of(loaded, dataset) if dataset else {}
-        limits = Limits() if quick else limits_for(loaded, say)
-        records = benchmark(loaded, protocol, limits=limits, refused=refused, say=say)
+        limits = Limits() if quick else measure_limits(loaded, say)
+        records = run_benchmark(loaded, settings, limits=limits, refused=refused, say=say)
         for record in records:
             record |= {"score": scores[record["name"]]} if record["name"] in scores else {}
         keep(records, named[0], page=page, save=save)
         profiles = profile_all(loaded, limits, say) if profile else None
-    outcome = judge(records, before, conditions) if conditions else None
+    outcome = evaluate_conditions(records, before, conditions) if conditions else None
     present(records, profiles, outcome, as_json=as_json, no_single=bool(files) and 1 not in batches)
 
 
@@ -182,7 +184,7 @@ def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, me
         measured_kinds: those of `NEEDED` that are measured.
     """
     for condition in conditions:
-        if condition.relative and not baseline_given:
+        if condition.is_relative and not baseline_given:
             raise InputError(
                 f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
             )
@@ -194,13 +196,13 @@ def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, me
 
 def check_machine(conditions: "Sequence[Condition]", baseline: Sequence[Record]) -> None:
     """Raise InputError where all of the baseline is of another processor, and a condition compares times with it."""
-    from nextvit.benchmark.baseline import refuse_another_machine
-    from nextvit.machine.environment import environment
+    from nextvit.benchmark.baseline import require_same_cpu
+    from nextvit.machine.environment import describe_environment
 
-    relative = [condition for condition in conditions if condition.relative]
-    here = environment()
+    relative = [condition for condition in conditions if condition.is_relative]
+    here = describe_environment()
     if baseline and relative and all(each["environment"].get("cpu") != here["cpu"] for each in baseline):
-        refuse_another_machine([{"environment": here}], baseline[-1:], relative)
+        require_same_cpu([{"environment": here}], baseline[-1:], relative)
 
 
 def check_places(*files: Path | None) -> None:
@@ -214,13 +216,13 @@ def check_places(*files: Path | None) -> None:
 
 def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
-    from nextvit.benchmark.discovery import kind_of
-    from nextvit.data.reading import read_dataset
+    from nextvit.benchmark.discovery import model_kind
     from nextvit.tasks import task_for
+    from nextvit.tasks.reading import read_dataset
 
     dataset = read_dataset(data)
     for model in named:
-        card = card_of(Path(model), kind_of(model))
+        card = card_of(Path(model), model_kind(model))
         if card:
             task_for(dataset, card)
     return dataset
@@ -239,7 +241,7 @@ def card_of(model: Path, kind: "Kind") -> "ModelCard | None":
 
 def files_for(dataset: "Dataset | None") -> list[Path]:
     """Readable files for the way from file to answer: the dataset's, or the bundled photographs."""
-    from nextvit.data.reading import list_images
+    from nextvit.data.image_files import list_images
 
     # Of shards there are none: their pictures are read from inside tar files.
     own = [each.path for each in dataset.split("val")[:MOST_FILES] if not each.member] if dataset else []
@@ -248,7 +250,7 @@ def files_for(dataset: "Dataset | None") -> list[Path]:
 
 def readable(files: Sequence[Path]) -> Iterator[Path]:
     """Those that can be decoded; the others are named."""
-    from nextvit.image.resizing import DecodeError, read_image
+    from nextvit.image.reading import DecodeError, read_image
 
     for file in files:
         try:
@@ -260,33 +262,33 @@ def readable(files: Sequence[Path]) -> Iterator[Path]:
 
 
 def answering(
-    named: Sequence[str], wanted: "Wanted", batches: Sequence[int], folder: Path, *, profile: bool
-) -> "tuple[list[Loaded], Refused]":
+    named: Sequence[str], wanted: "Selection", batches: Sequence[int], folder: Path, *, profile: bool
+) -> "tuple[list[LoadedConfiguration], UnavailableConfigurations]":
     """What is to be measured, loaded; and what cannot be."""
     from nextvit.benchmark.configurations import Configuration
-    from nextvit.benchmark.discovery import configurations
+    from nextvit.benchmark.discovery import find_configurations
     from nextvit.benchmark.profile import check_profile_possible
     from nextvit.benchmark.suite import load_all
 
-    found = configurations(named, wanted, folder, say=say)
+    found = find_configurations(named, wanted, folder, say=say)
     if profile:
         check_profile_possible({each.backend for each in found if isinstance(each, Configuration)})
     return load_all(found, batches)
 
 
-def measurable(loaded: "Sequence[Loaded]") -> set[str]:
+def measurable(loaded: "Sequence[LoadedConfiguration]") -> set[str]:
     """Those of `NEEDED` that can be measured of them."""
     trained = any(has_score(each) for each in loaded)
     with_file = any(each.configuration.path for each in loaded)
     return ({"score"} if trained else set[str]()) | ({"cold_start", "peak_memory"} if with_file else set[str]())
 
 
-def has_score(loaded: "Loaded") -> bool:
+def has_score(loaded: "LoadedConfiguration") -> bool:
     """Whether it is trained and answers."""
     return loaded.configuration.kind not in ("variant", "timm") and loaded.configuration.part == "whole"
 
 
-def scores_of(loaded: "Sequence[Loaded]", dataset: "Dataset") -> dict[str, Record]:
+def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> dict[str, Record]:
     """The exam's score of each trained model, by its name in the records; threads change no answer."""
     from nextvit.tasks import task_for
 
@@ -322,12 +324,12 @@ def keep(records: list[Record], first: str, *, page: Path | None, save: Path | N
         for record in records:
             append_json_line(save, record)
     if page:
-        from nextvit.benchmark.summary import cautions
+        from nextvit.benchmark.summary import comparability_warnings
         from nextvit.files.durable import write_durably
         from nextvit.report.bench_report import bench_report
 
         missing = [each for each in records if "unavailable" in each]
-        write_durably(page, bench_report(done, missing, warning="; ".join(cautions(done)) or None))
+        write_durably(page, bench_report(done, missing, warning="; ".join(comparability_warnings(done)) or None))
         say(f"wrote {page}")
 
 
@@ -345,22 +347,22 @@ def present(
         profiles: None: none were asked for.
         no_single: the way from file to answer was asked for, but no single images.
     """
-    from nextvit.benchmark.profile import PROFILED, record
-    from nextvit.benchmark.summary import COLUMNS, cautions, notes_of, row
+    from nextvit.benchmark.profile import PROFILED_BACKENDS, profile_record
+    from nextvit.benchmark.summary import COLUMNS, comparability_warnings, summary_notes, table_row
 
     done = [each for each in records if "unavailable" not in each]
     missing = [each for each in records if "unavailable" in each]
-    warnings = [*cautions(done), *(outcome.warnings if outcome else [])]
+    warnings = [*comparability_warnings(done), *(outcome.warnings if outcome else [])]
     if no_single:
         warnings.append("the way from file to answer is one of single images; add 1 to --batch to measure it")
     if profiles == []:
-        warnings.append(f"nothing to profile: there are profiles of {' and '.join(PROFILED)} files on the CPU")
+        warnings.append(f"nothing to profile: there are profiles of {' and '.join(PROFILED_BACKENDS)} files on the CPU")
     document = {"verb": "bench", "results": done, "unavailable": missing, "warnings": warnings}
     document |= {"failed": outcome.failed} if outcome else {}
     if profiles is not None:
-        document["profiles"] = {each.name: {"batch": each.batch, **record(each.operators)} for each in profiles}
-    table = make_table(COLUMNS, [row(each) for each in done])
-    show(as_json, table, *notes_of(done, missing, warnings), *profile_tables(profiles or []), document=document)
+        document["profiles"] = {each.name: {"batch": each.batch, **profile_record(each.operators)} for each in profiles}
+    table = make_table(COLUMNS, [table_row(each) for each in done])
+    show(as_json, table, *summary_notes(done, missing, warnings), *profile_tables(profiles or []), document=document)
     if outcome and outcome.failed and not as_json:
         raise NotProven("; ".join(outcome.failed))
     if outcome and outcome.failed:
@@ -369,10 +371,10 @@ def present(
 
 def profile_tables(profiles: "Sequence[Profile]") -> "list[Table | str]":
     """For each file its ten most expensive operators, and what bounds it."""
-    from nextvit.benchmark.profile import COLUMNS, rows, verdict
+    from nextvit.benchmark.profile import COLUMNS, summarize_bottlenecks, table_rows
 
     content: list[Table | str] = []
     for each in profiles:
-        line = f"{each.name}, batch {each.batch}: {verdict(each.operators)}"
-        content += ["", make_table(COLUMNS, rows(each.operators), left=3), line]
+        line = f"{each.name}, batch {each.batch}: {summarize_bottlenecks(each.operators)}"
+        content += ["", make_table(COLUMNS, table_rows(each.operators), left=3), line]
     return content
