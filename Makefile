@@ -1,7 +1,8 @@
-# Two commands need nothing but Python 3.10 or newer, make and git:
+# Three commands need nothing but Python 3.10 or newer, make and git:
 #
 #   make quickstart   from small real images to a trained, exported, proven and measured model, with a report
-#   make test         the default tests
+#   make test         the default tests, in at most six minutes on two cores
+#   make test-all     all tests that run on a CPU, in about half an hour
 #
 # and one takes an hour on a quiet machine of two cores:
 #
@@ -13,8 +14,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL = $(BIN)/uv pip install --quiet --constraints constraints.txt
 WHAT ?= tests
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: help quickstart test check format bench-paper constraints clean
+.PHONY: help quickstart test test-rest test-all check format bench-paper constraints clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -22,8 +25,14 @@ quickstart: .venv/.quickstart
 	$(BIN)/nextvit quickstart
 
 test: .venv/.development .venv-runtime/.ready
-	$(BIN)/python -m pytest $(WHAT)
+	$(PYTEST) $(WHAT)
 	.venv-runtime/bin/python -m pytest tests/runtime
+
+# What `make test` leaves out.
+test-rest: .venv/.development
+	$(PYTEST) -m "(backend or training or slow) and not gpu" $(WHAT)
+
+test-all: test test-rest
 
 check: .venv/.development
 	$(BIN)/ruff format --check .

@@ -1,7 +1,10 @@
-"""Small real objects that several test files share."""
+"""Small real objects that several test files share, and how the tests are shared out."""
 
 import os
+import shutil
+import sys
 import tarfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +12,54 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cpu_times import CpuTimes
+
+# Before torch, OpenBLAS or OpenMP are loaded, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu-times", metavar="FILE", help="write the CPU time of each test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(CpuTimes(config.getoption("cpu_times")), "cpu times")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers of pytest-xdist take whole files, whose fixtures are made once; all `serial` tests go to one worker."""
+    if config.pluginmanager.has_plugin("xdist"):
+        for item in items:
+            group = "serial" if item.get_closest_marker("serial") else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make(folder)` fills for all tests of all workers, who only read it."""
+    from filelock import FileLock  # not where only a runtime is installed
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / "once" / name, shared / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(shared / "once" / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 def needs(*packages: str) -> None:
@@ -42,6 +92,28 @@ def colours(tmp_path: Path) -> Path:
 def shared_colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same dataset once for all tests that only read it."""
     return draw_dataset(tmp_path_factory.mktemp("shared") / "colours")
+
+
+@pytest.fixture(scope="session")
+def images(shared_colours: Path) -> list[Path]:
+    """Twelve of its pictures, for proofs."""
+    return sorted((shared_colours / "val").rglob("*.png"))
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """`nextvit ...` in this process."""
+    from nextvit.cli import main as command_line
+    from tests.cli.commands import Done
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["nextvit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from nextvit.export.sensitivity import GroupCost, islands, sensitivity
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.session import open_session
-from tests.export.test_export import calibrated_model, card_for, export_nano, images  # noqa: F401 (fixture)
+from tests.export.nano import calibrated_model, card_for, export_nano
 
 pytestmark = pytest.mark.backend
 
@@ -120,13 +120,13 @@ def test_only_what_is_not_left_in_float_is_quantised(source: Source, tmp_path: P
         assert quantised_groups(tmp_path / export(alone, tmp_path)) == {kept}
 
 
-def export_int8(out: Path, images: list[Path], source: Source, **changes) -> Manifest:  # noqa: F811
+def export_int8(out: Path, images: list[Path], source: Source, **changes) -> Manifest:
     return export_nano(out, images, precision="int8", calibration=source.calibration, **changes)
 
 
 def test_an_int8_bundle_is_proven_small_and_meets_its_golden_examples(
     source: Source,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
 ):
     manifest = export_int8(tmp_path / "int8.nextvit", images, source)
@@ -143,14 +143,14 @@ def test_an_int8_bundle_is_proven_small_and_meets_its_golden_examples(
     assert sizes[0] < 0.35 * sizes[1]
 
 
-def test_int8_without_calibration_images_is_refused(images: list[Path], tmp_path: Path):  # noqa: F811
+def test_int8_without_calibration_images_is_refused(images: list[Path], tmp_path: Path):
     with pytest.raises(InputError, match="int8 is calibrated on real images"):
         export_nano(tmp_path / "int8.nextvit", images, precision="int8")
 
 
 def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
     source: Source,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -207,7 +207,7 @@ def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path
 
 def test_an_int8_file_that_answers_wrongly_is_refused(
     source: Source,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -225,7 +225,7 @@ def test_an_int8_file_that_answers_wrongly_is_refused(
 
 def test_int8_of_any_size_is_held_to_its_error_at_the_second_size(
     source: Source,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
 ):
     manifest = export_int8(tmp_path / "any.nextvit", images, source, dynamic_size=True)

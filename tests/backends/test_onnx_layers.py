@@ -7,7 +7,7 @@ from nextvit.backends.layers import groups, tap_points
 from nextvit.backends.onnx import export
 from nextvit.backends.onnx_layers import groups_of_nodes
 from nextvit.backends.program import Source
-from tests.export.test_export import calibrated_model, card_for
+from tests.export.nano import calibrated_model, card_for
 
 pytestmark = pytest.mark.backend
 

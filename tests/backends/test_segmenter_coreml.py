@@ -23,9 +23,9 @@ from nextvit.machine.quiet import quietly
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.segmentation_parity import LogitsDifference, SegmentationParity
 from nextvit.runtime.predictor import load_bundle
-from tests.backends.test_to_coreml import KNOWN, manifest_for
+from tests.backends.coreml_packages import KNOWN, manifest_for
 from tests.data.masks_by_hand import draw_masked
-from tests.export.test_segmenter_bundle import lively
+from tests.export.lively_segmenter import lively
 from tests.models.segmenters import random_segmenter
 
 pytestmark = [

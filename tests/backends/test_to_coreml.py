@@ -20,7 +20,7 @@ from nextvit.backends.layers import tap_points
 from nextvit.backends.mil_program import read_package
 from nextvit.backends.program import Source
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Manifest, Precision, read_bundle
+from nextvit.bundle.manifest import Precision, read_bundle
 from nextvit.cli.verify import differences
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
 from nextvit.export.explain import compare_layers
@@ -33,8 +33,9 @@ from nextvit.models.config import VARIANTS
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.parity import Parity, compare
 from nextvit.runtime import session
-from tests.export import test_export
-from tests.export.test_export import CLASSES, unlabelled
+from tests.backends.coreml_packages import KNOWN, manifest_for
+from tests.export import nano
+from tests.export.nano import CLASSES, unlabelled
 from tests.models.calibrated import calibrate
 
 pytestmark = [
@@ -42,18 +43,13 @@ pytestmark = [
     pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels"),
 ]
 pytest.importorskip("google.protobuf")
-KNOWN = {
-    *("conv", "add", "relu", "transpose", "reshape", "linear", "matmul", "avg_pool", "mul", "softmax", "concat"),
-    *("cast", "reduce_mean"),
-}
-"""What a package of a fixed size computes with: not one batch norm."""
 Change = Callable[[Any], None]
 SHORT = replace(VARIANTS["nextvit_nano"], blocks=("C", "T", "C", "T"))
 """Every kind of block and of pooling, and half as many operators as the smallest network has."""
 
 
 def card_for(height: int, width: int) -> ModelCard:
-    return replace(test_export.card_for(height, width), architecture=to_plain(SHORT))
+    return replace(nano.card_for(height, width), architecture=to_plain(SHORT))
 
 
 def calibrated_model() -> Classifier:
@@ -63,17 +59,6 @@ def calibrated_model() -> Classifier:
 
 def source_for(precision: Precision, size: tuple[int, int] = (64, 64), **changes: Any) -> Source:
     return Source(model=calibrated_model(), card=card_for(*size), precision=precision, **changes)
-
-
-def manifest_for(source: Source, file: str = "model.mlpackage") -> Manifest:
-    return Manifest(
-        card=source.card,
-        backend="coreml",
-        precision=source.precision,
-        model_file=file,
-        outputs=dict.fromkeys(source.outputs, ""),
-        made_with={},
-    )
 
 
 def written(source: Source, folder: Path) -> ReExecution:
@@ -87,11 +72,6 @@ def noise(height: int, width: int, count: int = 3) -> np.ndarray:
 def parity(source: Source, opened: ReExecution, pixels: np.ndarray) -> Parity:
     got = opened.run({"images": pixels})["logits"]
     return compare(reference_logits(source.model, source.card, pixels), got)
-
-
-@pytest.fixture(scope="module")
-def images(shared_colours: Path) -> list[Path]:
-    return sorted((shared_colours / "val").rglob("*.png"))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from nextvit.export.targets import target_of
 from nextvit.machine.quiet import quietly
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NANO
-from tests.export.test_export import card_for
+from tests.export.nano import card_for
 from tests.models.calibrated import calibrate
 
 pytest.importorskip("executorch", reason="needs nextvit[executorch]")

@@ -27,7 +27,7 @@ from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.telemetry import without_telemetry
-from tests.export.test_export import CLASSES, calibrated_model, card_for, export_nano
+from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano
 
 if find_spec("nncf") is None:
     pytest.skip("int8 for OpenVINO needs nncf", allow_module_level=True)
@@ -42,11 +42,6 @@ TAP = "model.backbone.stages.3.blocks.0.mlp"  # ends with a convolution without 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
     return calibrated_model().eval()
-
-
-@pytest.fixture(scope="module")
-def images(shared_colours: Path) -> list[Path]:
-    return sorted((shared_colours / "val").rglob("*.png"))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from nextvit.export.reference import reference_logits
 from nextvit.files.durable import sha256_of
 from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
-from tests.export.test_export import calibrated_model, card_for, unlabelled
+from tests.export.nano import calibrated_model, card_for, unlabelled
 
 pytestmark = pytest.mark.backend
 

@@ -24,7 +24,7 @@ from nextvit.export.reference import reference_logits
 from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.torch_program_session import TorchProgramSession
-from tests.export.test_export import calibrated_model, card_for, unlabelled
+from tests.export.nano import calibrated_model, card_for, unlabelled
 
 pytestmark = pytest.mark.backend
 TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.0")

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nextvit.image.reading import DecodeError
 from PIL import Image
 
 from nextvit.benchmark.end_to_end import STAGES, measure_end_to_end, predict_in_stages
 from nextvit.errors import InputError
-from nextvit.image.reading import DecodeError
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import write_colour_bundle
+
+pytestmark = pytest.mark.serial
 
 
 class SlowSession:

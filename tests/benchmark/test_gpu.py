@@ -11,7 +11,7 @@ import torch
 
 from nextvit.benchmark.peers import Peer
 from nextvit.models.cost import deployed_cost
-from tests.export.test_export import card_for
+from tests.export.nano import card_for
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 

@@ -9,6 +9,8 @@ import pytest
 from nextvit.benchmark import noise
 from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
 
+pytestmark = pytest.mark.serial
+
 STEADY = [0.008] * 50
 BEFORE = CpuTimes(busy=100.0, stolen=1.0, own=20.0, wall=1000.0)
 

@@ -40,7 +40,7 @@ from nextvit.errors import InputError
 from nextvit.export.targets import TARGETS
 from nextvit.models.cost import deployed_cost
 from tests.conftest import needs
-from tests.export.test_export import calibrated_model, card_for
+from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
 
 pytestmark = pytest.mark.backend

@@ -27,7 +27,7 @@ from nextvit.models.cost import deployed_cost
 from nextvit.models.weights import save_model
 from nextvit.runtime.predictor import Predictor
 from tests.conftest import needs
-from tests.export.test_export import calibrated_model, card_for
+from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
 
 pytestmark = pytest.mark.backend

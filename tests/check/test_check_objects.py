@@ -15,7 +15,6 @@ from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.data.reading import read_dataset, read_with_faults
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
-from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -208,7 +207,7 @@ def test_pictures_are_listed_however_their_path_is_written(shapes: Path):
     assert findings(shapes) == []
 
 
-def test_the_verb_counts_objects_and_exits_with_1_for_errors_and_2_for_no_dataset(shapes: Path, call):  # noqa: F811
+def test_the_verb_counts_objects_and_exits_with_1_for_errors_and_2_for_no_dataset(shapes: Path, call):
     good = call("check", shapes, "--json")
     assert (good.code, good.document["classes"]) == (0, {name: {"train": 12, "val": 4} for name in ("square", "disc")})
     spoil(shapes, changed(category_id=4))

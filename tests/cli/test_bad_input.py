@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 
 from nextvit.cli import main as command_line
-from tests.cli.test_verbs import FAST, bundle, call, pictures, run_folder  # noqa: F401 (fixtures)
-
-
-def refused(done, *words: str) -> None:
-    assert done.code == 2, done.err
-    assert done.out == ""
-    [line] = done.err.strip().splitlines()
-    assert line.startswith("nextvit: ")
-    for word in words:
-        assert word in line, line
+from tests.cli.commands import FAST, refused
 
 
 @pytest.mark.parametrize(
@@ -57,7 +48,7 @@ def refused(done, *words: str) -> None:
         (["check", "photos", "--report", "no/check.html"], ["no/check.html: there is no folder no"]),
     ],
 )
-def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], call, tmp_path: Path, monkeypatch):  # noqa: F811
+def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], call, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(call(*arguments), *words)
     assert list(tmp_path.iterdir()) == []
@@ -73,53 +64,53 @@ def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], ca
         ("just text", ["expected sections"]),
     ],
 )
-def test_mistakes_in_a_config_file(text: str, words: list[str], call, pictures: Path, tmp_path: Path):  # noqa: F811
+def test_mistakes_in_a_config_file(text: str, words: list[str], call, pictures: Path, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(text)
     refused(call("train", pictures, "--out", tmp_path / "run", "--config", tmp_path / "mine.yaml"), *words)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_overwritten(call, pictures: Path, run_folder: Path):  # noqa: F811
+def test_a_run_is_not_overwritten(call, pictures: Path, run_folder: Path):
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
     refused(call("train", pictures, "--out", run_folder, *FAST), "already holds a run", "--resume")
     assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")} == before
 
 
-def test_a_run_of_other_classes_is_refused_by_eval(call, pictures: Path, run_folder: Path, tmp_path: Path):  # noqa: F811
+def test_a_run_of_other_classes_is_refused_by_eval(call, pictures: Path, run_folder: Path, tmp_path: Path):
     shutil.copytree(pictures, tmp_path / "other")
     for split in ("train", "val"):
         (tmp_path / "other" / split / "red").rename(tmp_path / "other" / split / "rouge")
     refused(call("eval", run_folder, tmp_path / "other"), "knows 3 classes (blue, green, red)", "(blue, green, rouge)")
 
 
-def test_with_json_an_error_is_a_document_too(call, tmp_path: Path):  # noqa: F811
+def test_with_json_an_error_is_a_document_too(call, tmp_path: Path):
     done = call("info", tmp_path / "nothing", "--json")
     assert done.code == 2
     assert done.document == {"error": f"{tmp_path / 'nothing'}: no such run, checkpoint or bundle", "exit_code": 2}
 
 
-def test_a_picture_is_no_model(call, pictures: Path):  # noqa: F811
+def test_a_picture_is_no_model(call, pictures: Path):
     picture = pictures / "val" / "red" / "0.png"
     refused(call("info", picture), "0.png: no checkpoint (neither safetensors nor written by torch.save)")
 
 
-def test_verify_against_a_model_of_another_size_is_refused(call, pictures: Path, bundle: Path, tmp_path: Path):  # noqa: F811
+def test_verify_against_a_model_of_another_size_is_refused(call, pictures: Path, bundle: Path, tmp_path: Path):
     call("train", pictures, "--out", tmp_path / "other", *FAST[:2], "--image-size", 48, *FAST[4:], "--epochs", 1)
     refused(call("verify", bundle, "--against", tmp_path / "other"), "differ in input, so their answers")
 
 
 @pytest.mark.parametrize("text", ["optim: [1", "text", "optim: {lr: 1}", "dataset: [1]"])
-def test_a_damaged_recipe_of_a_run(call, run_folder: Path, tmp_path: Path, text: str):  # noqa: F811
+def test_a_damaged_recipe_of_a_run(call, run_folder: Path, tmp_path: Path, text: str):
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "recipe.yaml").write_text(text)
     refused(call("export", tmp_path / "run"), "recipe.yaml: ")
 
 
-def test_a_negative_drop_is_refused_before_any_work(call, run_folder: Path):  # noqa: F811
+def test_a_negative_drop_is_refused_before_any_work(call, run_folder: Path):
     refused(call("export", run_folder, "--max-drop=-1"), "--max-drop must be between 0 and 100 points, got -1")
 
 
-def test_broken_datasets(call, pictures: Path, tmp_path: Path):  # noqa: F811
+def test_broken_datasets(call, pictures: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     refused(call("train", tmp_path / "empty", "--out", tmp_path / "run"), "has no folder 'train'")
     shutil.copytree(pictures, tmp_path / "hollow")
@@ -131,7 +122,7 @@ def test_broken_datasets(call, pictures: Path, tmp_path: Path):  # noqa: F811
     assert not (tmp_path / "run").exists()
 
 
-def test_too_many_unreadable_images_stop_the_training(call, pictures: Path, tmp_path: Path):  # noqa: F811
+def test_too_many_unreadable_images_stop_the_training(call, pictures: Path, tmp_path: Path):
     shutil.copytree(pictures, tmp_path / "bad")
     for index in range(5):
         (tmp_path / "bad" / "train" / "red" / f"{index}.png").write_bytes(b"")
@@ -142,7 +133,7 @@ def test_too_many_unreadable_images_stop_the_training(call, pictures: Path, tmp_
     assert "nextvit check" in last
 
 
-def test_a_truncated_checkpoint(call, pictures: Path, run_folder: Path, tmp_path: Path):  # noqa: F811
+def test_a_truncated_checkpoint(call, pictures: Path, run_folder: Path, tmp_path: Path):
     shutil.copytree(run_folder, tmp_path / "run")
     weights = tmp_path / "run" / "checkpoints" / "best" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
@@ -156,7 +147,7 @@ def test_a_truncated_checkpoint(call, pictures: Path, run_folder: Path, tmp_path
     assert not (tmp_path / "new").exists()
 
 
-def test_a_changed_bundle(call, pictures: Path, bundle: Path, tmp_path: Path):  # noqa: F811
+def test_a_changed_bundle(call, pictures: Path, bundle: Path, tmp_path: Path):
     shutil.copytree(bundle, tmp_path / "b.nextvit")
     content = bytearray((tmp_path / "b.nextvit" / "model.onnx").read_bytes())
     content[-1] ^= 1
@@ -165,7 +156,7 @@ def test_a_changed_bundle(call, pictures: Path, bundle: Path, tmp_path: Path):  
         refused(call(arguments[0], tmp_path / "b.nextvit", *arguments[1:]), "model.onnx: damaged or changed")
 
 
-def test_a_missing_package_is_named_with_its_install_line(bundle: Path, tmp_path: Path):  # noqa: F811
+def test_a_missing_package_is_named_with_its_install_line(bundle: Path, tmp_path: Path):
     """In a process where onnxruntime cannot be imported."""
     (tmp_path / "onnxruntime.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')"
@@ -177,7 +168,8 @@ def test_a_missing_package_is_named_with_its_install_line(bundle: Path, tmp_path
     assert done.stderr == "nextvit: 'onnxruntime' is not installed; install it with: pip install 'nextvit[onnx]'\n"
 
 
-def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Path):  # noqa: F811
+@pytest.mark.serial
+def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Path):
     import signal
     import time
 

@@ -8,12 +8,11 @@ import pytest
 
 from nextvit.benchmark import profile, suite
 from nextvit.files.run_folder import read_json_lines
-from tests.cli.test_bad_input import refused
-from tests.cli.test_verbs import BRIEF, call  # noqa: F401 (a fixture)
+from tests.cli.commands import BRIEF, refused
 from tests.conftest import draw_dataset, needs
 from tests.runtime.conftest import CLASSES, write_colour_bundle
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.serial]
 WHOLE = ("--runs", 2, "--seconds", 0, "--threads", 1)
 
 
@@ -45,7 +44,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments, **named: pytest.fail("measured too early"))
 
 
-def test_what_cannot_be_loaded_does_not_end_the_rest(bundle: Path, labelled: Path, tmp_path: Path, call, monkeypatch):  # noqa: F811
+def test_what_cannot_be_loaded_does_not_end_the_rest(bundle: Path, labelled: Path, tmp_path: Path, call, monkeypatch):
     needs("onnx")
     monkeypatch.setattr(profile, "SECONDS", 0.1)
     damaged = shutil.copytree(bundle, tmp_path / "damaged.nextvit")
@@ -79,7 +78,7 @@ def test_mistakes_are_found_before_anything_is_measured(
     words: list[str],
     bundle: Path,
     tmp_path: Path,
-    call,  # noqa: F811
+    call,
     unmeasured,
     monkeypatch,
 ):
@@ -91,7 +90,7 @@ def test_mistakes_are_found_before_anything_is_measured(
     refused(call("bench", bundle, *arguments), *words)
 
 
-def test_a_network_by_its_name_has_no_score_to_ask_for(bundle: Path, labelled: Path, call, unmeasured, monkeypatch):  # noqa: F811
+def test_a_network_by_its_name_has_no_score_to_ask_for(bundle: Path, labelled: Path, call, unmeasured, monkeypatch):
     loaded = suite.load_all
 
     def by_name(found, batches):
@@ -103,14 +102,14 @@ def test_a_network_by_its_name_has_no_score_to_ask_for(bundle: Path, labelled: P
     refused(call("bench", bundle, "--data", labelled, "--fail-if", "score<80"), "score would not be measured")
 
 
-def test_a_profile_without_the_package_that_reads_the_file(bundle: Path, call, unmeasured, monkeypatch):  # noqa: F811
+def test_a_profile_without_the_package_that_reads_the_file(bundle: Path, call, unmeasured, monkeypatch):
     monkeypatch.setattr(profile, "find_spec", lambda name: None)
     done = call("bench", bundle, *BRIEF, "--profile")
     assert done.code == 3
     assert "'onnx' is not installed" in done.err
 
 
-def test_records_are_kept_before_they_are_judged(bundle: Path, tmp_path: Path, call):  # noqa: F811
+def test_records_are_kept_before_they_are_judged(bundle: Path, tmp_path: Path, call):
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
     assert call("bench", bundle, *BRIEF, "--threads", 1, "--batch", 2, "--save", before).code == 0
     arguments = ("--baseline", before, "--fail-if", "p50>+5%", "--save", after)
@@ -119,7 +118,7 @@ def test_records_are_kept_before_they_are_judged(bundle: Path, tmp_path: Path, c
     assert [each["batch"] for each in read_json_lines(after)] == [1]
 
 
-def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Path, labelled: Path, call, monkeypatch):  # noqa: F811
+def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Path, labelled: Path, call, monkeypatch):
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     picture = labelled / "val" / "1 red" / "0.png"
     picture.write_bytes(picture.read_bytes()[:100])
@@ -130,7 +129,7 @@ def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Pa
     assert done.document["results"][0]["score"]["images"] == 5
 
 
-def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Path, call, monkeypatch):  # noqa: F811
+def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Path, call, monkeypatch):
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     done = call("bench", bundle, *WHOLE, "--batch", 2)
     assert "warning: the way from file to answer is one of single images; add 1 to --batch" in done.out
@@ -139,9 +138,10 @@ def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Pat
 
 def test_bundles_of_equal_precision_have_scores_of_their_own(bundle: Path, labelled: Path, tmp_path: Path):
     """As two exports of one run, of which one is better."""
+    from nextvit.tasks.reading import read_dataset
+
     from nextvit.benchmark.configurations import Selection, bundle_configurations
     from nextvit.cli.bench import scores_of
-    from nextvit.tasks.reading import read_dataset
 
     worse = write_colour_bundle(tmp_path / "worse.nextvit")
     found = [each for path in (bundle, worse) for each in bundle_configurations(path, "a run", "run", Selection())]

@@ -1,7 +1,5 @@
 """The verbs of a model's life on pictures with objects, and what is refused there."""
 
-# ruff: noqa: F811 (fixtures of other files)
-
 import json
 import shutil
 from pathlib import Path
@@ -15,9 +13,7 @@ from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.predict import believed
 from nextvit.loading import load
 from nextvit.predictions.results import Classification, Detections, Guess
-from tests.cli.test_bad_input import refused
-from tests.cli.test_predict_objects import found
-from tests.cli.test_verbs import FAST, call, pictures, run_folder  # noqa: F401 (fixtures)
+from tests.cli.commands import FAST, found, refused
 from tests.data.coco_by_hand import draw_objects, save, spoil
 
 SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1,

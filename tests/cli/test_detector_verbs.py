@@ -8,7 +8,6 @@ from PIL import Image
 
 from nextvit.files.run_folder import read_json_lines
 from nextvit.models.weights import save_model
-from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.data.coco_by_hand import CATEGORIES, Content, add, draw_objects, spoil
 from tests.models.detectors import detector_card, random_detector
 
@@ -46,7 +45,7 @@ def bundle(checkpoint: Path, data: Path) -> Path:
     return out
 
 
-def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_path: Path, call):  # noqa: F811
+def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_path: Path, call):
     done = call("export", checkpoint, "--data", data, "--out", tmp_path / "a.nextvit", "--max-drop", 0.1)
     assert done.code == 0
     for words in (
@@ -61,7 +60,7 @@ def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_
     assert "spread" not in done.out
 
 
-def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, data: Path, call):  # noqa: F811
+def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, data: Path, call):
     done = call("verify", bundle, "--against", checkpoint, "--data", data, "--json")
     assert done.code == 0
     proven = done.document["against"]
@@ -74,14 +73,14 @@ def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, da
     assert score == call("eval", bundle, data, "--json").document["scores"]["box_ap_score"]
 
 
-def test_verify_tells_people_the_objects(checkpoint: Path, bundle: Path, data: Path, call):  # noqa: F811
+def test_verify_tells_people_the_objects(checkpoint: Path, bundle: Path, data: Path, call):
     done = call("verify", bundle, "--against", checkpoint, "--data", data)
     assert done.code == 0
     assert "same objects" in done.out and "box AP, exported, against shapes.safetensors" in done.out
     assert "spread" not in done.out
 
 
-def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path, tmp_path: Path, call):  # noqa: F811
+def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path, tmp_path: Path, call):
     other = random_detector(seed=1).float()
     save_model(tmp_path / "other.safetensors", other, detector_card(other))
     done = call("verify", bundle, "--against", tmp_path / "other.safetensors", "--data", data)
@@ -92,7 +91,7 @@ def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path
     assert done.code == 2 and "differ in head, so their answers cannot be compared" in done.err
 
 
-def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call):  # noqa: F811
+def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call):
     for path in (checkpoint, bundle):
         facts = call("info", path, "--json").document
         assert facts["answers"] == "boxes and masks of at most 20 objects, of scores above 0.05"
@@ -102,7 +101,7 @@ def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call)
     assert facts["image sizes"] == "any size, in frames of multiples of 32 px"
 
 
-def test_predict_draws_and_writes_lines(bundle: Path, data: Path, tmp_path: Path, call):  # noqa: F811
+def test_predict_draws_and_writes_lines(bundle: Path, data: Path, tmp_path: Path, call):
     done = call("predict", bundle, data / "images" / "val", "--out", tmp_path / "answers")
     assert done.code == 0
     lines = read_json_lines(tmp_path / "answers" / "predictions.jsonl")
@@ -131,13 +130,13 @@ def test_what_only_classifiers_have_is_refused_in_a_line(
     tmp_path: Path,
     flags: tuple[str, ...],
     message: str,
-    call,  # noqa: F811
+    call,
 ):
     done = call("export", checkpoint, *flags, "--data", tmp_path / "not read", "--out", tmp_path / "a.nextvit")
     assert done.code == 2 and message in done.err and "Traceback" not in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dataset_of_another_task_is_refused(checkpoint: Path, shared_colours: Path, tmp_path: Path, call):  # noqa: F811
+def test_a_dataset_of_another_task_is_refused(checkpoint: Path, shared_colours: Path, tmp_path: Path, call):
     done = call("export", checkpoint, "--data", shared_colours, "--out", tmp_path / "a.nextvit")
     assert done.code == 2 and "trained for detection" in done.err

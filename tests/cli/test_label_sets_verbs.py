@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from nextvit.cli import main as command_line
 from nextvit.files.run_folder import read_json_lines
-from tests.cli.test_verbs import FAST, call  # noqa: F401 (fixture)
+from tests.cli.commands import FAST
 from tests.conftest import draw_dataset
 
 SIDE_PX = 40
@@ -60,7 +60,7 @@ def bundle(run_folder: Path) -> Path:
     return run_folder / "exports" / "run-onnx-fp32.nextvit"
 
 
-def test_eval_gives_the_same_exam_to_run_and_bundle(run_folder: Path, bundle: Path, shapes: Path, call):  # noqa: F811
+def test_eval_gives_the_same_exam_to_run_and_bundle(run_folder: Path, bundle: Path, shapes: Path, call):
     of_run, of_bundle = (call("eval", model, shapes, "--json").document for model in (run_folder, bundle))
     assert of_run["scores"]["mean_ap_score"] >= 90
     assert of_run["scores"]["micro_f1_score"] >= 75
@@ -79,7 +79,7 @@ def test_train_tells_the_mean_ap_of_each_epoch(run_folder: Path):
     assert "val_mean_ap_score" in read_json_lines(run_folder / "metrics.jsonl")[0]
 
 
-def test_predict_answers_with_sets_of_labels(bundle: Path, shapes: Path, tmp_path: Path, call):  # noqa: F811
+def test_predict_answers_with_sets_of_labels(bundle: Path, shapes: Path, tmp_path: Path, call):
     evaluation = call("eval", bundle, shapes, "--json").document
     pictures = sorted((shapes.parent / "images").iterdir())[96:]
     done = call("predict", bundle, *pictures, "--out", tmp_path / "answers", "--json")
@@ -98,7 +98,7 @@ def test_predict_answers_with_sets_of_labels(bundle: Path, shapes: Path, tmp_pat
     assert "none" in shown and re.search("(red square, blue disc|blue disc, red square)", shown)
 
 
-def test_export_and_verify_prove_every_decision(run_folder: Path, bundle: Path, shapes: Path, call):  # noqa: F811
+def test_export_and_verify_prove_every_decision(run_folder: Path, bundle: Path, shapes: Path, call):
     done = call("verify", bundle, "--against", run_folder, "--data", shapes, "--json")
     assert done.code == 0
     assert done.document["against"]["agreement"] == 1.0
@@ -107,7 +107,7 @@ def test_export_and_verify_prove_every_decision(run_folder: Path, bundle: Path, 
     assert "mean AP" in call("verify", bundle, "--data", shapes).out
 
 
-def test_info_and_bench_take_runs_and_bundles(run_folder: Path, bundle: Path, call):  # noqa: F811
+def test_info_and_bench_take_runs_and_bundles(run_folder: Path, bundle: Path, call):
     facts = call("info", run_folder, "--json").document
     assert facts["task"] == "multilabel" and re.fullmatch(r"\d+\.\d\d %", facts["best mean AP"])
     assert call("info", bundle, "--json").document["task"] == "multilabel"
@@ -122,26 +122,26 @@ def test_report_shows_average_precision_and_no_confusion(run_folder: Path):
     assert "Confusion" not in page and "top-1" not in page
 
 
-def test_check_counts_each_label(shapes: Path, call):  # noqa: F811
+def test_check_counts_each_label(shapes: Path, call):
     done = call("check", shapes)
     assert done.code == 0
     assert re.search(r"blue disc +48 +16\nred square +48 +16\n", done.out)
 
 
-def test_a_dataset_of_another_task_is_refused(bundle: Path, tmp_path: Path, call):  # noqa: F811
+def test_a_dataset_of_another_task_is_refused(bundle: Path, tmp_path: Path, call):
     done = call("eval", bundle, draw_dataset(tmp_path / "colours", train=1, val=1))
     assert done.code == 2
     assert "the model was trained for multilabel" in done.err
 
 
-def test_balancing_is_refused_and_leaves_nothing(shapes: Path, tmp_path: Path, call):  # noqa: F811
+def test_balancing_is_refused_and_leaves_nothing(shapes: Path, tmp_path: Path, call):
     done = call("train", shapes, "--out", tmp_path / "run", *FAST, "--data.balance", "on")
     assert done.code == 2
     assert "data.balance needs one class for each image" in done.err
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_picture_with_other_labels_is_found(shapes: Path, call):  # noqa: F811
+def test_the_same_picture_with_other_labels_is_found(shapes: Path, call):
     lines = shapes.read_text().splitlines()
     (shapes.parent / "images" / "copy.png").write_bytes((shapes.parent / "images" / "003.png").read_bytes())
     (shapes.parent / "copied.csv").write_text("\n".join([*lines, "images/copy.png,red square,train"]))

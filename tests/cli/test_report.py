@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_verbs import call  # noqa: F401 (a fixture)
 from tests.report.conftest import write_run
 
 
-def test_the_page_of_a_run_is_written_anew_or_elsewhere(call, tmp_path: Path):  # noqa: F811
+def test_the_page_of_a_run_is_written_anew_or_elsewhere(call, tmp_path: Path):
     run = write_run(tmp_path / "run")
     assert call("report", run).out == f"report: {run / 'report.html'}\n"
     assert call("report", run, "--out", tmp_path / "page.html", "--json").document == {
@@ -22,7 +21,7 @@ def test_the_page_of_a_run_is_written_anew_or_elsewhere(call, tmp_path: Path):  
 
 
 def test_several_runs_are_compared_and_a_run_that_is_named_twice_counts_once(
-    call,  # noqa: F811
+    call,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -1,7 +1,5 @@
 """The verbs of a model's life on pictures with masks, and what is refused there."""
 
-# ruff: noqa: F811 (fixtures of other files)
-
 import json
 import shutil
 from pathlib import Path
@@ -25,8 +23,7 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.segmentation import LIGHT, Segmenter
 from nextvit.models.weights import save_model
 from nextvit.predictions.results import ClassMap
-from tests.cli.test_bad_input import refused
-from tests.cli.test_verbs import call  # noqa: F401 (fixture)
+from tests.cli.commands import refused
 from tests.conftest import draw_dataset, needs
 from tests.data.coco_by_hand import draw_objects, spoil
 from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint

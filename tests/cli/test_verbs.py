@@ -1,10 +1,7 @@
 """Every verb, as a user types it: what it prints, and with which code it ends."""
 
-import json
 import re
 import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,57 +10,8 @@ from nextvit.cli import main as command_line
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.loading import load
+from tests.cli.commands import BRIEF, FAST
 from tests.conftest import draw_dataset
-
-
-@dataclass
-class Done:
-    """What a call left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict:
-        """Stdout, which must be one JSON document."""
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`nextvit ...` in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["nextvit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-FAST = ("--model", "nextvit_nano", "--image-size", 32, "--batch-size", 8, "--data.workers", 0, "--optim.lr", 2e-3)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_dataset(tmp_path_factory.mktemp("cli") / "colours", train=24)
-
-
-@pytest.fixture(scope="module")
-def run_folder(pictures: Path) -> Path:
-    """A run of five epochs with an exported bundle."""
-    out = pictures.parent / "run"
-    command_line.run(["train", str(pictures), "--out", str(out), *map(str, FAST), "--epochs", "5"])
-    command_line.run(["export", str(out)])
-    return out
-
-
-@pytest.fixture(scope="module")
-def bundle(run_folder: Path) -> Path:
-    return run_folder / "exports" / "run-onnx-fp32.nextvit"
 
 
 def test_train_ends_with_the_score_and_the_report(pictures: Path, tmp_path: Path, call):
@@ -197,9 +145,7 @@ def test_verify_against_another_run_says_no(bundle: Path, pictures: Path, tmp_pa
     assert f"differs from {tmp_path / 'other'} on 12 images: largest error" in done.err
 
 
-BRIEF = ("--runs", 2, "--seconds", 0, "--quick")
-
-
+@pytest.mark.serial
 def test_bench_scores_profiles_and_writes_its_page(run_folder: Path, pictures: Path, tmp_path: Path, call):
     page, lines = tmp_path / "bench.html", tmp_path / "bench.jsonl"
     done = call(
@@ -218,6 +164,7 @@ def test_bench_scores_profiles_and_writes_its_page(run_folder: Path, pictures: P
     assert "<svg" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.serial
 def test_bench_fails_by_a_condition_and_compares_with_a_baseline(run_folder: Path, tmp_path: Path, call):
     lines = tmp_path / "before.jsonl"
     assert call("bench", run_folder, "--runtimes", "onnx", *BRIEF, "--save", lines).code == 0
@@ -238,6 +185,7 @@ def test_bench_says_what_was_not_exported(run_folder: Path, call):
     assert f"not exported; nextvit export {run_folder} --to onnx --precision int8" in done.out
 
 
+@pytest.mark.serial
 def test_bench_compares_pytorch_with_the_bundle(run_folder: Path, call):
     done = call("bench", run_folder, "--batch", "1,2", *BRIEF, "--threads", 1, "--json")
     assert [(each["backend"], each["batch"]) for each in done.document["results"]] == [

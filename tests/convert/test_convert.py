@@ -13,7 +13,6 @@ from nextvit.convert.convert import convert
 from nextvit.data.object_masks import mask_of
 from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
-from tests.cli.test_verbs import call  # noqa: F401 (fixture)
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects
 
 OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>1</truncated><difficult>{difficult}</difficult>
@@ -266,7 +265,7 @@ def test_training_on_other_formats_names_the_command_that_converts(shapes: Path,
             read_dataset(root)
 
 
-def test_the_verb_says_what_it_did_and_refuses_what_is_there(shapes: Path, tmp_path: Path, call):  # noqa: F811
+def test_the_verb_says_what_it_did_and_refuses_what_is_there(shapes: Path, tmp_path: Path, call):
     voc = write_voc(shapes, tmp_path / "voc")
     done = call("convert", voc, "--out", tmp_path / "out", "--json")
     assert (done.code, done.document["from"], done.document["classes"]) == (0, "VOC", ["disc", "square"])

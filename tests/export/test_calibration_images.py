@@ -8,7 +8,7 @@ import pytest
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.export.calibration import calibration_images, stratified
-from tests.export.test_export import card_for
+from tests.export.nano import card_for
 
 
 def test_every_class_gives_as_many_as_it_can():

@@ -24,7 +24,7 @@ from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
-from tests.export.test_export import calibrated_model, card_for, images, unlabelled  # noqa: F401 (fixture)
+from tests.export.nano import calibrated_model, card_for, unlabelled
 
 pytestmark = pytest.mark.backend
 
@@ -34,7 +34,7 @@ def model() -> Classifier:
     return calibrated_model()
 
 
-def refusal(model: Classifier, images: list[Path], tmp_path: Path) -> tuple[str, list[dict]]:  # noqa: F811
+def refusal(model: Classifier, images: list[Path], tmp_path: Path) -> tuple[str, list[dict]]:
     """The message of an export that must be refused, and the layers of its report."""
     out = tmp_path / "broken.nextvit"
     with pytest.raises(NotProven) as caught:
@@ -79,7 +79,7 @@ def test_a_broken_network_is_refused_by_the_name_of_the_layer(
     break_it: Callable[[Classifier], None],
     layer: str,
     model: Classifier,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -95,7 +95,7 @@ def test_a_broken_network_is_refused_by_the_name_of_the_layer(
 
 def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
     model: Classifier,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -112,7 +112,7 @@ def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
 
 def test_a_fault_of_the_file_alone_is_found_too(
     model: Classifier,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -158,7 +158,7 @@ def test_nothing_departs_where_all_is_within_the_precision():
 
 def test_a_refusal_stands_where_the_layers_cannot_be_watched(
     model: Classifier,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -201,7 +201,7 @@ def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Class
 
 def test_a_bundle_that_was_there_is_told_of(
     model: Classifier,
-    images: list[Path],  # noqa: F811
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -215,7 +215,7 @@ def test_a_bundle_that_was_there_is_told_of(
 
 
 @pytest.mark.parametrize("max_drop", [float("nan"), -1.0, 101.0, float("inf")])
-def test_a_limit_that_is_none_is_refused(model: Classifier, images: list[Path], tmp_path: Path, max_drop: float):  # noqa: F811
+def test_a_limit_that_is_none_is_refused(model: Classifier, images: list[Path], tmp_path: Path, max_drop: float):
     with pytest.raises(InputError, match="--max-drop must be between 0 and 100 points"):
         export_bundle(
             model,

@@ -5,7 +5,6 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,59 +13,21 @@ import torch
 from torch import nn
 
 import nextvit
-from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Golden, Manifest, read_bundle, read_golden, write_golden, write_manifest
+from nextvit.bundle.manifest import Golden, read_bundle, read_golden, write_golden, write_manifest
 from nextvit.bundle.signature import check_signature
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
-from nextvit.export.proof_images import ProofImages, plain, proof_images
+from nextvit.export.proof_images import proof_images
 from nextvit.export.reference import failures, prove, reference_logits
 from nextvit.files.durable import sha256_of
-from nextvit.files.records import to_plain
-from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
-from nextvit.models.config import VARIANTS
-from nextvit.models.create import create_model
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.parity import Parity, compare
 from nextvit.runtime.session import open_session
-from tests.models.calibrated import calibrate
+from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano, unlabelled
 
 pytestmark = pytest.mark.backend
-CLASSES = ("blue", "green", "red")
-
-
-def card_for(height: int, width: int, variant: str = "nextvit_nano") -> ModelCard:
-    return ModelCard(
-        task="classification",
-        classes=CLASSES,
-        input=Preprocess(image_size=(height, width)),
-        variant=variant,
-        architecture=to_plain(VARIANTS[variant]),
-    )
-
-
-def calibrated_model(variant: str = "nextvit_nano") -> Classifier:
-    torch.manual_seed(0)
-    model = calibrate(create_model(variant, num_classes=3)).float()
-    assert isinstance(model, Classifier)
-    return model
-
-
-def export_nano(out: Path, images: list[Path], **changes: Any) -> Manifest:
-    """Export the calibrated nano model at 64 px, or with changes to the request."""
-    request = {"backend": "onnx", "precision": "fp32", "images": unlabelled(images), "out": out, **changes}
-    return export_bundle(calibrated_model(), card_for(64, 64), **request)
-
-
-def unlabelled(images: list[Path]) -> ProofImages:
-    return ProofImages(samples=plain(images), source="colours")
-
-
-@pytest.fixture(scope="module")
-def images(shared_colours: Path) -> list[Path]:
-    return sorted((shared_colours / "val").rglob("*.png"))
 
 
 @pytest.fixture(scope="module")

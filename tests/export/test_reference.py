@@ -11,7 +11,7 @@ from nextvit.errors import InputError
 from nextvit.export.attempt import other_size
 from nextvit.export.proof_images import plain, proof_images, spread
 from nextvit.export.reference import prove
-from tests.export.test_export import calibrated_model, card_for
+from tests.export.nano import calibrated_model, card_for
 
 
 class Disturbed:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Golden, Precision, read_bundle, read_golden, write_golden
 from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError, NotProven
@@ -16,12 +15,9 @@ from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, proof_images
 from nextvit.export.reference import reference_outputs
 from nextvit.export.targets import target_of
-from nextvit.files.records import to_plain
 from nextvit.image.masks import IGNORED
 from nextvit.image.resizing import Preprocess
-from nextvit.models.config import VARIANTS
 from nextvit.models.network import deployed_form
-from nextvit.models.segmentation import Segmenter
 from nextvit.predictions.postprocess import resized_map
 from nextvit.predictions.results import ClassMap
 from nextvit.proof.golden import verify_bundle
@@ -33,25 +29,10 @@ from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.answers import PackedMap
 from tests.conftest import needs
 from tests.data.masks_by_hand import CLASSES, draw_masked
-from tests.models.segmenters import random_segmenter
+from tests.export.lively_segmenter import FIT, lively
 from tests.runtime.conftest import sealed
 
-FIT = Preprocess(image_size=(64, 96), resize="fit")
 SQUASH = Preprocess(image_size=(64, 96), resize="squash")
-
-
-def lively(spec: Preprocess = FIT, *, standardise: bool = False) -> tuple[Segmenter, ModelCard]:
-    """A model that tells several classes on most pictures."""
-    model = random_segmenter(standardise=standardise).float()
-    card = ModelCard(
-        task="segmentation",
-        classes=(*CLASSES, "ring"),
-        input=spec,
-        variant="nextvit_nano",
-        architecture=to_plain(VARIANTS["nextvit_nano"]),
-        head=to_plain(model.segmenter),
-    )
-    return model, card
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pytest
 from nextvit.errors import InputError
 from nextvit.files.durable import check_checksums, durable_folder, present, write_checksums, write_durably
 
+pytestmark = pytest.mark.serial
+
 
 def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}

@@ -13,14 +13,9 @@ from nextvit.errors import InputError
 from nextvit.files.records import from_plain, to_plain
 from nextvit.image import resizing as preprocess
 from nextvit.image.resizing import DecodeError, Preprocess, fitted_size, read_image
+from tests.image.photos import photo
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
-
-
-def photo(width: int, height: int) -> Image.Image:
-    generator = np.random.default_rng(width)
-    small = generator.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize("size_wh", [(500, 375), (375, 500), (224, 224), (256, 256), (100, 333), (1000, 225)])

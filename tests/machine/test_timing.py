@@ -9,6 +9,8 @@ import pytest
 from nextvit.machine import timing
 from nextvit.machine.timing import Latency, measure_interleaved
 
+pytestmark = pytest.mark.serial
+
 
 class Clock:
     """A clock that only the candidates move, and the order in which they did."""

@@ -16,7 +16,7 @@ from nextvit.models.cost import cost, count_parameters, deployed_cost, module_co
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.models.detection import DetectorConfig
-from tests.export.test_export import calibrated_model, card_for
+from tests.export.nano import calibrated_model, card_for
 from tests.models.detectors import TINY_HEADS
 
 

@@ -13,7 +13,7 @@ from nextvit.report.page import Markup, escape, page, table
 from nextvit.report.run_report import write_run_report
 from tests.report.bench_records import MACHINE, records
 from tests.report.conftest import epoch, write_run
-from tests.report.test_bundle_card import VERIFICATION
+from tests.report.verification import VERIFICATION
 from tests.runtime.conftest import sealed, write_colour_bundle
 
 

@@ -20,7 +20,7 @@ from nextvit.report import segmentation_sections as segmentation_exam
 from nextvit.report.class_overlays import GAP_PX, SIDE_PX, views
 from nextvit.report.run_report import write_run_report
 from tests.data.masks_by_hand import draw_masked
-from tests.tasks.test_segmentation_task import by_colour, task_at
+from tests.tasks.by_colour import by_colour, task_at
 
 NAMES = ("back$ground", "<square>", "disc")
 

@@ -59,6 +59,7 @@ def test_threads_are_at_least_one(bundle: Path, threads: int):
     assert sessions.check_threads(1) is None
 
 
+@pytest.mark.serial
 def test_no_thread_spins_after_a_run(bundle: Path):
     """In a process of its own, where nothing else computes. Spinning takes 40 ms of a core; a run's end none."""
     code = f"""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import nextvit
+from nextvit.bundle import manifest as bundles
 from nextvit.bundle.manifest import Golden, read_bundle, read_golden, write_golden
-from nextvit.bundle.manifest import manifest as bundles
 from nextvit.errors import InputError
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.onnx_contents import check_self_contained

@@ -24,6 +24,8 @@ from nextvit.runtime import read_ahead as reading
 from nextvit.runtime.predictor import AHEAD, Predictor, load_bundle
 from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, read_ahead, usable_cores
 
+pytestmark = pytest.mark.serial
+
 COLOURS = {"1 red": (200, 30, 10), "2 green": (10, 200, 30), "3 blue": (30, 10, 200)}
 
 

@@ -7,27 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.bundle.card import ModelCard, card_from_plain
+from nextvit.bundle.card import card_from_plain
 from nextvit.data.reading import read_dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
-from nextvit.image.resizing import Preprocess
-from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import Deployed, normalise
 from nextvit.tasks.classification import ClassificationTask, cross_entropy
 from nextvit.tasks.task import Loss
-
-
-def card(**changes: object) -> ModelCard:
-    facts = {
-        "task": "classification",
-        "classes": ("blue", "green", "red"),
-        "input": Preprocess(image_size=(32, 32)),
-        "variant": "nextvit_nano",
-        "architecture": to_plain(VARIANTS["nextvit_nano"]),
-    }
-    return ModelCard(**{**facts, **changes})
+from tests.tasks.cards import card
 
 
 def brightest_channel(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

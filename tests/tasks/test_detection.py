@@ -24,7 +24,7 @@ from nextvit.tasks.detection import DetectionTask
 from nextvit.tasks.task import ALONE, Loss, Share
 from nextvit.views.training_batches import Framed
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects, spoil
-from tests.tasks.test_classification import card
+from tests.tasks.cards import card
 
 SIDE = 28
 

@@ -16,7 +16,7 @@ from nextvit.tasks import task_for
 from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
 from nextvit.tasks.task import Loss, Share
 from tests.conftest import COLOURS
-from tests.tasks.test_classification import card
+from tests.tasks.cards import card
 
 # Which colours are in each picture of the validation split.
 VAL = (("red",), ("blue", "red"), (), ("blue", "green"), ("blue", "green", "red"), ("green",))

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.bundle.card import ModelCard
 from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.image.masks import IGNORED
@@ -28,25 +27,8 @@ from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.task import Loss, Share
-from tests.data.masks_by_hand import CLASSES, draw_masked, read_mask, repaint
-
-CARD = ModelCard(
-    task="segmentation",
-    classes=CLASSES,
-    input=Preprocess(image_size=(72, 120), resize="fit"),
-    variant="nextvit_nano",
-    architecture={},
-)
-
-
-def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Red is the square, blue the disc; beyond the pictures is nothing."""
-    red, green, blue = np.moveaxis(inputs["images"].astype(int), 3, 0)
-    classes = np.where((red > 170) & (blue < 90) & (green < 90), 1, np.where((blue > 170) & (red < 90), 2, 0))
-    for each, (height, width) in zip(classes, inputs["sizes"], strict=True):
-        each[height:] = IGNORED
-        each[:, width:] = IGNORED
-    return {"classes": classes.astype(np.uint8)}
+from tests.data.masks_by_hand import draw_masked, read_mask, repaint
+from tests.tasks.by_colour import CARD, by_colour, task_at
 
 
 @pytest.fixture
@@ -61,12 +43,6 @@ def root(tmp_path: Path) -> Path:
             only=only,
         )
     return root
-
-
-def task_at(root: Path) -> SegmentationTask:
-    task = task_for(read_dataset(root), CARD)
-    assert isinstance(task, SegmentationTask)
-    return task
 
 
 def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path):

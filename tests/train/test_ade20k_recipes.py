@@ -34,7 +34,7 @@ from nextvit.views.settings import SegmentationAugment
 from tests.conftest import draw_dataset
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import draw_ade20k
-from tests.train.test_training import run
+from tests.train.runs import run
 
 FPN, UPERNET = "ade20k_fpn_80k", "ade20k_upernet_160k"
 BOTH = pytest.mark.parametrize("name", [FPN, UPERNET])

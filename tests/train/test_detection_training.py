@@ -39,9 +39,9 @@ from nextvit.train.start import make_card, train
 from nextvit.train.step import step
 from nextvit.views.settings import DetectionAugment
 from nextvit.views.training_batches import Batch, TrainingSet
-from tests.conftest import draw_dataset
+from tests.conftest import MadeOnce, draw_dataset
 from tests.data.coco_by_hand import Content, draw_objects, spoil
-from tests.train.test_training import run, weights
+from tests.train.runs import finished_run, run, weights
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.1),
@@ -55,16 +55,15 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(made_once: MadeOnce) -> Path:
     """Three steps an epoch."""
-    return draw_objects(tmp_path_factory.mktemp("pictures") / "drawn")
+    return made_once("three-steps-of-objects", draw_objects)
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, float]]:
+def finished(made_once: MadeOnce, pictures: Path) -> tuple[Path, dict[int, float]]:
     """One uninterrupted run of four epochs."""
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    return out, run(pictures, out, RECIPE)
+    return finished_run(made_once, "trained-detector", pictures, RECIPE)
 
 
 def training_for(root: Path, recipe: Recipe) -> Training:
@@ -203,6 +202,7 @@ TOGETHER = replace(
 )
 
 
+@pytest.mark.serial
 def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(pictures: Path, tmp_path: Path):
     """Parameters; the running statistics are the first process's own, which saw the first half of each batch."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",

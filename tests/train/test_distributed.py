@@ -20,6 +20,8 @@ from nextvit.train.start import train
 from nextvit.views.mix import Mix
 from tests.conftest import draw_dataset
 
+pytestmark = pytest.mark.serial
+
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.2),
     data=Data(image_size=32, batch_size=8, workers=0),

@@ -7,6 +7,8 @@ import pytest
 
 from nextvit.train.interrupt import stop_on_interrupt
 
+pytestmark = pytest.mark.serial
+
 
 def test_the_first_interrupt_is_a_request_and_the_second_stops_at_once():
     # A shell without job control starts its background processes with Ctrl-C ignored, this one perhaps.

@@ -34,9 +34,9 @@ from nextvit.views.mix import Mix
 from nextvit.views.segmentation_view import rarity_of
 from nextvit.views.settings import Augment, SegmentationAugment
 from nextvit.views.training_batches import Batch, TrainingSet
-from tests.conftest import draw_dataset
+from tests.conftest import MadeOnce, draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
-from tests.train.test_training import run
+from tests.train.runs import finished_run
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.0),
@@ -50,16 +50,14 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(made_once: MadeOnce) -> Path:
     """Three steps an epoch."""
-    return draw_masked(tmp_path_factory.mktemp("pictures") / "drawn")
+    return made_once("three-steps-of-masks", draw_masked)
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    run(pictures, out, RECIPE)
-    return out
+def finished(made_once: MadeOnce, pictures: Path) -> Path:
+    return finished_run(made_once, "trained-segmenter", pictures, RECIPE)[0]
 
 
 def training_for(root: Path, recipe: Recipe) -> Training:

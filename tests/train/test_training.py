@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,73 +18,27 @@ from benchmarks.kill import campaign
 from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
-from nextvit.models.weights import read_safetensors
 from nextvit.recipes import RECIPES, recipe_named
 from nextvit.tasks.classification import ClassificationTask
 from nextvit.train.checkpoint import resume
 from nextvit.train.distributed import World
-from nextvit.train.loop import Tick
 from nextvit.train.prepare import prepare
-from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.recipe import Compute, Ema, Model, Optim, Schedule
 from nextvit.train.start import make_card, train
-from tests.conftest import draw_dataset
-
-RECIPE = Recipe(
-    model=Model(name="nextvit_nano"),
-    data=Data(image_size=32, batch_size=8, workers=0),
-    augment=Augment(crop_scale=(0.6, 1.0)),
-    optim=Optim(lr=2e-3),
-    schedule=Schedule(epochs=6, warmup_epochs=0.5),
-    ema=Ema(decay=0.8),
-    compute=Compute(threads=1),  # in this process as in others that are compared with it
-)
-
-
-def silent(message: str) -> None: ...
-
-
-def run(
-    dataset: Path,
-    out: Path,
-    recipe: Recipe = RECIPE,
-    *,
-    resume: bool = False,
-    stop_after: int | None = None,
-    stop_at: int | None = None,
-    say: Callable[[str], None] = silent,
-):
-    """Train, or fall over after some steps, or stop at one as Ctrl-C does; returns the losses by step."""
-    losses: dict[int, float] = {}
-
-    def watch(tick: Tick) -> None:
-        losses[tick.step] = tick.loss
-        if tick.step == stop_after and not tick.evaluation:
-            raise KeyboardInterrupt
-        if stop_at is not None and tick.step == stop_at - 1 and not tick.evaluation:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    try:
-        train(dataset, recipe, run=out, resume=resume, watch=watch, say=say)
-    except KeyboardInterrupt:
-        assert stop_after or stop_at
-    return losses
-
-
-def weights(run: Path, name: str = "last/model") -> dict[str, torch.Tensor]:
-    return read_safetensors(run / "checkpoints" / f"{name}.safetensors")[0]
+from tests.conftest import MadeOnce, draw_dataset
+from tests.train.runs import RECIPE, finished_run, run, weights
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(made_once: MadeOnce) -> Path:
     """Enough pictures of three colours to learn them: nine steps an epoch."""
-    return draw_dataset(tmp_path_factory.mktemp("pictures"), train=24)
+    return made_once("nine-steps-of-colours", lambda folder: draw_dataset(folder, train=24))
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, float]]:
+def finished(made_once: MadeOnce, pictures: Path) -> tuple[Path, dict[int, float]]:
     """One uninterrupted run of six epochs."""
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    return out, run(pictures, out)
+    return finished_run(made_once, "trained-classifier", pictures, RECIPE)
 
 
 def test_it_learns_the_colours(finished: tuple[Path, dict[int, float]]):
@@ -152,11 +105,12 @@ def test_bf16_trains(pictures: Path, tmp_path: Path):
     assert all(loss < 3 for loss in losses.values())
 
 
+@pytest.mark.serial
 def test_killed_at_any_moment_it_goes_on(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
     """SIGKILL while it saves, and in the middle of an epoch: nothing asks for repair, and it ends with the same weights."""
     code = f"""
 from pathlib import Path
-from tests.train.test_training import RECIPE, run
+from tests.train.runs import RECIPE, run
 from nextvit.files.run_folder import is_run
 out = Path({str(tmp_path / "run")!r})
 run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
@@ -178,6 +132,7 @@ run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
     assert all(torch.equal(again[name], whole[name]) for name in whole)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("limit", [lambda largest: 1_000_000, lambda largest: largest - 1000])
 def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures: Path, tmp_path: Path, limit):
     """With the first limit the weights cannot be written, with the second the optimizer's larger state cannot."""
@@ -394,6 +349,7 @@ def test_a_dataset_with_errors_is_refused_unless_told_otherwise(colours: Path, t
     run(colours, tmp_path / "run", allowed)
 
 
+@pytest.mark.serial
 def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     """The script that does this hundreds of times, benchmarks/kill.py, three times."""
     happened = campaign(kills=3, seed=int(time.time()))
@@ -402,6 +358,7 @@ def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     assert happened["finished_runs"] >= 1 and happened["runs_that_differ"] == 0
 
 
+@pytest.mark.serial
 def test_sigterm_to_the_whole_group_saves_and_exits_cleanly(pictures: Path, tmp_path: Path):
     """As batch systems, torchrun and `timeout` send it: to the workers, too, who would take the step along."""
     out = tmp_path / "run"

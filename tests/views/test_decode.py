@@ -9,7 +9,7 @@ from PIL import Image
 
 from nextvit.image.resizing import DecodeError, read_image
 from nextvit.views.decode import JpegHeader, decode, read_jpeg_header
-from tests.image.test_resizing import photo
+from tests.image.photos import photo
 
 
 def decode_file(path: Path) -> torch.Tensor:

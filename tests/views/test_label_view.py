@@ -13,7 +13,7 @@ from nextvit.image.resizing import DecodeError, Encoded, Pixels, Preprocess, rea
 from nextvit.views.label_view import build_view, draw_crop, reduced
 from nextvit.views.large_jpeg import open_large_jpeg, reduction_for
 from nextvit.views.settings import Augment
-from tests.image.test_resizing import photo
+from tests.image.photos import photo
 
 NAME = Path("picture")
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nextvit.image.resizing import Pixels
 from nextvit.views.rand_augment import FILL, OPERATIONS, RandAugment
-from tests.image.test_resizing import photo
+from tests.image.photos import photo
 
 TIMM_NAMES = {
     "auto_contrast": "AutoContrast",

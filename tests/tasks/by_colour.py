@@ -1,0 +1,40 @@
+"""A segmentation task on drawn pictures, and answers by colour alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle.card import ModelCard
+from nextvit.data.reading import read_dataset
+from nextvit.image.masks import IGNORED
+from nextvit.image.resizing import Preprocess
+from nextvit.tasks import task_for
+from nextvit.tasks.segmentation import SegmentationTask
+from tests.data.masks_by_hand import CLASSES
+
+CARD = ModelCard(
+    task="segmentation",
+    classes=CLASSES,
+    input=Preprocess(image_size=(72, 120), resize="fit"),
+    variant="nextvit_nano",
+    architecture={},
+)
+
+
+def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Red is the square, blue the disc; beyond the pictures is nothing."""
+    red, green, blue = np.moveaxis(inputs["images"].astype(int), 3, 0)
+    classes = np.where((red > 170) & (blue < 90) & (green < 90), 1, np.where((blue > 170) & (red < 90), 2, 0))
+    for each, (height, width) in zip(classes, inputs["sizes"], strict=True):
+        each[height:] = IGNORED
+        each[:, width:] = IGNORED
+    return {"classes": classes.astype(np.uint8)}
+
+
+def task_at(root: Path) -> SegmentationTask:
+    task = task_for(read_dataset(root), CARD)
+    assert isinstance(task, SegmentationTask)
+    return task

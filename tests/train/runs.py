@@ -1,0 +1,71 @@
+"""A short training, which a test may interrupt."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nextvit.models.weights import read_safetensors
+from nextvit.train.loop import Tick
+from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.start import train
+from tests.conftest import MadeOnce
+
+RECIPE = Recipe(
+    model=Model(name="nextvit_nano"),
+    data=Data(image_size=32, batch_size=8, workers=0),
+    augment=Augment(crop_scale=(0.6, 1.0)),
+    optim=Optim(lr=2e-3),
+    schedule=Schedule(epochs=6, warmup_epochs=0.5),
+    ema=Ema(decay=0.8),
+    compute=Compute(threads=1),  # in this process as in others that are compared with it
+)
+
+
+def silent(message: str) -> None: ...
+
+
+def run(
+    dataset: Path,
+    out: Path,
+    recipe: Recipe = RECIPE,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    stop_at: int | None = None,
+    say: Callable[[str], None] = silent,
+):
+    """Train, or fall over after some steps, or stop at one as Ctrl-C does; returns the losses by step."""
+    losses: dict[int, float] = {}
+
+    def watch(tick: Tick) -> None:
+        losses[tick.step] = tick.loss
+        if tick.step == stop_after and not tick.evaluation:
+            raise KeyboardInterrupt
+        if stop_at is not None and tick.step == stop_at - 1 and not tick.evaluation:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        train(dataset, recipe, run=out, resume=resume, watch=watch, say=say)
+    except KeyboardInterrupt:
+        assert stop_after or stop_at
+    return losses
+
+
+def weights(run: Path, name: str = "last/model") -> dict[str, torch.Tensor]:
+    return read_safetensors(run / "checkpoints" / f"{name}.safetensors")[0]
+
+
+def finished_run(made_once: MadeOnce, name: str, pictures: Path, recipe: Recipe) -> tuple[Path, dict[int, float]]:
+    """One uninterrupted run that all workers read, and its losses by step."""
+
+    def make(folder: Path) -> None:
+        losses = run(pictures, folder / "run", recipe)
+        (folder / "losses.json").write_text(json.dumps(losses))
+
+    folder = made_once(name, make)
+    losses = json.loads((folder / "losses.json").read_text())
+    return folder / "run", {int(step): loss for step, loss in losses.items()}
