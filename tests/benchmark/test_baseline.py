@@ -1,4 +1,4 @@
-"""Conditions are read or refused in one line; judged, they fail exactly when the numbers say so."""
+"""Conditions are read or refused in one line; evaluated, they fail exactly when the numbers say so."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_conditions_are_read():
         ("score<-1%", "a score changes by points"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(text: str, says: str):
+def test_malformed_conditions_are_one_line_errors(text: str, says: str):
     with pytest.raises(InputError) as error:
         parse_conditions(text)
     assert says in str(error.value) and "\n" not in str(error.value)
@@ -106,7 +106,7 @@ def test_the_reason_is_one_line_with_both_numbers():
     assert outcome("p50>9", record()).failed == ["a onnx (batch 1, threads 1): p50 10 ms, fails p50>9"]
 
 
-def test_every_failure_of_every_condition_is_told():
+def test_every_failure_of_every_condition_is_reported():
     now = [record(p50_ms=20.0, size_mib=9.0), record(batch=8, p50_ms=80.0)]
     before = [record(), record(batch=8, p50_ms=70.0)]
     assert len(evaluate_conditions(now, before, parse_conditions("p50>+5%,size>+5%")).failed) == 3
@@ -121,8 +121,8 @@ def test_another_configuration_is_no_baseline(change: dict[str, Any]):
     other = record(**change)
     with pytest.raises(InputError, match="no configuration has p50 here and in the baseline"):
         outcome("p50>+5%", record(p50_ms=99.0), other)
-    told = evaluate_conditions([record(p50_ms=99.0), other], [other], parse_conditions("p50>+5%"))
-    assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
+    result = evaluate_conditions([record(p50_ms=99.0), other], [other], parse_conditions("p50>+5%"))
+    assert result == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
 
 
 def test_the_newest_of_the_same_configuration_counts_and_of_two_at_once_that_of_the_same_name():
@@ -147,7 +147,7 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     )
     settings = BenchmarkSettings(batches=(1, 2), runs=2, min_seconds=0.0, with_cold_start=False)
     loaded, refused = load_all(found, settings.batches)
-    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
+    return run_benchmark(loaded, settings, limits=Limits(), unavailable=refused)
 
 
 @pytest.mark.backend
@@ -166,12 +166,12 @@ def test_a_bundle_that_does_not_load_any_more_is_a_failure_wherever_it_was_measu
     assert len(failed) == 2 and all("is in the baseline, but could not be measured now" in each for each in failed)
 
 
-def test_bundles_of_one_run_are_told_apart_and_older_records_did_not_name_them():
+def test_bundles_of_one_run_are_distinguished_and_older_records_did_not_name_them():
     fixed, dynamic = record(bundle="fixed.nextvit"), record(bundle="dynamic.nextvit", p50_ms=20.0)
     assert not evaluate_conditions([fixed, dynamic], [fixed, dynamic], parse_conditions("p50>+5%")).failed
     assert evaluate_conditions([fixed], [dynamic], parse_conditions("p50<12")).failed
-    told = evaluate_conditions([fixed, dynamic], [fixed], parse_conditions("p50>+5%"))
-    assert told == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
+    result = evaluate_conditions([fixed, dynamic], [fixed], parse_conditions("p50>+5%"))
+    assert result == Outcome([], ["a onnx (batch 1, threads 1): not in the baseline, so not compared"])
     assert outcome("p50>+5%", dynamic, record()).failed  # of any bundle
     assert outcome("p50>+5%", record(p50_ms=30.0), dynamic).failed
 
@@ -191,8 +191,8 @@ def test_a_bundle_that_is_gone_is_lost_by_its_name_or_where_that_is_unknown_by_t
 
 def test_a_value_that_was_not_measured_is_a_warning_and_with_no_other_an_error():
     without = record(score=None, batch=8)
-    told = evaluate_conditions([record(), without], [record(), without], parse_conditions("score<-0.5"))
-    assert told == Outcome([], ["a onnx (batch 8, threads 1): score was not measured, so score<-0.5 was not judged"])
+    result = evaluate_conditions([record(), without], [record(), without], parse_conditions("score<-0.5"))
+    assert result == Outcome([], ["a onnx (batch 8, threads 1): score was not measured, so score<-0.5 was not checked"])
     with pytest.raises(InputError, match="no configuration has score"):
         evaluate_conditions([without], [record(batch=8)], parse_conditions("score<-0.5"))
 
@@ -205,9 +205,7 @@ def test_a_relative_condition_needs_a_baseline_and_an_absolute_one_none():
 
 def test_times_of_another_cpu_are_refused_sizes_and_scores_are_not():
     elsewhere = record(environment={**MACHINE, "cpu": "CPU B"})
-    with pytest.raises(
-        InputError, match=r"measured on 'CPU B', this machine is 'CPU A'.*ask about score and size alone"
-    ):
+    with pytest.raises(InputError, match=r"measured on 'CPU B', this machine is 'CPU A'.*check only score and size"):
         outcome("size>+1%,p50>+5%", record(), elsewhere)
     assert outcome("size>+1%,score<-1", record(size_mib=9.0), elsewhere).failed
     assert outcome("p50>12", record(), elsewhere) == Outcome()
@@ -215,8 +213,8 @@ def test_times_of_another_cpu_are_refused_sizes_and_scores_are_not():
 
 def test_other_versions_are_said_but_not_those_of_nextvit():
     older = {"nextvit": "0", "onnxruntime": "1.31.0", "torch": "2.15.0", "openvino": "2026.1"}
-    told = outcome("p50>+5%", record(), record(environment={**MACHINE, "versions": older, "cores": 4}))
-    assert told.warnings == ["the baseline was measured with 4 cores (now 2), onnxruntime 1.31.0 (now 1.32.0)"]
+    result = outcome("p50>+5%", record(), record(environment={**MACHINE, "versions": older, "cores": 4}))
+    assert result.warnings == ["the baseline was measured with 4 cores (now 2), onnxruntime 1.31.0 (now 1.32.0)"]
 
 
 def test_a_baseline_is_json_lines_or_the_document_of_the_verb(tmp_path: Path):
@@ -234,7 +232,7 @@ def test_a_baseline_is_json_lines_or_the_document_of_the_verb(tmp_path: Path):
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"\xff\xfe", "it is no text"),
+        (b"\xff\xfe", "it is not text"),
         (b"p50: 3", "neither JSON lines nor the document"),
         (b"", "holds no measured configuration"),
         (b"[1, 2]", "holds no measured configuration"),
@@ -253,17 +251,17 @@ def test_a_file_that_is_no_baseline(content: bytes | None, says: str, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"environment": None}, "there is no environment"),
-        ({"environment": "CPU A"}, "there is no environment"),
-        ({"environment": {"versions": ["1"]}}, "there is no environment"),
-        ({"model": 3}, "model is no text: 3"),
-        ({"p50_ms": "12.3"}, "p50_ms is no number: '12.3'"),
-        ({"p50_ms": None}, "p50_ms is no number: None"),
-        ({"p90_ms": True}, "p90_ms is no number: True"),
-        ({"size_mib": [1, 2]}, r"size_mib is no number: \[1, 2\]"),
-        ({"p99_ms": float("nan")}, "p99_ms is no number: nan"),
-        ({"score": {"name": "top1"}}, "score is no number: None"),
-        ({"score": {"value": "high"}}, "score is no number: 'high'"),
+        ({"environment": None}, "it has no environment"),
+        ({"environment": "CPU A"}, "it has no environment"),
+        ({"environment": {"versions": ["1"]}}, "it has no environment"),
+        ({"model": 3}, "model is not text: 3"),
+        ({"p50_ms": "12.3"}, "p50_ms is not a finite number: '12.3'"),
+        ({"p50_ms": None}, "p50_ms is not a finite number: None"),
+        ({"p90_ms": True}, "p90_ms is not a finite number: True"),
+        ({"size_mib": [1, 2]}, r"size_mib is not a finite number: \[1, 2\]"),
+        ({"p99_ms": float("nan")}, "p99_ms is not a finite number: nan"),
+        ({"score": {"name": "top1"}}, "score is not a finite number: None"),
+        ({"score": {"value": "high"}}, "score is not a finite number: 'high'"),
     ],
 )
 def test_a_damaged_record_is_named_by_its_line(changes: dict[str, Any], says: str, tmp_path: Path):

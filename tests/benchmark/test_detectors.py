@@ -1,4 +1,4 @@
-"""What `nextvit bench` measures of detectors: the whole, the backbone alone, and the way from a file to pasted masks."""
+"""What `nextvit bench` measures of detectors: the whole, the backbone alone, and the latency from file to masks."""
 
 import builtins
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def checkpoint(detector: MaskRCNN, card: ModelCard, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module", autouse=True)
 def small_backbone() -> Iterator[None]:
-    """At a size that takes no time."""
+    """Measure backbones at a small size, which is fast."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (configurations, networks):
             patch.setattr(module, "BACKBONE_SIZE", (96, 96))
@@ -95,7 +95,7 @@ def found(bundle: Path, small_backbone: None, tmp_path_factory: pytest.TempPathF
 
 def measured(found: Candidates, settings: BenchmarkSettings = QUICK) -> list[Record]:
     loaded, refused = load_all(found, settings.batches)
-    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
+    return run_benchmark(loaded, settings, limits=Limits(), unavailable=refused)
 
 
 def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Candidates):
@@ -131,17 +131,17 @@ def test_a_checkpoint_in_pytorch_is_a_detector_too(checkpoint: Path, tmp_path: P
     loaded, _ = load_all(found, [1])
     outputs = loaded[0].predictor.session.run(timed_inputs(loaded[0].configuration.card, 1))
     assert list(outputs) == ["boxes", "scores", "labels", "masks"]
-    assert (outputs["scores"] > 0).any(), "a detector that finds nothing would be timed on less than its work"
+    assert (outputs["scores"] > 0).any(), "a detector without detections would be faster"
 
 
-def test_another_frame_is_that_of_a_square_picture(bundle: Path, tmp_path: Path):
+def test_another_image_size_is_that_of_a_square_image(bundle: Path, tmp_path: Path):
     [whole, backbone] = found_for(tmp_path, bundle, image_sizes=((80, 80),))
     assert (whole.facts["image_size"], backbone.facts["image_size"]) == ([80, 80], [96, 96])
     assert isinstance(whole, Configuration)
     inputs = timed_inputs(whole.card, 1)
     assert inputs["images"].shape == (1, 96, 96, 3) and inputs["sizes"].tolist() == [[80, 80]]
-    answer = load_bundle(bundle, image_size=(80, 80))([Image.new("RGB", (300, 150))])[0]
-    assert isinstance(answer, Detections) and (answer.width, answer.height) == (300, 150)
+    prediction = load_bundle(bundle, image_size=(80, 80))([Image.new("RGB", (300, 150))])[0]
+    assert isinstance(prediction, Detections) and (prediction.width, prediction.height) == (300, 150)
 
 
 def test_a_detector_is_timed_on_photographs_of_its_full_size(card: ModelCard):
@@ -152,22 +152,22 @@ def test_a_detector_is_timed_on_photographs_of_its_full_size(card: ModelCard):
     assert (images[0] != images[1]).any() and (images[0] == images[5]).all(), "five photographs, one after another"
 
 
-def test_first_answers_are_those_of_a_frame(bundle: Path):
+def test_cold_start_is_that_of_a_padded_image(bundle: Path):
     assert measure_cold_start(bundle, threads=1, image_size=LIMITS_PX, batch=2).cold_start_ms > 0
 
 
-def test_the_way_from_file_to_answer_ends_with_pasted_masks(bundle: Path, tmp_path: Path):
+def test_the_prediction_of_a_file_has_pasted_masks(bundle: Path, tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (150, 240, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     predictor = load_bundle(bundle, threads=1)
-    answer, seconds = predict_in_stages(predictor, tmp_path / "noise.png")
-    assert [answer] == predictor([tmp_path / "noise.png"])
-    assert isinstance(answer, Detections) and answer.objects
-    assert all(each.mask and each.mask["size"] == [150, 240] for each in answer.objects)
+    prediction, seconds = predict_in_stages(predictor, tmp_path / "noise.png")
+    assert [prediction] == predictor([tmp_path / "noise.png"])
+    assert isinstance(prediction, Detections) and prediction.objects
+    assert all(each.mask and each.mask["size"] == [150, 240] for each in prediction.objects)
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
-def test_only_what_answers_has_a_way_from_file_to_answer(found: Candidates, tmp_path: Path):
+def test_only_whole_models_are_measured_from_file_to_prediction(found: Candidates, tmp_path: Path):
     Image.new("RGB", (90, 70), "white").save(tmp_path / "white.png")
     whole, backbone = measured(found, replace(QUICK, files=[tmp_path / "white.png"]))
     assert tuple(whole["end_to_end"]["shares"]) == STAGES
@@ -193,7 +193,7 @@ def test_a_machine_without_torch_measures_the_bundle_alone(bundle: Path, tmp_pat
     assert missing["name"] == f"{bundle} backbone onnx fp32" and "'torch' is not installed" in missing["unavailable"]
 
 
-def test_a_backbone_that_cannot_be_made_is_said(bundle: Path, tmp_path: Path, monkeypatch):
+def test_a_backbone_that_cannot_be_built_is_unavailable(bundle: Path, tmp_path: Path, monkeypatch):
     def refuse(*arguments: object, **named: object) -> None:
         raise RuntimeError("too small\nfor this")
 
@@ -203,7 +203,7 @@ def test_a_backbone_that_cannot_be_made_is_said(bundle: Path, tmp_path: Path, mo
     assert missing["unavailable"] == "RuntimeError: too small"
 
 
-def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(found: Candidates):
+def test_a_backbone_alone_does_not_replace_a_detector_that_cannot_be_loaded(found: Candidates):
     def fail() -> None:
         raise InputError("damaged")
 
@@ -212,7 +212,7 @@ def test_a_backbone_alone_is_no_answer_for_a_detector_that_cannot_be_loaded(foun
         load_all([replace(whole, load=fail), backbone], [1])  # pyright: ignore[reportCallIssue]
 
 
-def test_people_read_what_is_what(found: Candidates):
+def test_the_texts_name_the_backbone(found: Candidates):
     quiet = {"warning": None, "busy": False}
     whole, backbone = (each | quiet for each in measured(found))
     faster = [whole, {**backbone, "ratio": 0.1}]
@@ -232,7 +232,7 @@ def test_conditions_are_about_the_whole(found: Candidates):
     assert evaluate_conditions([{**whole, "p50_ms": slow["p50_ms"]}, backbone], None, limit).failed
     assert configuration_key(whole) != configuration_key({**whole, "part": "backbone"})
     before = {name: value for name, value in whole.items() if name != "part"}
-    assert configuration_key(whole) == configuration_key(before), "records of before there were parts"
+    assert configuration_key(whole) == configuration_key(before), "records from before `part` existed"
     gone = {**{name: backbone[name] for name in ("name", *whole.keys() & backbone.keys())}, "unavailable": "no torch"}
     assert evaluate_conditions([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
 
@@ -250,15 +250,15 @@ def test_a_profile_is_that_of_the_backbone(found: Candidates, monkeypatch):
     assert any(line.startswith("no profile of objects:") for line in said)
 
 
-def test_a_file_only_to_be_timed_has_the_outputs_of_a_detector(bundle: Path):
+def test_an_unproven_bundle_has_the_outputs_of_a_detector(bundle: Path):
     manifest = read_manifest(bundle)
     assert list(manifest.outputs) == ["boxes", "scores", "labels", "masks"]
     assert not manifest.dynamic_size, "it takes any size all the same"
     load_bundle(bundle).warm_up([1, 2])
 
 
-def test_pytorch_and_the_timed_file_find_the_same(bundle: Path, detector: MaskRCNN, card: ModelCard):
-    from nextvit.models.network import deployed_form
+def test_pytorch_and_the_timed_file_detect_the_same(bundle: Path, detector: MaskRCNN, card: ModelCard):
+    from nextvit.tasks.network import deployed_form
 
     inputs = timed_inputs(card, 1)
     with torch.no_grad():

@@ -1,15 +1,15 @@
-"""Where the time from a file to its answer goes."""
+"""Latency from a file to its prediction, and its parts."""
 
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nextvit.image.reading import DecodeError
 from PIL import Image
 
 from nextvit.benchmark.end_to_end import STAGES, measure_end_to_end, predict_in_stages
 from nextvit.errors import InputError
+from nextvit.image.reading import DecodeError
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import write_colour_bundle
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.serial
 
 
 class SlowSession:
-    """Always the same answer, after a while."""
+    """A session with constant outputs, after a while."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -43,13 +43,13 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.jpg"
 
 
-def test_the_stages_give_the_predictors_own_answer(predictor: Predictor, photo: Path):
-    answer, seconds = predict_in_stages(predictor, photo)
-    assert [answer] == predictor([photo])
+def test_the_stages_give_the_predictors_own_prediction(predictor: Predictor, photo: Path):
+    prediction, seconds = predict_in_stages(predictor, photo)
+    assert [prediction] == predictor([photo])
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
-def test_shares_are_of_the_whole_and_a_slow_graph_is_seen_as_such(predictor: Predictor, photo: Path):
+def test_fractions_sum_to_one_and_a_slow_graph_dominates(predictor: Predictor, photo: Path):
     quick = measure_end_to_end(predictor, [photo], images=5, warm_up=1)
     slow = measure_end_to_end(Predictor(SlowSession(0.1), predictor.card), [photo], images=3, warm_up=1)
     for record in (quick, slow):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nextvit.benchmark.peers import Peer
-from nextvit.models.cost import deployed_cost
+from nextvit.tasks.network import deployed_cost
 from tests.export.nano import card_for
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"

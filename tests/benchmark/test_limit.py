@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.serial]
 
 
 def peak_of(backend: str, precision: str) -> float | None:
-    """One peak, measured too briefly to be believed."""
+    """One peak, measured too briefly to be accurate."""
     return measure_peaks([(backend, precision)], 1, sizes=[256], rounds=1, seconds=0.01)[backend, precision]
 
 
@@ -78,11 +78,11 @@ def test_a_product_that_is_computed_otherwise_has_no_peak():
         ops.convert(ops.constant(np.ones((64, 64), np.int8)), "f32"), np.full((64, 1), 0.1, np.float32)
     )
     result = ops.matmul(ops.multiply(ops.convert(values, "f32"), np.float32(0.1)), weight, False, True)
-    assert limit.make_openvino_run(result, values, kind="i8", threads=1) is None
+    assert limit.make_openvino_run(result, values, element_type="i8", threads=1) is None
 
 
 def test_another_number_of_threads_is_refused():
-    with pytest.raises(InputError, match="computes with 2 threads where 5 were asked for"):
+    with pytest.raises(InputError, match="computes with 2 threads instead of 5"):
         limit.check_same_threads("a runtime", 5, 2)
 
 
@@ -100,16 +100,16 @@ def test_the_least_time_is_that_of_arithmetic_or_of_traffic():
 
 
 def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch):
-    asked: list[object] = []
+    requests: list[object] = []
 
     def measured(wanted: list[tuple[str, str]], threads: int) -> dict[tuple[str, str], float | None]:
-        asked.append((wanted, threads))
+        requests.append((wanted, threads))
         return dict.fromkeys(wanted, 7.0)
 
     monkeypatch.setattr(limit, "measure_peaks", measured)
-    monkeypatch.setattr(limit, "measure_bandwidth", lambda threads: asked.append(threads) or 3.0)
+    monkeypatch.setattr(limit, "measure_bandwidth", lambda threads: requests.append(threads) or 3.0)
     known = Limits(peaks={("onnx", "fp32", 1): 100.0}, bandwidths={1: 10.0})
     more = known.measure_missing([("onnx", "fp32", 1), ("onnx", "int8", 1), ("onnx", "int8", 2)])
-    assert asked == [([("onnx", "int8")], 1), ([("onnx", "int8")], 2), 2]
+    assert requests == [([("onnx", "int8")], 1), ([("onnx", "int8")], 2), 2]
     assert more.peaks == {("onnx", "fp32", 1): 100.0, ("onnx", "int8", 1): 7.0, ("onnx", "int8", 2): 7.0}
     assert more.bandwidths == {1: 10.0, 2: 3.0}

@@ -1,4 +1,4 @@
-"""The judgement of a busy machine on given numbers, and one real measurement of which only ranges are asked."""
+"""The noise of given numbers, and one real measurement of which only ranges are checked."""
 
 import os
 import time
@@ -21,11 +21,11 @@ def after(*, seconds: float = 10.0, busy: float = 10.0, own: float = 10.0, stole
 
 def test_a_machine_that_is_ours_alone_is_quiet():
     quiet = Noise.from_times(STEADY, BEFORE, after(), cores=2)
-    assert quiet == Noise(interdecile_range=0.0, by_others_fraction=0.0, stolen=0.0)
+    assert quiet == Noise(interdecile_range=0.0, by_others_fraction=0.0, stolen_fraction=0.0)
     assert (quiet.busy, quiet.warning) == (False, None)
 
 
-def test_what_other_processes_take_is_a_share_of_all_cores():
+def test_what_other_processes_take_is_a_fraction_of_all_cores():
     loaded = Noise.from_times(STEADY, BEFORE, after(busy=15, own=10), cores=2)
     assert loaded.by_others_fraction == pytest.approx(0.25)
     assert loaded.busy
@@ -35,30 +35,30 @@ def test_what_other_processes_take_is_a_share_of_all_cores():
     assert not Noise.from_times(STEADY, BEFORE, after(busy=15, own=10), cores=64).busy
 
 
-def test_what_the_hypervisor_withholds_is_a_share_of_what_was_asked_for():
+def test_what_the_hypervisor_withholds_is_a_fraction_of_the_needed_time():
     loaded = Noise.from_times(STEADY, BEFORE, after(busy=9, own=9, stolen=1), cores=2)
-    assert loaded.stolen == pytest.approx(0.1)
+    assert loaded.stolen_fraction == pytest.approx(0.1)
     assert loaded.warning and "its hypervisor withheld 10% of the CPU time asked for, 5% is the most" in loaded.warning
 
 
 def test_the_spread_is_from_the_10th_to_the_90th_percentile_over_the_median():
     seconds = [0.010 + 0.0001 * place for place in range(-50, 51)]
     loaded = Noise.from_times(seconds, None, None, cores=2)
-    assert loaded == Noise(interdecile_range=pytest.approx(0.8), by_others_fraction=None, stolen=None)
+    assert loaded == Noise(interdecile_range=pytest.approx(0.8), by_others_fraction=None, stolen_fraction=None)
     assert loaded.warning and "varied by 80%" in loaded.warning
 
 
 def test_every_fault_is_in_the_one_line():
-    warning = Noise(interdecile_range=0.5, by_others_fraction=0.4, stolen=0.3).warning
+    warning = Noise(interdecile_range=0.5, by_others_fraction=0.4, stolen_fraction=0.3).warning
     assert warning and warning.count(";") == 2 and "\n" not in warning
     assert all(number in warning for number in ("50%", "40%", "30%"))
 
 
-def test_children_that_ended_within_count_as_ours_and_never_make_a_negative_share():
+def test_children_that_ended_within_count_as_ours_and_never_make_a_negative_fraction():
     assert Noise.from_times(STEADY, BEFORE, after(busy=5, own=9), cores=2).by_others_fraction == 0.0
 
 
-def test_too_short_a_measurement_tells_nothing_of_others():
+def test_too_short_a_measurement_says_nothing_of_other_processes():
     assert Noise.from_times(STEADY, BEFORE, after(seconds=0.5, busy=1.0), cores=2) == Noise(interdecile_range=0.0)
     assert Noise.from_times([0.008], None, None, cores=2) == Noise()
     assert not Noise().busy
@@ -72,7 +72,7 @@ def test_the_line_of_the_system(monkeypatch: pytest.MonkeyPatch):
         assert CpuTimes.read(other, own=0, wall=0) is None
 
 
-def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_system_without_cpu_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(noise, "STAT", tmp_path / "gone")
     assert CpuTimes.now() is None
 
@@ -90,6 +90,6 @@ def test_a_real_measurement():
     assert 1e-4 < min(seconds) < 1
     if noise.STAT.exists():
         assert real.by_others_fraction is not None and 0 <= real.by_others_fraction < 1.1
-        assert real.stolen is not None and 0 <= real.stolen <= 1
+        assert real.stolen_fraction is not None and 0 <= real.stolen_fraction <= 1
     assert isinstance(real.busy, bool)
     assert run_fixed_work() == run_fixed_work()

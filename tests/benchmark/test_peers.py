@@ -57,21 +57,19 @@ def expected(source: Source, images_NHWC: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fixture", ["source", "attention"])
-def test_onnx_runtime_answers_as_pytorch_does_at_any_batch(
-    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
-):
+def test_onnx_runtime_agrees_with_pytorch_at_any_batch(fixture: str, request: pytest.FixtureRequest, tmp_path: Path):
     source: PeerSource = request.getfixturevalue(fixture)
     session = opened(source, tmp_path, to_onnx.export(source, tmp_path), backend="onnx", precision="fp32")
     assert source.calibration is not None
     for batch in (1, 3):
         images = source.calibration[:batch]
         reference = expected(source, images)
-        answer = session.run({INPUT_NAME: images})["logits"]
-        assert answer.shape == (batch, 1000)
-        assert np.abs(answer - reference).max() < 1e-3 * reference.std()
+        output = session.run({INPUT_NAME: images})["logits"]
+        assert output.shape == (batch, 1000)
+        assert np.abs(output - reference).max() < 1e-3 * reference.std()
 
 
-def test_openvino_answers_as_pytorch_does(attention: PeerSource, tmp_path: Path):
+def test_openvino_agrees_with_pytorch(attention: PeerSource, tmp_path: Path):
     needs("openvino")
     model_file = to_openvino.export(attention, tmp_path)
     session = opened(attention, tmp_path, model_file, backend="openvino", precision="fp32")
@@ -91,10 +89,10 @@ def test_int8_needs_no_layer_names_of_ours(
     quantised = replace(attention, precision="int8")
     session = opened(quantised, tmp_path, writer.export(quantised, tmp_path), backend=backend, precision="int8")
     assert attention.calibration is not None
-    answer = session.run({INPUT_NAME: attention.calibration})["logits"]
+    output = session.run({INPUT_NAME: attention.calibration})["logits"]
     reference = expected(attention, attention.calibration)
-    assert np.corrcoef(answer.ravel(), reference.ravel())[0, 1] > 0.98
-    assert np.abs(answer - reference).max() > 1e-3 * reference.std(), "not quantised at all"
+    assert np.corrcoef(output.ravel(), reference.ravel())[0, 1] > 0.98
+    assert np.abs(output - reference).max() > 1e-3 * reference.std(), "not quantised at all"
 
 
 def test_pixels_are_normalised_as_timm_does(attention: PeerSource):
@@ -118,7 +116,7 @@ def test_timm_reparameterizes_what_it_can():
     assert not [each for each in fused.modules() if isinstance(each, torch.nn.BatchNorm2d)]
 
 
-def test_size_is_timms_own_where_none_is_asked_for():
+def test_size_is_timms_own_by_default():
     assert timm_source("fastvit_t8", precision="fp32").card.input.image_size == (256, 256)
 
 
@@ -135,10 +133,10 @@ def test_backbone_gives_its_last_features(tmp_path: Path):
     source = backbone_source("nextvit_nano", image_size=SIZE, precision="fp32")
     session = opened(source, tmp_path, to_onnx.export(source, tmp_path), backend="onnx", precision="fp32")
     assert source.calibration is not None
-    answer = session.run({INPUT_NAME: source.calibration})[FEATURES]
+    output = session.run({INPUT_NAME: source.calibration})[FEATURES]
     reference = expected(source, source.calibration)
-    assert answer.shape == (5, 320, 2, 2)
-    assert np.abs(answer - reference).max() < 1e-3 * reference.std()
+    assert output.shape == (5, 320, 2, 2)
+    assert np.abs(output - reference).max() < 1e-3 * reference.std()
 
 
 def test_backbone_of_timm_has_no_head():
@@ -157,8 +155,8 @@ def test_unknown_network_gets_the_nearest_name():
         timm_source("resnet51x", precision="fp32")
 
 
-def test_size_that_a_network_does_not_take_is_told():
-    with pytest.raises(InputError, match="efficientformer_l1 takes images of 224x224 px alone"):
+def test_unsupported_size_is_an_error():
+    with pytest.raises(InputError, match="efficientformer_l1 takes only images of 224x224 px"):
         timm_source("efficientformer_l1", image_size=(256, 256), precision="fp32")
 
 

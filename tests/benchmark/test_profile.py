@@ -38,7 +38,7 @@ from nextvit.benchmark.suite import load_all
 from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError
 from nextvit.export.targets import TARGETS
-from nextvit.models.cost import deployed_cost
+from nextvit.tasks.network import deployed_cost
 from tests.conftest import needs
 from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle

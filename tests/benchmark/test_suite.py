@@ -1,4 +1,4 @@
-"""What `nextvit bench` measures: which combinations there are, what each record says, and what is said of the others."""
+"""What `nextvit bench` measures: the combinations, their records, and the reasons of unavailable ones."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,9 +23,9 @@ from nextvit.benchmark.suite import BenchmarkSettings, Record, load_all, run_ben
 from nextvit.benchmark.summary import describe_run
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.models.cost import deployed_cost
 from nextvit.models.weights import save_model
 from nextvit.runtime.predictor import Predictor
+from nextvit.tasks.network import deployed_cost
 from tests.conftest import needs
 from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
@@ -40,7 +40,7 @@ def found_for(folder: Path, *models: str, **wanted: object) -> Candidates:
 
 def measured(found: Candidates, settings: BenchmarkSettings) -> list[Record]:
     loaded, refused = load_all(found, settings.batches)
-    return run_benchmark(loaded, settings, limits=Limits(), refused=refused)
+    return run_benchmark(loaded, settings, limits=Limits(), unavailable=refused)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     )
 
 
-def test_every_combination_is_there_or_has_a_reason(found: Candidates):
+def test_every_combination_is_available_or_has_a_reason(found: Candidates):
     there = {(each.backend, each.precision, each.threads) for each in found if isinstance(each, Configuration)}
     assert there == {
         ("torch", "fp32", 1), ("torch", "fp32", 2),
@@ -72,19 +72,19 @@ def test_every_combination_is_there_or_has_a_reason(found: Candidates):
     assert all("PyTorch has no file in int8" in str(each.error) for each in missing)
 
 
-def test_all_forms_answer_alike(found: Candidates):
+def test_all_backends_have_equal_outputs(found: Candidates):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    answers = {
+    outputs = {
         each.label: each.load().session.run({INPUT_NAME: pixels})["logits"]
         for each in found
         if isinstance(each, Configuration) and each.precision == "fp32"
     }
-    first, *others = answers.values()
+    first, *others = outputs.values()
     assert first.std() > 0.01 and len(others) == 2
     assert all(np.abs(each - first).max() < 1e-3 * first.std() for each in others)
 
 
-def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Candidates):
+def test_records_hold_the_selection_and_what_the_runtime_reports(found: Candidates):
     chosen: Candidates = [each for each in found if isinstance(each, UnavailableConfiguration) or each.threads == 1]
     records = measured(chosen, QUICK)
     done = [each for each in records if "unavailable" not in each]
@@ -106,7 +106,7 @@ def test_records_hold_what_was_asked_and_what_the_runtime_says(found: Candidates
     assert {each["batch"] for each in records if "unavailable" in each} == {1, 2}
 
 
-def test_a_first_answer_is_measured_in_a_process_of_its_own(found: Candidates):
+def test_cold_start_is_measured_in_its_own_process(found: Candidates):
     onnx = next(each for each in found if isinstance(each, Configuration) and each.backend == "onnx")
     [record] = measured([onnx], BenchmarkSettings(runs=2, min_seconds=0.0))
     assert record["cold_start_ms"] > record["p50_ms"]
@@ -120,7 +120,7 @@ def test_names_say_what_differs(found: Candidates):
     assert "nextvit_nano onnx int8 2 threads" in names
 
 
-def test_what_is_no_model_is_said():
+def test_an_unknown_model_is_an_error():
     with pytest.raises(InputError, match="nextvit_nanoo: no such run, checkpoint or bundle, and no name of a network"):
         model_kind("nextvit_nanoo")
 
@@ -132,7 +132,7 @@ def test_nothing_to_measure_says_why(tmp_path: Path):
 
 
 class Fails:
-    """Answers single images alone, as where the memory is too small for more."""
+    """Runs single images only, as if the memory were too small for more."""
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         count = len(inputs[INPUT_NAME])
@@ -177,7 +177,7 @@ def test_what_a_runtime_raises_while_loading_is_a_reason(colours: Configuration)
     assert (record["name"], missing["unavailable"]) == ("colours", "OSError: no compiler")
 
 
-def test_a_first_answer_is_measured_on_the_device_that_was_asked_for(colours: Configuration):
+def test_cold_start_is_measured_on_the_selected_device(colours: Configuration):
     elsewhere = replace(colours, device="abacus")
     [record] = measured([elsewhere], BenchmarkSettings(runs=2, min_seconds=0.0))
     assert "cold_start_ms" not in record
@@ -198,17 +198,17 @@ def test_networks_by_name_have_their_published_score(tmp_path: Path):
     assert isinstance(found, Configuration) and found.published_top1 == 82.5
 
 
-def test_a_bundle_that_was_not_asked_for_is_said_where_the_user_named_it(bundle: Path):
+def test_a_bundle_that_is_not_selected_is_unavailable_if_the_user_named_it(bundle: Path):
     for wanted, words in (
-        (Selection(runtimes=("openvino",)), "its runtime is onnx; asked for: openvino"),
-        (Selection(precisions=("int8", "bf16")), "its precision is fp32; asked for: int8, bf16"),
+        (Selection(runtimes=("openvino",)), "its runtime is onnx; selected: openvino"),
+        (Selection(precisions=("int8", "bf16")), "its precision is fp32; selected: int8, bf16"),
     ):
         [missing] = bundle_configurations(bundle, str(bundle), "bundle", wanted)
         assert isinstance(missing, UnavailableConfiguration) and words in str(missing.error)
         assert bundle_configurations(bundle, "a run", "run", wanted) == []
 
 
-def test_what_is_gone_has_the_facts_of_what_was_there(bundle: Path, tmp_path: Path):
+def test_unavailable_configurations_have_the_facts_of_available_ones(bundle: Path, tmp_path: Path):
     """So that a baseline finds it again."""
     wanted = Selection(threads=(1, 2), image_sizes=((32, 48), (64, 64)))
     found = bundle_configurations(bundle, "a run", "run", wanted)
@@ -243,7 +243,7 @@ def test_what_is_gone_has_the_facts_of_what_was_there(bundle: Path, tmp_path: Pa
     ]
 
 
-def test_every_runtime_and_precision_that_was_named_is_there_or_missing():
+def test_every_selected_runtime_and_precision_exists_or_is_missing():
     there = {("onnx", "fp32"), ("openvino", "int8")}
     assert missing_exports("run", Selection(), there) == []
     assert missing_exports("run", Selection(runtimes=("torch", "onnx", "coreml")), there) == [("coreml", "fp32")]

@@ -26,7 +26,7 @@ FIELDS = {
     "score": ("score", "points"),
     "ratio": ("ratio", ""),
 }
-"""What a condition may be about: its name, the field of the record, and the unit."""
+"""The fields of conditions: the name in a condition, the field of the record, and the unit."""
 MACHINE_INDEPENDENT = {"size", "score"}
 CONDITION_PATTERN = re.compile(
     r"\s*(?P<field>\w+)\s*(?P<sign>[<>])\s*(?P<by>[+-]?)(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*"
@@ -39,18 +39,18 @@ ACCEPTED_FORMS = (
 
 @dataclass(frozen=True)
 class Condition:
-    """When a benchmark fails: a field is above (or below) a value, or above its baseline by more than that."""
+    """A condition under which a benchmark fails: a field is above (or below) a value, or its baseline plus a value."""
 
     text: str
     name: str
     fails_above: bool
     value: float
     is_relative: bool
-    """Against the baseline (written with a sign), else the value itself."""
+    """Whether `value` is relative to the baseline (written with a sign)."""
     is_percent: bool
 
     def limit(self, before: float | None) -> float:
-        """The value beyond which it fails, in the field's unit."""
+        """The limit in the field's unit. `before` is the value in the baseline."""
         if not self.is_relative:
             return self.value
         assert before is not None, "a relative condition has a baseline"
@@ -64,7 +64,7 @@ def parse_conditions(text: str) -> list[Condition]:
     """ "p50>+5%,size>100" -> two conditions.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: a condition is malformed, or its field is unknown.
     """
     return [parse_condition(part.strip()) for part in text.split(",")]
 
@@ -101,14 +101,14 @@ def read_baseline(path: Path) -> list[Record]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or 'it is no text'}"
+            f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or 'it is not text'}"
         ) from None
     records: list[Record] = []
     for place, each in read_entries(path, text):
         if not isinstance(each, dict) or not {*KEY, "p50_ms"} <= each.keys():
             continue
         if fault := find_damage(each):
-            raise InputError(f"{path}, {place}: damaged ({fault}); mend it, or measure a new baseline")
+            raise InputError(f"{path}, {place}: damaged ({fault}); repair it, or measure a new baseline")
         records.append(each)
     if not records:
         raise InputError(f"{path}: holds no measured configuration; write one with nextvit bench ... --json > {path}")
@@ -116,12 +116,12 @@ def read_baseline(path: Path) -> list[Record]:
 
 
 def read_entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """What a file holds, each with its place in it for people."""
+    """The entries of a file, each with its place in it, for error messages."""
     try:
         yield from unpack_document(json.loads(text), place="")
         return
     except ValueError:
-        pass  # several documents, or none
+        pass  # JSON lines, or not JSON at all
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -134,7 +134,7 @@ def read_entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def unpack_document(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
-    """The records of a document of the verb or of a list, or the one that it is."""
+    """The records of the document of `nextvit bench --json` or of a list; else the document is the only record."""
     results = document.get("results") if isinstance(document, dict) else document
     if not isinstance(results, list):
         yield place or "its one record", document
@@ -144,20 +144,20 @@ def unpack_document(document: Any, *, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def find_damage(record: Record) -> str | None:
-    """What keeps a record from being compared; None where nothing does."""
+    """Why a record cannot be compared; None if it can."""
     if not isinstance(record["model"], str):
-        return f"model is no text: {reprlib.repr(record['model'])}"
+        return f"model is not text: {reprlib.repr(record['model'])}"
     machine = record.get("environment")
     if not isinstance(machine, dict) or not isinstance(machine.get("versions", {}), dict):
-        return "there is no environment that says what it was measured with"
+        return "it has no environment, which says what it was measured with"
     for name, _ in FIELDS.values():
         value = record.get(name)
         if isinstance(value, dict) and name == "score":
             value = value.get("value")
         elif value is None and name != "p50_ms":
-            continue  # was not measured
+            continue  # not measured
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            return f"{name} is no number: {reprlib.repr(value)}"
+            return f"{name} is not a finite number: {reprlib.repr(value)}"
     return None
 
 
@@ -165,14 +165,17 @@ KEY = ("model", "backend", "precision", "threads", "batch", "image_size")
 
 
 def configuration_key(record: Record) -> Key:
-    """What makes two measurements the same configuration, but for the bundle and the device."""
+    """Equal for two records of the same configuration, apart from the bundle and the device."""
     model = PurePath(record["model"]).as_posix()
     return (model, record.get("part", "whole"), *(str(record.get(name)) for name in KEY[1:]))
 
 
 def is_same(record: Record, old: Record) -> bool:
-    """Whether both are of one configuration. A run may have several bundles of one backend and precision; an older record
-    does not say which it is of, and may be of any."""
+    """Whether both are of one configuration.
+
+    A run may have several bundles of one backend and precision. An older record does not name its bundle, and matches
+    any.
+    """
     same_bundle = "bundle" not in record or old.get("bundle", record["bundle"]) == record["bundle"]
     return (
         same_bundle
@@ -181,16 +184,20 @@ def is_same(record: Record, old: Record) -> bool:
     )
 
 
-def is_lost(gone: Record, old: Record) -> bool:
-    """Whether what could not be measured now is what a record measured. It has no device, which only a session tells, and
-    no bundle where the file itself is gone."""
-    bundle = gone.get("bundle")
-    return configuration_key(gone) == configuration_key(old) and (not bundle or old.get("bundle", bundle) == bundle)
+def is_lost(unavailable: Record, old: Record) -> bool:
+    """Whether what could not be measured now is what an old record measured.
+
+    The unavailable one has no device, which only a session reports, and no bundle if the file itself is missing.
+    """
+    bundle = unavailable.get("bundle")
+    return configuration_key(unavailable) == configuration_key(old) and (
+        not bundle or old.get("bundle", bundle) == bundle
+    )
 
 
 @dataclass
 class Outcome:
-    """What the conditions gave: with a reason in `failed`, the answer is no."""
+    """The result of the conditions: the benchmark fails if `failed` holds a reason."""
 
     failed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -199,27 +206,27 @@ class Outcome:
 def evaluate_conditions(
     now: Sequence[Record], baseline: Sequence[Record] | None, conditions: Sequence[Condition]
 ) -> Outcome:
-    """Hold each measured configuration to each condition, against the same configuration of the baseline.
+    """Check each condition on each measured configuration, against the same configuration of the baseline.
 
-    The numbers decide alone: a condition fails exactly when the median (or what it names) is beyond the limit, whatever
-    the noise, so that the same two files always give the same answer. The margin for noise is the one that is written into
-    the condition; that a machine was busy is said beside a failure. (To tell a small loss from a slow day, measure the old
-    bundle beside the new one, and ask `ratio>1.02`: that compares within the same rounds and needs no baseline.)
+    Only the numbers decide: a condition fails exactly when its field is beyond the limit, whatever the noise, so that
+    the same two files always give the same result. The margin for noise is part of the condition; a failure says
+    whether the machine was busy. (To distinguish a small loss from a slow machine, measure the old bundle beside the
+    new one, and use `ratio>1.02`: it compares within the same rounds and needs no baseline.)
 
-    A configuration without a baseline, or without the value that a condition asks for, is a warning; a configuration of the
-    baseline that was asked for now and could not be measured is a failure. Backbones alone are not judged: what is paid for
-    is the whole detector.
+    A configuration without a baseline, or without the field of a condition, is a warning. A configuration of the
+    baseline that was selected now and could not be measured is a failure. Backbones alone are not evaluated: a user
+    runs the whole detector.
 
     Raises:
-        InputError: a relative condition without a baseline, or with one from another CPU (sizes and scores excepted), or a
-            condition that no configuration can answer: a check that checks nothing must not pass.
+        InputError: a relative condition has no baseline, or one from another CPU (except for sizes and scores), or no
+            configuration has the field of a condition: a check that checks nothing must not pass.
     """
     outcome = Outcome()
     now = [each for each in now if each.get("part", "whole") == "whole"]
     relative = [condition for condition in conditions if condition.is_relative]
     if relative and baseline is None:
         raise InputError(
-            f"--fail-if {relative[0].text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
+            f"--fail-if {relative[0].text!r} compares with a baseline; add --baseline FILE, or write it without a sign"
         )
     measured = [record for record in now if "unavailable" not in record]
     before = [find_baseline_record(record, baseline or []) for record in measured]
@@ -228,34 +235,33 @@ def evaluate_conditions(
         outcome.failed += find_lost_configurations(now, baseline or [])
         outcome.warnings += comparison_warnings(measured, before)
     for condition in conditions:
-        answered = False
+        is_checked = False
         for record, old in zip(measured, before, strict=True):
             value, reference = value_of(record, condition.name), value_of(old, condition.name) if old else None
             if value is None or (condition.is_relative and reference is None):
-                if value is None or old:  # that there is no baseline at all was said above
+                if value is None or old:  # a missing baseline is a warning already
                     outcome.warnings.append(
-                        f"{describe(record)}: {condition.name} was not measured, so {condition.text} was not judged"
+                        f"{describe(record)}: {condition.name} was not measured, so {condition.text} was not checked"
                     )
                 continue
-            answered = True
+            is_checked = True
             if condition.is_violated(value, reference):
                 outcome.failed.append(failure_message(condition, record, value, reference))
-        if not answered:
-            raise InputError(
-                f"--fail-if {condition.text!r}: no configuration has {condition.name}{' here and in the baseline' * condition.is_relative}"
-            )
+        if not is_checked:
+            where = " here and in the baseline" if condition.is_relative else ""
+            raise InputError(f"--fail-if {condition.text!r}: no configuration has {condition.name}{where}")
     return outcome
 
 
 def find_baseline_record(record: Record, baseline: Sequence[Record]) -> Record | None:
-    """The newest record of the same configuration; among several at once (bundles of one run), that of the same name."""
+    """The newest record of the same configuration; among several (bundles of one run), the one of the same name."""
     same = [each for each in baseline if is_same(record, each)]
     named = [each for each in same if each.get("name") == record.get("name")]
     return (named or same or [None])[-1]
 
 
 def find_lost_configurations(now: Sequence[Record], baseline: Sequence[Record]) -> list[str]:
-    """Failures: configurations that the baseline measured, and that could not be measured now."""
+    """Failures: configurations of the baseline that could not be measured now."""
     return [
         f"{describe(record)}: is in the baseline, but could not be measured now: {record['unavailable']}"
         for record in now
@@ -264,7 +270,7 @@ def find_lost_configurations(now: Sequence[Record], baseline: Sequence[Record]) 
 
 
 def comparison_warnings(measured: Sequence[Record], before: Sequence[Record | None]) -> list[str]:
-    """Warnings: configurations without a baseline, and versions that differ."""
+    """Warnings: configurations without a baseline, and different versions of packages."""
     warnings = [
         f"{describe(record)}: not in the baseline, so not compared"
         for record, old in zip(measured, before, strict=True)
@@ -277,7 +283,8 @@ def comparison_warnings(measured: Sequence[Record], before: Sequence[Record | No
             changed[f"{there.get('cores')} cores (now {here.get('cores')})"] = None
         for package, version in there.get("versions", {}).items():
             current = here.get("versions", {}).get(package)
-            if package != "nextvit" and current and current != version:  # nextvit itself is what is being tested
+            # A new version of nextvit is what the comparison tests.
+            if package != "nextvit" and current and current != version:
                 changed[f"{package} {version} (now {current})"] = None
     return [*warnings, *([f"the baseline was measured with {', '.join(changed)}"] if changed else [])]
 
@@ -285,19 +292,19 @@ def comparison_warnings(measured: Sequence[Record], before: Sequence[Record | No
 def require_same_cpu(
     measured: Sequence[Record], before: Sequence[Record | None], conditions: Sequence[Condition]
 ) -> None:
-    """Times of another processor say nothing about a change of the software."""
+    """Raise InputError if a condition on times would compare two CPUs: that says nothing about the software."""
     timed = [condition for condition in conditions if condition.name not in MACHINE_INDEPENDENT]
     for record, old in zip(measured, before, strict=True):
         here, there = record["environment"].get("cpu"), old["environment"].get("cpu") if old else None
         if timed and there and here != there:
             raise InputError(
-                f"--fail-if {timed[0].text!r}: the baseline was measured on {there!r}, this machine is {here!r}; measure a "
-                f"baseline here, or ask about {' and '.join(sorted(MACHINE_INDEPENDENT))} alone"
+                f"--fail-if {timed[0].text!r}: the baseline was measured on {there!r}, this machine is {here!r}; "
+                f"measure a baseline here, or check only {' and '.join(sorted(MACHINE_INDEPENDENT))}"
             )
 
 
 def value_of(record: Record, name: str) -> float | None:
-    """The value of a condition's field; None where it was not measured."""
+    """The value of a condition's field; None if it was not measured."""
     value = record.get(FIELDS[name][0])
     return value["value"] if isinstance(value, dict) else value
 
@@ -307,7 +314,7 @@ def describe(record: Record) -> str:
 
 
 def failure_message(condition: Condition, record: Record, value: float, before: float | None) -> str:
-    """Why it failed, in one line."""
+    """One line that says why a condition failed. `before` is the value in the baseline."""
     unit = FIELDS[condition.name][1]
     unit = f" {unit}" if unit and condition.name != "score" else ""
     text = f"{describe(record)}: {condition.name} {value:.4g}{unit}"

@@ -1,8 +1,8 @@
-"""What the first answer costs, in a process of its own:
+"""The cold start of a model, measured in its own process:
 `python -m nextvit.benchmark.cold_start PATH THREADS HEIGHT WIDTH BATCH [DEVICE]`.
 
-It prints one line of JSON: milliseconds from before the import of the runtime to the first answer, and the most memory that
-the process ever held.
+It prints one line of JSON: milliseconds from before the import of the runtime to the first prediction, and the peak
+memory of the process.
 """
 
 import json
@@ -17,28 +17,32 @@ from nextvit.errors import InputError, MissingDependency
 
 @dataclass(frozen=True, kw_only=True)
 class ColdStart:
-    """The cost of beginning."""
+    """Latency and memory of a fresh process."""
 
     cold_start_ms: float
-    """From the import of the runtime to the first answer."""
+    """From the import of the runtime to the first output."""
     peak_memory_mib: float | None
-    """Of the whole process, after a few answers; None where the system does not tell."""
+    """Peak of the whole process after a few runs; None if the system does not say."""
 
 
 def measure_cold_start(
     path: Path, *, threads: int, image_size: tuple[int, int], batch: int, device: str | None = None
 ) -> ColdStart:
-    """Start a process that loads a run, a checkpoint or a bundle, on a device (None: the CPU), and answers.
+    """Start a process that loads a run, a checkpoint or a bundle, and runs it.
+
+    Args:
+        image_size: height and width in pixels.
+        device: by the runtime's name; None: the CPU.
 
     Raises:
-        InputError: that fails; the message is the last line that the process left.
+        InputError: the process failed; the message is the last line of its stderr.
     """
     arguments = [str(path), str(threads), *map(str, image_size), str(batch), *([device] if device else [])]
     command = [sys.executable, "-m", "nextvit.benchmark.cold_start", *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise InputError(said[-1] if said else f"the process ended with code {done.returncode}")
+        lines = done.stderr.strip().splitlines()
+        raise InputError(lines[-1] if lines else f"the process ended with code {done.returncode}")
     return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -60,9 +64,9 @@ def main(path: str, threads: str, height: str, width: str, batch: str, device: s
 
 
 def peak_memory_mib() -> float | None:
-    """The most physical memory that this process held."""
+    """Peak resident memory of this process; None if the system does not say."""
     try:
-        # Linux starts the other count, getrusage's, with what the parent held.
+        # On Linux the count of getrusage starts with the memory of the parent process.
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return round(int(status.partition("VmHWM:")[2].split()[0]) / 2**10, 1)
     except (OSError, IndexError):

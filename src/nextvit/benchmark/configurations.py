@@ -28,7 +28,7 @@ BACKBONE_SIZE = (512, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was asked for; None: what there is, and of a network without files fp32 at its own size."""
+    """Which configurations to measure. None: all that exist; for a network without files, fp32 at its default size."""
 
     runtimes: tuple[str, ...] | None = None
     precisions: tuple[Precision, ...] | None = None
@@ -45,30 +45,30 @@ class Configuration:
     """As the user named it."""
     kind: Kind
     card: ModelCard
-    """With the size that is measured."""
+    """Its input size is the one that is measured."""
     backend: str
     precision: Precision
     threads: int
     path: Path | None
-    """The bundle, run or checkpoint; None for what is computed in PyTorch without a file."""
+    """The bundle, run or checkpoint; None where PyTorch computes without a file."""
     bundle: str | None
-    """The name of the bundle's folder, which tells bundles of one run apart; None for what is no bundle of the user's."""
+    """The bundle's folder name, which distinguishes the bundles of one run; None where the user has no bundle."""
     device: str | None
-    """As it was asked for; None: the CPU."""
+    """As the user named it; None: the CPU."""
     size_bytes: int
     load: Callable[[], Predictor]
     cost: "Callable[[], Cost | None]"
-    """Counts what the graph costs for one image; None where there is no torch to count it, or no network in the card."""
+    """Counts the cost of one image; returns None without torch, or if the card names no network."""
     label: str
-    """Short and for people, without threads and size."""
+    """Short display name, without threads and size."""
     published_top1: float | None = None
-    """ImageNet-1k top-1 in percent of the published weights of this network at this size."""
+    """ImageNet-1k top-1 of the published weights of this network at this size, in percent."""
     part: Part = "whole"
-    """"backbone": that of a detector alone, which answers nothing and is only timed."""
+    """"backbone": the backbone of a detector alone, which predicts nothing and is only timed."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a record says before anything is measured."""
+        """The fields of a record that identify the configuration."""
         return configuration_facts(
             self.model,
             self.kind,
@@ -84,15 +84,15 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class UnavailableConfiguration:
-    """A combination that cannot be measured."""
+    """A configuration that cannot be measured, and why."""
 
     facts: dict[str, Any]
-    """As of a configuration that can be, so that a baseline finds what it measured and is gone now."""
+    """The fields of `Configuration.facts`, by which a baseline in which it was measured is found."""
     error: InputError | MissingDependency
     batch: int | None = None
-    """The one batch at which it cannot be measured; None: all."""
+    """The only batch size at which it cannot be measured; None: all."""
     name: str | None = None
-    """Of one that was loaded, as in the records of other batches."""
+    """Its name in the records of other batch sizes; None if it was never loaded."""
 
 
 Candidates = list[Configuration | UnavailableConfiguration]
@@ -110,7 +110,11 @@ def configuration_facts(
     bundle: str | None,
     part: Part = "whole",
 ) -> dict[str, Any]:
-    """What tells one configuration from another; `image_size` is None of a network that could not even be made at its own."""
+    """The fields that identify a configuration.
+
+    Args:
+        image_size: height and width in pixels; None if the network could not be built at its default size.
+    """
     return {
         "model": model,
         "variant": variant,
@@ -136,7 +140,11 @@ def make_unavailable(
     default_size: Size | None,
     bundle: str | None = None,
 ) -> Candidates:
-    """One of them for all sizes and threads that were asked for; `default_size` is that of a model for which none was."""
+    """An unavailable configuration for each selected image size and number of threads.
+
+    Args:
+        default_size: height and width in pixels, used when no sizes are selected.
+    """
     return [
         UnavailableConfiguration(
             facts=configuration_facts(
@@ -156,7 +164,7 @@ def make_unavailable(
 
 
 def as_user_error(error: Exception) -> InputError | MissingDependency:
-    """The error as one line; those that are meant for people stay as they are."""
+    """The error with a one-line message; errors that are meant for users stay as they are."""
     if isinstance(error, InputError | MissingDependency):
         return error
     return InputError(f"{type(error).__name__}: {first_line(error)}")
@@ -165,7 +173,7 @@ def as_user_error(error: Exception) -> InputError | MissingDependency:
 def unavailable_backbones(
     detectors: Iterable[Configuration], error: InputError | MissingDependency, selection: Selection
 ) -> Candidates:
-    """Backbones that cannot be made."""
+    """The backbones of these detectors, unavailable because of `error`."""
     found: Candidates = []
     for each in detectors:
         facts = {"variant": each.card.variant, "backend": each.backend, "precision": each.precision}
@@ -175,17 +183,21 @@ def unavailable_backbones(
 
 
 def exported_bundles(run: Path) -> list[Path]:
-    """The bundles in a run's folder."""
+    """The bundles in a run's folder, sorted by path."""
     return [path for path in sorted((run / "exports").glob(f"*{SUFFIX}")) if is_bundle(path)]
 
 
 def bundle_configurations(
     bundle: Path, model: str, kind: Kind, selection: Selection, *, cost: "Callable[[], Cost] | None" = None
 ) -> Candidates:
-    """A bundle at every size and number of threads that is asked for.
+    """A bundle at every selected image size and number of threads.
 
-    Of another runtime or precision than was asked for it is not available where the user named it, and nothing where it
-    is one of the many of a run. `cost` is that of a network that is not ours.
+    A bundle of a runtime or precision that is not selected is unavailable if the user named the bundle itself, and is
+    skipped if it is one of the bundles of a run.
+
+    Args:
+        model: the name that the user gave.
+        cost: counts the cost of a network that is not a Next-ViT; None: the cost is computed from the card.
     """
     manifest = read_manifest(bundle)
     name = bundle.resolve().name
@@ -232,26 +244,26 @@ def bundle_configurations(
 
 
 def explain_mismatch(manifest: Manifest, selection: Selection) -> str | None:
-    """Why a bundle is none of those that were asked for; None: it is one."""
-    for what, own, asked in (
+    """Why a bundle is not selected; None if it is."""
+    for what, own, selected in (
         ("runtime", manifest.backend, selection.runtimes),
         ("precision", manifest.precision, selection.precisions),
     ):
-        if asked and own not in asked:
-            return f"its {what} is {own}; asked for: {', '.join(asked)}"
+        if selected and own not in selected:
+            return f"its {what} is {own}; selected: {', '.join(selected)}"
     return None
 
 
 def model_bytes(bundle: Path, manifest: Manifest) -> int:
-    """The size of a bundle without what only explains it."""
+    """The size of a bundle without its golden examples and its card page."""
     return sum((bundle / name).stat().st_size for name in manifest.sha256 if name not in (GOLDEN, CARD_PAGE))
 
 
 def cost_of_card(card: ModelCard) -> "Cost | None":
-    """The cost of the deployed network; None where there is no torch to count it, or the card tells of no network."""
+    """The cost of the deployed network; None without torch, or if the card names no network."""
     if find_spec("torch") is None:
         return None
-    from nextvit.models.cost import deployed_cost
+    from nextvit.tasks.network import deployed_cost
 
     try:
         return deployed_cost(card)

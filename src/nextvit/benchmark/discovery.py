@@ -25,7 +25,7 @@ from nextvit.models.config import VARIANTS
 def find_configurations(
     models: Sequence[str], selection: Selection, folder: Path, *, say: Callable[[str], None]
 ) -> Candidates:
-    """Everything that is asked for; files of networks that have none are written under `folder`, only to be timed.
+    """All selected configurations of these models. Networks without files are written under `folder`, only to be timed.
 
     Args:
         models: runs, checkpoint files, bundles, names of variants, and "timm:NAME".
@@ -35,9 +35,8 @@ def find_configurations(
         MissingDependency: for "timm:NAME", timm is not installed.
     """
     found: Candidates = []
-    kinds: dict[str, Kind] = {
-        model: model_kind(model) for model in models
-    }  # all of them first: writing one can take minutes
+    # All names are checked first, because writing one network can take minutes.
+    kinds: dict[str, Kind] = {model: model_kind(model) for model in models}
     for number, (model, kind) in enumerate(kinds.items()):
         if kind == "bundle":
             found += bundle_configurations(Path(model), str(Path(model)), kind, selection)
@@ -54,26 +53,28 @@ def find_configurations(
 
 
 def find_backbones(found: Candidates, selection: Selection, folder: Path, *, say: Callable[[str], None]) -> Candidates:
-    """The backbones alone of the detectors among these, in the same runtimes and precisions."""
-    detectors: dict[str, dict[tuple[str, str], Configuration]] = {}
+    """The backbones of the detectors among these, in the same runtimes and precisions."""
+    by_model: dict[str, dict[tuple[str, str], Configuration]] = {}
     for each in found:
         if isinstance(each, Configuration) and each.card.task == "detection":
-            detectors.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
-    made: Candidates = []
-    for number, ways in enumerate(detectors.values()):
+            by_model.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
+    candidates: Candidates = []
+    for number, detectors in enumerate(by_model.values()):
         try:
             from nextvit.benchmark.networks import backbone_configurations
         except ModuleNotFoundError as error:
-            made += unavailable_backbones(
-                ways.values(), MissingDependency(error.name or "torch", extra="train"), selection
+            candidates += unavailable_backbones(
+                detectors.values(), MissingDependency(error.name or "torch", extra="train"), selection
             )
             continue
-        made += backbone_configurations(list(ways.values()), selection, folder / f"backbone-{number}", say=say)
-    return [mark_as_backbone(each) for each in made]
+        candidates += backbone_configurations(
+            list(detectors.values()), selection, folder / f"backbone-{number}", say=say
+        )
+    return [mark_as_backbone(each) for each in candidates]
 
 
 def mark_as_backbone(each: Configuration | UnavailableConfiguration) -> Configuration | UnavailableConfiguration:
-    """The same, told from the detector that it belongs to."""
+    """A copy whose part and label say that it is only the backbone of a detector."""
     if isinstance(each, UnavailableConfiguration):
         return replace(each, facts={**each.facts, "part": "backbone"})
     name = Path(each.model).resolve().name.removesuffix(SUFFIX)
@@ -81,6 +82,11 @@ def mark_as_backbone(each: Configuration | UnavailableConfiguration) -> Configur
 
 
 def model_kind(model: str) -> Kind:
+    """What the user's name for a model stands for.
+
+    Raises:
+        InputError: there is no such model.
+    """
     if model.startswith(TIMM_PREFIX):
         return "timm"
     path = Path(model)
@@ -93,5 +99,6 @@ def model_kind(model: str) -> Kind:
     if path.is_file():
         return "checkpoint"
     raise InputError(
-        f"{model}: no such run, checkpoint or bundle, and no name of a network ({', '.join(VARIANTS)}, {TIMM_PREFIX}NAME)"
+        f"{model}: no such run, checkpoint or bundle, and no name of a network "
+        f"({', '.join(VARIANTS)}, {TIMM_PREFIX}NAME)"
     )

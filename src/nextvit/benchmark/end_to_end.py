@@ -1,4 +1,4 @@
-"""From a file to its answer, one image after another, and where that time goes."""
+"""Latency from an image file to its prediction, one image after another, and its parts."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import Session
 
 STAGES = ("read", "decode", "resize", "infer", "answer")
-"""The file's bytes (from the system's cache, mostly), upright RGB pixels, the input's size, the graph, the answer; of a
-detector the last holds laying the picture into its frame, and pasting the masks into it."""
+"""The file's bytes (mostly from the system's cache), upright RGB pixels, resizing to the input's size, the graph, and
+the prediction; for a detector the last includes padding the image and pasting the masks into it."""
 
 
 class TimedSession:
-    """A session that remembers how many seconds it ran."""
+    """A session that sums up the seconds of its runs."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.seconds = session, 0.0
@@ -40,12 +40,15 @@ class TimedSession:
 def measure_end_to_end(
     predictor: Predictor, files: Sequence[Path], *, images: int = 100, warm_up: int = 10
 ) -> dict[str, Any]:
-    """What a user waits for: {"p50_ms", "images", "shares"}, the shares of the whole time by `STAGES`.
+    """Measure the latency from file to prediction.
 
     Args:
-        files: images, taken in turn until there are enough, each by itself in the caller's thread.
-        images: how many are timed.
-        warm_up: how many go before, which do not count.
+        files: images, repeated in order until there are enough, each processed alone in the caller's thread.
+        images: number of timed images.
+        warm_up: number of images before, which are not timed.
+
+    Returns:
+        {"p50_ms", "images", "shares"}; the shares are fractions of the total time by `STAGES`.
 
     Raises:
         DecodeError: a file cannot be read.
@@ -53,10 +56,10 @@ def measure_end_to_end(
     """
     if not files or images < 1:
         raise InputError("end to end needs image files, and at least 1 to be timed")
-    endless = cycle(files)
-    for file in islice(endless, warm_up):
+    repeated = cycle(files)
+    for file in islice(repeated, warm_up):
         predict_in_stages(predictor, file)
-    seconds = np.array([predict_in_stages(predictor, file)[1] for file in islice(endless, images)])
+    seconds = np.array([predict_in_stages(predictor, file)[1] for file in islice(repeated, images)])
     shares = seconds.sum(axis=0) / seconds.sum()
     return {
         "p50_ms": round(1000 * float(np.median(seconds.sum(axis=1))), 4),
@@ -66,7 +69,7 @@ def measure_end_to_end(
 
 
 def predict_in_stages(predictor: Predictor, file: Path) -> tuple[Prediction, list[float]]:
-    """The predictor's answer for one file, and the seconds of each of `STAGES`."""
+    """The predictor's prediction for one file, and the seconds of each of `STAGES`."""
     session = TimedSession(predictor.session)
     started = time.perf_counter()
     content = file.read_bytes()
@@ -75,6 +78,6 @@ def predict_in_stages(predictor: Predictor, file: Path) -> tuple[Prediction, lis
     decoded = time.perf_counter()
     pixels = resize_image(image, predictor.card.input)
     resized = time.perf_counter()
-    [answer] = Predictor(session, predictor.card).answer_prepared([Prepared(pixels, (image.height, image.width))])
-    whole = time.perf_counter() - resized
-    return answer, [read - started, decoded - read, resized - decoded, session.seconds, whole - session.seconds]
+    [prediction] = Predictor(session, predictor.card).answer_prepared([Prepared(pixels, (image.height, image.width))])
+    predicted = time.perf_counter() - resized
+    return prediction, [read - started, decoded - read, resized - decoded, session.seconds, predicted - session.seconds]

@@ -1,7 +1,7 @@
-"""What this machine could do: arithmetic, by each runtime's own large matrix product, and the memory's bandwidth.
+"""This machine's limits: peak arithmetic, by each runtime's own large matrix product, and memory bandwidth.
 
-Both are the best single run of several rounds: other work on the machine makes a run slower, and nothing makes it faster.
-So it is a limit for short work; a processor that throttles cannot keep it up for long.
+Both are the best single run of several rounds: other work on the machine makes a run slower, and nothing makes it
+faster. They are limits for short work; a processor that throttles cannot sustain them.
 """
 
 import re
@@ -20,48 +20,54 @@ from nextvit.errors import InputError
 from nextvit.machine.timing import time_run
 
 SIZES = (512, 1024, 2048)
-"""Rows and columns of the matrices; the best counts. On one core of a Zen 5 the plateau begins at 512 in fp32 and at 1024 in
-int8. Small products of a few milliseconds also run undisturbed on a busy machine, where those of 2048 and 4096 lost half
-of their speed; several threads may need the larger ones."""
+"""Rows and columns of the matrices; the fastest size counts.
+
+On one core of a Zen 5 the plateau begins at 512 in fp32 and at 1024 in int8. Small products of a few milliseconds also
+run undisturbed on a busy machine, where those of 2048 and 4096 lost half of their speed; several threads may need the
+larger ones.
+"""
 ROUNDS = 5
 SECONDS = 0.5
 Run = Callable[[], object]
 PeakKey = tuple[str, str, int]
-"""What has a peak of its own: backend, precision, threads."""
+"""Backend, precision and threads: each combination has its own peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The machine's limits, as far as they were measured."""
+    """The limits that were measured so far."""
 
     peaks: dict[PeakKey, float | None] = field(default_factory=dict[PeakKey, float | None])
-    """GFLOP/s, two for each multiply-accumulate; None: there is no such product here."""
+    """GFLOP/s, two operations for each multiply-accumulate; None: this machine has no such product."""
     bandwidths: dict[int, float] = field(default_factory=dict[int, float])
-    """GB/s of main memory by threads."""
+    """GB/s of main memory, by number of threads."""
 
-    def measure_missing(self, kinds: Collection[PeakKey]) -> "Limits":
-        """With what these need and is not known yet measured now: about three seconds for each, and three for the memory
-        at each number of threads."""
-        found, bandwidths = dict(self.peaks), dict(self.bandwidths)
-        for threads in sorted({threads for _, _, threads in kinds}):
-            missing = sorted({kind[:2] for kind in kinds if kind[2] == threads and kind not in found})
-            found |= {(*pair, threads): value for pair, value in measure_peaks(missing, threads).items()}
+    def measure_missing(self, keys: Collection[PeakKey]) -> "Limits":
+        """Measure what these keys need and is not known yet: about 3 s for each, and 3 s for each number of threads.
+
+        Returns:
+            New limits, which include the known ones.
+        """
+        peaks, bandwidths = dict(self.peaks), dict(self.bandwidths)
+        for threads in sorted({threads for _, _, threads in keys}):
+            missing = sorted({key[:2] for key in keys if key[2] == threads and key not in peaks})
+            peaks |= {(*pair, threads): value for pair, value in measure_peaks(missing, threads).items()}
             if threads not in bandwidths:
                 bandwidths[threads] = measure_bandwidth(threads)
-        return Limits(peaks=found, bandwidths=bandwidths)
+        return Limits(peaks=peaks, bandwidths=bandwidths)
 
-    def least_ms(self, kind: PeakKey, *, macs: int, moved_bytes: float) -> float:
-        """The time below which that much arithmetic and traffic cannot be done, in milliseconds.
+    def least_ms(self, key: PeakKey, *, macs: int, moved_bytes: float) -> float:
+        """The least time in milliseconds that this much arithmetic and memory traffic takes (the roofline).
 
-        Where the peak is not known, the traffic alone counts. What is small enough to stay in a cache can be faster than
+        If the peak is not known, only the traffic counts. What is small enough to stay in a cache can be faster than
         this, because the bandwidth is that of main memory.
         """
-        peak = self.peaks.get(kind)
-        return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidths[kind[2]])
+        peak = self.peaks.get(key)
+        return max(macs * 2e-6 / peak if peak else 0.0, moved_bytes * 1e-6 / self.bandwidths[key[2]])
 
 
 def measure_peaks(
-    wanted: Collection[tuple[str, str]],
+    pairs: Collection[tuple[str, str]],
     threads: int,
     *,
     sizes: Sequence[int] = SIZES,
@@ -70,20 +76,22 @@ def measure_peaks(
 ) -> dict[tuple[str, str], float | None]:
     """GFLOP/s (two for each multiply-accumulate) of a runtime's own product of two large matrices on the CPU.
 
-    The second matrix is constant, as weights are. An fp16 product of ONNX Runtime is what it makes of one: on CPUs for
-    which it has no such kernel it computes in fp32.
+    The second matrix is constant, as weights are. On CPUs for which ONNX Runtime has no fp16 kernel, it computes the
+    fp16 product in fp32.
 
     Args:
-        wanted: pairs of backend and precision, which take turns of `seconds`, shared by the sizes.
+        pairs: backend and precision; they take turns.
+        sizes: rows and columns of the matrices.
+        seconds: length of a turn, divided among the sizes.
 
     Returns:
-        By pair; None where the runtime is not installed, or has no product of that precision here.
+        GFLOP/s by pair; None if the runtime is not installed, or has no product of that precision on this CPU.
 
     Raises:
         InputError: a runtime computes with another number of threads.
     """
-    runs = {(pair, size): matrix_product(*pair, size=size, threads=threads) for pair in wanted for size in sizes}
-    best: dict[tuple[str, str], float | None] = dict.fromkeys(wanted)
+    runs = {(pair, size): matrix_product(*pair, size=size, threads=threads) for pair in pairs for size in sizes}
+    best: dict[tuple[str, str], float | None] = dict.fromkeys(pairs)
     for _ in range(rounds):
         for (pair, size), run in runs.items():
             if run is not None:
@@ -93,7 +101,7 @@ def measure_peaks(
 
 
 def fastest_seconds(run: Run, *, seconds: float) -> float:
-    """Seconds of the fastest of the runs that fit into that time, after one that does not count."""
+    """Seconds of the fastest of the runs that fit into that time, after a warm-up run."""
     time_run(run)
     started, least = time.perf_counter(), time_run(run)
     while time.perf_counter() - started < seconds:
@@ -102,11 +110,11 @@ def fastest_seconds(run: Run, *, seconds: float) -> float:
 
 
 def matrix_product(backend: str, precision: str, *, size: int, threads: int) -> Run | None:
-    """A product of two random matrices (size, size), made by that runtime; None where it cannot."""
+    """A product of two random matrices (size, size) in that runtime; None if it is not available."""
     if (backend, precision) not in PRODUCTS:
         return None
     try:
-        # The packages come one by one, and a bundle's runtime may be all that is there.
+        # The packages are optional: only the runtime of one bundle may be installed.
         run = PRODUCTS[backend, precision](size, threads)
     except ModuleNotFoundError as error:
         if error.name not in ("onnx", "onnxruntime", "openvino", "torch"):
@@ -115,13 +123,13 @@ def matrix_product(backend: str, precision: str, *, size: int, threads: int) -> 
     return run
 
 
-def check_same_threads(backend: str, asked: int, got: int) -> None:
-    if asked != got:
-        raise InputError(f"{backend} computes with {got} threads where {asked} were asked for; pass --threads {got}")
+def check_same_threads(backend: str, requested: int, got: int) -> None:
+    if requested != got:
+        raise InputError(f"{backend} computes with {got} threads instead of {requested}; pass --threads {got}")
 
 
 def random_matrix(size: int) -> NDArray[np.float32]:
-    """(size, size), normally distributed."""
+    """A matrix (size, size) of standard normal values."""
     return np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
 
 
@@ -135,7 +143,7 @@ def onnx_float(size: int, threads: int, *, dtype: Any) -> Run:
 
 
 def onnx_int8(size: int, threads: int) -> Run:
-    """ONNX Runtime's product of unsigned by signed bytes, with one scale for each column: what an int8 bundle runs."""
+    """ONNX Runtime's product of unsigned and signed bytes, with one scale for each column, as in an int8 bundle."""
     from onnx import helper, numpy_helper
 
     generator = np.random.default_rng(0)
@@ -155,12 +163,12 @@ def onnx_int8(size: int, threads: int) -> Run:
 
 
 def make_onnx_run(nodes: list[Any], weights: list[Any], values: NDArray[Any], *, threads: int) -> Run:
-    """A run of a graph from "a" to "c", two matrices of the same type and shape, with both kept in place."""
+    """A run of a graph from input "a" to output "c", of the type and shape of `values`, in preallocated memory."""
     import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
     from onnx import helper
 
-    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
-    ends = [helper.make_tensor_value_info(name, kind, values.shape) for name in ("a", "c")]
+    element_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+    ends = [helper.make_tensor_value_info(name, element_type, values.shape) for name in ("a", "c")]
     graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], initializer=weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     options: Any = ort.SessionOptions()
@@ -174,25 +182,23 @@ def make_onnx_run(nodes: list[Any], weights: list[Any], values: NDArray[Any], *,
     return lambda: session.run_with_iobinding(binding)
 
 
-def openvino_float(size: int, threads: int, *, kind: str) -> Run | None:
-    """OpenVINO's MatMul of floats of that kind; None where this CPU computes it in another."""
+def openvino_float(size: int, threads: int, *, element_type: str) -> Run | None:
+    """OpenVINO's MatMul of floats of that type; None if this CPU computes it in another type."""
     from nextvit.runtime.openvino_session import ov
 
-    ops, dtype = ov.opset13, {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[kind]
+    ops, dtype = ov.opset13, {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[element_type]
     values = ops.parameter([size, size], dtype, name="a")
-    weight = (
-        ops.constant(ov.Tensor(random_matrix(size)))
-        if kind == "f32"
-        else ops.convert(ops.constant(random_matrix(size)), "bf16")
+    constant = ov.Tensor(random_matrix(size)) if element_type == "f32" else random_matrix(size)
+    weight = ops.constant(constant) if element_type == "f32" else ops.convert(ops.constant(constant), "bf16")
+    return make_openvino_run(
+        ops.matmul(values, weight, False, True), values, element_type=element_type, threads=threads
     )
-    return make_openvino_run(ops.matmul(values, weight, False, True), values, kind=kind, threads=threads)
 
 
 def openvino_int8(size: int, threads: int) -> Run | None:
-    """OpenVINO's product of unsigned by signed bytes, with one scale for each column: what an int8 bundle runs.
+    """OpenVINO's product of unsigned and signed bytes, with one scale for each column, as in an int8 bundle.
 
-    Only a graph with a FakeQuantize in it makes OpenVINO compute in integers; here it stands behind the product, as it
-    does in a network.
+    OpenVINO computes in integers only if the graph has a FakeQuantize; here it follows the product, as in a network.
     """
     from nextvit.runtime.openvino_session import ov
 
@@ -204,21 +210,21 @@ def openvino_int8(size: int, threads: int) -> Run | None:
     result = ops.relu(ops.matmul(scaled, weight, False, True))
     ends = [np.float32(end) for end in (0, 255, 0, 255)]
     quantised = ops.convert(ops.fake_quantize(result, *ends, 256), "u8")
-    return make_openvino_run(quantised, values, kind="i8", threads=threads)
+    return make_openvino_run(quantised, values, element_type="i8", threads=threads)
 
 
-def make_openvino_run(result: Any, values: Any, *, kind: str, threads: int) -> Run | None:
-    """A run of a graph of one product; None where its kernel turns out to be of another kind."""
+def make_openvino_run(result: Any, values: Any, *, element_type: str, threads: int) -> Run | None:
+    """A run of a graph of one product; None if OpenVINO chose a kernel of another element type."""
     from nextvit.runtime.openvino_session import ov, shared_core
 
-    hint = kind if kind != "i8" else "f32"
+    hint = element_type if element_type != "i8" else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     compiled: Any = shared_core().compile_model(ov.Model([result], [values]), "CPU", options)
     check_same_threads("OpenVINO", threads, compiled.get_property("INFERENCE_NUM_THREADS"))
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
-    # Of the facts that it tells, the kernel alone is reliable: compressed weights computed in f32 have precision "u8".
+    # Of what OpenVINO reports, only the kernel is reliable: compressed weights computed in f32 have precision "u8".
     kernels = [info_text(info["primitiveType"]) for info in nodes if info_text(info["layerType"]) in PRODUCT_LAYERS]
-    if len(kernels) != 1 or not kernels[0].lower().endswith(f"_{kind}"):
+    if len(kernels) != 1 or not kernels[0].lower().endswith(f"_{element_type}"):
         return None
     request: Any = compiled.create_infer_request()
     return request.infer
@@ -228,7 +234,7 @@ PRODUCT_LAYERS = ("FullyConnected", "MatMul")
 
 
 def info_text(value: Any) -> str:
-    """What OpenVINO says of an operator, as a string."""
+    """A value of OpenVINO's runtime information as a string."""
     return str(getattr(value, "value", value))
 
 
@@ -247,13 +253,13 @@ def torch_float(size: int, threads: int, *, dtype: str) -> Run:
     return run
 
 
-# PyTorch's product lays its weights out anew in each call, so compiled PyTorch is not held to it.
+# PyTorch's product packs its weights again in each call, so it is no peak for compiled PyTorch.
 PRODUCTS: dict[tuple[str, str], Callable[[int, int], Run | None]] = {
     ("onnx", "fp32"): lambda size, threads: onnx_float(size, threads, dtype=np.float32),
     ("onnx", "fp16"): lambda size, threads: onnx_float(size, threads, dtype=np.float16),
     ("onnx", "int8"): onnx_int8,
-    ("openvino", "fp32"): lambda size, threads: openvino_float(size, threads, kind="f32"),
-    ("openvino", "bf16"): lambda size, threads: openvino_float(size, threads, kind="bf16"),
+    ("openvino", "fp32"): lambda size, threads: openvino_float(size, threads, element_type="f32"),
+    ("openvino", "bf16"): lambda size, threads: openvino_float(size, threads, element_type="bf16"),
     ("openvino", "int8"): openvino_int8,
     ("torch", "fp32"): lambda size, threads: torch_float(size, threads, dtype="float32"),
     ("torch", "bf16"): lambda size, threads: torch_float(size, threads, dtype="bfloat16"),
@@ -265,12 +271,15 @@ def measure_bandwidth(
 ) -> float:
     """GB/s of main memory, by copying an array, or by adding two into a third: the better of the two.
 
-    What is read and what is written counts, and not what a cache reads before it writes. Every thread has its own part of
-    the arrays, each of which is `array_bytes` long; None: four times the last cache, but at least 128 MiB.
+    Bytes that are read and written count, but not those that a cache reads before it writes. Each thread has its own
+    part of the arrays.
+
+    Args:
+        array_bytes: length of each array; None: four times the last-level cache, but at least 128 MiB.
     """
     size = (array_bytes or max(4 * last_cache_bytes(), 2**27)) // (8 * threads)
     with ThreadPoolExecutor(threads) as pool:
-        # Each part is first written by the pool, so that its pages are there.
+        # The pool writes each part first, so that its pages are mapped.
         parts = list(
             pool.map(lambda _: [np.full(size, value, np.float64) for value in (1.0, 2.0, 3.0)], range(threads))
         )
@@ -283,15 +292,14 @@ def measure_bandwidth(
 
         best = 0.0
         for _ in range(rounds):
-            for work, streams in ((copy, 2), (add, 3)):
-                best = max(
-                    best, streams / fastest_seconds(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2)
-                )
+            for work, num_arrays in ((copy, 2), (add, 3)):
+                fastest = fastest_seconds(lambda work=work: list(pool.map(work, parts)), seconds=seconds / 2)
+                best = max(best, num_arrays / fastest)
     return best * 8 * size * threads / 1e9
 
 
 def last_cache_bytes() -> int:
-    """The size of the last cache of the first core; 32 MiB where the system does not tell."""
+    """Bytes of the last-level cache of the first core; 32 MiB if the system does not say."""
     sizes = [file.read_text() for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     found = [re.fullmatch(r"(\d+)([KM])\s*", each) for each in sizes]
     return max((int(each[1]) * {"K": 2**10, "M": 2**20}[each[2]] for each in found if each), default=2**25)

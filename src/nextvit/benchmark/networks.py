@@ -1,4 +1,4 @@
-"""What PyTorch computes, or writes now to be timed: trained weights, and networks by their names."""
+"""Configurations that need torch: trained weights, and networks by name, which PyTorch runs or writes to be timed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,24 +41,25 @@ from nextvit.image.resizing import Preprocess
 from nextvit.loading import load_trained
 from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
-from nextvit.models.cost import Cost, deployed_cost
+from nextvit.models.cost import Cost
 from nextvit.models.create import create_model
-from nextvit.models.network import deployed_form
 from nextvit.models.published import PUBLISHED
+from nextvit.predictions.kind import output_names
 from nextvit.runtime.predictor import Predictor, card_at
 from nextvit.runtime.session import import_session_class
 from nextvit.runtime.torch_session import TorchSession, torch_device
+from nextvit.tasks.network import deployed_cost, deployed_form
 
 EAGER, COMPILED = "torch", "torch-compiled"
 TORCH_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT_SIZE = (224, 224)
-"""Height and width that our networks by name are measured at, where none is asked for."""
+"""Height and width at which Next-ViT variants are measured if no size is selected."""
 DEFAULT_RUNTIMES = (EAGER, "onnx", "openvino")
-"""What a network without files of its own is measured in, where no runtimes are named."""
+"""Runtimes of a network without files, if none are selected."""
 
 
 def trained_configurations(path: Path, kind: Kind, selection: Selection) -> Candidates:
-    """A run with all that was exported from it, or a checkpoint."""
+    """A run with all bundles that were exported from it, or a checkpoint."""
     bundles = exported_bundles(path) if kind == "run" else []
     exported = [each for bundle in bundles for each in bundle_configurations(bundle, str(path), kind, selection)]
     weights = find_best_weights(path) if kind == "run" else path
@@ -70,8 +71,8 @@ def trained_configurations(path: Path, kind: Kind, selection: Selection) -> Cand
             try:
                 sized = card_at(card, size, what=path, any_size=True)
             except InputError as error:
-                gone = {"variant": card.variant, "backend": backend, "precision": precision}
-                modules += make_unavailable(str(path), kind, error, at_size, **gone, default_size=size)
+                facts = {"variant": card.variant, "backend": backend, "precision": precision}
+                modules += make_unavailable(str(path), kind, error, at_size, **facts, default_size=size)
                 continue
             modules += module_configurations(
                 partial(deployed_form, trained, sized),
@@ -82,26 +83,26 @@ def trained_configurations(path: Path, kind: Kind, selection: Selection) -> Cand
                 precision,
                 at_size,
                 path=path if (backend, precision) == (EAGER, "fp32") else None,
-                outputs=sized.outputs,
+                outputs=output_names(sized),
                 cost=partial(deployed_cost, sized),
                 size_bytes=weights.stat().st_size,
             )
     manifests = [read_manifest(bundle) for bundle in bundles]
-    there = {(each.backend, each.precision) for each in manifests}
-    return modules + exported + unexported_configurations(path, kind, card, selection, there)
+    existing = {(each.backend, each.precision) for each in manifests}
+    return modules + exported + unexported_configurations(path, kind, card, selection, existing)
 
 
 def torch_runtimes(selection: Selection) -> list[str]:
-    """The runtimes that need no file."""
+    """The selected runtimes that need no file."""
     return [each for each in selection.runtimes or (EAGER,) if each in (EAGER, COMPILED)]
 
 
 def unexported_configurations(
-    path: Path, kind: Kind, card: ModelCard, selection: Selection, there: set[tuple[str, str]]
+    path: Path, kind: Kind, card: ModelCard, selection: Selection, existing: set[tuple[str, str]]
 ) -> Candidates:
-    """What was asked for by name and would need a bundle that is not `there`, with the call that makes it."""
+    """Selected exports without a bundle, each with the command that would write it."""
     found: Candidates = []
-    for backend, precision in missing_exports(kind, selection, there):
+    for backend, precision in missing_exports(kind, selection, existing):
         if precision in TARGETS[backend].writers:
             text = f"not exported; nextvit export {path} --to {backend} --precision {precision}"
         else:
@@ -119,33 +120,33 @@ def unexported_configurations(
     return found
 
 
-def missing_exports(kind: Kind, selection: Selection, there: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs of backend and precision that were asked for and are not there.
+def missing_exports(kind: Kind, selection: Selection, existing: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Selected pairs of backend and precision without a bundle.
 
-    Where only one of the two was named, one bundle of it is enough, and the other is the first that goes with it. A
-    checkpoint has no bundles: of one, precisions alone ask for PyTorch.
+    If only backends or only precisions are selected, one bundle of each is enough; for a missing one, the other half of
+    the pair is the first that fits. A checkpoint has no bundles: precisions alone select PyTorch for it.
     """
     runtimes = [each for each in selection.runtimes or () if each not in (EAGER, COMPILED)]
     if runtimes and selection.precisions:
-        return [pair for pair in product(runtimes, selection.precisions) if pair not in there]
+        return [pair for pair in product(runtimes, selection.precisions) if pair not in existing]
     if runtimes:
-        missing = [each for each in runtimes if each not in {backend for backend, _ in there}]
+        missing = [each for each in runtimes if each not in {backend for backend, _ in existing}]
         return [(backend, next(iter(TARGETS[backend].writers))) for backend in missing]
     if selection.runtimes or kind != "run":
         return []
-    missing = [each for each in selection.precisions or () if each not in {precision for _, precision in there}]
+    missing = [each for each in selection.precisions or () if each not in {precision for _, precision in existing}]
     return [(first_backend(precision), precision) for precision in missing]
 
 
 def first_backend(precision: str) -> str:
-    """The first backend that writes a precision."""
+    """The first backend that writes this precision."""
     return next(name for name, target in TARGETS.items() if precision in target.writers)
 
 
 def named_network_configurations(
     model: str, kind: Kind, selection: Selection, folder: Path, *, say: Callable[[str], None]
 ) -> Candidates:
-    """A network by its name, with random weights, in files that are written now."""
+    """A network by name, with random weights, in files that are written now."""
     found: Candidates = []
     combinations = list(product(selection.runtimes or DEFAULT_RUNTIMES, selection.precisions or ("fp32",)))
     default_size = DEFAULT_SIZE if kind == "variant" else None
@@ -153,10 +154,10 @@ def named_network_configurations(
         at_size = replace(selection, image_sizes=(size,) if size else None)
         try:
             source = network_source(model, size)
-        except Exception as error:  # noqa: BLE001 (a network that does not take a size raises whatever it stumbles over)
+        except Exception as error:  # noqa: BLE001 (a network may raise anything for a size that it does not support)
             for backend, precision in combinations:
-                gone = {"variant": model, "backend": backend, "precision": precision}
-                found += make_unavailable(model, kind, as_user_error(error), at_size, **gone, default_size=size)
+                facts = {"variant": model, "backend": backend, "precision": precision}
+                found += make_unavailable(model, kind, as_user_error(error), at_size, **facts, default_size=size)
             continue
         for backend, precision in combinations:
             found += source_configurations(
@@ -175,7 +176,7 @@ def source_configurations(
     *,
     say: Callable[[str], None],
 ) -> Candidates:
-    """A network in one runtime and precision, at the size of its card."""
+    """A network in one runtime, at the precision and input size of its source."""
     size, precision = source.card.input.image_size, source.precision
     published = published_top1(model, size)
     if backend in (EAGER, COMPILED):
@@ -199,7 +200,7 @@ def source_configurations(
         bundle = write_for_timing(
             source, source.card.variant, backend, folder / f"{size}-{backend}-{precision}{SUFFIX}", say=say
         )
-    except Exception as error:  # noqa: BLE001 (exporters raise whatever the packages beneath them do)
+    except Exception as error:  # noqa: BLE001 (exporters raise whatever their packages raise)
         facts = {"variant": source.card.variant, "backend": backend, "precision": precision, "default_size": size}
         return make_unavailable(model, kind, as_user_error(error), selection, **facts)
     label = f"{model} {backend} {precision}"
@@ -212,22 +213,31 @@ def source_configurations(
 def backbone_configurations(
     detectors: Sequence[Configuration], selection: Selection, folder: Path, *, say: Callable[[str], None]
 ) -> Candidates:
-    """The backbone of a detector alone, in each of the runtimes and precisions in which these run that one detector."""
+    """The backbone of one detector, in each runtime and precision in which the detector itself is measured."""
     card = detectors[0].card
     try:
         source = card_backbone_source(card, image_size=BACKBONE_SIZE)
-    except Exception as error:  # noqa: BLE001 (as in `source_configurations`: what was asked for is measured all the same)
+    except Exception as error:  # noqa: BLE001 (as in `source_configurations`: the detectors are measured all the same)
         return unavailable_backbones(detectors, as_user_error(error), selection)
-    default_size = replace(selection, image_sizes=None)
+    at_default_size = replace(selection, image_sizes=None)
     found: Candidates = []
     for each in detectors:
         at_precision = replace(source, precision=each.precision)
-        found += source_configurations(at_precision, each.model, each.kind, each.backend, default_size, folder, say=say)
+        found += source_configurations(
+            at_precision, each.model, each.kind, each.backend, at_default_size, folder, say=say
+        )
     return found
 
 
 def write_for_timing(source: Source, what: str, backend: str, folder: Path, *, say: Callable[[str], None]) -> Path:
-    """The network's file for a backend, as an unproven bundle. `what` names the network."""
+    """Write a network for a backend as an unproven bundle.
+
+    Args:
+        what: names the network in messages.
+
+    Returns:
+        The folder of the bundle.
+    """
     if source.precision not in TARGETS[backend].writers:
         raise InputError(f"{backend} has no precision {source.precision!r}")
     import_session_class(backend)
@@ -237,8 +247,12 @@ def write_for_timing(source: Source, what: str, backend: str, folder: Path, *, s
 
 
 def published_top1(model: str, size: Size) -> float | None:
-    """ImageNet-1k top-1 in percent of one of our networks by its name, or by timm's with or without a tag, at the size that
-    it was published for; without a tag that of training on ImageNet-1k alone, as in the paper."""
+    """Published ImageNet-1k top-1 of a Next-ViT in percent; None if there is none for this name and size.
+
+    Args:
+        model: a variant, or timm's name. Without a tag: trained on ImageNet-1k alone, as in the paper.
+        size: height and width in pixels.
+    """
     variant, _, tag = model.removeprefix(TIMM_PREFIX).partition(".")
     key = (variant, tag or "bd_in1k", size)
     known = {(each.variant, each.tag, (each.image_size_px, each.image_size_px)): each.top1 for each in PUBLISHED}
@@ -246,17 +260,17 @@ def published_top1(model: str, size: Size) -> float | None:
 
 
 def network_source(model: str, size: Size | None) -> Source:
-    """What the files of a network are written from, with random weights; int8 is calibrated on the bundled photographs."""
+    """The source of a network with random weights; int8 is calibrated on the bundled photographs."""
     if model.startswith(TIMM_PREFIX):
         return timm_source(model.removeprefix(TIMM_PREFIX), image_size=size, precision="fp32")
     spec = Preprocess(image_size=size or DEFAULT_SIZE)
-    pictures_NHWC = load_photographs(spec)
+    images_NHWC = load_photographs(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = set_batch_norm_statistics(create_model(model).eval(), pictures_NHWC, spec)
+        network = set_batch_norm_statistics(create_model(model).eval(), images_NHWC, spec)
     assert isinstance(network, Classifier)
     card = make_numbered_card(model, spec)
-    return Source(model=network, card=card, precision="fp32", calibration=pictures_NHWC)
+    return Source(model=network, card=card, precision="fp32", calibration=images_NHWC)
 
 
 def module_configurations(
@@ -273,7 +287,13 @@ def module_configurations(
     cost: Callable[[], Cost],
     size_bytes: int,
 ) -> Candidates:
-    """A module in PyTorch at the card's size; `module(dtype=...)` makes it, and `outputs` are the names of what it gives."""
+    """A module run by PyTorch at the input size of its card.
+
+    Args:
+        module: called with `dtype`, builds the module.
+        outputs: names of its outputs.
+        cost: counts the cost for one image.
+    """
     computed_in = ("fp32",) if card.task == "detection" else tuple(TORCH_DTYPES)
     if precision not in computed_in:
         error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(computed_in)}")
@@ -281,12 +301,14 @@ def module_configurations(
         return make_unavailable(model, kind, error, selection, **facts, default_size=card.input.image_size)
 
     def predictor(threads: int) -> Predictor:
-        made = module(dtype=TORCH_DTYPES[precision]).to(torch_device(selection.device or "cpu"))
+        built = module(dtype=TORCH_DTYPES[precision]).to(torch_device(selection.device or "cpu"))
         compiled = backend == COMPILED
-        session = TorchSession(made, outputs=outputs, precision=precision, compiled=compiled, threads=threads)
+        session = TorchSession(built, outputs=outputs, precision=precision, compiled=compiled, threads=threads)
         return Predictor(session, card)
 
     name = Path(model).resolve().name if kind in ("run", "checkpoint") else model
+    runtime = "PyTorch" if backend == EAGER else "torch.compile"
+    label = f"{name} ({runtime})" if precision == "fp32" else f"{name} ({runtime} {precision})"
     return [
         Configuration(
             model=model,
@@ -301,7 +323,7 @@ def module_configurations(
             size_bytes=size_bytes,
             load=partial(predictor, threads),
             cost=cost,
-            label=f"{name} ({'PyTorch' if backend == EAGER else 'torch.compile'}{f' {precision}' if precision != 'fp32' else ''})",
+            label=label,
         )
         for threads in selection.threads
     ]

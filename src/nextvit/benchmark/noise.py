@@ -1,4 +1,4 @@
-"""Whether the machine was quiet enough to trust what was measured on it."""
+"""Whether the machine was quiet enough for its measurements to be trusted."""
 
 import os
 import time
@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 STAT = Path("/proc/stat")
-VALUES = np.linspace(0.0, 1.0, 1 << 14)  # 128 KiB and as much again for results: in a core's own cache
+VALUES = np.linspace(0.0, 1.0, 1 << 14)  # 128 KiB, and as much for the results: fits in a core's own cache
 REPEATS = 40
 
 MAX_INTERDECILE_RANGE = 0.10
 MAX_BY_OTHERS = 0.10
 MAX_STOLEN = 0.05
 MIN_SECONDS = 1.0
-"""The system counts in ticks of 10 ms: over less than this its figures say little."""
+"""The system counts in ticks of 10 ms: over less than this the figures are too coarse."""
 
 
 def run_fixed_work() -> float:
-    """The same arithmetic every time, 5 to 10 ms on one core, in numpy's own loops: no threads, no memory traffic."""
+    """A fixed workload of 5 to 10 ms on one core, in numpy's own loops: no threads, no memory traffic."""
     total = 0.0
     for _ in range(REPEATS):
         total += float(np.sin(VALUES).sum())
@@ -29,19 +29,19 @@ def run_fixed_work() -> float:
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """CPU seconds since some moment in the past: differences of two of these mean something."""
+    """CPU seconds since an unspecified moment: only differences of two of these are meaningful."""
 
     busy: float
-    """Of the whole machine, by whomever: all but idle, waiting for disks, and stolen."""
+    """Of the whole machine: all but idle, I/O wait and steal time."""
     stolen: float
-    """That this machine wanted and its hypervisor gave to others."""
+    """Steal time: what this machine needed and its hypervisor gave to others."""
     own: float
     """Of this process and of its children that have ended."""
     wall: float
 
     @classmethod
     def now(cls) -> "CpuTimes | None":
-        """None where the system does not tell (any but Linux)."""
+        """The times until now; None on systems other than Linux."""
         try:
             line = STAT.read_text(encoding="ascii").partition("\n")[0]
         except OSError:
@@ -50,8 +50,15 @@ class CpuTimes:
 
     @classmethod
     def read(cls, line: str, *, own: float, wall: float) -> "CpuTimes | None":
-        """From the first line of /proc/stat: cpu, then ticks of user, nice, system, idle, iowait, irq, softirq, steal.
-        (guest times behind them are part of user and nice.) None where it is not that."""
+        """Parse the first line of /proc/stat; None if it has another form.
+
+        It is "cpu", then ticks of user, nice, system, idle, iowait, irq, softirq and steal. (The guest times after them
+        are part of user and nice.)
+
+        Args:
+            own: CPU seconds of this process.
+            wall: seconds of a monotonic clock.
+        """
         name, *fields = line.split() or [""]
         if name != "cpu" or len(fields) < 8 or not all(field.isdigit() for field in fields):
             return None
@@ -61,23 +68,30 @@ class CpuTimes:
 
 @dataclass(frozen=True)
 class Noise:
-    """How steady the machine was while something was measured, as shares; None where nothing tells.
+    """How steady the machine was while something was measured; None where nothing was recorded.
 
-    `interdecile_range` is (p90 - p10) / p50 of the seconds of `run_fixed_work`, run once in each round. `by_others_fraction` is the CPU time that
-    other processes took, of all that the machine's cores had. `stolen` is what the hypervisor withheld, of the CPU time
-    that was asked for.
+    `interdecile_range` is (p90 - p10) / p50 of the seconds of `run_fixed_work`, which is run once in each round.
+    `by_others_fraction` is the fraction of the CPU time of all cores that other processes took. `stolen_fraction` is
+    the fraction of the needed CPU time that the hypervisor withheld.
     """
 
     interdecile_range: float | None = None
     by_others_fraction: float | None = None
-    stolen: float | None = None
+    stolen_fraction: float | None = None
 
     @classmethod
     def from_times(
         cls, seconds: Sequence[float], before: CpuTimes | None, after: CpuTimes | None, *, cores: int
     ) -> "Noise":
-        """From the times of the fixed work and the CPU times before and after; `cores` are all of the machine."""
-        interdecile_range = by_others_fraction = stolen = None
+        """Compute the noise.
+
+        Args:
+            seconds: times of the fixed work.
+            before: CPU times before the measurement.
+            after: CPU times after it.
+            cores: all cores of the machine.
+        """
+        interdecile_range = by_others_fraction = stolen_fraction = None
         if len(seconds) > 1:
             p10, p50, p90 = np.percentile(np.asarray(seconds), (10, 50, 90)).tolist()
             interdecile_range = (p90 - p10) / p50
@@ -85,15 +99,15 @@ class Noise:
             busy, taken = after.busy - before.busy, after.stolen - before.stolen
             others = busy - (after.own - before.own)
             by_others_fraction = max(0.0, others / ((after.wall - before.wall) * cores))
-            stolen = taken / (busy + taken) if busy + taken else 0.0
-        return cls(interdecile_range, by_others_fraction, stolen)
+            stolen_fraction = taken / (busy + taken) if busy + taken else 0.0
+        return cls(interdecile_range, by_others_fraction, stolen_fraction)
 
     @property
     def warning(self) -> str | None:
-        """One line that says what was too much, with the number; None where nothing was."""
+        """One line that names what was too high, with its value; None if the machine was quiet."""
         measured = (
             (self.by_others_fraction, MAX_BY_OTHERS, "other processes took {} of its CPU time"),
-            (self.stolen, MAX_STOLEN, "its hypervisor withheld {} of the CPU time asked for"),
+            (self.stolen_fraction, MAX_STOLEN, "its hypervisor withheld {} of the CPU time asked for"),
             (
                 self.interdecile_range,
                 MAX_INTERDECILE_RANGE,
@@ -101,9 +115,9 @@ class Noise:
             ),
         )
         faults = [
-            f"{text.format(f'{share:.0%}')}, {most:.0%} is the most"
-            for share, most, text in measured
-            if share and share > most
+            f"{text.format(f'{fraction:.0%}')}, {limit:.0%} is the most"
+            for fraction, limit, text in measured
+            if fraction and fraction > limit
         ]
         return f"this machine is too busy to trust small differences: {'; '.join(faults)}" if faults else None
 

@@ -1,7 +1,7 @@
-"""Other networks as sources of the same exporters, so that comparing them with ours compares nothing else.
+"""Networks of other libraries as sources of the same exporters, so that a comparison compares only the networks.
 
-They have random weights: a benchmark of latency needs no others. Their batch norms get the statistics of the bundled
-photographs, because as they are made some of these networks grow until nothing can be compared or quantised.
+They have random weights, which is enough to measure latency. Their batch norms get the statistics of the bundled
+photographs, because freshly initialised some of these networks produce activations too large to compare or quantise.
 """
 
 import copy
@@ -30,11 +30,12 @@ from nextvit.models.deployed import Deployed, Normalise
 
 LOGITS, FEATURES = "logits", "features"
 SEED = 0
-NUM_CLASSES = 1000  # ImageNet-1k's, also of a network that timm knows best with other ones
+NUM_CLASSES = 1000
+"""ImageNet-1k's, also for networks whose default in timm is another number."""
 
 
 class Peer(nn.Module):
-    """uint8 (N, H, W, 3), RGB -> what the network gives, in float32: `models.deployed.Deployed` for one that is not ours."""
+    """`models.deployed.Deployed` for other networks: uint8 (N, H, W, 3), RGB -> the network's output in float32."""
 
     def __init__(self, model: nn.Module, spec: Preprocess, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class Peer(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """A network without its head: (N, 3, H, W) -> its last features, (N, C, H', W') or (N, tokens, C)."""
+    """A timm network without its head: (N, 3, H, W) -> its last features, (N, C, H', W') or (N, tokens, C)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class FeatureExtractor(nn.Module):
 
 
 class LastFeatureMap(nn.Module):
-    """Our backbone, of whose four feature maps the last one counts."""
+    """A Next-ViT backbone that returns only its last feature map: (N, 3, H, W) -> (N, C, H / 32, W / 32)."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -71,17 +72,17 @@ class LastFeatureMap(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class PeerSource(Source):
-    """A source of a network that is not a classifier of ours."""
+    """A source of a network that is not a Next-ViT classifier."""
 
     output: str = LOGITS
-    """What the graph's one output is called."""
+    """Name of the graph's only output."""
 
     @property
     def outputs(self) -> list[str]:
         return [self.output]
 
     def build_deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """The network behind our normalisation: uint8 (N, H, W, 3) -> its output. Ours is fused, as it always is."""
+        """The network behind our normalisation: uint8 (N, H, W, 3) -> its output. A Next-ViT backbone is fused."""
         form = Deployed if isinstance(self.model, LastFeatureMap) else Peer
         return form(self.model, self.card.input, dtype=dtype)
 
@@ -89,11 +90,16 @@ class PeerSource(Source):
 def module_source(
     model: nn.Module, *, name: str, spec: Preprocess, precision: Precision, output: str = LOGITS
 ) -> PeerSource:
-    """A source of any module (N, 3, H, W) -> one tensor. `name` becomes the card's variant."""
+    """A source of any module (N, 3, H, W) -> one tensor. Sets the batch-norm statistics of `model` in place.
+
+    Args:
+        name: becomes the card's variant.
+        output: name of the graph's output.
+    """
     images_NHWC = load_photographs(spec)
-    settled = set_batch_norm_statistics(model.eval(), images_NHWC, spec)
+    calibrated = set_batch_norm_statistics(model.eval(), images_NHWC, spec)
     return PeerSource(
-        model=cast(Classifier, settled),  # only `build_deployed` uses it, and a PeerSource has its own
+        model=cast(Classifier, calibrated),  # only `build_deployed` uses it, and a PeerSource has its own
         card=make_numbered_card(name, spec),
         precision=precision,
         calibration=images_NHWC,
@@ -103,7 +109,7 @@ def module_source(
 
 
 def make_numbered_card(variant: str, spec: Preprocess) -> ModelCard:
-    """The card of a classifier whose classes have no names."""
+    """The card of a classifier of `NUM_CLASSES` classes whose names are numbers."""
     return ModelCard(
         task="classification",
         classes=tuple(str(index) for index in range(NUM_CLASSES)),
@@ -129,7 +135,7 @@ def timm_source(name: str, *, image_size: tuple[int, int] | None = None, precisi
 
 
 def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precision) -> PeerSource:
-    """A network without its head, to its last features: a variant of ours, or one of timm with the prefix "timm:".
+    """A network without its head: a Next-ViT variant, or a timm network with the prefix "timm:".
 
     Raises:
         MissingDependency: timm is not installed.
@@ -142,10 +148,10 @@ def backbone_source(name: str, *, image_size: tuple[int, int], precision: Precis
 
 
 def card_backbone_source(card: ModelCard, *, image_size: tuple[int, int]) -> PeerSource:
-    """The backbone of the architecture that a card states, in fp32.
+    """The backbone of a card's architecture, in fp32.
 
     Raises:
-        InputError: it states none.
+        InputError: the card has no architecture.
     """
     config = from_plain(NextViTConfig, card.architecture, what=card.variant)
     return nextvit_backbone_source(config, name=card.variant, image_size=image_size, precision="fp32")
@@ -154,7 +160,7 @@ def card_backbone_source(card: ModelCard, *, image_size: tuple[int, int]) -> Pee
 def nextvit_backbone_source(
     config: NextViTConfig, *, name: str, image_size: tuple[int, int], precision: Precision
 ) -> PeerSource:
-    """One of our backbones with random weights, to its last map."""
+    """A Next-ViT backbone with random weights, up to its last feature map."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         inner = LastFeatureMap(NextViT(config))
@@ -163,7 +169,12 @@ def nextvit_backbone_source(
 
 
 def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple[nn.Module, Preprocess]:
-    """A network of timm in its form for deployment, with random weights, and the input that it is made for."""
+    """A timm network in its deployment form, with random weights, and its preprocessing.
+
+    Raises:
+        MissingDependency: timm is not installed.
+        InputError: timm has no such network, or it does not take this size.
+    """
     try:
         import timm
         from timm.data.config import resolve_data_config
@@ -178,20 +189,20 @@ def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple
     size = image_size or (own.input_size[1:] if own else (224, 224))
     sized: dict[str, Any] = {}
     if own and own.fixed_input_size and size != own.input_size[1:]:
-        sized["img_size"] = size  # networks with positions of a fixed number are made for a size; the others take any
+        sized["img_size"] = size  # position embeddings of a fixed number need one size; other networks take any
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         try:
-            # `exportable` is timm's own way out: attention as plain products, which every exporter knows.
+            # `exportable` makes timm write attention as plain matrix products, which every exporter supports.
             model: nn.Module = timm.create_model(name, num_classes=NUM_CLASSES, exportable=True, **sized).eval()
-            if sized:  # some take the size and only find out here
+            if sized:  # some accept the size and fail only in the forward pass
                 with torch.no_grad():
                     model(torch.zeros(1, 3, *size))
         except (TypeError, AssertionError, RuntimeError):
             if not sized or own is None:
                 raise
-            taken = "x".join(str(side) for side in own.input_size[1:])
-            raise InputError(f"timm's {name} takes images of {taken} px alone") from None
+            accepted = "x".join(str(side) for side in own.input_size[1:])
+            raise InputError(f"timm's {name} takes only images of {accepted} px") from None
     config: dict[str, Any] = resolve_data_config({"input_size": (3, *size)}, model=model)
     spec = Preprocess(
         image_size=(int(size[0]), int(size[1])), crop_ratio=config["crop_pct"], mean=config["mean"], std=config["std"]
@@ -200,28 +211,36 @@ def timm_model(name: str, *, image_size: tuple[int, int] | None = None) -> tuple
 
 
 def suggest_name(name: str, known: list[str]) -> str:
-    """The hint of an error: of a thousand names all that matters is the one that was meant."""
+    """A hint for an error message: the nearest name, because timm has too many names to list them."""
     hint = did_you_mean(name.partition(".")[0], known)
     return hint if hint.startswith("did you mean") else "timm.list_models() has them all"
 
 
 def load_photographs(spec: Preprocess) -> NDArray[np.uint8]:
-    """The bundled photographs as the network gets them: (N, H, W, 3)."""
+    """The bundled photographs, preprocessed: uint8 (N, H, W, 3)."""
     return np.stack([spec(path) for path in sorted(PICTURES.glob("*.jpg"))])
 
 
 def set_batch_norm_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Preprocess) -> nn.Module:
-    """Give the batch norms of a model, in place, the statistics of these images; everything else stays in eval mode."""
-    norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
+    """Set the running statistics of a model's batch norms, in place, to those of these images.
+
+    Args:
+        model: in eval mode, in which everything else stays.
+        images_NHWC: one batch, uint8.
+
+    Returns:
+        The model itself.
+    """
+    batch_norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for norm in batch_norms:
         norm.train()
-        norm.momentum = 1.0  # of this one batch
-    if norms:
+        norm.momentum = 1.0  # the statistics of this batch replace the old ones
+    if batch_norms:
         with torch.no_grad():
             model(Normalise(spec)(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)))
     return model.eval()
 
 
 def source_cost(source: Source) -> Cost:
-    """The cost of one image through the deployed form, so that networks of others are counted as ours."""
+    """The cost of one image in the deployed form, counted alike for all networks."""
     return module_cost(source.build_deployed(), torch.zeros(1, *source.card.input.image_size, 3, dtype=torch.uint8))

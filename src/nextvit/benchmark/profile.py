@@ -1,4 +1,4 @@
-"""Where a bundle's time goes, operator by operator, and how far each of them is from what the machine could do."""
+"""The latency of a bundle by operator, and how far each operator is from the machine's limits."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,20 +30,22 @@ class Profile:
 
 
 def profile_all(loaded: Sequence[LoadedConfiguration], limits: Limits, say: Say) -> list[Profile]:
-    """Profiles of every file for ONNX Runtime and OpenVINO that computes on the CPU, at the first batch it answers, and
-    held to `limits` and to what is measured here where those lack something; of a detector that of its backbone alone."""
+    """Profile every bundle for ONNX Runtime and OpenVINO that computes on the CPU, at its first batch size.
+
+    Of a detector only the backbone is profiled. Limits that `limits` lacks are measured here.
+    """
     found: list[tuple[LoadedConfiguration, list[Operator]]] = []
     for each in loaded:
         chosen = each.configuration
         if chosen.card.input.padded:
             instead = "; its backbone has one" if chosen.card.task == "detection" else ""
-            say(f"no profile of {each.name}: it is known of networks of one input and fixed shapes{instead}")
+            say(f"no profile of {each.name}: only networks with one input and fixed shapes have one{instead}")
         elif chosen.backend in PROFILED_BACKENDS and chosen.path and is_bundle(chosen.path) and each.on_cpu:
             say(f"profiling {each.name}, batch {each.batches[0]}")
-            manifest = replace(read_manifest(chosen.path), card=chosen.card)  # of the size that is measured
+            manifest = replace(read_manifest(chosen.path), card=chosen.card)  # at the measured size
             operators = profile_bundle(chosen.path, manifest, threads=chosen.threads, batch=each.batches[0])
             found.append((each, operators))
-    known = limits.measure_missing({kind for each, operators in found for kind in required_peaks(operators, each)})
+    known = limits.measure_missing({key for each, operators in found for key in required_peaks(operators, each)})
     return [
         Profile(name=each.name, batch=each.batches[0], operators=add_limits(operators, known, each.peak_key))
         for each, operators in found
@@ -51,13 +53,13 @@ def profile_all(loaded: Sequence[LoadedConfiguration], limits: Limits, say: Say)
 
 
 def required_peaks(operators: Sequence[Operator], loaded: LoadedConfiguration) -> set[PeakKey]:
-    """What must be known of the machine to judge them by."""
+    """Keys of the peaks with which these operators are compared."""
     backend, _, threads = loaded.peak_key
     return {(backend, each.precision, threads) for each in operators}
 
 
 def check_profile_possible(backends: Collection[str]) -> None:
-    """Raise MissingDependency where a profile of files of these backends would lack a package."""
+    """Raise MissingDependency if profiling bundles of these backends would lack a package."""
     if "onnx" in backends and find_spec("onnx") is None:
         raise MissingDependency("onnx", extra="train")
 
@@ -65,15 +67,17 @@ def check_profile_possible(backends: Collection[str]) -> None:
 def profile_bundle(
     bundle_folder: Path, manifest: Manifest, *, threads: int, batch: int, seconds: float = SECONDS
 ) -> list[Operator]:
-    """Every operator that the runtime executes on the CPU for so many random images of the size in the manifest's card, in
-    order; `add_limits` adds shares and limits.
+    """Every operator that the runtime executes on the CPU, in order; `add_limits` adds fractions and limits.
 
     Args:
-        seconds: how long to run at least, but for 100 runs at most.
+        bundle_folder: the bundle.
+        manifest: its manifest; the input is random pixels of the size in its card.
+        batch: number of images.
+        seconds: the least time to run, for 100 runs at most.
 
     Raises:
-        InputError: the backend has no such profile, or cannot load the file.
-        MissingDependency: the runtime is not installed, or for ONNX Runtime the package that reads the file.
+        InputError: the backend has no profile, or cannot load the file.
+        MissingDependency: the runtime is not installed, or for ONNX Runtime the package `onnx`.
     """
     if manifest.backend not in PROFILED_BACKENDS:
         raise InputError(
@@ -82,7 +86,7 @@ def profile_bundle(
     height, width = manifest.card.input.image_size
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
     model_file = bundle_folder / manifest.model_file
-    # One of the two runtimes is enough to have.
+    # Only one of the two runtimes may be installed.
     if manifest.backend == "onnx":
         from nextvit.benchmark.profile_onnx import profile_onnx
 
@@ -92,10 +96,13 @@ def profile_bundle(
     return profile_openvino(model_file, manifest.precision, pixels_NHWC, threads=threads, seconds=seconds)
 
 
-def add_limits(operators: Sequence[Operator], limits: Limits, kind: PeakKey) -> list[Operator]:
-    """The same with each one's share of the time and the least that it could take; of a file of that `kind`, whose operators
-    may compute in several precisions."""
-    backend, _, threads = kind
+def add_limits(operators: Sequence[Operator], limits: Limits, key: PeakKey) -> list[Operator]:
+    """Copies of operators with their fraction of the total time, and the least time that the machine needs for each.
+
+    Args:
+        key: backend, precision and threads of the file; its operators may compute in other precisions.
+    """
+    backend, _, threads = key
     total = sum(each.ms for each in operators)
     return [
         replace(
@@ -109,7 +116,7 @@ def add_limits(operators: Sequence[Operator], limits: Limits, kind: PeakKey) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorGroup:
-    """All operators of one kind together."""
+    """Sums over all operators of one kind."""
 
     kind: str
     count: int
@@ -131,11 +138,12 @@ def group_by_kind(operators: Sequence[Operator]) -> list[OperatorGroup]:
 
 
 def time_order(each: Operator | OperatorGroup) -> float:
+    """Sort key: the most expensive first."""
     return -each.ms
 
 
 def sum_operators(kind: str, operators: Sequence[Operator]) -> OperatorGroup:
-    """The sums over some operators."""
+    """Sums over these operators, labelled as `kind`."""
     ms, least_ms = sum(each.ms for each in operators), sum(each.least_ms for each in operators)
     return OperatorGroup(
         kind=kind,
@@ -168,7 +176,7 @@ def table_rows(operators: Sequence[Operator], *, max_rows: int = 10) -> list[tup
 
 
 def summarize_bottlenecks(operators: Sequence[Operator]) -> str:
-    """One line that says what bounds the file: where the time is, how near to the limit, and where the most is left."""
+    """One line on what limits the latency: where the time goes, how near to the limit, and the largest gains."""
     convolutions = [each for each in operators if each.kind.startswith("convolution") or each.kind == GROUPED]
     products = [each for each in operators if each.kind in (LINEAR, PRODUCT, ATTENTION)]
     others = [each for each in operators if each.macs == 0]
@@ -183,7 +191,7 @@ def summarize_bottlenecks(operators: Sequence[Operator]) -> str:
 
 
 def profile_record(operators: Sequence[Operator]) -> dict[str, Any]:
-    """All of it as plain JSON values."""
+    """The profile as plain JSON values."""
     return {
         "ms": round(sum(each.ms for each in operators), 4),
         "least_ms": round(sum(each.least_ms for each in operators), 4),
@@ -197,5 +205,5 @@ def profile_record(operators: Sequence[Operator]) -> dict[str, Any]:
 
 
 def round_floats(values: dict[str, Any]) -> dict[str, Any]:
-    """Floats with four digits behind the point."""
+    """Round the floats among these values to four decimals."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

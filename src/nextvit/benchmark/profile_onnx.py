@@ -1,4 +1,4 @@
-"""Operators of a model in ONNX Runtime, from its own profile and the file."""
+"""The operators that ONNX Runtime executes for a model, from its own profile and the model file."""
 
 import json
 import math
@@ -63,7 +63,7 @@ WARM_UP = 5
 
 
 class FileGraph:
-    """The nodes of the file, found by what ONNX Runtime calls the operators that it makes of them."""
+    """The nodes of the model file, found by ONNX Runtime's names for the operators that it makes of them."""
 
     def __init__(self, model: Any) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {each.name: tuple(each.dims) for each in model.graph.initializer}
@@ -71,7 +71,7 @@ class FileGraph:
         self.nodes: dict[str, Any] = {**self.producers, **{node.name: node for node in model.graph.node}}
 
     def find(self, name: str) -> Any | None:
-        """The node that an operator is named after: by its own name or by its output's, with something behind it."""
+        """The node after which an operator is named: its name is the node's or its output's, with a suffix."""
         name = name.removeprefix("InsertedPrecisionFreeCast_")
         for end in (len(name), *(each.start() for each in reversed(list(re.finditer(r"[_/]", name))))):
             if name[:end] in self.nodes:
@@ -79,15 +79,17 @@ class FileGraph:
         return None
 
     def find_before_fusion(self, node: Any | None, kinds: tuple[str, ...]) -> Any | None:
-        """The node of one of these kinds whose result reaches `node`, or is it, with nothing but a ReLU between: what a
-        fused operator was before."""
+        """The node of one of these kinds from which a fused operator was made.
+
+        It is `node` itself, or a node whose result reaches it through activations and quantisation only.
+        """
         while node is not None and node.op_type not in kinds:
             passes = node.op_type in ("Relu", "QuantizeLinear", "DequantizeLinear", "Clip", "Max")
             node = self.producers.get(node.input[0]) if passes else None
         return node
 
     def weight_shape(self, node: Any | None) -> tuple[int, ...] | None:
-        """The shape of a node's second operand where that is constant, quantised or not."""
+        """The shape of a node's second operand if it is constant, quantised or not; else None."""
         name = node.input[1] if node is not None and len(node.input) > 1 else ""
         while name not in self.shapes and name in self.producers:
             producer = self.producers[name]
@@ -98,7 +100,7 @@ class FileGraph:
 
 
 def profile_onnx(model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float) -> list[Operator]:
-    """The operators in the order in which they ran, each with its median time; shares and limits are not filled in."""
+    """The operators in the order of execution, each with its median time, without fractions and limits."""
     try:
         import onnx
     except ModuleNotFoundError as error:
@@ -114,7 +116,7 @@ def profile_onnx(model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: i
 def collect_events(
     model_file: Path, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float
 ) -> list[list[dict[str, Any]]]:
-    """What ONNX Runtime writes of each operator: one event for each run, without those that warm up."""
+    """ONNX Runtime's events of each operator: one for each run after the warm-up."""
     import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
     ort = cast(Any, onnxruntime)
@@ -137,27 +139,27 @@ def collect_events(
 
 
 def make_operator(events: list[dict[str, Any]], graph: FileGraph) -> Operator:
-    """One operator from its events of many runs, in milliseconds, of which the profile has microseconds."""
+    """One operator from its events of all runs, whose durations are in microseconds."""
     facts: dict[str, Any] = events[0]["args"]
     name, operation = events[0]["name"].removesuffix(SUFFIX), facts["op_name"]
     inputs, outputs = ([next(iter(each.items())) for each in facts[f"{end}_type_shape"]] for end in ("input", "output"))
     node = graph.find(name)
-    kind, macs, hidden = KINDS.get(operation, OTHER), 0, 0
+    kind, macs, packed_values = KINDS.get(operation, OTHER), 0, 0
     shapes = [tuple(shape) for _, shape in inputs if len(shape) > 1]
     result = outputs[0][1] if outputs else []
     if operation in CONVOLUTIONS:
         node = graph.find_before_fusion(node, ("Conv",)) or node
         groups = next((each.i for each in getattr(node, "attribute", ()) if each.name == "group"), 1)
-        # Weights that were packed are in the profile no longer.
+        # The profile does not list weights that the runtime has packed.
         weight = graph.weight_shape(node) or shapes[1]
         kind, macs = convolution_kind(weight, groups), convolution_macs(result, weight, weight[0])
-        hidden = 0 if weight in shapes else math.prod(weight)
+        packed_values = 0 if weight in shapes else math.prod(weight)
     elif operation in PRODUCTS:
         node = graph.find_before_fusion(node, ("MatMul", "Gemm")) or node
         weight = graph.weight_shape(node)
         kind = LINEAR if weight else PRODUCT
         macs = product_macs(shapes[0], weight or shapes[1], result)
-        hidden = math.prod(weight) if weight and weight not in shapes else 0
+        packed_values = math.prod(weight) if weight and weight not in shapes else 0
     elif operation in ATTENTIONS and len(shapes) > 1:
         kind, macs = ATTENTION, attention_macs(shapes[0], shapes[1], result, tokens=shapes[0][-2])
     dtype = inputs[0][0] if inputs else "float"
@@ -170,5 +172,5 @@ def make_operator(events: list[dict[str, Any]], graph: FileGraph) -> Operator:
         precision=PRECISIONS.get(dtype, "fp32"),
         ms=median(event["dur"] for event in events) / 1000,
         macs=macs,
-        bytes=moved + hidden * SIZES.get(dtype, 4),
+        bytes=moved + packed_values * SIZES.get(dtype, 4),
     )

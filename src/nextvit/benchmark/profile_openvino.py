@@ -1,4 +1,4 @@
-"""Operators of a model in OpenVINO on the CPU, from its own counters and the graph that it made."""
+"""The operators that OpenVINO executes on the CPU for a model, from its own counters and its compiled graph."""
 
 import math
 from pathlib import Path
@@ -47,11 +47,11 @@ ROUNDS = 5
 def profile_openvino(
     model_file: Path, precision: Precision, pixels_NHWC: NDArray[np.uint8], *, threads: int, seconds: float
 ) -> list[Operator]:
-    """The operators in the order in which they ran; shares and limits are not filled in.
+    """The operators in the order of execution, without fractions and limits.
 
     OpenVINO's counters are means over all runs since the model was loaded, in whole microseconds: here the warm-up is
-    taken out of them again, and the median over several loads is taken. What takes less than a
-    microsecond is left out, unless it multiplies: for the counters it is as if it had not run.
+    subtracted, and the median over several loads is taken. Operators below one microsecond are left out, unless they
+    multiply: the counters do not show whether they ran.
     """
     model = read_model(model_file)
     options = {
@@ -75,7 +75,7 @@ def profile_openvino(
 def run_round(
     model: Any, options: dict[str, Any], inputs: dict[str, Any], *, seconds: float
 ) -> tuple[dict[str, float], Any]:
-    """Milliseconds of each operator of a freshly loaded model, and the graph that OpenVINO made of it."""
+    """Milliseconds of each operator of a freshly loaded model, and OpenVINO's compiled graph of it."""
     compiled: Any = shared_core().compile_model(model, CPU, options)
     times = measure_times_ms(compiled.create_infer_request(), inputs, seconds=seconds)
     return times, compiled.get_runtime_model()
@@ -92,24 +92,28 @@ def measure_times_ms(request: Any, inputs: dict[str, Any], *, seconds: float) ->
 
 
 def counters_ms(request: Any) -> dict[str, float]:
-    """OpenVINO's own means."""
+    """OpenVINO's mean milliseconds of each operator since the model was loaded."""
     return {each.node_name: each.real_time.total_seconds() * 1000 for each in request.profiling_info}
 
 
 def runtime_info(node: Any, name: str) -> str:
-    """What the runtime says of one of its operators."""
+    """An entry of the runtime information of an operator; "" if there is none."""
     info = node.get_rt_info()
-    value = info[name] if name in info else ""  # noqa: SIM401 (it is no dict)
+    value = info[name] if name in info else ""  # noqa: SIM401 (it is not a dict)
     return str(getattr(value, "value", value))
 
 
 def shapes_of(ends: list[Any]) -> list[tuple[int, ...]]:
-    """Sizes of inputs or outputs as they were in the last run."""
+    """Shapes of inputs or outputs in the last run."""
     return [tuple(int(size.get_length()) for size in each.get_partial_shape()) for each in ends]
 
 
 def make_operator(node: Any, ms: float, in_attention: dict[str, int]) -> Operator:
-    """One operator of the graph that OpenVINO made."""
+    """One operator of OpenVINO's compiled graph.
+
+    Args:
+        in_attention: multiply-accumulates by the name of an operator of the file, see `attention_macs_by_name`.
+    """
     layer, made_of = runtime_info(node, "layerType"), runtime_info(node, "originalLayersNames").split(",")
     inputs, outputs = shapes_of(node.inputs()), shapes_of(node.outputs())
     kind, macs = KINDS.get(layer, OTHER), 0
@@ -124,13 +128,13 @@ def make_operator(node: Any, ms: float, in_attention: dict[str, int]) -> Operato
     elif found := sum(in_attention.get(name, 0) for name in made_of):
         kind, macs = ATTENTION, found
     kernel = runtime_info(node, "primitiveType")
-    # Of a file with fp16 weights the runtime's precision is said to be f16, and only the kernel tells that it is f32.
-    tells = kernel.rpartition("_")[2].lower()
-    precision = PRECISIONS.get(tells if tells in PRECISIONS else runtime_info(node, "runtimePrecision"), "fp32")
+    # For a file with fp16 weights OpenVINO reports f16 as the precision; only the kernel shows that it is f32.
+    suffix = kernel.rpartition("_")[2].lower()
+    precision = PRECISIONS.get(suffix if suffix in PRECISIONS else runtime_info(node, "runtimePrecision"), "fp32")
     is_heavy = layer in ("Convolution", "GroupConvolution", "FullyConnected")
     moved = 0
     for position, (end, shape) in enumerate(zip([*node.inputs(), *node.outputs()], [*inputs, *outputs], strict=True)):
-        # The graph tells a weight's type in the file, and the kernel has packed it in its own.
+        # The graph reports the type of a weight in the file, but the kernel has packed it in its own type.
         size = SIZES[precision] if is_heavy and position == 1 else end.get_element_type().size
         moved += size * math.prod(shape)
     return Operator(
@@ -146,8 +150,10 @@ def make_operator(node: Any, ms: float, in_attention: dict[str, int]) -> Operato
 
 
 def attention_macs_by_name(model: Any, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Multiply-accumulates of both products of each attention, by the name of the operator of the file that gives its
-    result: OpenVINO makes one operator of them, whose shapes do not tell what is what."""
+    """Multiply-accumulates of both products of each attention, by the name of the operator that outputs its result.
+
+    OpenVINO fuses them into one operator, whose shapes do not show which input is which.
+    """
     fixed = model.clone()
     fixed.reshape({INPUT_NAME: list(input_shape)})
     found: dict[str, int] = {}
@@ -165,7 +171,7 @@ def attention_macs_by_name(model: Any, input_shape: tuple[int, ...]) -> dict[str
 
 
 def find_score_product(product: Any) -> Any | None:
-    """The product of queries and keys whose softmax is the first operand of this one; None: this one is of another kind."""
+    """The product of queries and keys whose softmax is the first operand of this product; None if there is none."""
     seen_softmax, node = False, product.input_value(0).get_node()
     while node.get_type_name() in ("Softmax", "Multiply", "Add", "Subtract", "Convert", "Reshape", "FakeQuantize"):
         seen_softmax |= node.get_type_name() == "Softmax"

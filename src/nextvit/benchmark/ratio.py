@@ -1,4 +1,4 @@
-"""Whether one configuration is faster than another, and how sure that is."""
+"""Whether one configuration is faster than another: the ratio of their median latencies and its confidence interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ Verdict = Literal["first", "faster", "slower", "no difference shown"]
 
 RESAMPLES = 1000
 MIN_ROUNDS = 6
-"""Of five values even the least and the greatest hold the median in less than 95 % of cases."""
+"""Of five values, even the range from the least to the greatest holds the median in less than 95 % of cases."""
 WINDOW = 5
-"""Rounds over which the machine's speed is taken for steady."""
+"""Rounds over which the machine's speed is taken as constant."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median time of one run over that of the first configuration, with its 95 % interval, None where too few rounds
-    were measured for one."""
+    """The median latency over that of the first configuration, with its 95 % interval.
+
+    `low` and `high` are None if too few rounds were measured for an interval.
+    """
 
     value: float
     low: float | None
@@ -29,17 +31,23 @@ class Ratio:
 
 
 def compare_latencies(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds], *, seed: int = 0) -> Ratio:
-    """The ratio of medians of two interleaved series: an array of seconds for each turn, turn i of both from round i.
+    """The ratio of the medians of two interleaved series of latencies, with a bootstrap interval.
 
-    What the machine does to both, slowly, is taken out first: each turn is divided by the level of its neighbouring
-    rounds. On a steady machine the value is p50 over p50; on a drifting one it is what that would be without the drift,
-    and its interval is a third of the plain ratio's. (The median of the ratios of single rounds was tried, too: it takes
-    a difference in skewness for one in speed, and its intervals held the truth in 82 % of trials instead of 95 %.)
+    First the drift that both share is removed: each turn is divided by the level of its neighbouring rounds. On a
+    steady machine the ratio is p50 over p50; on a drifting one it is what that would be without the drift, and its
+    interval is a third as wide as that of the plain ratio. (The median of the ratios of single rounds was tried, too:
+    it mistakes a
+    difference in skewness for one in speed, and its intervals held the true ratio in 82 % of trials instead of 95 %.)
 
-    The runs of a turn follow each other and are slow together, so they are no independent witnesses: the bootstrap draws
-    whole rounds, and of each round both turns. Its interval is widened by what few rounds are short of (Student's t).
-    "faster" and "slower" are said only where it excludes 1, and never with fewer than 6 rounds; of equal configurations
-    about one in twenty gets such a verdict by chance, as 95 % says.
+    The runs of a turn follow each other and are slow together, so they are not independent: the bootstrap draws whole
+    rounds, and both turns of each. The interval is widened for small numbers of rounds (Student's t). The verdict is
+    "faster" or "slower" only if the interval excludes 1, and never with fewer than 6 rounds; of equal configurations
+    about one in twenty gets such a verdict by chance, because the interval is one of 95 %.
+
+    Args:
+        seconds: an array of seconds for each turn; turn i of both series is from round i.
+        first_seconds: the same for the configuration in the denominator.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: there are no rounds, or the two do not have the same number of them.
@@ -62,8 +70,10 @@ def compare_latencies(seconds: Sequence[Seconds], first_seconds: Sequence[Second
 
 
 def shared_drift(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds]) -> Seconds:
-    """The common level (K,) of the two in each round: the median over the rounds around it, so that what hits one turn
-    alone stays in the series."""
+    """The common level (K,) of both series in each round, relative to its median.
+
+    It is the median over the neighbouring rounds, so that a disturbance of a single turn stays in the series.
+    """
     pairs_K2 = np.log([[np.median(a), np.median(b)] for a, b in zip(seconds, first_seconds, strict=True)])
     common_K = pairs_K2.mean(axis=1)
     reach = WINDOW // 2
@@ -72,9 +82,9 @@ def shared_drift(seconds: Sequence[Seconds], first_seconds: Sequence[Seconds]) -
 
 
 def resampled_medians(turns: Sequence[Seconds], drawn_RK: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The median (R,) over all runs, where resample r takes round k `drawn_RK[r, k]` times.
+    """The median (R,) of each bootstrap resample, where resample r holds round k `drawn_RK[r, k]` times.
 
-    The runs are sorted once; the median of a resample lies where the sum of the weights passes one half.
+    The runs are sorted once; the median of a resample is where the cumulative weight passes one half.
     """
     runs_N = np.concatenate(turns)
     round_N = np.repeat(np.arange(len(turns)), [len(turn) for turn in turns])
@@ -82,16 +92,19 @@ def resampled_medians(turns: Sequence[Seconds], drawn_RK: NDArray[np.int64]) -> 
     sorted_N = runs_N[order_N]
     passed_RN = np.cumsum(drawn_RK[:, round_N[order_N]], axis=1, dtype=np.int32)
     total_R = passed_RN[:, -1]
-    # With an even number of runs the median is the mean of the two in the middle, which are one of an odd number.
+    # With an even number of runs the median is the mean of the middle two; with an odd number both are the same run.
     lower_R = (passed_RN >= ((total_R + 1) // 2)[:, None]).argmax(axis=1)
     upper_R = (passed_RN >= (total_R // 2 + 1)[:, None]).argmax(axis=1)
     return (sorted_N[lower_R] + sorted_N[upper_R]) / 2
 
 
 def interval_widening(rounds: int) -> float:
-    """By how much a bootstrap interval over so many rounds is too narrow: Student's 97.5 % point over the normal one's,
-    and the root of n/(n-1) by which a sample's own spread falls short."""
-    z, free = 1.959964, rounds - 1
-    # Cornish and Fisher's series, within 1 % from 5 degrees of freedom on.
-    student = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    return student / z * (rounds / free) ** 0.5
+    """The factor by which a bootstrap interval over so many rounds is too narrow.
+
+    It is the 97.5 % point of Student's t over that of the normal distribution, times the square root of n / (n - 1) by
+    which the sample's standard deviation is too small.
+    """
+    z, freedom = 1.959964, rounds - 1
+    # The Cornish-Fisher series; its error is below 1 % from 5 degrees of freedom on.
+    student = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return student / z * (rounds / freedom) ** 0.5

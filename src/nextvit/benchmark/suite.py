@@ -1,4 +1,4 @@
-"""The benchmark: configurations side by side in the same rounds, and what they are measured against."""
+"""The benchmark: all configurations are timed in the same rounds, and compared with the machine's limits."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -31,23 +31,23 @@ Record = dict[str, Any]
 UnavailableConfigurations = list[UnavailableConfiguration]
 Say = Callable[[str], None]
 OTHER_WORK = "other work"
-"""The verdict on a backbone beside the detector that it is a part of: it is neither faster nor slower."""
+"""The verdict of a backbone: it is part of a detector, so comparing their times would mean nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedConfiguration:
-    """A configuration that answers."""
+    """A configuration that runs."""
 
     name: str
-    """Tells it from all others."""
+    """Unique among all records of a benchmark."""
     configuration: Configuration
     predictor: Predictor
     batches: tuple[int, ...]
-    """Those that it answered."""
+    """Batch sizes at which it runs."""
 
     @property
     def peak_key(self) -> PeakKey:
-        """What a peak of the machine is measured for."""
+        """Key of its peak in `Limits.peaks`."""
         return self.configuration.backend, self.configuration.precision, self.configuration.threads
 
     @property
@@ -63,20 +63,24 @@ class BenchmarkSettings:
     runs: int = MIN_RUNS
     min_seconds: float = 5.0
     with_cold_start: bool = True
-    """Start a process for each file, for its first answer and its memory."""
+    """Whether to start a process for each file, to measure its cold start and its memory."""
     files: Sequence[Path] = ()
-    """Images for the way from file to answer; none: that is not measured."""
+    """Images for the latency from file to prediction; empty: it is not measured."""
 
 
 def load_all(
     found: Iterable[Configuration | UnavailableConfiguration], batches: Sequence[int]
 ) -> tuple[list[LoadedConfiguration], UnavailableConfigurations]:
-    """What answers at one batch at least, and what does not, with the reason. Each answers once at each batch, so that what
-    a runtime refuses, or the memory is too small for, is known before anything is measured.
+    """Load every configuration, and run it once at each batch size.
+
+    What a runtime refuses, or needs too much memory for, is thus known before anything is measured.
+
+    Returns:
+        Those that run at one batch size at least, and those that do not, with the reason.
 
     Raises:
-        InputError: nothing answers; backbones alone do not count.
-        MissingDependency: the one thing to measure lacks a package.
+        InputError: nothing runs; backbones alone do not count.
+        MissingDependency: the only configuration lacks a package.
     """
     opened: list[tuple[Configuration, Predictor]] = []
     refused: UnavailableConfigurations = []
@@ -86,7 +90,7 @@ def load_all(
             continue
         try:
             opened.append((each, each.load()))
-        except Exception as error:  # noqa: BLE001 (runtimes raise whatever they like)
+        except Exception as error:  # noqa: BLE001 (runtimes may raise anything)
             refused.append(UnavailableConfiguration(facts=each.facts, error=as_user_error(error)))
     names = unique_names([each for each, _ in opened])
     loaded: list[LoadedConfiguration] = []
@@ -96,9 +100,9 @@ def load_all(
             UnavailableConfiguration(facts=configuration.facts, error=error, batch=batch, name=name)
             for batch, error in failures.items()
         ]
-        if good := tuple(batch for batch in batches if batch not in failures):
+        if working := tuple(batch for batch in batches if batch not in failures):
             loaded.append(
-                LoadedConfiguration(name=name, configuration=configuration, predictor=predictor, batches=good)
+                LoadedConfiguration(name=name, configuration=configuration, predictor=predictor, batches=working)
             )
     if any(each.configuration.part == "whole" for each in loaded):
         return loaded, refused
@@ -110,7 +114,7 @@ def load_all(
 
 
 def try_batch(configuration: Configuration, predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
-    """Why it does not answer so many images; None: it does."""
+    """Run one batch of this size. Returns the error where that fails, else None."""
     try:
         if configuration.part == "backbone":
             predictor.session.run(timed_inputs(configuration.card, batch))
@@ -122,11 +126,11 @@ def try_batch(configuration: Configuration, predictor: Predictor, batch: int) ->
 
 
 def measure_limits(loaded: Sequence[LoadedConfiguration], say: Say) -> Limits:
-    """What this machine could do, for all that computes on the CPU."""
-    kinds = sorted({each.peak_key for each in loaded if each.on_cpu})
-    if kinds:
-        say(f"measuring the limits of this machine for {', '.join(f'{b} {p}, {t} threads' for b, p, t in kinds)}")
-    return Limits().measure_missing(kinds)
+    """Measure this machine's peaks and bandwidth, for every configuration that computes on the CPU."""
+    keys = sorted({each.peak_key for each in loaded if each.on_cpu})
+    if keys:
+        say(f"measuring the limits of this machine for {', '.join(f'{b} {p}, {t} threads' for b, p, t in keys)}")
+    return Limits().measure_missing(keys)
 
 
 def run_benchmark(
@@ -134,13 +138,18 @@ def run_benchmark(
     settings: BenchmarkSettings,
     *,
     limits: Limits,
-    refused: Sequence[UnavailableConfiguration] = (),
+    unavailable: Sequence[UnavailableConfiguration] = (),
     say: Say = lambda message: None,
 ) -> list[Record]:
-    """A record for each configuration and batch, those that could not be measured with the reason.
+    """Measure all configurations at all batch sizes.
 
     Args:
-        limits: what the shares are of; empty: there are no shares.
+        limits: the machine's limits; empty: the records hold no fractions of them.
+        unavailable: what cannot be measured.
+        say: called with lines of progress.
+
+    Returns:
+        A record for each configuration and batch size; those that could not be measured hold the reason.
     """
     machine = describe_environment()
     costs = {each.name: each.configuration.cost() if limits.bandwidths else None for each in loaded}
@@ -176,16 +185,16 @@ def run_benchmark(
                     "environment": machine,
                 }
             )
-    return measured + [record for each in refused for record in unavailable_records(each, settings.batches)]
+    return measured + [record for each in unavailable for record in unavailable_records(each, settings.batches)]
 
 
 def measures_end_to_end(loaded: LoadedConfiguration, settings: BenchmarkSettings, batch: int) -> bool:
-    """Whether to measure the way from file to answer, which is one of single images, and of what answers at all."""
+    """Whether to measure the latency from file to prediction: only of whole models, and of single images."""
     return bool(settings.files) and batch == 1 and loaded.configuration.part == "whole"
 
 
 def unavailable_records(each: UnavailableConfiguration, batches: Sequence[int]) -> list[Record]:
-    """The records of what could not be measured."""
+    """A record for each batch size at which it could not be measured."""
     names = [each.facts["model"], *(["backbone"] if each.facts["part"] == "backbone" else [])]
     name = each.name or " ".join([*names, each.facts["backend"], each.facts["precision"]])
     return [
@@ -195,7 +204,7 @@ def unavailable_records(each: UnavailableConfiguration, batches: Sequence[int]) 
 
 
 def cold_start_record(configuration: Configuration, batch: int) -> Record:
-    """The first answer and the memory of what has a file, or why that could not be measured."""
+    """Cold start and memory of a configuration with a file, or why they could not be measured."""
     if configuration.path is None:
         return {}
     size, threads = configuration.card.input.image_size, configuration.threads
@@ -209,8 +218,8 @@ def cold_start_record(configuration: Configuration, batch: int) -> Record:
 
 
 def unique_names(configurations: Sequence[Configuration]) -> list[str]:
-    """The labels, with what tells equal ones apart."""
-    ways: list[Callable[[Configuration], str]] = [
+    """The labels; equal ones are extended by what distinguishes them."""
+    descriptions: list[Callable[[Configuration], str]] = [
         lambda each: each.label,
         lambda each: "x".join(map(str, reversed(each.card.input.image_size))) + " px",
         lambda each: f"{each.threads} thread{'s' * (each.threads > 1)}",
@@ -218,8 +227,8 @@ def unique_names(configurations: Sequence[Configuration]) -> list[str]:
         lambda each: str(each.path),
     ]
     names = [""] * len(configurations)
-    for way in ways:
-        parts = [way(each) for each in configurations]
+    for description in descriptions:
+        parts = [description(each) for each in configurations]
         clash = [names.count(name) > 1 for name in names] if any(names) else [True] * len(names)
         differ = {name: len({p for n, p in zip(names, parts, strict=True) if n == name}) > 1 for name in names}
         names = [
@@ -232,7 +241,7 @@ def unique_names(configurations: Sequence[Configuration]) -> list[str]:
 def measure_batch(
     loaded: Sequence[LoadedConfiguration], batch: int, settings: BenchmarkSettings
 ) -> tuple[dict[str, Turns], Record]:
-    """Times of the graphs alone (uint8 pixels in, outputs out), and how quiet the machine was meanwhile."""
+    """Interleaved latencies of the graphs alone (uint8 pixels in, outputs out), and the noise of the machine."""
     candidates = {
         each.name: partial(each.predictor.session.run, timed_inputs(each.configuration.card, batch)) for each in loaded
     }
@@ -249,10 +258,11 @@ def measure_batch(
 
 
 def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
-    """What the graph alone is timed on.
+    """Inputs on which the graph alone is timed.
 
-    Random pixels: the time of a network does not depend on them. That of a detector does, because regions are of different
-    sizes and classes are on a picture or not: it gets photographs, stretched to the full width and height of its card.
+    They are random pixels, because the latency of most networks does not depend on the image. The latency of a detector
+    does, because it depends on the proposals and on the objects that are found: it gets photographs, stretched to the
+    full width and height of its card.
     """
     spec = card.input
     if spec.padded:
@@ -264,12 +274,12 @@ def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
 
 
 def cpu_affinity() -> list[int] | None:
-    """The processors that this process may use; None where the system does not tell."""
+    """The logical CPUs that this process may use; None where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def latency_record(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Record:
-    """Percentiles, throughput, and the time over the first configuration's."""
+    """Percentiles of the latency, throughput, and the ratio to the first configuration."""
     latency = Latency.of(turns)
     ratio = compare_latencies(turns, first)
     return {
@@ -284,7 +294,7 @@ def latency_record(turns: Turns, first: Turns, batch: int, *, is_first: bool) ->
 
 
 def utilization_record(loaded: LoadedConfiguration, cost: "Cost", limits: Limits, batch: int, turns: Turns) -> Record:
-    """A configuration's operations and least traffic, and its share of what the machine could do."""
+    """A configuration's multiply-accumulates and least memory traffic, and the fraction of the machine's peak."""
     achieved = 2e-6 * cost.macs * batch / Latency.of(turns).p50_ms
     peak = limits.peaks.get(loaded.peak_key)
     return {

@@ -1,4 +1,4 @@
-"""The records of a benchmark in lines for people: the table, what stands below it, and what to beware of."""
+"""The records of a benchmark as text: the table, the notes below it, and warnings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ COLUMNS = ("model", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "time, fi
 
 
 def table_row(record: Record) -> tuple[str, ...]:
-    """A configuration in the table, under `COLUMNS`."""
+    """One record as a row of the table, under `COLUMNS`."""
     interval = record["ratio_interval_95"]
     return (
         record["name"],
@@ -23,7 +23,7 @@ def table_row(record: Record) -> tuple[str, ...]:
 
 
 def summary_notes(done: Sequence[Record], missing: Sequence[Record], warnings: Sequence[str]) -> list[str]:
-    """What stands below the table: what computed, what was fastest, what could not be measured, and the warnings."""
+    """The lines below the table: the runtimes, the fastest, what could not be measured, and the warnings."""
     lines = [
         *map(describe_run, done),
         *fastest_notes(done),
@@ -34,8 +34,9 @@ def summary_notes(done: Sequence[Record], missing: Sequence[Record], warnings: S
 
 
 def describe_run(record: Record) -> str:
-    """What one configuration was, as the runtime tells, its first answer, and its score."""
-    facts = f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}, {format_size(record)}"
+    """One configuration: its runtime as the session reports it, its cold start, and its score."""
+    facts = f"{record['name']}: {record['runtime']}, {record['precision']}, threads {record['threads']}"
+    facts += f", {format_size(record)}"
     start = f"; first answer after {record['cold_start_ms']:.0f} ms" if record.get("cold_start_ms") else ""
     failed = f"; no first answer: {record['cold_start_failed']}" if record.get("cold_start_failed") else ""
     memory = f", {record['peak_memory_mib']:.0f} MiB" if record.get("peak_memory_mib") else ""
@@ -49,12 +50,12 @@ def format_size(record: Record) -> str:
 
 
 def is_whole_network(record: Record) -> bool:
-    """Whether it is of a whole network, not of a detector's backbone alone."""
+    """Whether a record is of a whole network, not of a detector's backbone alone."""
     return record.get("part", "whole") == "whole"
 
 
 def fastest_notes(done: Sequence[Record]) -> list[str]:
-    """For each batch the best of those that are faster than the first."""
+    """For each batch size the fastest of the configurations that are faster than the first."""
     lines: list[str] = []
     for batch in dict.fromkeys(each["batch"] for each in done):
         faster = [each for each in done if each["batch"] == batch and each["verdict"] == "faster"]
@@ -65,7 +66,7 @@ def fastest_notes(done: Sequence[Record]) -> list[str]:
 
 
 def comparability_warnings(done: Sequence[Record]) -> list[str]:
-    """What to beware of: a busy machine, and times that are not of the same work."""
+    """Warnings that times are hard to compare: the machine was busy, or image sizes differ."""
     sizes = list(dict.fromkeys(format_size(each) for each in done if is_whole_network(each)))
     differ = (
         [f"image sizes differ ({', '.join(sizes)}): these times are not of the same work"] if len(sizes) > 1 else []

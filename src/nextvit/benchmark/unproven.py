@@ -1,4 +1,4 @@
-"""Files that are only timed: written like bundles, with the checksums of bundles, and proven by nobody."""
+"""Bundles that are written only to be timed: with checksums, but without a comparison with PyTorch."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -142,7 +142,7 @@ def bench(
         check_conditions(conditions, before is not None, kinds & measurable(loaded))
         scores = scores_of(loaded, dataset) if dataset else {}
         limits = Limits() if quick else measure_limits(loaded, say)
-        records = run_benchmark(loaded, settings, limits=limits, refused=refused, say=say)
+        records = run_benchmark(loaded, settings, limits=limits, unavailable=refused, say=say)
         for record in records:
             record |= {"score": scores[record["name"]]} if record["name"] in scores else {}
         keep(records, named[0], page=page, save=save)
@@ -186,7 +186,7 @@ def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, me
     for condition in conditions:
         if condition.is_relative and not baseline_given:
             raise InputError(
-                f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or ask without a sign"
+                f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or write it without a sign"
             )
         if condition.name in NEEDED.keys() - measured_kinds:
             raise InputError(
