@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.convert.convert import convert
+from nextvit.convert.convert import convert_to_coco
 from nextvit.data.object_masks import mask_of
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects
 
 OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>1</truncated><difficult>{difficult}</difficult>
@@ -101,7 +101,7 @@ def test_voc_has_the_same_boxes_whether_it_counts_from_1_or_from_0(shapes: Path,
         path = voc / "Annotations" / "train_0.xml"
         more = OBJECT.format(name="disc", difficult=0, x1=0, y1=5, x2=9, y2=15, more="")
         path.write_text(path.read_text().replace("</annotation>", f"{more}</annotation>"))
-    found = convert(voc, tmp_path / "out")
+    found = convert_to_coco(voc, tmp_path / "out")
     expected = {(split, f"{split}_{name}"): boxes for (split, name), boxes in boxes_of(shapes).items()}
     if first == 0:
         expected["train", "train_0.png"].append(("disc", [0, 5, 9, 15]))
@@ -111,7 +111,7 @@ def test_voc_has_the_same_boxes_whether_it_counts_from_1_or_from_0(shapes: Path,
 
 def test_all_that_voc_says_is_kept(shapes: Path, tmp_path: Path):
     voc = write_voc(shapes, tmp_path / "voc")
-    found = convert(voc, tmp_path / "out")
+    found = convert_to_coco(voc, tmp_path / "out")
     first, second = records_of(tmp_path / "out", "train")["train_0.png"]
     assert (first["difficult"], first["truncated"], first["pose"], first["iscrowd"]) == (1, 1, "Left", 0)
     assert second["part"] == [{"name": "corner"}, {"name": "corner"}]
@@ -134,7 +134,7 @@ def test_masks_of_voc_become_run_lengths_and_pictures_in_no_list_a_split_of_thei
     (voc / "SegmentationObject").mkdir()
     Image.fromarray(values).convert("P").save(voc / "SegmentationObject" / "train_1.png")
     (voc / "ImageSets" / "Main" / "val.txt").write_text("val_0\nval_1  1\nval_2\n")
-    found = convert(voc, tmp_path / "out")
+    found = convert_to_coco(voc, tmp_path / "out")
     objects = records_of(tmp_path / "out", "train")["train_1.png"]
     for k, each in enumerate(objects, 1):
         assert np.array_equal(mask_of(each["segmentation"], HEIGHT, WIDTH), values == k)
@@ -150,8 +150,8 @@ def test_voc_beside_the_images_is_read_by_folders(shapes: Path, tmp_path: Path):
         (tmp_path / "beside" / folder).mkdir(parents=True)
         for path in [*voc.glob(f"Annotations/{split}_*"), *voc.glob(f"JPEGImages/{split}_*")]:
             shutil.copy(path, tmp_path / "beside" / folder)
-    convert(voc, tmp_path / "out")
-    convert(tmp_path / "beside", tmp_path / "again")
+    convert_to_coco(voc, tmp_path / "out")
+    convert_to_coco(tmp_path / "beside", tmp_path / "again")
     assert boxes_of(tmp_path / "again") == boxes_of(tmp_path / "out")
 
 
@@ -165,7 +165,7 @@ def test_yolo_has_the_same_boxes_in_every_layout(shapes: Path, tmp_path: Path, l
             shutil.copytree(yolo / kind / split, root / folder.replace("val", "valid"), dirs_exist_ok=True)
     (root / "classes.txt").write_text("square\nstar\ndisc\n")
     (root / ("labels" if (root / "labels").is_dir() else "train") / "classes.txt").write_text("none\n")
-    convert(root, tmp_path / "out")
+    convert_to_coco(root, tmp_path / "out")
     dataset = read_dataset(tmp_path / "out")
     assert (dataset.classes, dataset.category_ids) == (("square", "star", "disc"), (0, 1, 2))
     converted, expected = boxes_of(tmp_path / "out"), boxes_of(shapes)
@@ -179,7 +179,7 @@ def test_yolo_has_the_same_boxes_in_every_layout(shapes: Path, tmp_path: Path, l
 def test_outlines_of_yolo_become_polygons_and_its_settings_are_kept(shapes: Path, tmp_path: Path):
     yolo = write_yolo(shapes, tmp_path / "yolo", outlines=True)
     (yolo / "labels" / "train" / "5.txt").unlink()
-    found = convert(yolo, tmp_path / "out")
+    found = convert_to_coco(yolo, tmp_path / "out")
     converted, expected = (records_of(root, "train") for root in (tmp_path / "out", shapes))
     assert converted["5.png"] == []
     for name in converted.keys() - {"5.png"}:
@@ -200,13 +200,18 @@ def test_shares_are_of_the_picture_as_it_is_shown(tmp_path: Path):
     Image.new("RGB", (80, 40)).save(tmp_path / "yolo" / "images" / "a.jpg", exif=exif)
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.25\n\n")
     (tmp_path / "yolo" / "classes.txt").write_text("thing\n")
-    convert(tmp_path / "yolo", tmp_path / "out")
+    convert_to_coco(tmp_path / "yolo", tmp_path / "out")
     [[record]] = records_of(tmp_path / "out", "train").values()
     assert record["bbox"] == [10, 30, 20, 20]  # in 40x80
 
 
 def rewrite(path: str, old: str, new: str) -> Callable[[Path], object]:
     return lambda root: (root / path).write_text((root / path).read_text().replace(old, new, 1))
+
+
+def nest(depth: int) -> Callable[[Path], object]:
+    """Put elements inside each other into an object."""
+    return rewrite("Annotations/train_0.xml", "<pose>", "<a>" * depth + "</a>" * depth + "<pose>")
 
 
 def mask_in_another_format(root: Path) -> None:
@@ -225,23 +230,28 @@ def names_in_another_encoding(root: Path) -> None:
         ("voc", rewrite("Annotations/train_0.xml", "</annotation>", ""), "train_0.xml: damaged, or no XML"),
         ("voc", rewrite("Annotations/train_0.xml", "<annotation", "<!DOCTYPE a []><annotation"), "defines entities"),
         ("voc", rewrite("Annotations/train_0.xml", "xmin>", "xmim>"), "train_0.xml: damaged"),
+        ("voc", nest(150), "train_0.xml: damaged, its elements are nested more than 100 deep"),
+        ("voc", nest(2_000), "train_0.xml: damaged, its elements are nested more than 100 deep"),
+        ("voc", nest(200_000), "train_0.xml: damaged, its elements are nested more than 100 deep"),
         ("voc", rewrite("Annotations/train_0.xml", "<xmin>", "<xmin>a"), "an object needs bndbox with xmin, ymin"),
         ("voc", rewrite("Annotations/train_0.xml", "<xmax>", "<xmax>-"), "a box ends before it begins"),
         ("voc", rewrite("Annotations/train_0.xml", "<name>square</name>", ""), "an object without name"),
-        ("voc", lambda root: (root / "JPEGImages" / "train_0.png").unlink(), "no picture 'train_0.png' in"),
+        ("voc", lambda root: (root / "JPEGImages" / "train_0.png").unlink(), "no image 'train_0.png' in"),
         ("voc", mask_in_another_format, "SegmentationObject/train_0.png: not an image in a known format"),
-        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "train_0"), "val.txt: train_0 is in another list, too"),
+        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "train_0"), "val.txt: train_0 is also in another list"),
         ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "gone"), "val.txt: gone has no XML file"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 x"), "labels/train/0.txt, line 1: expected numbers, got '0 x"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "7 "), "line 1: class 7 has no name; there are 3"),
-        ("yolo", rewrite("labels/train/0.txt", "0 ", "0 0.5 "), "line 1: expected a class and 4 numbers of a box"),
-        ("yolo", rewrite("labels/train/0.txt", "0 ", "0 nan "), "line 1: expected a class and 4 numbers of a box"),
-        ("yolo", lambda root: (root / "data.yaml").unlink(), "no names of the classes; expected data.yaml"),
-        ("yolo", lambda root: (root / "data.yaml").write_text("names: 3"), "names must be a list, or a dict by numbers"),
+        ("yolo", rewrite("labels/train/0.txt", "0 ", "0 0.5 "), "line 1: expected a class and 4 numbers for a box"),
+        ("yolo", rewrite("labels/train/0.txt", "0 ", "0 nan "), "line 1: expected a class and 4 numbers for a box"),
+        ("yolo", lambda root: (root / "data.yaml").unlink(), "no class names; expected data.yaml"),
+        ("yolo", lambda root: (root / "data.yaml").write_text("names: 3"), "names must be a list, or a dict with numbers"),
         ("yolo", lambda root: (root / "data.yaml").write_text("names: [3"), "data.yaml: not valid YAML"),
         ("yolo", lambda root: (root / "data.yaml").write_text("made: 2023-02-30"), "data.yaml: not valid YAML (day"),
+        ("yolo", rewrite("data.yaml", "MIT", "&a [*a]"), "data.yaml: not valid YAML (its entries are nested without end"),
+        ("yolo", rewrite("data.yaml", "MIT", "[" * 5000), "data.yaml: not valid YAML (its entries are nested without end"),
         ("yolo", names_in_another_encoding, "classes.txt: not UTF-8"),
-        ("yolo", lambda root: (root / "images" / "train" / "0.png").unlink(), "0.txt: no picture of this name in"),
+        ("yolo", lambda root: (root / "images" / "train" / "0.png").unlink(), "0.txt: no image of this name in"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").write_bytes(b"no"), "0.png: not an image"),
         ("yolo", lambda root: shutil.rmtree(root / "images" / "val"), "its images"),
         ("yolo", lambda root: shutil.rmtree(root / "labels"), "neither VOC's format"),
@@ -253,7 +263,7 @@ def test_what_cannot_be_converted_is_named_and_nothing_is_written(
     root = (write_voc if kind == "voc" else write_yolo)(shapes, tmp_path / "set")
     change(root)
     with pytest.raises(InputError) as caught:
-        convert(root, tmp_path / "out")
+        convert_to_coco(root, tmp_path / "out")
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -272,8 +282,8 @@ def test_the_verb_says_what_it_did_and_refuses_what_is_there(shapes: Path, tmp_p
     assert done.document["splits"]["train"] == {"images": 12, "objects": 24}
     assert call("check", tmp_path / "out").code == 0
     for source, words in (
-        (voc, "is there already"),
-        (shapes, "COCO's format already"),
+        (voc, "already exists"),
+        (shapes, "already in COCO's format"),
         (tmp_path / "no", "no such folder"),
     ):
         again = call("convert", source, "--out", tmp_path / ("out" if source == voc else "new"))

@@ -20,9 +20,9 @@ def convert(dataset: Path, /, *, out: Path, as_json: AsJson = False) -> None:
     out: Path
         New folder for images/<split> and annotations/instances_<split>.json.
     """
-    from nextvit.convert.convert import convert as write
+    from nextvit.convert.convert import convert_to_coco
 
-    found = write(dataset, out)
+    found = convert_to_coco(dataset, out)
     splits = {
         split: {"images": len(pictures), "objects": sum(len(picture.objects) for picture in pictures)}
         for split, pictures in found.splits.items()
@@ -30,13 +30,13 @@ def convert(dataset: Path, /, *, out: Path, as_json: AsJson = False) -> None:
     show(
         as_json,
         make_table(["split", "images", "objects"], [(name, *map(str, each.values())) for name, each in splits.items()]),
-        f"{len(found.categories)} classes, from {found.kind}'s format",
+        f"{len(found.categories)} classes, from {found.source_format}'s format",
         *found.remarks,
         f"written to {out}; look at it with: nextvit check {out}",
         document={
             "verb": "convert",
             "out": str(out),
-            "from": found.kind,
+            "from": found.source_format,
             "classes": [each["name"] for each in found.categories],
             "splits": splits,
             "remarks": list(found.remarks),
