@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco
 
 from nextvit.errors import InputError
-from nextvit.image.masks import decode, encode, encode_part, paste, to_text
+from nextvit.image.masks import counts_to_text, decode, encode, encode_part, paste_mask
 
 GENERATOR = np.random.default_rng(0)
 MASKS = {
@@ -46,7 +46,9 @@ def test_run_lengths_as_numbers_are_read_too():
     assert decode({"size": [2, 3], "counts": [1, 2, 3]}).tolist() == [[False, True, False], [True, False, False]]
 
 
-@pytest.mark.parametrize("counts", ["", "0\x10", "P", "é", "\ud800", to_text([3, 4]), [7], [-1, 7], "o" * 9 + "0"])
+@pytest.mark.parametrize(
+    "counts", ["", "0\x10", "P", "é", "\ud800", counts_to_text([3, 4]), [7], [-1, 7], "o" * 9 + "0"]
+)
 def test_damaged_run_lengths_are_refused_in_one_line(counts: object):
     with pytest.raises(InputError, match="run lengths of a mask") as caught:
         decode({"size": [2, 3], "counts": counts})
@@ -72,7 +74,7 @@ def test_a_mask_is_pasted_as_grid_sample_does(box: tuple[float, ...]):
 
     probabilities = np.random.default_rng(7).random((28, 28)).astype(np.float32)
     height, width = 80, 100
-    given = decode(paste(probabilities, box, size=(height, width)))
+    given = decode(paste_mask(probabilities, box, size=(height, width)))
     x1, y1, x2, y2 = box
     if x1 == x2:
         assert not given.any()

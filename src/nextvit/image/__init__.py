@@ -1,1 +1,1 @@
-"""Images, boxes, masks and maps of classes in numpy and Pillow."""
+"""Images, boxes, masks and class maps in numpy and Pillow."""
