@@ -1,4 +1,6 @@
-"""The exceptions that reach a user. Each message says what came, what is accepted and what to do.
+"""The exceptions that reach a user, and suggestions for their messages.
+
+Each message is one line: what was given, what is accepted and what to do.
 
 Exception
 +-- ValueError
@@ -10,7 +12,13 @@ Exception
 """
 
 import difflib
+import os
 from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+MAX_SIBLINGS = 5000
+"""How many names of a folder are compared with a mistyped one: a folder of images may have millions."""
 
 
 class InputError(ValueError):
@@ -22,20 +30,65 @@ class NoRuntimeHere(InputError):
 
 
 class MissingDependency(ImportError):
-    """An optional package is needed; the message is the install line: of the extra that brings it, or of what `install`
-    names where it comes from its vendor."""
+    """An optional package is needed; the message has the command that installs it.
+
+    Args:
+        package: the name that could not be imported.
+        extra: the extra of nextvit that brings the package.
+        install: the arguments of `pip install`, for a package that comes from its vendor instead.
+    """
 
     def __init__(self, package: str, *, extra: str = "", install: str = "") -> None:
-        what = install or f"'nextvit[{extra}]'"
-        super().__init__(f"{package!r} is not installed; install it with: pip install {what}")
+        requirement = install or f"'nextvit[{extra}]'"
+        super().__init__(f"{package!r} is not installed; install it with: pip install {requirement}")
 
 
 class NotProven(Exception):
     """A verification failed; the message says by how much."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that is not blank; without one, the name of its type."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suffix for an error message: the nearest known word, else all of them."""
+    """The last clause of an error message on an unknown word: the nearest known word, or all of them if none is
+    near."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
+
+
+def suggest_path(path: Path) -> str:
+    """A clause for the end of an error message on a path that does not exist: the nearest path that does.
+
+    That is a file or folder of a similar name in the same parent folder. Where the parent does not exist either, it is
+    corrected first, and the name is looked up below the corrected one.
+
+    Returns:
+        `; did you mean PATH?`, or "" where nothing is near enough.
+    """
+    try:
+        corrected = path.parent if path.parent.is_dir() else find_similar_sibling(path.parent)
+        if corrected is None:
+            return ""
+        exact = corrected / path.name
+        found = exact if exact.exists() else find_similar_sibling(exact)
+    except (OSError, ValueError):  # a folder that may not be read, a name that is too long or has a null byte
+        return ""
+    if found is None and corrected != path.parent:
+        found = corrected
+    return f"; did you mean {found}?" if found and str(found).isprintable() else ""
+
+
+def find_similar_sibling(path: Path) -> Path | None:
+    """The entry of the path's parent folder whose name is most similar to the path's; None where none is near.
+
+    Upper and lower case count as equal.
+    """
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, MAX_SIBLINGS)]
+    by_lower_case = {name.lower(): name for name in sorted(names)}
+    near = difflib.get_close_matches(path.name.lower(), by_lower_case, n=1, cutoff=0.6)
+    return path.parent / by_lower_case[near[0]] if near else None
