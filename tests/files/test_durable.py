@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nextvit.errors import InputError
-from nextvit.files.durable import check_checksums, durable_folder, present, write_checksums, write_durably
+from nextvit.files.durable import check_checksums, durable_folder, locate_folder, write_checksums, write_durably
 
 pytestmark = pytest.mark.serial
 
@@ -48,11 +48,11 @@ def test_an_error_leaves_what_was_there(tmp_path: Path):
 def test_what_a_kill_between_the_two_renames_left_is_found(tmp_path: Path):
     (tmp_path / "result.old").mkdir()
     (tmp_path / "result.old" / "a").write_text("old")
-    assert (present(tmp_path / "result") / "a").read_text() == "old"
+    assert (locate_folder(tmp_path / "result") / "a").read_text() == "old"
     assert names(tmp_path) == {"result.old"}  # reading moves nothing
     with durable_folder(tmp_path / "result") as folder:
         (folder / "a").write_text("new")
-    assert (present(tmp_path / "result") / "a").read_text() == "new"
+    assert (locate_folder(tmp_path / "result") / "a").read_text() == "new"
     assert names(tmp_path) == {"result"}
 
 
@@ -94,7 +94,7 @@ for version in range(100000):
         time.sleep(0.05 + 0.013 * attempt)
         process.kill()
         process.wait()
-        folder = present(tmp_path / "result")
+        folder = locate_folder(tmp_path / "result")
         check_checksums(folder)
         assert len({(folder / name).read_text() for name in "abc"}) == 1
 

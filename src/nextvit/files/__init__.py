@@ -1,1 +1,1 @@
-"""What lies on disk: written whole or not at all, read with errors that name the fault."""
+"""Files on disk: written completely or not at all, read with errors that name the fault."""

@@ -1,4 +1,4 @@
-"""Dataclasses to plain JSON values and back: one way for configurations, cards and manifests."""
+"""Dataclasses to plain JSON values and back, for configurations, cards and manifests."""
 
 import types
 from dataclasses import MISSING, asdict, fields
@@ -10,65 +10,74 @@ Record = TypeVar("Record")
 
 
 def to_plain(record: Any) -> dict[str, Any]:
-    """Values that survive JSON and YAML: lists for tuples, dicts for nested dataclasses."""
-    return {name: plain(value) for name, value in asdict(record).items()}
+    """A dataclass as values that JSON and YAML can hold: lists for tuples, dicts for nested dataclasses."""
+    return {name: to_plain_value(value) for name, value in asdict(record).items()}
 
 
-def plain(value: Any) -> Any:
-    """One value, with lists for tuples at any depth."""
+def to_plain_value(value: Any) -> Any:
+    """A value with lists for tuples, at any depth."""
     if isinstance(value, dict):
-        return {name: plain(each) for name, each in cast(dict[str, Any], value).items()}
+        return {name: to_plain_value(each) for name, each in cast(dict[str, Any], value).items()}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in cast("list[Any]", value)]
+        return [to_plain_value(each) for each in cast("list[Any]", value)]
     return value
 
 
 def from_plain(kind: type[Record], values: Any, *, what: str) -> Record:
-    """The inverse of `to_plain`; nested dataclasses must have been made before. `what` names the source in messages.
+    """The inverse of `to_plain`.
+
+    Args:
+        kind: the dataclass.
+        values: the value of each field; a nested dataclass must already be an instance.
+        what: names the source of the values in messages.
 
     Raises:
         InputError: a field is unknown, missing, of another type, or has a value that the dataclass refuses.
     """
     if not isinstance(values, dict):
         raise InputError(f"{what}: damaged (expected named values, got {type(values).__name__})")
-    given = cast(dict[str, Any], values)
+    named_values = cast(dict[str, Any], values)
     known = {field.name: field for field in fields(cast(Any, kind))}
-    for name in given:
+    for name in named_values:
         if name not in known:
             raise InputError(f"{what}: unknown field {name!r}; {did_you_mean(name, known)}")
     for name, field in known.items():
-        if name not in given and field.default is MISSING and field.default_factory is MISSING:
+        if name not in named_values and field.default is MISSING and field.default_factory is MISSING:
             raise InputError(f"{what}: lacks {name!r}")
     hints = get_type_hints(kind)
     converted = {
-        name: tuple(cast("list[Any]", each)) if isinstance(each, list) else each for name, each in given.items()
+        name: tuple(cast("list[Any]", each)) if isinstance(each, list) else each for name, each in named_values.items()
     }
     for name, value in converted.items():
-        if not fits(value, hints[name]):
-            raise InputError(f"{what}: damaged ({name} cannot be {str(given[name])[:40]!r})")
+        if not matches_type(value, hints[name]):
+            raise InputError(f"{what}: damaged ({name} cannot be {str(named_values[name])[:40]!r})")
     try:
         return kind(**converted)
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type, for the few kinds of types that records have."""
+def matches_type(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type, for the few kinds of annotations that our dataclasses have."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
     if origin is Literal:
         return value in arguments
     if origin in (Union, types.UnionType):
-        return any(fits(value, each) for each in arguments)
+        return any(matches_type(value, each) for each in arguments)
     if origin is tuple:
         if arguments[-1] is Ellipsis:
-            return isinstance(value, tuple) and all(fits(each, arguments[0]) for each in cast("tuple[Any]", value))
-        same = isinstance(value, tuple) and len(cast("tuple[Any]", value)) == len(arguments)
-        return same and all(fits(*pair) for pair in zip(cast("tuple[Any]", value), arguments, strict=True))
+            return isinstance(value, tuple) and all(
+                matches_type(each, arguments[0]) for each in cast("tuple[Any]", value)
+            )
+        is_same_length = isinstance(value, tuple) and len(cast("tuple[Any]", value)) == len(arguments)
+        return is_same_length and all(
+            matches_type(*pair) for pair in zip(cast("tuple[Any]", value), arguments, strict=True)
+        )
     if origin is dict:
-        named = isinstance(value, dict)
-        return named and all(fits(each, arguments[1]) for each in cast(dict[str, Any], value).values())
+        is_dict = isinstance(value, dict)
+        return is_dict and all(matches_type(each, arguments[1]) for each in cast(dict[str, Any], value).values())
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:

@@ -1,4 +1,4 @@
-"""What lies where in a run's folder. Training, export and benchmark leave their results there; the report reads them."""
+"""The files in the folder of a run: training, export and benchmark write their results there; the report reads them."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.errors import InputError
-from nextvit.files.durable import check_checksums, present
+from nextvit.files.durable import check_checksums, locate_folder
 
 RECIPE, METRICS, ENVIRONMENT, REPORT = "recipe.yaml", "metrics.jsonl", "environment.json", "report.html"
 EVALUATION, BENCHMARK, EVENTS = "evaluation.json", "benchmark.jsonl", "events.jsonl"
@@ -15,25 +15,35 @@ WEIGHTS = "model.safetensors"
 
 
 def is_run(path: Path) -> bool:
+    """Whether a folder holds a training run."""
     return (path / RECIPE).is_file()
 
 
 def checkpoint_folder(run: Path, name: str) -> Path:
     """The folder of the checkpoint "last" or "best"."""
-    return present(run / "checkpoints" / name)
+    return locate_folder(run / "checkpoints" / name)
 
 
-def best_weights(run: Path) -> Path:
-    """The weights that a run is known by, unchanged since they were written; InputError otherwise."""
+def find_best_weights(run: Path) -> Path:
+    """The weights of a run's best checkpoint, after a comparison with their checksums.
+
+    Raises:
+        InputError: there is no checkpoint yet, or it is damaged.
+    """
     folder = checkpoint_folder(run, "best")
     if not folder.is_dir():
-        raise InputError(f"{run}: this run has no checkpoint yet; go on with: nextvit train DATA --out {run} --resume")
+        raise InputError(
+            f"{run}: this run has no checkpoint yet; continue it with: nextvit train DATA --out {run} --resume"
+        )
     check_checksums(folder)
     return folder / WEIGHTS
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file to which lines are appended; a last line cut off by a kill is left out."""
+    """The records of a file of JSON lines; none if it does not exist.
+
+    A line that was cut off because the process was killed is left out.
+    """
     if not path.is_file():
         return []
     records: list[dict[str, Any]] = []
@@ -46,7 +56,11 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add a record; a last line that a kill cut off stays alone, and is left out by `read_json_lines`."""
+    """Append a record to a file of JSON lines.
+
+    A last line that was cut off because the process was killed gets a line end, so that `read_json_lines` leaves out
+    that line alone.
+    """
     line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
     with path.open("a+b") as file:
         if file.tell():

@@ -1,4 +1,7 @@
-"""Files inside tar archives, under paths like `shards/train-000000.tar/00000017-cat.jpg`. Nothing is ever unpacked."""
+"""Files inside tar archives, under paths such as `shards/train-000000.tar/00000017-cat.jpg`.
+
+The files are read from the archive; nothing is unpacked.
+"""
 
 import hashlib
 import tarfile
@@ -8,11 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Member:
-    """Where in an archive the bytes of a file lie, and their SHA-256."""
+    """A file inside an archive: the position of its bytes, and their SHA-256."""
 
     archive: Path
     offset: int
+    """In bytes, of the file's content in the archive."""
     size: int
+    """In bytes."""
     sha256: bytes
 
     def read(self) -> bytes:
@@ -21,8 +26,8 @@ class Member:
         Raises:
             OSError: the archive is missing, cut off or changed; the message is for a reader who knows the file's name.
         """
-        # Opened for each read: that takes microseconds, needs no limit on open files, and leaves nothing to share
-        # between threads and processes.
+        # The archive is opened for each read: that takes microseconds, keeps no file open (their number is limited),
+        # and leaves nothing for threads and processes to share.
         with self.archive.open("rb") as file:
             file.seek(self.offset)
             content = file.read(self.size)
@@ -33,13 +38,13 @@ class Member:
         return content
 
 
-def archive_of(path: Path) -> Path | None:
-    """The tar file that a path leads into; None for the path of a file in a folder."""
+def find_archive(path: Path) -> Path | None:
+    """The tar file that a path leads into; None for a file in a folder."""
     return next((parent for parent in path.parents if parent.suffix == ".tar" and parent.is_file()), None)
 
 
 def read_member(path: Path, *, archive: Path) -> bytes:
-    """The bytes of a file whose path leads into a tar file, which is searched for it.
+    """The bytes of a file whose path leads into a tar file; the archive is searched for it.
 
     Raises:
         OSError: no such member, or the archive cannot be read.

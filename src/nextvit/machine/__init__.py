@@ -1,1 +1,1 @@
-"""Where it runs: environment, timing, quiet libraries."""
+"""The machine: its description, timing of code on it, and suppressed output of libraries."""

@@ -1,4 +1,4 @@
-"""The machine and the versions behind a number."""
+"""The machine, the versions and the command with which a result was measured."""
 
 import os
 import platform
@@ -15,8 +15,12 @@ PACKAGES = (
 )
 
 
-def environment() -> dict[str, Any]:
-    """Plain JSON values: time, machine, Python, versions of the packages that are installed, and the command."""
+def describe_environment() -> dict[str, Any]:
+    """The time, machine, Python, versions of the installed packages and the command, as plain JSON values.
+
+    `memory_gib` and `command` may be None: where the system does not report the memory, and in a process that is not
+    our command line.
+    """
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
@@ -24,26 +28,29 @@ def environment() -> dict[str, Any]:
         "memory_gib": memory_gib(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": versions(),
-        "command": shlex.join(["nextvit", *map(without_place, sys.argv[1:])]) if called_as_nextvit() else None,
+        "versions": installed_versions(),
+        "command": shlex.join(["nextvit", *map(strip_folder, sys.argv[1:])]) if is_nextvit_command() else None,
     }
 
 
-def without_place(argument: str) -> str:
-    """A command's argument, of an absolute path its last part alone: records travel with bundles, home folders need not."""
+def strip_folder(argument: str) -> str:
+    """An argument of a command, with an absolute path shortened to its last part.
+
+    Records are published with bundles, and need not show home folders.
+    """
     flag, sign, value = argument.rpartition("=")
     path = Path(value)
     return flag + sign + path.name if path.is_absolute() else argument
 
 
-def called_as_nextvit() -> bool:
+def is_nextvit_command() -> bool:
     """Whether this process is our command line, by its script or by `python -m nextvit`."""
     program = Path(sys.argv[0])
     return program.stem == "nextvit" or program.parts[-2:] == ("nextvit", "__main__.py")
 
 
-def versions() -> dict[str, str]:
-    """Versions of our packages of interest, without importing them."""
+def installed_versions() -> dict[str, str]:
+    """The version of each of `PACKAGES` that is installed, without importing it."""
     found: dict[str, str] = {}
     for package in PACKAGES:
         try:
@@ -54,7 +61,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """The processor's name, as well as the system tells it."""
+    """The processor's name, as far as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -65,7 +72,7 @@ def cpu_name() -> str:
 
 
 def memory_gib() -> float | None:
-    """Physical memory; None where the system does not tell."""
+    """Physical memory in GiB; None where the system does not report it."""
     try:
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
     except (AttributeError, ValueError, OSError):

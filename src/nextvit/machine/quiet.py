@@ -1,4 +1,4 @@
-"""Third-party code without its noise."""
+"""Suppresses what third-party code prints, warns and logs."""
 
 import contextlib
 import io
@@ -8,12 +8,12 @@ from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def quietly() -> Generator[None]:
-    """What the block prints, warns of, or logs below an error is dropped, and so are handlers that it adds to the root of
-    logging; exceptions pass.
+def suppress_output() -> Generator[None]:
+    """Drop what the block prints, warns of, or logs below the level of an error. Exceptions pass.
 
-    For code that reports its own internals, progress bars included, where what it made is proven afterwards. It works
-    on the whole process, so it belongs where one thing is done at a time.
+    Handlers that the block adds to the root logger are removed, too. This is for libraries that report their internals,
+    such as progress bars, while they produce something that is verified afterwards. It affects the whole process, so it
+    must not run beside other threads' output.
     """
     root = logging.getLogger()
     handlers, disabled = list(root.handlers), root.manager.disable
