@@ -14,14 +14,9 @@ from PIL import Image, ImageDraw
 from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError, Pixels
-from nextvit.views.detection_view import (
-    TO_YIQ,
-    DetectionView,
-    draw_placement,
-    part_of_mask,
-    recoloured,
-)
+from nextvit.image.reading import DecodeError, Pixels
+from nextvit.views.colour import TO_YIQ, jitter_colours
+from nextvit.views.detection_view import DetectionView, draw_placement, rasterize_crop
 from nextvit.views.settings import DetectionAugment
 
 NAME = Path("picture")
@@ -137,7 +132,7 @@ def test_pixels_boxes_and_masks_stay_in_step(mode: str, form: str):
 
 def test_the_sizes_of_views_are_those_that_were_asked_for():
     rng, settings = np.random.default_rng(0), DetectionAugment(crop=0)
-    shorter = {min(draw_placement((640, 480), settings, (800, 1333), rng).size) for _ in range(300)}
+    shorter = {min(draw_placement((640, 480), settings, (800, 1333), rng).view_size) for _ in range(300)}
     assert shorter == set(range(480, 801, 32))
 
 
@@ -145,24 +140,24 @@ def test_parts_are_those_of_detrs_training():
     """Between 384 and 600 pixels a side of the picture at 400, 500 or 600 px; then resized as any picture."""
     rng, settings = np.random.default_rng(0), DetectionAugment(crop=1, flip=0)
     placements = [draw_placement((640, 480), settings, (800, 1333), rng) for _ in range(3000)]
-    left, top, width, height = np.array([placement.part for placement in placements]).T
+    left, top, width, height = np.array([placement.crop for placement in placements]).T
     assert (left >= 0).all() and (top >= 0).all() and (left + width <= 640).all() and (top + height <= 480).all()
     # The least part is 384 of the picture at 600 px, 800 x 600; at 400 px the most is all of it.
     assert width.min() == round(384 * 640 / 800) and abs(height.min() - 384 * 480 / 600) <= 1
     assert width.max() == 640 and height.max() == 480
     assert left.max() > 0.5 * (640 - 307) and top.max() > 0.5 * (480 - 307)
     for placement in placements[:200]:
-        view_height, view_width = placement.size
+        view_height, view_width = placement.view_size
         assert max(view_height, view_width) <= 1333 and min(view_height, view_width) <= 800
-        assert view_width / view_height == pytest.approx(placement.part[2] / placement.part[3], rel=0.01)
+        assert view_width / view_height == pytest.approx(placement.crop[2] / placement.crop[3], rel=0.01)
 
 
 def test_jitter_scales_evenly_and_never_beyond_the_input():
     rng, settings = np.random.default_rng(0), DetectionAugment(jitter=1)
     placements = [draw_placement((640, 480), settings, (240, 320), rng) for _ in range(2000)]
-    scales = np.array([placement.size[1] / placement.part[2] / (320 / 640) for placement in placements])
+    scales = np.array([placement.view_size[1] / placement.crop[2] / (320 / 640) for placement in placements])
     assert 0.09 < scales.min() < 0.13 and 1.95 < scales.max() < 2.01 and abs(np.mean(scales < 1.05) - 0.5) < 0.04
-    assert max(placement.size for placement in placements) == (240, 320)
+    assert max(placement.view_size for placement in placements) == (240, 320)
 
 
 def test_crowds_and_objects_below_a_pixel_are_left_out():
@@ -228,7 +223,7 @@ def test_parts_of_masks_are_parts_of_the_whole_mask():
         segmentation += [runs, {"size": [90, 120], "counts": counts}]
         left, top = int(polygon[:, 0].min()) - 1, int(polygon[:, 1].min()) - 1
         for form in segmentation:
-            part = part_of_mask(form, (left, top, 120 - left, 90 - top), (120, 90))
+            part = rasterize_crop(form, (left, top, 120 - left, 90 - top), (120, 90))
             assert whole.any() and np.array_equal(part, whole[top:, left:])
 
 
@@ -301,7 +296,7 @@ def test_colours_change_as_asked_for_and_greys_stay_grey():
     rng = np.random.default_rng(0)
     pixels = rng.integers(60, 190, (12, 10, 3), dtype=np.uint8)
     for seed in range(20):
-        changed = recoloured(pixels, 0.6, np.random.default_rng(seed))
+        changed = jitter_colours(pixels, 0.6, np.random.default_rng(seed))
         brightness, contrast, saturation, hue = 0.6 * (2 * np.random.default_rng(seed).random(4) - 1)
         for before, after in zip(pixels.reshape(-1, 3)[:20], changed.reshape(-1, 3)[:20], strict=True):
             luma, i, q = TO_YIQ @ before
@@ -310,7 +305,7 @@ def test_colours_change_as_asked_for_and_greys_stay_grey():
             wanted = (rgb - 127.5) * (1 + 0.5 * contrast) + 127.5 + 32 * brightness
             assert np.abs(after - wanted.clip(0, 255)).max() <= 0.51
     grey = np.full((4, 4, 3), 100, np.uint8)
-    assert np.ptp(recoloured(grey, 1.0, np.random.default_rng(1)), axis=2).max() <= 1
+    assert np.ptp(jitter_colours(grey, 1.0, np.random.default_rng(1)), axis=2).max() <= 1
     assert np.allclose(TO_YIQ @ (1, 1, 1), (1, 0, 0), atol=2e-3)
 
 

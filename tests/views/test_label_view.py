@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.image.resizing import DecodeError, Encoded, Pixels, Preprocess, read_image
-from nextvit.views.label_view import build_view, draw_crop, reduced
-from nextvit.views.large_jpeg import open_large_jpeg, reduction_for
+from nextvit.image.reading import DecodeError, Encoded, Pixels, read_image
+from nextvit.image.resizing import Preprocess
+from nextvit.views.label_view import build_view, draw_crop
+from nextvit.views.large_jpeg import choose_reduction, open_large_jpeg
+from nextvit.views.placement import reduce_crop
 from nextvit.views.settings import Augment
 from tests.image.photos import photo
 
@@ -112,8 +114,8 @@ def test_a_large_jpeg_is_reduced_without_a_visible_difference(orientation: int):
     reductions: set[int] = set()
     for seed in range(6):
         drawn = draw_crop(image.size, settings, np.random.default_rng(seed))
-        reduction = reduction_for((drawn[2], drawn[3]), needed_wh=(64, 48))
-        left, top, width, height = (reduction * edge for edge in reduced(drawn, reduction))
+        reduction = choose_reduction((drawn[2], drawn[3]), needed_wh=(64, 48))
+        left, top, width, height = (reduction * edge for edge in reduce_crop(drawn, reduction))
         assert np.abs(np.subtract((left, top, width, height), drawn)).max() <= reduction
         crop = image.crop((left, top, left + width, top + height)).resize((64, 48), Image.Resampling.BICUBIC)
         view = view_of(content, settings, image_size=(48, 64), seed=seed)
@@ -128,11 +130,13 @@ def test_a_large_jpeg_says_its_upright_size_before_its_pixels_are_read():
     content = saved(photo(130, 70), "JPEG", exif=exif)
     large = open_large_jpeg(content, name=NAME)
     assert (large.width, large.height) == (70, 130)
-    assert large.pixels(reduction=4).shape == (33, 18, 3)
+    assert large.decode(reduction=4).shape == (33, 18, 3)
 
 
 def test_pictures_are_reduced_as_far_as_leaves_twice_the_pixels_needed():
-    needed = [reduction_for((side, 2 * side), needed_wh=(224, 224)) for side in (448, 895, 896, 1791, 1792, 3584, 9000)]
+    needed = [
+        choose_reduction((side, 2 * side), needed_wh=(224, 224)) for side in (448, 895, 896, 1791, 1792, 3584, 9000)
+    ]
     assert needed == [1, 1, 2, 2, 4, 8, 8]
 
 
@@ -147,7 +151,7 @@ def test_training_sees_what_serving_sees_of_every_odd_file(real_data):
     for path in sorted(real_data("odd_inputs").rglob("*.*")):
         content = path.read_bytes()
         try:
-            expected = Preprocess(image_size=(64, 96), resize="squash")(Encoded(content, path))
+            expected = Preprocess(image_size=(64, 96), resize="stretch")(Encoded(content, path))
         except DecodeError:
             with pytest.raises(DecodeError):
                 view_of(content, Augment(), image_size=(64, 96))

@@ -12,8 +12,15 @@ from PIL import Image
 
 from nextvit.data.reading import read_segmented
 from nextvit.errors import InputError
-from nextvit.image.resizing import IMAGENET_MEAN, DecodeError, Pixels
-from nextvit.views.segmentation_view import SegmentationView, distorted, largest_share, picture_weights, rarity_of
+from nextvit.image.reading import DecodeError, Pixels
+from nextvit.image.resizing import IMAGENET_MEAN
+from nextvit.views.colour import distort_colours
+from nextvit.views.segmentation_view import (
+    SegmentationView,
+    compute_class_rarity,
+    compute_repeat_factors,
+    measure_largest_class_fraction,
+)
 from nextvit.views.settings import SegmentationAugment
 
 NAME = Path("picture")
@@ -56,24 +63,24 @@ def nearest_class(pixels: Pixels) -> Mask:
 def test_a_view_of_the_whole_picture_is_the_picture_and_may_be_mirrored():
     content, mask = scene()
     image = np.array(Image.open(io.BytesIO(content)))
-    pixels, classes = view_of(content, mask, PLAIN, resize="squash")
+    pixels, classes = view_of(content, mask, PLAIN, padded=False)
     assert np.array_equal(pixels, image) and np.array_equal(classes, mask)
     assert pixels.dtype == classes.dtype == np.uint8
     turned = SegmentationAugment(flip=1, scale=(1.0, 1.0), photometric=0)
-    pixels, classes = view_of(content, mask, turned, resize="squash")
+    pixels, classes = view_of(content, mask, turned, padded=False)
     assert np.array_equal(pixels, image[:, ::-1]) and np.array_equal(classes, mask[:, ::-1])
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-@pytest.mark.parametrize("resize", ["fit", "squash"])
-def test_pixels_and_classes_stay_in_step(form: str, resize: str):
+@pytest.mark.parametrize("padded", [True, False])
+def test_pixels_and_classes_stay_in_step(form: str, padded: bool):
     # As a JPEG the picture is so large that it is decoded at a fraction of its size.
     content, mask = scene((128, 96) if form == "PNG" else (1280, 960), form=form)
     settings = SegmentationAugment(photometric=0, crop=0.7, scale=(0.4, 1.6))
     shares, flips = set(), 0
     for seed in range(25):
-        pixels, classes = view_of(content, mask, settings, seed=seed, resize=resize)
-        assert pixels.shape == (*classes.shape, 3) == ((64, 64, 3) if resize == "fit" else (64, 96, 3))
+        pixels, classes = view_of(content, mask, settings, seed=seed, padded=padded)
+        assert pixels.shape == (*classes.shape, 3) == ((64, 64, 3) if padded else (64, 96, 3))
         seen = classes != 255
         assert (pixels[~seen] == FILL).all()
         wrong = nearest_class(pixels)[seen] != classes[seen]
@@ -134,13 +141,13 @@ def test_crops_that_one_class_fills_are_drawn_again():
     for most in (1.0, 0.75):
         settings = SegmentationAugment(scale=(1.0, 1.0), photometric=0, most_of_one_class=most)
         views = [view_of(file.getvalue(), mask, settings, (96, 1000), seed=seed)[1] for seed in range(60)]
-        full[most] = np.mean([largest_share(view) >= 0.75 for view in views])
+        full[most] = np.mean([measure_largest_class_fraction(view) >= 0.75 for view in views])
     assert full[1.0] > 0.7 and full[0.75] < 0.3
 
 
 def test_the_largest_share_is_of_the_labelled_pixels():
-    assert largest_share(np.array([[255, 255, 1], [1, 1, 0]], np.uint8)) == 0.75
-    assert largest_share(np.full((2, 2), 255, np.uint8)) == 1
+    assert measure_largest_class_fraction(np.array([[255, 255, 1], [1, 1, 0]], np.uint8)) == 0.75
+    assert measure_largest_class_fraction(np.full((2, 2), 255, np.uint8)) == 1
 
 
 def test_rare_crops_hold_what_is_rare():
@@ -148,7 +155,7 @@ def test_rare_crops_hold_what_is_rare():
     mask[401:405, 33:37], mask[100:140, 100:140] = 2, 1
     file = io.BytesIO()
     Image.fromarray(COLOURS[mask]).save(file, "PNG")
-    rarity = rarity_of(np.bincount(mask.ravel(), minlength=4))
+    rarity = compute_class_rarity(np.bincount(mask.ravel(), minlength=4))
     found, middles = {}, set()
     for share in (0.0, 1.0):
         settings = SegmentationAugment(photometric=0, rare_crops=share, crop=0.25)
@@ -165,10 +172,10 @@ def test_rare_crops_hold_what_is_rare():
 
 
 def test_rarity_falls_with_the_pixels_and_what_is_everywhere_is_not_sought():
-    rarity = rarity_of(np.array([9000, 400, 100, 0]))
+    rarity = compute_class_rarity(np.array([9000, 400, 100, 0]))
     assert rarity.sum() == pytest.approx(1) and rarity[0] == rarity[3] == 0
     assert rarity[2] == pytest.approx(2 * rarity[1])
-    assert rarity_of(np.array([5, 5])).sum() == 0 == rarity_of(np.zeros(3, int)).sum()
+    assert compute_class_rarity(np.array([5, 5])).sum() == 0 == compute_class_rarity(np.zeros(3, int)).sum()
 
 
 def test_pictures_of_rare_classes_are_drawn_more_often():
@@ -176,7 +183,7 @@ def test_pictures_of_rare_classes_are_drawn_more_often():
     counts[:, 0] = 50
     counts[:200, 1] = 5
     counts[:10, 2] = 1
-    weights = picture_weights(counts, common=0.1)
+    weights = compute_repeat_factors(counts, threshold=0.1)
     assert weights[:10].tolist() == pytest.approx([np.sqrt(0.1 / 0.01)] * 10) and (weights[10:] == 1).all()
 
 
@@ -217,7 +224,7 @@ def test_published_changes_of_colour_are_mmsegmentations():
         chosen = rng.random(4) < 0.5
         amounts, contrast_first = np.where(chosen, amounts, 0.0), bool(rng.random() < 0.5)
         made += chosen
-        got = distorted(pixels, 0.8, np.random.default_rng(seed)).reshape(-1, 3).astype(int)
+        got = distort_colours(pixels, 0.8, np.random.default_rng(seed)).reshape(-1, 3).astype(int)
         expected = [mmseg_colours(each, amounts, contrast_first=contrast_first) for each in pixels.reshape(-1, 3)]
         assert np.abs(got - expected).max() <= 6 and np.abs(got - expected).mean() < 1.5
         if not chosen.any():
@@ -239,7 +246,7 @@ def test_grey_pictures_have_three_equal_channels():
     _, mask = scene()
     file = io.BytesIO()
     Image.fromarray(mask * 60).save(file, "JPEG", quality=95)
-    pixels, _ = view_of(file.getvalue(), mask, PLAIN, resize="squash")
+    pixels, _ = view_of(file.getvalue(), mask, PLAIN, padded=False)
     assert pixels.shape == (96, 128, 3) and np.ptp(pixels, axis=2).max() == 0
 
 

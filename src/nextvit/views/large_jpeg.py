@@ -1,7 +1,7 @@
-"""JPEGs of far more pixels than training looks at: decoded at a half, a quarter or an eighth of their size.
+"""Decode JPEGs that are much larger than a training view at a half, a quarter or an eighth of their size.
 
-libjpeg leaves out what would be averaged away: 12 megapixels take about a third of the time. It is reached through
-Pillow, because torchvision's decode_jpeg cannot.
+libjpeg then skips detail that the resize would average away: 12 megapixels take about a third of the time. This uses
+Pillow, because torchvision's decode_jpeg has no such option.
 """
 
 import io
@@ -11,26 +11,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nextvit.image.resizing import MAX_PIXELS, UNREADABLE, DecodeError, Pixels, reason, to_rgb, upright
+from nextvit.image.reading import MAX_PIXELS, UNREADABLE, DecodeError, Pixels, reason, to_rgb, upright
 
 REDUCTIONS = (8, 4, 2)
 
 
 @dataclass
 class LargeJpeg:
-    """A JPEG whose pixels are not read yet."""
+    """A JPEG whose header is read and whose pixels are not decoded yet."""
 
     image: Image.Image
     name: Path
+    """Used in messages."""
     width: int
-    """Upright, in pixels of the file."""
+    """Of the upright image, in the file's pixels."""
     height: int
 
-    def pixels(self, *, reduction: int) -> Pixels:
-        """RGB, upright, of 1 / `reduction` of the size (1, 2, 4 or 8), rounded up; to be called once.
+    def decode(self, *, reduction: int) -> Pixels:
+        """Decode the image; call this only once.
+
+        Args:
+            reduction: 1, 2, 4 or 8.
+
+        Returns:
+            The upright image in RGB, at 1 / `reduction` of its size, rounded up.
 
         Raises:
-            DecodeError: as `nextvit.image.resizing.read_image`.
+            DecodeError: as `nextvit.image.reading.read_image`.
         """
         try:
             self.image.draft(None, (self.image.width // reduction, self.image.height // reduction))
@@ -40,10 +47,10 @@ class LargeJpeg:
 
 
 def open_large_jpeg(content: bytes, *, name: Path) -> LargeJpeg:
-    """Read what a JPEG says of itself; `name` stands in messages.
+    """Read the header of a JPEG; `name` is used in messages.
 
     Raises:
-        DecodeError: as `nextvit.image.resizing.read_image`.
+        DecodeError: as `nextvit.image.reading.read_image`.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=("JPEG",))
@@ -52,18 +59,20 @@ def open_large_jpeg(content: bytes, *, name: Path) -> LargeJpeg:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DecodeError(f"{name}: {width}x{height} is more than {MAX_PIXELS:,} pixels")
-    probe = Image.new("L", (2, 1))  # asks `upright` itself, which also decides what counts as a broken EXIF block
+    probe = Image.new(
+        "L", (2, 1)
+    )  # two pixels show whether `upright` would transpose the image, broken EXIF blocks included
     probe.info = image.info
     if upright(probe).size == (1, 2):
         width, height = height, width
     return LargeJpeg(image, name, width, height)
 
 
-def reduction_for(size_wh: tuple[int, int], *, needed_wh: tuple[int, int]) -> int:
-    """The strongest of 1, 2, 4 and 8 that leaves a region of a picture twice the pixels a side that are needed.
+def choose_reduction(size_wh: tuple[int, int], *, needed_wh: tuple[int, int]) -> int:
+    """The largest of 1, 2, 4 and 8 that leaves a region twice as many pixels a side as are needed.
 
-    With only as many as needed, libjpeg's way of averaging would show: it differs from a bicubic resize by twice as
-    much as Lanczos does. With twice as many it differs less than Lanczos.
+    With only as many as needed, libjpeg's averaging would be visible: it differs from a bicubic resize by twice as much
+    as Lanczos does. With twice as many it differs less than Lanczos.
     """
     for reduction in REDUCTIONS:
         if size_wh[0] >= 2 * reduction * needed_wh[0] and size_wh[1] >= 2 * reduction * needed_wh[1]:
