@@ -1,4 +1,4 @@
-"""Our own verbs as a user would call them, for the benchmarks that go the whole way."""
+"""Calls of nextvit commands as a user would make them, for benchmarks of the whole workflow."""
 
 import json
 import subprocess
@@ -7,47 +7,51 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from nextvit.machine.environment import without_place
+from nextvit.machine.environment import strip_folder
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a verb gave."""
+class CommandResult:
+    """The result of a nextvit command."""
 
     command: str
     seconds: float
     code: int
     document: dict[str, Any]
-    """Its JSON; empty where it refused."""
+    """Its JSON document; empty if it failed."""
     message: str
-    """What it said to people in the end: the reason, where it refused."""
+    """The last line of its stderr: the reason, if it failed."""
 
     def record(self) -> dict[str, Any]:
         return {"command": self.command, "seconds": self.seconds, **self.document}
 
 
-def call(*arguments: str) -> Done:
-    """Run a verb with --json in a process of its own."""
+def call(*arguments: str) -> CommandResult:
+    """Run a nextvit command with --json in its own process.
+
+    Raises:
+        RuntimeError: it crashed.
+    """
     started = time.perf_counter()
     command = [sys.executable, "-m", "nextvit", *arguments, "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1, 2, 3) or "Traceback" in done.stderr:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-    told = [line for line in done.stderr.splitlines() if line.startswith("nextvit: ")]
-    return Done(
-        command=" ".join(["nextvit", *map(without_place, arguments)]),
+    messages = [line for line in done.stderr.splitlines() if line.startswith("nextvit: ")]
+    return CommandResult(
+        command=" ".join(["nextvit", *map(strip_folder, arguments)]),
         seconds=round(time.perf_counter() - started, 1),
         code=done.returncode,
         document=json.loads(done.stdout) if not done.returncode else {},
-        message=told[-1].removeprefix("nextvit: ").partition("; report: ")[0] if told else "",
+        message=messages[-1].removeprefix("nextvit: ").partition("; report: ")[0] if messages else "",
     )
 
 
 def nextvit(*arguments: str) -> dict[str, Any]:
-    """The record of a verb that must succeed.
+    """The record of a nextvit command that must succeed.
 
     Raises:
-        RuntimeError: it did not.
+        RuntimeError: it failed.
     """
     done = call(*arguments)
     if done.code:

@@ -1,9 +1,10 @@
-"""CSWin-T's forward pass, written from its paper (arXiv:2107.00652), as a peer of the benchmarks: latency only.
+"""CSWin-T's forward pass, implemented from its paper (arXiv:2107.00652), for comparisons of latency only.
 
-A transformer whose attention looks along cross-shaped windows: half of the heads attend inside horizontal stripes of the
-image, the other half inside vertical ones, and the stripes grow wider from stage to stage. Positions come from a
-depthwise convolution of the values (LePE), added to what attention gives. The stem and the three merges between the stages
-are convolutions. There are no weights for it here, and no training: no drop path, no initialisation to speak of.
+A transformer with attention in cross-shaped windows: half of the heads attend inside horizontal stripes of the image,
+the other half inside vertical ones, and the stripes grow wider from stage to stage. Positions come from a depthwise
+convolution of the values (LePE), which is added to the output of attention. The stem and the three merges between the
+stages are convolutions. There are no pretrained weights and no training: no drop path, and PyTorch's default
+initialisation.
 
 N batch, C channels, H W height and width, T tokens = H*W
 """
@@ -15,7 +16,7 @@ WIDTH = 64
 DEPTHS = (1, 2, 21, 1)
 HEADS = (2, 4, 8, 16)
 STRIPES = (1, 2, 7, 7)
-"""Width of the stripes in tokens; in the last stage all of a 224 px image is one window of 7x7, and so it is here at any size."""
+"""Width of the stripes in tokens. The last stage has one window, the whole map: 7x7 for a 224 px image."""
 MLP_RATIO = 4
 PUBLISHED_PARAMETERS, PUBLISHED_MACS = 23e6, 4.3e9
 """Of the paper's table of ImageNet-1k results at 224 px, in whole millions; its "FLOPs" are multiply-accumulates."""
@@ -106,16 +107,16 @@ class Block(nn.Module):
         return x_NHWC + self.mlp(self.norm2(x_NHWC))
 
     def attention(self, x_NHWC: Tensor) -> Tensor:
-        """Each branch takes its share of the channels. A map that the stripes do not divide is filled up with zeros."""
+        """Each branch takes a part of the channels. A map is zero-padded to a multiple of the stripe width."""
         height, width = x_NHWC.shape[1:3]
         stripe = self.stripe or 1
         below, beside = -height % stripe, -width % stripe
         if below or beside:
             x_NHWC = nn.functional.pad(x_NHWC, (0, 0, 0, beside, 0, below))
-        shares = zip(
+        branch_inputs = zip(
             *(part.chunk(len(self.branches), dim=-1) for part in self.qkv(x_NHWC).chunk(3, dim=-1)), strict=True
         )
-        mixed = [branch(q, k, v) for branch, (q, k, v) in zip(self.branches, shares, strict=True)]
+        mixed = [branch(q, k, v) for branch, (q, k, v) in zip(self.branches, branch_inputs, strict=True)]
         return torch.cat(mixed, dim=-1)[:, :height, :width]
 
 

@@ -1,15 +1,15 @@
-"""What it is worth: the bundles of a model against timm, `torch.onnx.export` and ONNX Runtime with all their defaults.
+"""The gain over the defaults: the bundles of a model against timm, `torch.onnx.export` and ONNX Runtime as they are.
 
     python benchmarks/default_way.py BUNDLE... [--threads 1,0] [--seconds 5]
 
 The default way is `timm.create_model` with as many classes, `torch.onnx.export(model, example, file)` and
-`onnxruntime.InferenceSession(file)`, fed with pixels that are already normalised; its weights are random, which its time
-does not depend on. The bundles are those that `nextvit export` wrote, each with what its proof says of the score; they take
-uint8 pixels and normalise them. All take turns, single images. Threads: 0 leaves their number to the runtimes, on both
-sides; with a number, both sides get that number, and all else of the default way stays its default.
+`onnxruntime.InferenceSession(file)`, with inputs that are already normalised; its weights are random, on which its
+latency does not depend. The bundles were written by `nextvit export`, each with the score of its proof; they take
+uint8 pixels and normalise them. All take turns with single images. Threads: 0 leaves their number to the runtimes, on
+both sides; any other number is set on both sides, and everything else of the default way stays default.
 
-One JSON line for each bundle and number of threads is appended to benchmarks/results/default_way.jsonl; docs/performance.md
-gets the table of this call.
+One JSON line for each bundle and number of threads is appended to benchmarks/results/default_way.jsonl;
+docs/performance.md gets the table of this call.
 """
 
 import argparse
@@ -43,11 +43,11 @@ RESULTS = Path(__file__).parent / "results" / "default_way.jsonl"
 DEFAULT = "timm, torch.onnx.export, ONNX Runtime"
 
 
-def proven(bundles: list[Path]) -> dict[str, Manifest]:
-    """The manifests by the bundles' names.
+def read_proven_manifests(bundles: list[Path]) -> dict[str, Manifest]:
+    """The manifests by the names of the bundles.
 
     Raises:
-        InputError: not all are of one network and size, or one was proven without labels.
+        InputError: the bundles are of several networks or sizes, or one was proven without labels.
     """
     manifests = {bundle.name: read_bundle(bundle) for bundle in bundles}
     for name, each in manifests.items():
@@ -61,8 +61,8 @@ def proven(bundles: list[Path]) -> dict[str, Manifest]:
     return manifests
 
 
-def default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], object]:
-    """One image through what three calls with all their defaults give."""
+def make_default_run(manifest: Manifest, threads: int, folder: Path) -> Callable[[], object]:
+    """A run of one image through the result of the three default calls."""
     import timm
 
     card = manifest.card
@@ -85,7 +85,7 @@ def measure(
     """Records of the default way and of each bundle."""
     first = next(iter(manifests.values()))
     with tempfile.TemporaryDirectory() as temporary:
-        candidates = {DEFAULT: default_run(first, threads, Path(temporary))}
+        candidates = {DEFAULT: make_default_run(first, threads, Path(temporary))}
         for bundle in bundles:
             session = load_bundle(bundle, threads=threads or None).session
             pixels_NHWC = np.random.default_rng(0).integers(
@@ -146,15 +146,15 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--threads", default="1,0")
     parser.add_argument("--seconds", type=float, default=5.0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        manifests = proven(asked.bundles)
+        manifests = read_proven_manifests(arguments.bundles)
     except InputError as error:
         parser.error(str(error))
     command = shlex.join(["python", "benchmarks/default_way.py", *map(strip_folder, sys.argv[1:])])
     records: list[dict[str, Any]] = []
-    for threads in asked.threads.split(","):
-        records += measure(asked.bundles, manifests, int(threads), asked.seconds, command)
+    for threads in arguments.threads.split(","):
+        records += measure(arguments.bundles, manifests, int(threads), arguments.seconds, command)
     for record in records:
         append_json_line(RESULTS, record)
     write_table("performance.md", "default_way.py", table(records))

@@ -1,11 +1,11 @@
-"""Detectors from scratch on two cores, from annotated pictures to a proven file: nextvit_nano on three small sets.
+"""Detectors from scratch on two cores, from annotated images to a proven bundle: nextvit_nano on three small datasets.
 
     python benchmarks/detection.py FOLDER [--only bccd,nuclei,fruits_nuts]
 
-FOLDER holds the sets in COCO's layout: blood cells with boxes (bccd), nuclei with masks (nuclei), and fruits and nuts with
-masks (fruits_nuts), whose 12 pictures are learnt by heart and asked about again. Each step is the ordinary command. One
-JSON line for each set is appended to benchmarks/results/detection.jsonl, and a figure with the curves of its training and a
-picture with some answers are written beside it.
+FOLDER holds the datasets in COCO's layout: blood cells with boxes (bccd), nuclei with masks (nuclei), and fruits and
+nuts with masks (fruits_nuts). The 12 images of fruits_nuts are used for training and for validation. Each step is an
+ordinary nextvit command. One JSON line for each dataset is appended to benchmarks/results/detection.jsonl, and a
+figure of the training curves and a contact sheet of predictions are written beside it.
 """
 
 import json
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from commands import nextvit
-from studies import contact_sheet, each_study
+from studies import contact_sheet, run_studies
 
-from nextvit.predictions.score_names import spoken
-from nextvit.report.figures import training_curves
+from nextvit.predictions.score_names import display_name
+from nextvit.report.figures import draw_training_curves
 
 ROOT = Path(__file__).parent / "results"
 RESULTS = ROOT / "detection.jsonl"
@@ -27,15 +27,15 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Study:
-    """How a set is learnt, and what is expected of it."""
+    """How to train on a dataset, and the score that is expected."""
 
     options: tuple[str, ...]
     score: str
-    """Which score."""
+    """Name of the score."""
     expected: float
-    """At least, in percent."""
-    by_heart: bool = False
-    """Whether it is asked about the pictures that it learnt from."""
+    """The least expected score, in percent."""
+    memorized: bool = False
+    """Whether the training images are also the validation images."""
 
 
 STUDIES = {
@@ -48,45 +48,47 @@ STUDIES = {
         ),
         "box_ap50_score",
         90.0,
-        by_heart=True,
+        memorized=True,
     ),
 }
 
 
 def study(name: str, source: Path, temporary: Path) -> dict[str, Any]:
-    """Train, export, and let both sit the exam."""
+    """Train, export, and evaluate the run and the bundle."""
     settings, run, data = STUDIES[name], temporary / name, source / name
-    if settings.by_heart:
-        data = asked_again(data, temporary / f"{name}_by_heart")
+    if settings.memorized:
+        data = copy_training_as_validation(data, temporary / f"{name}_by_heart")
     train = nextvit(
         *("train", str(data), "--out", str(run), "--model", "nextvit_nano", "--weights", "none", *settings.options)
     )
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     export = nextvit("export", str(run), "--to", "onnx", "--data", str(data))
-    exams = {kind: nextvit("eval", model, str(data)) for kind, model in (("run", str(run)), ("file", export["bundle"]))}
+    evaluations = {
+        kind: nextvit("eval", model, str(data)) for kind, model in (("run", str(run)), ("file", export["bundle"]))
+    }
     (ROOT / f"detection_{name}.svg").write_text(
-        training_curves(epochs, score="box_ap_score", name=spoken("box_ap_score")), encoding="utf-8"
+        draw_training_curves(epochs, score="box_ap_score", name=display_name("box_ap_score")), encoding="utf-8"
     )
-    pictures = sorted((data / "images" / "val").iterdir())[:SHOWN]
-    nextvit("predict", export["bundle"], *map(str, pictures), "--out", str(temporary / f"{name}_answers"))
-    contact_sheet(sorted((temporary / f"{name}_answers").glob("*.jpg"))).save(
+    images = sorted((data / "images" / "val").iterdir())[:SHOWN]
+    nextvit("predict", export["bundle"], *map(str, images), "--out", str(temporary / f"{name}_predictions"))
+    contact_sheet(sorted((temporary / f"{name}_predictions").glob("*.jpg"))).save(
         ROOT / f"detection_{name}.jpg", quality=80
     )
     return {
         "name": name,
         "score": settings.score,
         "expected": settings.expected,
-        "reached": {kind: exam["scores"] for kind, exam in exams.items()},
+        "reached": {kind: evaluation["scores"] for kind, evaluation in evaluations.items()},
         "train": train,
         "epochs": epochs,
         "export": export,
-        "environment": exams["run"]["environment"],
+        "environment": evaluations["run"]["environment"],
         "command": f"python benchmarks/detection.py FOLDER --only {name}",
     }
 
 
-def asked_again(data: Path, folder: Path) -> Path:
-    """A copy of a set whose validation pictures are those of its training."""
+def copy_training_as_validation(data: Path, folder: Path) -> Path:
+    """A copy of a dataset whose validation images are its training images."""
     for split in ("train", "val"):
         shutil.copytree(data / "images" / "train", folder / "images" / split)
         (folder / "annotations").mkdir(exist_ok=True)
@@ -94,14 +96,14 @@ def asked_again(data: Path, folder: Path) -> Path:
     return folder
 
 
-def told(record: dict[str, Any]) -> str:
-    """One line for people."""
+def describe(record: dict[str, Any]) -> str:
+    """One line to print."""
     reached = {kind: f"{scores[record['score']]:.2f} %" for kind, scores in record["reached"].items()}
     return (
-        f"{record['name']}: {spoken(record['score'])} {reached}, expected {record['expected']} %, "
+        f"{record['name']}: {display_name(record['score'])} {reached}, expected {record['expected']} %, "
         f"{record['train']['seconds']:.0f} s"
     )
 
 
 if __name__ == "__main__":
-    each_study(__doc__, STUDIES, study, results=RESULTS, told=told)
+    run_studies(__doc__, STUDIES, study, results=RESULTS, describe=describe)

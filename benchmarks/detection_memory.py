@@ -1,9 +1,9 @@
-"""The memory of a training step of Mask R-CNN on pictures of COCO's size: the highest resident size of a process.
+"""The memory of a training step of Mask R-CNN on images of COCO's size: the peak resident size of a process.
 
     python benchmarks/detection_memory.py [--model nextvit_small] [--images 1] [--size 800x1216] [--precision fp32,bf16]
 
-A picture is noise with 20 objects and their masks. Each precision is measured in a process of its own, which takes two whole
-steps, optimizer and average of the weights included. One JSON line for each is appended to
+An image is noise with 20 objects and their masks. Each precision is measured in its own process, which takes two
+complete steps, including the optimizer and the moving average of the weights. One JSON line for each is appended to
 benchmarks/results/detection_memory.jsonl.
 """
 
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 from nextvit.models.backbone import NextViT
-from nextvit.models.create import variant
-from nextvit.models.detection import Lesson, MaskRCNN, detector_of
-from nextvit.models.detection_losses import LossSettings, TargetTensors
+from nextvit.models.create import find_variant
+from nextvit.models.detection import DetectionTargets, MaskRCNN, default_detector_config
+from nextvit.models.detection_losses import ImageTargets, LossSettings
 from nextvit.train.device import autocast
 from nextvit.train.ema import Ema
 from nextvit.train.optim import build_optimizer
@@ -34,21 +34,23 @@ STEPS, OBJECTS, CLASSES = 2, 20, 80
 GIB = 2**30
 
 
-def step(model_name: str, images: int, size: tuple[int, int], precision: str) -> dict[str, Any]:
-    """Take steps, and tell the peak of this process's memory."""
+def measure_step(model_name: str, images: int, size: tuple[int, int], precision: str) -> dict[str, Any]:
+    """Take `STEPS` training steps; returns the seconds of a step and the peak memory of this process."""
     torch.manual_seed(0)
-    model = MaskRCNN(variant(model_name), detector_of(model_name), num_classes=CLASSES).train()
+    model = MaskRCNN(find_variant(model_name), default_detector_config(model_name), num_classes=CLASSES).train()
     assert isinstance(model.backbone, NextViT)
     optimizer, ema = build_optimizer(model, Optim(lr=1e-4)), Ema(model, decay=0.99)
     height, width = size
     pixels = torch.randn(images, 3, height, width).contiguous(memory_format=torch.channels_last)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    lesson = Lesson([targets(height, width, seed=number) for number in range(images)], LossSettings())
+    batch_targets = DetectionTargets(
+        [make_targets(height, width, seed=number) for number in range(images)], LossSettings()
+    )
     started = time.perf_counter()
     for _ in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
         with autocast(torch.device("cpu"), precision):
-            losses = model(pixels, torch.tensor([[height, width]] * images), lesson)
+            losses = model(pixels, torch.tensor([[height, width]] * images), batch_targets)
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         ema.update(model)
@@ -58,7 +60,7 @@ def step(model_name: str, images: int, size: tuple[int, int], precision: str) ->
     }
 
 
-def targets(height: int, width: int, *, seed: int) -> TargetTensors:
+def make_targets(height: int, width: int, *, seed: int) -> ImageTargets:
     """Objects of all sizes with rectangular masks."""
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(16), np.log(400), (OBJECTS, 2)))
@@ -68,7 +70,7 @@ def targets(height: int, width: int, *, seed: int) -> TargetTensors:
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
         mask[y1:y2, x1:x2] = True
     labels = torch.from_numpy(rng.integers(0, CLASSES, OBJECTS))
-    return TargetTensors(torch.from_numpy(boxes), labels, torch.from_numpy(masks))
+    return ImageTargets(torch.from_numpy(boxes), labels, torch.from_numpy(masks))
 
 
 def main() -> None:
@@ -85,14 +87,14 @@ def main() -> None:
     )
     for precision in arguments.precision.split(","):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            found = process.submit(step, arguments.model, arguments.images, (height, width), precision).result()
+            found = process.submit(measure_step, arguments.model, arguments.images, (height, width), precision).result()
         record = {
             "model": arguments.model,
             "images": arguments.images,
             "size": [height, width],
             "precision": precision,
             **found,
-            "environment": {**environment(), "command": command},
+            "environment": {**describe_environment(), "command": command},
         }
         print(f"{arguments.model}, {arguments.images} of {arguments.size}, {precision}: {found['peak_gib']} GiB")
         with RESULTS.open("a", encoding="utf-8") as file:

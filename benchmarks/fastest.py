@@ -1,16 +1,16 @@
-"""The same network twice, as timm exports it and as we do, on the same runtime, precision and threads: before and after.
+"""The same network exported by timm and by nextvit, on the same runtime, precision and threads: before and after.
 
     python benchmarks/fastest.py [--variants nextvit_small,...] [--batches 1,8] [--threads 1] [--cells onnx-int8,...]
 
-timm's way: `reparameterize_model`, `timm.utils.onnx_export` with its defaults, its float input (N, 3, 224, 224), and the
-runtime's own loading of that file with threads and precision stated. In int8: NNCF on `openvino.convert_model` with the
-mixed preset, and ONNX Runtime's `quant_pre_process` and `quantize_static` (QDQ, u8s8, one scale a channel), once with its own choice of operators
-and once with convolutions and matrix products alone; both calibrated on the photographs that ours is calibrated on. PyTorch: timm's module
-in bf16 as it is, ours compiled. Ours take uint8 pixels and normalise them, so they do more. Weights are random and the same
-for both, batch norms have the statistics of the photographs.
+timm's way: `reparameterize_model`, `timm.utils.onnx_export` with its defaults, its float input (N, 3, 224, 224), and
+the runtime's own loading of that file with given threads and precision. In int8: NNCF on `openvino.convert_model` with
+the mixed preset, and ONNX Runtime's `quant_pre_process` and `quantize_static` (QDQ, u8s8, one scale a channel), once
+with its default operators and once with convolutions and matrix products alone; both are calibrated on the same
+photographs as ours. PyTorch: timm's module in bf16 as it is, ours compiled. Ours take uint8 pixels and normalise them,
+so they do more. Weights are random and the same for both; batch norms have the statistics of the photographs.
 
 One JSON line for each pair is appended to benchmarks/results/fastest.jsonl; the table of docs/performance.md is written
-from it (`--page` alone does only that).
+from it (`--page` does only that).
 """
 
 import argparse
@@ -30,7 +30,7 @@ import onnxruntime
 import torch
 from marked_tables import write_table
 from numpy.typing import NDArray
-from pages import called, provenance
+from pages import command_and_environment, provenance
 
 from nextvit.backends.program import Source
 from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
@@ -66,12 +66,12 @@ CELLS: tuple[Cell, ...] = (
     ("torch", "bf16"),
 )
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-LEAST_RUNS_OF_BATCHES = 20
-"""A batch takes up to a second."""
+MIN_RUNS_OF_BATCHES = 20
+"""Fewer than for single images, because a batch takes up to a second."""
 Run = Callable[[], object]
 
 
-def networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
+def make_networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
     """timm's network, reparameterized, and ours with the same weights."""
     import timm
     from timm.utils.model import reparameterize_model
@@ -89,7 +89,7 @@ def networks(variant: str, folder: Path) -> tuple[torch.nn.Module, Classifier]:
 
 
 class TheirFiles:
-    """timm's network as files and runs of them; every input is the same batch of floats (N, 3, 224, 224)."""
+    """timm's network exported to files, and runs of them; the input is one batch of floats (N, 3, 224, 224)."""
 
     def __init__(self, network: torch.nn.Module, folder: Path) -> None:
         from timm.utils.onnx import onnx_export
@@ -98,18 +98,21 @@ class TheirFiles:
         self.images = normalise(torch.from_numpy(load_photographs(SPEC)).permute(0, 3, 1, 2), SPEC).numpy()
         onnx_export(network, str(folder / "timm.onnx"), input_size=(3, 224, 224), batch_size=1)
 
-    def runs(self, backend: str, precision: str, threads: int, batch: int) -> dict[str, Run]:
+    def make_runs(self, backend: str, precision: str, threads: int, batch: int) -> dict[str, Run]:
         pixels_NCHW = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
         if backend == "torch":
-            return {"timm": self.in_torch(torch.from_numpy(pixels_NCHW).bfloat16(), threads)}
+            return {"timm": self.make_torch_run(torch.from_numpy(pixels_NCHW).bfloat16(), threads)}
         if backend == "openvino":
-            return {"timm": self.in_openvino(precision, pixels_NCHW, threads)}
+            return {"timm": self.make_openvino_run(precision, pixels_NCHW, threads)}
         files = {"timm": self.folder / "timm.onnx"}
         if precision == "int8":
-            files = {"timm": self.int8_onnx(None), "timm, few operators": self.int8_onnx(["Conv", "MatMul", "Gemm"])}
-        return {name: in_onnx(file, pixels_NCHW, threads) for name, file in files.items()}
+            files = {
+                "timm": self.write_int8_onnx(None),
+                "timm, few operators": self.write_int8_onnx(["Conv", "MatMul", "Gemm"]),
+            }
+        return {name: make_onnx_run(file, pixels_NCHW, threads) for name, file in files.items()}
 
-    def in_torch(self, pixels_NCHW: torch.Tensor, threads: int) -> Run:
+    def make_torch_run(self, pixels_NCHW: torch.Tensor, threads: int) -> Run:
         network = copy.deepcopy(self.network).to(torch.bfloat16)
 
         def run() -> object:
@@ -118,7 +121,7 @@ class TheirFiles:
 
         return run
 
-    def in_openvino(self, precision: str, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
+    def make_openvino_run(self, precision: str, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
         model = ov.convert_model(self.folder / "timm.onnx")
         if precision == "int8":
             import nncf  # pyright: ignore[reportMissingTypeStubs]
@@ -129,7 +132,7 @@ class TheirFiles:
         request = shared_core().compile_model(model, "CPU", options).create_infer_request()
         return lambda: request.infer({0: pixels_NCHW})
 
-    def int8_onnx(self, operators: list[str] | None) -> Path:
+    def write_int8_onnx(self, operators: list[str] | None) -> Path:
         from onnxruntime.quantization import QuantFormat, QuantType, quant_pre_process, quantize_static
 
         path, prepared = self.folder / f"timm-int8-{'few' if operators else 'all'}.onnx", self.folder / "prepared.onnx"
@@ -149,7 +152,7 @@ class TheirFiles:
 
 
 class Images:
-    """Calibration images as ONNX Runtime's quantiser reads them."""
+    """Calibration images in the interface of ONNX Runtime's quantiser."""
 
     def __init__(self, images_NCHW: NDArray[np.float32]) -> None:
         self.batches = iter([{"input0": images_NCHW}])
@@ -158,17 +161,17 @@ class Images:
         return next(self.batches, None)
 
 
-def in_onnx(file: Path, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
+def make_onnx_run(file: Path, pixels_NCHW: NDArray[np.float32], threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"input0": pixels_NCHW})
 
 
-def our_run(
+def make_our_run(
     model: Classifier, variant: str, backend: str, precision: Precision, threads: int, batch: int, folder: Path
 ) -> Run:
-    """The session of a bundle, or of PyTorch."""
+    """A run of our network: the session of a bundle, or PyTorch."""
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
     card = make_numbered_card(variant, SPEC)
     source = Source(model=model, card=card, precision=precision, calibration=load_photographs(SPEC))
@@ -189,7 +192,7 @@ def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[s
     before = CpuTimes.now()
     turns = measure_interleaved(
         runs,
-        runs=MIN_RUNS if batch == 1 else LEAST_RUNS_OF_BATCHES,
+        runs=MIN_RUNS if batch == 1 else MIN_RUNS_OF_BATCHES,
         min_seconds=seconds,
         warmup=3,
         each_round=lambda: work.append(time_run(run_fixed_work)),
@@ -200,17 +203,17 @@ def measure(runs: dict[str, Run], batch: int, *, seconds: float) -> tuple[dict[s
 def measure_variant(
     variant: str, batches: list[int], cells: Sequence[Cell], threads: int, seconds: float, command: str
 ) -> None:
-    """These cells of one variant; a record of each."""
+    """Measure these cells of one variant, and append a record of each."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with suppress_output():
-            theirs, ours = networks(variant, folder)
+            theirs, ours = make_networks(variant, folder)
             files = TheirFiles(theirs, folder)
         for batch in batches:
             for backend, precision in cells:
                 with suppress_output():
-                    runs = files.runs(backend, precision, threads, batch)
-                    runs["ours"] = our_run(ours, variant, backend, precision, threads, batch, folder)
+                    runs = files.make_runs(backend, precision, threads, batch)
+                    runs["ours"] = make_our_run(ours, variant, backend, precision, threads, batch, folder)
                 turns, noise = measure(runs, batch, seconds=seconds)
                 best = min((name for name in runs if name != "ours"), key=lambda name: Latency.of(turns[name]).p50_ms)
                 ratio = compare_latencies(turns["ours"], turns[best])
@@ -254,16 +257,18 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     busy = sum(each["warning"] is not None for each in newest.values())
     lines.append(
         f"\nGeometric mean of the exported files {geometric_mean(exported):.3f}, with PyTorch "
-        f"{geometric_mean([each['ratio'] for each in newest.values()]):.3f}; slower: {len(slower)} of {len(newest)}. Threads: "
+        f"{geometric_mean([each['ratio'] for each in newest.values()]):.3f}; "
+        f"slower: {len(slower)} of {len(newest)}. Threads: "
         f"{', '.join(map(str, threads))}. Ratios are of runs that took turns, at least {MIN_RUNS} of single images and "
-        f"{LEAST_RUNS_OF_BATCHES} of batches; the last column is the ratio of the fastest runs. In ONNX int8 timm's file is "
+        f"{MIN_RUNS_OF_BATCHES} of batches; the last column is the ratio of the fastest runs. "
+        "In ONNX int8 timm's file is "
         "quantised in two ways, of which the faster counts. PyTorch: timm's module as it is against ours compiled."
         f"{f' **The machine was too busy to trust small differences in {busy} lines.**' if busy else ''}\n"
     )
-    return "\n".join([*lines, *provenance(*map(called, newest.values()))])
+    return "\n".join([*lines, *provenance(*map(command_and_environment, newest.values()))])
 
 
-def chosen(cells: str) -> list[Cell]:
+def parse_cells(cells: str) -> list[Cell]:
     """ "onnx-int8,openvino-int8" -> the cells.
 
     Raises:
@@ -288,18 +293,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--page", action="store_true", help="only write the table of docs/performance.md")
-    given = parser.parse_args()
-    unknown = set(given.variants.split(",")) - VARIANTS.keys()
+    arguments = parser.parse_args()
+    unknown = set(arguments.variants.split(",")) - VARIANTS.keys()
     assert not unknown, f"no variant {unknown}"
     try:
-        cells = chosen(given.cells)
+        cells = parse_cells(arguments.cells)
     except InputError as error:
         parser.error(str(error))
-    batches = [int(each) for each in given.batches.split(",")]
+    batches = [int(each) for each in arguments.batches.split(",")]
     command = shlex.join(["python", "benchmarks/fastest.py", *map(strip_folder, sys.argv[1:])])
-    if not given.page:
-        for variant in given.variants.split(","):
-            measure_variant(variant, batches, cells, given.threads, given.seconds, command)
+    if not arguments.page:
+        for variant in arguments.variants.split(","):
+            measure_variant(variant, batches, cells, arguments.threads, arguments.seconds, command)
     write_table("performance.md", "fastest.py", table(read_json_lines(RESULTS)))
 
 

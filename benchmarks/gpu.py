@@ -6,9 +6,9 @@ Ours are the deployment form; timm's are reparameterized where timm can, with ba
 torch.fx can, and keep PyTorch's fused attention. Weights are random, batch norms have the statistics of the bundled
 photographs. All take uint8 images (N, 224, 224, 3) that are on the device already, and compute in fp16 or bf16.
 Networks of one group (precision, layout, how it is run, batch) take turns, and CUDA events time every run; a network
-whose answers in that way differ from its own eager ones is not measured. The most important groups come first; what the
-time does not suffice for, and what fails, is recorded with its reason. One JSON line each is appended to
-benchmarks/results/gpu.jsonl. Without a CUDA device it says so and does nothing.
+whose outputs differ from those of eager PyTorch is not measured. The most important groups come first; configurations
+that fail or for which there is no time left are recorded with the reason. One JSON line each is appended to
+benchmarks/results/gpu.jsonl. Without a CUDA device it prints so and exits.
 """
 
 import argparse
@@ -46,9 +46,9 @@ PEERS = (
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 EAGER, GRAPH, COMPILED = "torch", "torch-cuda-graph", "torch-compiled"
 SECONDS = {EAGER: 2.0, GRAPH: 2.0, COMPILED: 45.0}
-"""What one configuration is expected to take, preparation included; compilation is most of its own."""
-TURNS, TURN_SECONDS, MOST_RUNS = 8, 0.06, 200
-LEAST_COSINE = 0.999
+"""Expected seconds of one configuration, including preparation; most of the last is compilation."""
+TURNS, TURN_SECONDS, MAX_RUNS = 8, 0.06, 200
+MIN_COSINE = 0.999
 Run = Callable[[], Tensor]
 
 
@@ -69,17 +69,17 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """One network in float32 on the CPU, of which every group takes a copy."""
+    """A network in float32 on the CPU; every group uses a copy."""
 
     module: Any
     """`Deployed` or `Peer`: uint8 (N, H, W, C) -> logits, float32."""
     cost: Cost
     batch_norms: int
-    """How many of them nothing could fold."""
+    """Number of batch norms that could not be folded."""
 
 
-def plan(names: tuple[str, ...]) -> list[Group]:
-    """All groups, the most important first: with `SECONDS` all but the last compiled ones fit into nine minutes."""
+def plan_groups(names: tuple[str, ...]) -> list[Group]:
+    """All groups, the most important first: by `SECONDS` all but the last compiled ones fit into nine minutes."""
 
     def group(precision: str, backend: str, batch: int, *, few: bool = False, channels_last: bool = True) -> Group:
         chosen = tuple(name for name in names if not few or name in ("nextvit_small", *PEERS[:2]))
@@ -100,24 +100,25 @@ def plan(names: tuple[str, ...]) -> list[Group]:
 
 
 @cache
-def build(name: str) -> Network:
-    """A network by its name, with random weights."""
+def build_network(name: str) -> Network:
+    """A network by name, with random weights."""
     torch.manual_seed(0)
     spec = Preprocess(image_size=(SIZE_PX, SIZE_PX))
-    pictures_NHWC = load_photographs(spec)
+    images_NHWC = load_photographs(spec)
     if name in VARIANTS:
-        module: nn.Module = Deployed(set_batch_norm_statistics(create_model(name).eval(), pictures_NHWC, spec), spec)
+        module: nn.Module = Deployed(set_batch_norm_statistics(create_model(name).eval(), images_NHWC, spec), spec)
     else:
         module = Peer(
-            folded(set_batch_norm_statistics(timm_model(name.removeprefix(TIMM_PREFIX)), pictures_NHWC, spec)), spec
+            fold_batch_norms(set_batch_norm_statistics(timm_model(name.removeprefix(TIMM_PREFIX)), images_NHWC, spec)),
+            spec,
         )
     counted = module_cost(module, torch.empty(1, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8))
     norms = sum(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
     return Network(module=module.eval(), cost=counted, batch_norms=norms)
 
 
-def placed(network: Network, group: Group, device: str) -> nn.Module:
-    """A copy of the network as the group has it."""
+def place_network(network: Network, group: Group, device: str) -> nn.Module:
+    """A copy of the network in the precision and memory format of the group, on the device."""
     module = copy.deepcopy(network.module)
     module.model.to(DTYPES[group.precision])
     module.dtype = DTYPES[group.precision]
@@ -129,33 +130,37 @@ def placed(network: Network, group: Group, device: str) -> nn.Module:
 
 
 def images_for(group: Group, device: str) -> Tensor:
-    """Random images (N, H, W, C), whose memory has the group's layout: the network's first layer keeps it."""
+    """Random uint8 images (N, H, W, C) in the memory format of the group, which the network's first layer keeps."""
     shape = (group.batch, SIZE_PX, SIZE_PX, 3) if group.channels_last else (group.batch, 3, SIZE_PX, SIZE_PX)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     return images if group.channels_last else images.permute(0, 2, 3, 1)
 
 
 def timm_model(name: str) -> nn.Module:
-    """A network of timm to be run by PyTorch: the form for exporters, `peers.timm_model`, is without fused attention."""
+    """A timm network for PyTorch; the form for exporters, `peers.timm_model`, has no fused attention."""
     import timm
 
     return timm.create_model(name, num_classes=NUM_CLASSES).eval()
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """timm's network as fast as timm and torch make it without being compiled."""
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Reparameterize a timm network, and fold its batch norms where torch.fx can trace it."""
     from timm.utils.model import reparameterize_model
     from torch.fx.experimental.optimization import fuse
 
     model: nn.Module = reparameterize_model(network)
     try:
         return fuse(model)
-    except Exception:  # noqa: BLE001 (what torch.fx cannot trace fails in any way, and stays as it is)
+    except Exception:  # noqa: BLE001 (torch.fx may raise anything where it cannot trace; the network stays as it is)
         return model
 
 
 def prepare(model: nn.Module, images_NHWC: Tensor, group: Group, pool: Any) -> Run:
-    """A run of the network in the group's way, whose answers are those of the eager network."""
+    """A run of the network in the group's backend.
+
+    Raises:
+        RuntimeError: its outputs differ from those of the eager network.
+    """
 
     def eager() -> Tensor:
         return model(images_NHWC)
@@ -168,17 +173,17 @@ def prepare(model: nn.Module, images_NHWC: Tensor, group: Group, pool: Any) -> R
         def run() -> Tensor:
             return compiled(images_NHWC)
     elif group.backend == GRAPH:
-        run = captured(eager, pool)
+        run = capture_graph(eager, pool)
     for _ in range(3):
-        answers = run()
-    cosine = float(nn.functional.cosine_similarity(answers.double(), expected.double()).min())
-    if not cosine >= LEAST_COSINE:
-        raise RuntimeError(f"its answers differ from eager ones (cosine {cosine:.4f})")
+        outputs = run()
+    cosine = float(nn.functional.cosine_similarity(outputs.double(), expected.double()).min())
+    if not cosine >= MIN_COSINE:
+        raise RuntimeError(f"its outputs differ from eager ones (cosine {cosine:.4f})")
     return run
 
 
-def captured(run: Run, pool: Any) -> Run:
-    """The same as a CUDA graph; all graphs of a group share memory, because one runs at a time."""
+def capture_graph(run: Run, pool: Any) -> Run:
+    """Capture a run as a CUDA graph. All graphs of a group share one memory pool, because one runs at a time."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -187,17 +192,17 @@ def captured(run: Run, pool: Any) -> Run:
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool):
-        answers = run()
+        outputs = run()
 
     def replay() -> Tensor:
         graph.replay()
-        return answers
+        return outputs
 
     return replay
 
 
 def times_ms(run: Run, runs: int) -> list[float]:
-    """Milliseconds of each of some runs in a row, after one that does not count."""
+    """Milliseconds of each of `runs` consecutive runs, after a warm-up run."""
     run()
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(runs)]
     for start, end in events:
@@ -208,11 +213,11 @@ def times_ms(run: Run, runs: int) -> list[float]:
     return [start.elapsed_time(end) for start, end in events]
 
 
-def interleaved(runs: dict[str, Run]) -> dict[str, list[float]]:
-    """Milliseconds of every run of each network; they take turns of about the same length."""
+def time_interleaved(runs: dict[str, Run]) -> dict[str, list[float]]:
+    """Milliseconds of every run of each network; they take turns of about equal length."""
     counts: dict[str, int] = {}
     for name, run in runs.items():
-        counts[name] = max(3, min(MOST_RUNS, int(1000 * TURN_SECONDS / np.median(times_ms(run, 5)))))
+        counts[name] = max(3, min(MAX_RUNS, int(1000 * TURN_SECONDS / np.median(times_ms(run, 5)))))
     found: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS):
         for name in runs if turn % 2 else reversed(runs):
@@ -221,26 +226,26 @@ def interleaved(runs: dict[str, Run]) -> dict[str, list[float]]:
 
 
 def peak_gflops(dtype: torch.dtype, *, size: int = 8192) -> float:
-    """GFLOP/s of torch's own product of two large matrices: the best of many."""
+    """GFLOP/s of torch's product of two large matrices: the fastest of many."""
     left, right = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
     return 2e-6 * size**3 / min(min(times_ms(lambda: left @ right, 10)) for _ in range(3))
 
 
 @torch.inference_mode()
 def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """The records of a group."""
+    """Measure a group; returns a record for each network."""
     images = images_for(group, "cuda")
     pool = torch.cuda.graph_pool_handle()
     runs: dict[str, Run] = {}
     failed: dict[str, str] = {}
     for name in group.networks:
         try:
-            runs[name] = prepare(placed(build(name), group, "cuda"), images, group, pool)
-        except Exception as error:  # noqa: BLE001 (out of memory, a compiler's fault: whatever it is, it is recorded)
+            runs[name] = prepare(place_network(build_network(name), group, "cuda"), images, group, pool)
+        except Exception as error:  # noqa: BLE001 (out of memory, a compiler error: it is recorded, whatever it is)
             failed[name] = reason(error)
             torch.cuda.empty_cache()
     try:
-        times = interleaved(runs)
+        times = time_interleaved(runs)
     except Exception as error:  # noqa: BLE001 (as above)
         failed |= dict.fromkeys(runs, reason(error))
         times = {}
@@ -248,7 +253,7 @@ def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, 
     first = next(iter(medians.values()), None)
     records = [unavailable(name, group, why, facts) for name, why in failed.items()]
     for name, each in times.items():
-        network, p50 = build(name), medians[name]
+        network, p50 = build_network(name), medians[name]
         rate = 2e-6 * network.cost.macs * group.batch / p50
         p90, p99 = np.percentile(each, [90, 99]).tolist()
         records.append(
@@ -276,7 +281,7 @@ def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, 
 
 
 def identity(name: str, group: Group) -> dict[str, Any]:
-    """What a configuration is."""
+    """The fields of a record that identify the configuration."""
     layout = "channels-last" if group.channels_last else "contiguous"
     return {
         "name": f"{name} {group.backend} {group.precision} {layout}",
@@ -297,7 +302,7 @@ def unavailable(name: str, group: Group, why: str, facts: dict[str, Any]) -> dic
 
 
 def reason(error: Exception) -> str:
-    """One line of an error."""
+    """An error as one line."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
@@ -318,26 +323,26 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--only", default=",".join((*OURS, *PEERS)))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing to measure")
         sys.exit(0)
     started = time.monotonic()
     torch.backends.cudnn.benchmark = True
-    facts = gpu_facts(asked.minutes)
+    facts = gpu_facts(arguments.minutes)
     peaks = {name: peak_gflops(dtype) for name, dtype in DTYPES.items()}
-    for group in plan(tuple(asked.only.split(","))):
-        left = 60 * asked.minutes - (time.monotonic() - started)
+    for group in plan_groups(tuple(arguments.only.split(","))):
+        left = 60 * arguments.minutes - (time.monotonic() - started)
         if left < group.expected_seconds:
-            why = f"the {asked.minutes:g} minutes did not suffice for it"
+            why = f"the {arguments.minutes:g} minutes were not enough for it"
             records = [unavailable(name, group, why, facts) for name in group.networks]
         else:
             records = measure(group, peaks[group.precision], facts)
         torch.cuda.empty_cache()
         for each in records:
-            append_json_line(asked.results, each)
-            said = each.get("unavailable") or f"{each['p50_ms']:.3f} ms, {each['peak_share']:.0%} of the peak"
-            print(f"{each['name']} batch {each['batch']}: {said}", flush=True)
+            append_json_line(arguments.results, each)
+            result = each.get("unavailable") or f"{each['p50_ms']:.3f} ms, {each['peak_share']:.0%} of the peak"
+            print(f"{each['name']} batch {each['batch']}: {result}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What helps where classes have few of the pixels and light differs: one thing after the other, from scratch, in as many steps.
+"""What helps against class imbalance and changing light: one option added after the other, with equal numbers of steps.
 
     python benchmarks/imbalance.py FOLDER [--epochs 10] [--only plain]
 
-FOLDER is a set with images/ and masks/; it was written for magnetic tiles, 94 % of whose pixels are background and 0.04 % blow
-holes. An epoch is 100 steps. One JSON line for each way is appended to benchmarks/results/imbalance.jsonl.
+FOLDER is a dataset with images/ and masks/; the options are for magnetic tiles, of whose pixels 94 % are background and
+0.04 % blow holes. Training is from scratch; an epoch is 100 steps. One JSON line for each variant is appended to
+benchmarks/results/imbalance.jsonl.
 """
 
 import argparse
@@ -20,27 +21,27 @@ COMMON = (
     *("--optim.lr", "0.001", "--schedule.epoch-steps", "100", "--schedule.patience", "0", "--masks.crop", "0.8"),
     *("--masks.scale", "0.75", "1.5", "--masks.most-of-one-class", "1", "--masks.photometric", "0"),
 )
-LIGHT = ("--heads.standardise",)
-WEIGHTS = (*LIGHT, "--loss.balance", "0.4")
-CROPS = (*WEIGHTS, "--masks.rare-crops", "0.5")
+STANDARDISED = ("--heads.standardise",)
+BALANCED = (*STANDARDISED, "--loss.balance", "0.4")
+RARE_CROPS = (*BALANCED, "--masks.rare-crops", "0.5")
 WAYS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "dice": ("--loss.dice", "1"),
-    "standardised": LIGHT,
-    "standardised, balance": WEIGHTS,
-    "standardised, balance, rare crops": CROPS,
-    "standardised, balance, rare crops, dice": (*CROPS, "--loss.dice", "1"),
-    "standardised, balance, rare crops, tversky": (*CROPS, "--loss.tversky", "1"),
+    "standardised": STANDARDISED,
+    "standardised, balance": BALANCED,
+    "standardised, balance, rare crops": RARE_CROPS,
+    "standardised, balance, rare crops, dice": (*RARE_CROPS, "--loss.dice", "1"),
+    "standardised, balance, rare crops, tversky": (*RARE_CROPS, "--loss.tversky", "1"),
 }
 
 
-def learnt(way: str, data: Path, *, epochs: int) -> dict[str, Any]:
-    """Train one way, and what its best weights reach."""
+def train_and_evaluate(way: str, data: Path, *, epochs: int) -> dict[str, Any]:
+    """Train with the options of one variant, and evaluate its best weights."""
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
         train = nextvit("train", str(data), "--out", str(run), *COMMON, "--epochs", str(epochs), *WAYS[way])
-        exam = nextvit("eval", str(run), str(data))
-    scores, details = exam["scores"], exam["details"]
+        evaluation = nextvit("eval", str(run), str(data))
+    scores, details = evaluation["scores"], evaluation["details"]
     return {
         "way": way,
         "options": (*COMMON, *WAYS[way]),
@@ -48,11 +49,11 @@ def learnt(way: str, data: Path, *, epochs: int) -> dict[str, Any]:
         "epochs": epochs,
         "seconds": train["seconds"],
         "scores": scores,
-        "interval_95": exam["interval_95"],
+        "interval_95": evaluation["interval_95"],
         "classes": dict(zip(details["classes"], details["class_scores"], strict=True)),
         "recall": dict(zip(details["classes"], details["segmentation"]["class_recall"], strict=True)),
         "pixels": dict(zip(details["classes"], details["segmentation"]["class_pixels"], strict=True)),
-        "environment": exam["environment"],
+        "environment": evaluation["environment"],
         "command": f"python benchmarks/imbalance.py FOLDER --epochs {epochs}",
     }
 
@@ -61,10 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--only", action="append", choices=WAYS, help="a way; give it again for more. Default: all")
+    parser.add_argument("--only", action="append", choices=WAYS, help="a variant; repeat it for more. Default: all")
     arguments = parser.parse_args()
     for way in arguments.only or WAYS:
-        record = learnt(way, arguments.folder, epochs=arguments.epochs)
+        record = train_and_evaluate(way, arguments.folder, epochs=arguments.epochs)
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
         print(f"{way}: mean IoU {record['scores']['mean_iou_score']:.2f} %, {record['seconds']:.0f} s", flush=True)

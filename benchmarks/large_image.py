@@ -1,10 +1,10 @@
-"""Large pictures in windows: time and memory of a whole `nextvit predict`, from the file to its overlay and its image of indices.
+"""Large images in windows: time and memory of a whole `nextvit predict`, from the file to overlay and index image.
 
     python benchmarks/large_image.py MODEL [--windows 512] [--sizes 1000x750,4000x3000,8000x6000]
 
-MODEL is a segmentation model: a bundle that was exported with --scores, or a run. A picture is the bundled photographs side by
-side. Each size is measured in a process of its own, of which the system tells the highest resident size. One JSON line for each
-is appended to benchmarks/results/segmentation_large.jsonl.
+MODEL is a segmentation model: a bundle that was exported with --scores, or a run. An image is a mosaic of the bundled
+photographs. Each size is measured in its own process, whose peak resident size the system reports. One JSON line for
+each is appended to benchmarks/results/segmentation_large.jsonl.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from PIL import Image
 
 from nextvit.data.image_files import list_images
 from nextvit.export.proof_images import PICTURES
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "segmentation_large.jsonl"
 MIB = 2**20
 
 
-def tiled(size_wh: tuple[int, int]) -> Image.Image:
-    """The bundled photographs side by side, row by row, each row beginning with the next one."""
+def make_mosaic(size_wh: tuple[int, int]) -> Image.Image:
+    """A mosaic of the bundled photographs, in rows; each row begins with the next photograph."""
     photographs = [Image.open(path).convert("RGB") for path in list_images(PICTURES)]
     sheet = Image.new("RGB", size_wh)
     top, row = 0, 0
@@ -42,9 +42,9 @@ def tiled(size_wh: tuple[int, int]) -> Image.Image:
     return sheet
 
 
-def measured(model: Path, picture: Path, windows: int, out: Path) -> dict[str, Any]:
-    """Answer one picture in a process of its own, and tell its time and the peak of its memory."""
-    command = [sys.executable, "-m", "nextvit", "predict", str(model), str(picture), "--out", str(out)]
+def measure_predict(model: Path, image: Path, windows: int, out: Path) -> dict[str, Any]:
+    """Predict one image in its own process. Returns the seconds and the peak memory."""
+    command = [sys.executable, "-m", "nextvit", "predict", str(model), str(image), "--out", str(out)]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--windows", str(windows)], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -66,10 +66,10 @@ def main() -> None:
     for size in arguments.sizes.split(","):
         width, height = map(int, size.split("x"))
         with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "picture.jpg"
-            tiled((width, height)).save(picture, quality=92)
-            found = measured(arguments.model, picture, arguments.windows, Path(folder) / "answers")
-            [mask] = (Path(folder) / "answers").glob("*.png")
+            image = Path(folder) / "image.jpg"
+            make_mosaic((width, height)).save(image, quality=92)
+            found = measure_predict(arguments.model, image, arguments.windows, Path(folder) / "predictions")
+            [mask] = (Path(folder) / "predictions").glob("*.png")
             with Image.open(mask) as indices:
                 assert indices.size == (width, height)
         command = (
@@ -80,7 +80,7 @@ def main() -> None:
             "size": [height, width],
             "window_px": arguments.windows,
             **found,
-            "environment": {**environment(), "command": command},
+            "environment": {**describe_environment(), "command": command},
         }
         print(f"{size}: {found['seconds']} s, {found['peak_mib']} MiB")
         with arguments.results.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Tables inside pages that people write."""
+"""Generated tables inside hand-written pages."""
 
 from pathlib import Path
 
@@ -6,7 +6,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def write_table(page: str, script: str, table: str) -> None:
-    """Put a table between a script's two marks in a page of docs/, in place of what is there."""
+    """Replace the table between a script's two marks in a page of docs/.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
     path = DOCS / page
     start, end = f"<!-- benchmarks/{script} writes from here -->", f"<!-- benchmarks/{script} writes to here -->"
     before, found, rest = path.read_text(encoding="utf-8").partition(start)

@@ -2,11 +2,11 @@
 
     python benchmarks/memory.py [--objects | --spawn]
 
-The index has a million rows, all different in name; their bytes are those of 1,000 drawn JPEGs in one shard, so that the
-pictures take a few MB of the disk and not 100 GB. An epoch shuffles the million and stops after a fixed number of
-batches. Beside the resident memory stands the private one, which no other process shares: of a forked worker it shows
-what it copied of its parent. With --objects the same samples are a list of Python objects instead, for comparison. With
---spawn the workers are started anew, as on macOS and Windows, and not forked. One JSON line is appended to
+The index has a million rows, all with different names; their bytes are those of 1,000 generated JPEGs in one shard, so
+that they take a few MB of the disk and not 100 GB. An epoch shuffles the million and stops after a fixed number of
+batches. Besides the resident memory the private one is recorded, which no other process shares: for a forked worker it
+shows what was copied from the parent. With --objects the same samples are a list of Python objects, for comparison.
+With --spawn the workers are spawned, as on macOS and Windows, and not forked. One JSON line is appended to
 benchmarks/results/memory.jsonl. Needs Linux (/proc).
 """
 
@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.data.reading import read_dataset
 from nextvit.data.samples import Sample
 from nextvit.data.shards import CONTENTS, index_path, write_shards
-from nextvit.files.durable import sha256_of
-from nextvit.machine.environment import environment
+from nextvit.files.durable import compute_sha256
+from nextvit.machine.environment import describe_environment
+from nextvit.tasks.reading import read_dataset
 from nextvit.views.label_view import build_view
 from nextvit.views.settings import Augment
 from nextvit.views.training_batches import EpochSampler, LabelledLook, TrainingSet, training_batches
@@ -39,8 +39,8 @@ IMAGES, DRAWN, CLASSES = 1_000_000, 1_000, 10
 WORKERS, BATCH_SIZE, BATCHES_AN_EPOCH, EPOCHS = 2, 64, 200, 6
 
 
-def draw(root: Path) -> None:
-    """Class folders of noisy JPEGs of 64 x 64 pixels."""
+def write_dataset(root: Path) -> None:
+    """Write class folders of noisy JPEGs of 64 x 64 pixels."""
     generator = np.random.default_rng(0)
     for split, count in (("train", DRAWN), ("val", CLASSES)):
         for number in range(count):
@@ -66,14 +66,14 @@ def repeat_rows(shards: Path) -> None:
         **repeated,
     )
     contents = json.loads((shards / CONTENTS).read_text())
-    contents["splits"]["train"] |= {"images": IMAGES, "index_sha256": sha256_of(path)}
+    contents["splits"]["train"] |= {"images": IMAGES, "index_sha256": compute_sha256(path)}
     (shards / CONTENTS).write_text(json.dumps(contents))
 
 
 def make_shards(shards: Path) -> None:
-    """A million rows over one shard of drawn pictures."""
+    """Write one shard of generated images, and an index of a million rows over it."""
     tree = shards.with_name("tree")
-    draw(tree)
+    write_dataset(tree)
     data = read_dataset(tree)
     write_shards(
         data.splits, data.classes, shards, task=data.task, shard_bytes=2**28, written=lambda name, images: None
@@ -82,14 +82,14 @@ def make_shards(shards: Path) -> None:
 
 
 def memory_mib(process: int) -> dict[str, float]:
-    """Resident and private memory of a process."""
+    """Resident and private memory of a process in MiB."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
     private = kib["Private_Clean"] + kib["Private_Dirty"]
     return {"resident": round(kib["Rss"] / 1024, 1), "private": round(private / 1024, 1)}
 
 
-def epochs_of(samples: Sequence[Sample]) -> list[dict[str, object]]:
+def measure_epochs(samples: Sequence[Sample]) -> list[dict[str, object]]:
     """Run the loader, and note the memory of this process and of its workers after each epoch."""
     sampler = EpochSampler(len(samples), batch_size=BATCH_SIZE, seed=0)
     training_set = TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=0)
@@ -117,7 +117,7 @@ def main(*, objects: bool) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         shards = Path(temporary, "shards")
-        # In a process of its own, so that what it took is not counted here.
+        # In its own process, so that its memory is not counted here.
         preparation = multiprocessing.get_context("spawn").Process(target=make_shards, args=(shards,))
         preparation.start()
         preparation.join()
@@ -135,8 +135,8 @@ def main(*, objects: bool) -> None:
             "read_seconds": round(time.perf_counter() - started, 2),
             "before_mib": before,
             "index_read_mib": memory_mib(os.getpid()),
-            "epochs": epochs_of(list(samples) if objects else samples),
-            "environment": environment(),
+            "epochs": measure_epochs(list(samples) if objects else samples),
+            "environment": describe_environment(),
         }
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,18 +1,19 @@
-"""The paper's comparison, redone on this machine: Next-ViT S, B and L against its peers and against newer networks.
+"""The paper's comparison, repeated on this machine: Next-ViT S, B and L, the paper's other networks, and newer ones.
 
     python benchmarks/paper.py [--only timm:resnet101,cswin_tiny] [--group heavy,light] [--threads 1] [--fresh]
     python benchmarks/paper.py --runs 3 --results tried.jsonl
     python benchmarks/paper.py --page
 
-ONNX Runtime in fp32; OpenVINO in fp32, bf16 and int8. Whole classifiers at 224 px, batch 1 and 8; networks without their
-heads at 512 px, batch 1, which is what the paper's latencies of detection and segmentation are. All networks go through
-the same exporters and sessions, with random weights; int8 is calibrated on the bundled photographs, which is enough for
-latency alone. Every group of networks is measured in rounds with nextvit_small among them, and ratios to it are of the
-same rounds.
+Runtimes are ONNX Runtime in fp32, and OpenVINO in fp32, bf16 and int8. Whole classifiers are measured at 224 px, batch
+1 and 8; backbones at 512 px, batch 1, as for the paper's latencies of detection and segmentation. All networks go
+through the same exporters and sessions, with random weights; int8 is calibrated on the bundled photographs, which is
+enough to measure latency. Each group of networks is measured in rounds together with nextvit_small, and ratios to it
+are of the same rounds.
 
-Each measured cell (a group in one runtime and precision at one batch) is appended to benchmarks/results/paper.jsonl as one
-JSON line for each network; a second call goes on with what is missing on this machine with these versions, or lacks runs or
-lacked memory. The page docs/paper.md is written from the file at the end, and by --page alone; that of another file lies beside it.
+Each measured cell (a group in one runtime and precision at one batch size) is appended to
+benchmarks/results/paper.jsonl as one JSON line for each network. A second call measures what is missing on this machine
+with these versions, has too few runs, or ran out of memory. The page docs/paper.md is written from the file at the end
+(--page does only that); the page of another file is written beside it.
 """
 
 import argparse
@@ -57,22 +58,22 @@ RUNTIMES: tuple[tuple[str, Precision], ...] = (
     ("openvino", "int8"),
 )
 WRITERS: dict[str, str] = {
-    # folder of a file: the module that writes it; OpenVINO's bf16 is its fp32 file, computed otherwise
+    # Folder of a file: the module that writes it. OpenVINO's bf16 is its fp32 file, computed in bf16.
     "onnx-fp32": "nextvit.backends.onnx",
     "openvino-fp32": "nextvit.backends.openvino",
     "openvino-int8": "nextvit.backends.openvino_int8",
 }
 MAX_ERROR = 1e-2
-"""Of ONNX Runtime's answer against PyTorch's, relative to its spread: beyond it, another network would be measured."""
+"""Of ONNX Runtime's output against PyTorch's, over its standard deviation; a larger error means another network."""
 THREADS = 1
-"""With two, a session's time on the machine of the results depends for minutes on where its memory came to lie."""
+"""With two, the latency of a session on the machine of the results depends for minutes on its memory placement."""
 MINUTES = 60.0
-"""What one call may take; the next one goes on."""
+"""Time limit of one call; the next one continues."""
 MIB = 2**20
 OUT_OF_MEMORY = re.compile(
     r"out.of.memory|MemoryError|bad_alloc|not enough memory|alloc\w* memory|memory alloc", re.IGNORECASE
 )
-"""In the reason why something could not be measured: true of that moment alone."""
+"""Matches reasons of unavailable networks that may not hold in the next call."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Setting:
     warmup: int
 
 
-# The whole protocol would take hours where a run takes half a second: there, fewer runs are made, and the records say so.
+# With 50 runs everywhere, slow cells would take hours: they have fewer runs, and the records say how many.
 SETTINGS = (
     Setting("classifier", 224, 1, runs=50, seconds=2.0, warmup=5),
     Setting("classifier", 224, 8, runs=11, seconds=1.0, warmup=1),
@@ -96,19 +97,19 @@ SETTINGS = (
 )
 
 
-MeasuredAs = tuple[str, Precision, Setting]
+RuntimeSetting = tuple[str, Precision, Setting]
 """A cell of a group: backend, precision and setting."""
 Key = tuple[str, str]
 """Name of a network, and part of it."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class NetworkFiles:
     """The files of one network at one size, or why there are none."""
 
     card: ModelCard | None = None
     images_NHWC: NDArray[np.uint8] | None = None
-    """Photographs at its size: random weights were given the statistics of these."""
+    """Photographs at its input size; its batch norms have their statistics."""
     output: str = ""
     parameters: int = 0
     macs: int = 0
@@ -118,8 +119,8 @@ class Prepared:
     """By the name of WRITERS, or "" for all: one line that says why there is no file."""
 
 
-def source_of(name: str, part: str, image_size_px: int) -> Any:
-    """The network as the exporters take it."""
+def make_source(name: str, part: str, image_size_px: int) -> Any:
+    """The network as a source of the exporters."""
     from cswin import cswin_tiny
 
     from nextvit.benchmark.networks import network_source
@@ -136,8 +137,8 @@ def source_of(name: str, part: str, image_size_px: int) -> Any:
     return network_source(name, size)
 
 
-def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
-    """Write all files of a network below `folder`, in a process of its own: what that took of memory goes with it."""
+def prepare(name: str, part: str, image_size_px: int, folder: Path) -> NetworkFiles:
+    """Write all files of a network below `folder`. It runs in its own process, which frees its memory at the end."""
     from importlib import import_module
 
     import torch
@@ -147,10 +148,10 @@ def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     try:
-        source = source_of(name, part, image_size_px)
+        source = make_source(name, part, image_size_px)
         cost = source_cost(source)
     except (InputError, MissingDependency) as error:
-        return Prepared(faults={"": str(error)})
+        return NetworkFiles(faults={"": str(error)})
     files: dict[str, tuple[str, str]] = {}
     faults: dict[str, str] = {}
     for kind, module in WRITERS.items():
@@ -160,11 +161,11 @@ def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
         try:
             files[kind] = (str(target), import_module(module).export(replace(source, precision=precision), target))
             if kind == "onnx-fp32":
-                check_answer(source, target / files[kind][1])
-        except Exception as error:  # noqa: BLE001 (a network that an exporter cannot take is a result, whatever it raises)
+                check_output(source, target / files[kind][1])
+        except Exception as error:  # noqa: BLE001 (an exporter may raise anything; its failure is a result)
             files.pop(kind, None)
             faults[kind] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
-    return Prepared(
+    return NetworkFiles(
         card=source.card,
         images_NHWC=source.calibration,
         output=source.outputs[0],
@@ -175,8 +176,8 @@ def prepare(name: str, part: str, image_size_px: int, folder: Path) -> Prepared:
     )
 
 
-def check_answer(source: Any, file: Path) -> None:
-    """Compare ONNX Runtime with PyTorch, one image and three at once, that nothing else is measured than was meant."""
+def check_output(source: Any, file: Path) -> None:
+    """Raise InputError if the outputs of ONNX Runtime and PyTorch differ, for one image or a batch of three."""
     import onnxruntime
     import torch
 
@@ -187,10 +188,10 @@ def check_answer(source: Any, file: Path) -> None:
             expected = deployed(torch.from_numpy(images_NHWC)).numpy()
         error = np.abs(session.run(None, {INPUT_NAME: images_NHWC})[0] - expected).max() / expected.std()
         if not error <= MAX_ERROR:
-            raise InputError(f"ONNX Runtime answers otherwise than PyTorch, by {error:.1g} of the spread")
+            raise InputError(f"the outputs of ONNX Runtime and PyTorch differ by {error:.1g} of the standard deviation")
 
 
-def open_file(prepared: Prepared, backend: str, precision: Precision, *, threads: int) -> tuple[Session, float]:
+def open_file(prepared: NetworkFiles, backend: str, precision: Precision, *, threads: int) -> tuple[Session, float]:
     """A session for a network's file, and the size of the file in MiB.
 
     Raises:
@@ -215,7 +216,7 @@ def open_file(prepared: Prepared, backend: str, precision: Precision, *, threads
 
 def measure_cell(
     group: str,
-    prepared: Mapping[str, Prepared],
+    prepared: Mapping[str, NetworkFiles],
     backend: str,
     precision: Precision,
     setting: Setting,
@@ -223,7 +224,11 @@ def measure_cell(
     threads: int,
     machine: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Records of all networks of a group in one runtime and precision at one batch; the first is the one of the ratios."""
+    """Measure a group in one runtime, precision and setting. Ratios are to the first network of `prepared`.
+
+    Returns:
+        A record for each network.
+    """
     side = setting.image_size_px
     common = {"group": group, "part": setting.part, "image_size": [side, side], "batch": setting.batch}
     common |= {"backend": backend, "precision": precision, "threads": threads}
@@ -238,11 +243,11 @@ def measure_cell(
             run()
             sessions[name], candidates[name] = session, run
         except (InputError, MissingDependency, RuntimeError) as error:
-            missing[name] = without_folder(str(error).strip().partition("\n")[0], files)
+            missing[name] = strip_folders(str(error).strip().partition("\n")[0], files)
     turns: dict[str, Turns] = {}
     work: list[float] = []
     before = CpuTimes.now()
-    if candidates:  # where a precision does not exist, there are none
+    if candidates:  # there are none if the precision is not supported
         turns = measure_interleaved(
             candidates,
             runs=setting.runs,
@@ -255,12 +260,12 @@ def measure_cell(
     records: list[dict[str, Any]] = []
     for name in prepared:
         about = {"name": f"{name} {setting.part} {backend} {precision} batch {setting.batch}", "model": name}
-        about |= {"variant": name, "kind": kind_of(name), **common}
+        about |= {"variant": name, "kind": network_kind(name), **common}
         if name in missing:
             records.append({**about, "unavailable": missing[name], "environment": machine})
             continue
         facts = {key: value for key, value in sessions[name].facts().items() if key not in ("operators", "provider")}
-        record = {**about, **facts, **measured(name, turns, first, setting.batch, noise)}
+        record = {**about, **facts, **latency_record(name, turns, first, setting.batch, noise)}
         record |= {"size_mib": round(sizes[name], 2), "parameters": prepared[name].parameters}
         record |= {"macs": prepared[name].macs, "affinity": cpu_affinity(), "environment": machine}
         record["gflops_per_second"] = round(2 * record["macs"] * setting.batch / record["p50_ms"] / 1e6, 1)
@@ -269,21 +274,21 @@ def measure_cell(
     return records
 
 
-def without_folder(message: str, prepared: Prepared) -> str:
-    """A runtime's message without where the files lay: the folder is gone when somebody reads it."""
+def strip_folders(message: str, prepared: NetworkFiles) -> str:
+    """A runtime's message without the temporary folder of the files."""
     for folder, _ in prepared.files.values():
         message = message.replace(f"{folder}/", "")
     return message
 
 
-def pixels(prepared: Prepared, batch: int) -> NDArray[np.uint8]:
-    """As many photographs as a batch takes, again and again the same."""
+def pixels(prepared: NetworkFiles, batch: int) -> NDArray[np.uint8]:
+    """A batch of photographs, repeated if there are too few."""
     assert prepared.images_NHWC is not None
     return np.ascontiguousarray(np.resize(prepared.images_NHWC, (batch, *prepared.images_NHWC.shape[1:])))
 
 
-def measured(name: str, turns: Mapping[str, Turns], first: str, batch: int, noise: Noise) -> dict[str, Any]:
-    """The figures of one network of a cell."""
+def latency_record(name: str, turns: Mapping[str, Turns], first: str, batch: int, noise: Noise) -> dict[str, Any]:
+    """Latency, noise and ratio of one network of a cell."""
     latency = Latency.of(turns[name])
     record: dict[str, Any] = {key: round(value, 4) for key, value in asdict(latency).items()}
     record |= {
@@ -301,16 +306,16 @@ def measured(name: str, turns: Mapping[str, Turns], first: str, batch: int, nois
     return record
 
 
-def kind_of(name: str) -> str:
-    return "timm" if name.startswith("timm:") else "variant" if BY_NAME[name].ours else "peer"
+def network_kind(name: str) -> str:
+    return "timm" if name.startswith("timm:") else "variant" if BY_NAME[name].is_ours else "peer"
 
 
-def machine_now() -> dict[str, Any]:
-    """`describe_environment`, with this call."""
+def describe_call() -> dict[str, Any]:
+    """The environment and the command of this call."""
     return {**describe_environment(), "command": "python benchmarks/paper.py"}
 
 
-def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int) -> bool:
+def is_same_environment(record: dict[str, Any], machine: dict[str, Any], *, threads: int) -> bool:
     """Whether a record is of this machine and these versions, with as many threads."""
     about = record["environment"]
     return record["threads"] == threads and all(about[key] == machine[key] for key in ("cpu", "cores", "versions"))
@@ -319,62 +324,64 @@ def same_place(record: dict[str, Any], machine: dict[str, Any], *, threads: int)
 def is_done(
     done: Iterable[dict[str, Any]], group: str, names: Iterable[str], backend: str, precision: str, setting: Setting
 ) -> bool:
-    """Whether all these networks are among the records for this cell, with as many runs or refused for good."""
+    """Whether there are final records of all these networks for this cell."""
     cell = (group, backend, precision, setting.part, setting.batch)
     keys = ("group", "backend", "precision", "part", "batch")
     own = [each for each in done if tuple(each[key] for key in keys) == cell]
-    return set(names) <= {each["model"] for each in own if is_settled(each, setting.runs)}
+    return set(names) <= {each["model"] for each in own if is_final(each, setting.runs)}
 
 
-def is_settled(record: dict[str, Any], runs: int) -> bool:
-    """Whether a record is a result: measured with as many runs, or refused by its exporter or its runtime."""
+def is_final(record: dict[str, Any], runs: int) -> bool:
+    """Whether a record is final: measured with enough runs, or refused by its exporter or runtime."""
     if "unavailable" in record:
         return not OUT_OF_MEMORY.search(record["unavailable"])
     return record["runs"] >= runs
 
 
 class Clock:
-    """How long it has taken, and from that how long the rest will."""
+    """Measures the elapsed time and estimates the rest."""
 
     def __init__(self, work: float, minutes: float) -> None:
         self.started, self.work, self.finished, self.limit = time.monotonic(), work, 0.0, 60 * minutes
 
     def allows(self, work: float) -> bool:
-        """Whether a piece of work will be finished within the limit, as fast as it went so far."""
+        """Whether this work would be finished within the limit, at the speed so far."""
         spent = time.monotonic() - self.started
         return not self.finished or spent * (1 + work / self.finished) <= self.limit
 
-    def told(self, what: str, work: float) -> None:
-        """Print that a piece of work is finished."""
+    def report_done(self, what: str, work: float) -> None:
+        """Count this work as finished, and print the progress."""
         self.finished += work
         spent = time.monotonic() - self.started
         left = spent * (self.work - self.finished) / self.finished
         print(f"{spent / 60:5.1f} min spent, about {left / 60:4.1f} min left: {what}", flush=True)
 
 
-# Roughly, seconds a network: only their proportions matter, for the time that is left.
-PREPARING = {"classifier": 15.0, "backbone": 25.0}
-MEASURING = {("classifier", 1): 10.0, ("classifier", 8): 13.0, ("backbone", 1): 10.0}
+# Rough seconds for each network: only their proportions matter, for the estimate of the rest.
+EXPORT_SECONDS = {"classifier": 15.0, "backbone": 25.0}
+MEASURE_SECONDS = {("classifier", 1): 10.0, ("classifier", 8): 13.0, ("backbone", 1): 10.0}
 
 
-def preparing(cells: list[MeasuredAs]) -> float:
-    """Seconds that the exports of one network take for these cells."""
-    return sum(PREPARING[part] for part in {setting.part for _, _, setting in cells})
+def export_seconds(cells: list[RuntimeSetting]) -> float:
+    """Expected seconds to export one network for these cells."""
+    return sum(EXPORT_SECONDS[part] for part in {setting.part for _, _, setting in cells})
 
 
-def measuring(cell: MeasuredAs) -> float:
-    """Seconds that one network takes in a cell."""
-    return MEASURING[cell[2].part, cell[2].batch]
+def cell_seconds(cell: RuntimeSetting) -> float:
+    """Expected seconds to measure one network in a cell."""
+    return MEASURE_SECONDS[cell[2].part, cell[2].batch]
 
 
-def prepare_all(names: list[str], cells: list[MeasuredAs], folder: Path, *, processes: int) -> dict[Key, Prepared]:
-    """The files of these networks for the parts that are measured; by name and part."""
+def prepare_all(
+    names: list[str], cells: list[RuntimeSetting], folder: Path, *, processes: int
+) -> dict[Key, NetworkFiles]:
+    """Write the files of these networks for all parts that are measured; by name and part."""
     sizes = {setting.part: setting.image_size_px for _, _, setting in cells}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
         keys = [(name, part) for name in names for part in sizes]
-        waiting = {key: pool.submit(prepare, *key, sizes[key[1]], folder) for key in keys}
-        return {key: each.result() for key, each in waiting.items()}
+        futures = {key: pool.submit(prepare, *key, sizes[key[1]], folder) for key in keys}
+        return {key: each.result() for key, each in futures.items()}
 
 
 def measure(
@@ -386,16 +393,17 @@ def measure(
     settings: Sequence[Setting],
     minutes: float = MINUTES,
 ) -> None:
-    """Measure the cells of these groups that are not in the file of results yet, as many as the minutes hold."""
-    machine = machine_now()
+    """Measure the cells of these groups that are not in the file of results yet, until the minutes are over."""
+    machine = describe_call()
     records = [] if fresh else read_json_lines(results)
-    done = [each for each in records if same_place(each, machine, threads=threads)]
-    cells: list[MeasuredAs] = [(*runtime, setting) for setting in settings for runtime in RUNTIMES]
+    done = [each for each in records if is_same_environment(each, machine, threads=threads)]
+    cells: list[RuntimeSetting] = [(*runtime, setting) for setting in settings for runtime in RUNTIMES]
     todo = {
         group: [cell for cell in cells if not is_done(done, group, names, *cell)] for group, names in groups.items()
     }
     clock = Clock(
-        sum(len(groups[each]) * (preparing(todo[each]) + sum(map(measuring, todo[each]))) for each in todo), minutes
+        sum(len(groups[each]) * (export_seconds(todo[each]) + sum(map(cell_seconds, todo[each]))) for each in todo),
+        minutes,
     )
     for group, missing in todo.items():
         if not missing:
@@ -403,72 +411,72 @@ def measure(
         names = groups[group]
         with tempfile.TemporaryDirectory() as temporary:
             prepared = prepare_all(names, missing, Path(temporary), processes=os.cpu_count() or 1)
-            clock.told(f"{group}: {len(names)} networks exported", len(names) * preparing(missing))
+            clock.report_done(f"{group}: {len(names)} networks exported", len(names) * export_seconds(missing))
             for cell in missing:
-                if not clock.allows(len(names) * measuring(cell)):
+                if not clock.allows(len(names) * cell_seconds(cell)):
                     print(f"{minutes:g} min are over; the same call again measures the rest")
                     return
                 backend, precision, setting = cell
                 files = {name: prepared[name, setting.part] for name in names}
                 append(results, measure_cell(group, files, *cell, threads=threads, machine=machine))
-                gc.collect()  # the sessions of several networks at once are gigabytes
+                gc.collect()  # the sessions of several networks take gigabytes
                 what = f"{group}: {backend} {precision}, {setting.part}s, batch {setting.batch}"
-                clock.told(what, len(names) * measuring(cell))
+                clock.report_done(what, len(names) * cell_seconds(cell))
 
 
 def append(results: Path, records: list[dict[str, Any]]) -> None:
-    """Add the records of a cell to the file, in one write, so that a kill leaves all of them or a cell to be done again."""
+    """Append the records of a cell in one write, so that a kill never leaves a part of a cell."""
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     with results.open("a", encoding="utf-8") as file:
         file.write(lines)
 
 
-def chosen(only: str | None, group: str | None) -> dict[str, list[str]]:
-    """The groups that were asked for, each with the anchor as its first network.
+def select_groups(only: str | None, group: str | None) -> dict[str, list[str]]:
+    """The selected groups, each with the anchor as its first network.
 
     Raises:
         InputError: an unknown group or network.
     """
-    wanted_groups, wanted = group.split(",") if group else GROUPS, only.split(",") if only else list(BY_NAME)
-    for name, known in [*((each, GROUPS) for each in wanted_groups), *((each, BY_NAME) for each in wanted)]:
+    selected_groups, selected = group.split(",") if group else GROUPS, only.split(",") if only else list(BY_NAME)
+    for name, known in [*((each, GROUPS) for each in selected_groups), *((each, BY_NAME) for each in selected)]:
         if name not in known:
             raise InputError(f"no {name!r} among them; {did_you_mean(name, known)}")
-    groups = {each: [one.name for one in members(each) if one.name in (ANCHOR, *wanted)] for each in wanted_groups}
+    groups = {each: [one.name for one in members(each) if one.name in (ANCHOR, *selected)] for each in selected_groups}
     return {group: names for group, names in groups.items() if len(names) > 1}
 
 
 def settings_for(runs: int | None, results: Path | None) -> Sequence[Setting]:
-    """What is measured, and how often; with `runs`, so often and for no least time.
+    """The settings; with `runs`, the number of runs everywhere, without a least time.
 
     Raises:
-        InputError: so few runs are no result, and must not be among the committed ones.
+        InputError: `runs` is given without another file of results: so few runs must not be among the committed ones.
     """
     if runs is None:
         return SETTINGS
     if runs < 1:
         raise InputError(f"--runs must be at least 1, got {runs}")
     if results is None or results.resolve() == RESULTS:
-        raise InputError("--runs is for a quick try; name another file for what it gives, with --results FILE")
+        raise InputError("--runs is for a quick try; name another file of results with --results FILE")
     return tuple(replace(each, runs=runs, seconds=0.0, warmup=1) for each in SETTINGS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="write docs/paper.md from the results, measure nothing")
-    parser.add_argument("--only", help="networks, with commas; nextvit_small is always there")
+    parser.add_argument("--only", help="networks, with commas; nextvit_small is always included")
     parser.add_argument("--group", help=f"groups, with commas: {', '.join(GROUPS)}")
     parser.add_argument("--threads", type=int, default=THREADS)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="stop before this; the next call goes on")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="time limit; the next call continues")
     parser.add_argument(
-        "--runs", type=int, help="timed runs everywhere, and no least time: a quick try, with --results"
+        "--runs", type=int, help="timed runs everywhere, without a least time: a quick try, with --results"
     )
-    parser.add_argument("--fresh", action="store_true", help="measure everything anew")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--results", type=Path, help="the file of results; default: benchmarks/results/paper.jsonl")
-    parser.add_argument("--out", type=Path, help="the page; default: docs/paper.md, of another file the one beside it")
+    parser.add_argument("--out", type=Path, help="the page; default: docs/paper.md, or beside another file of results")
     arguments = parser.parse_args()
     try:
         settings = settings_for(arguments.runs, arguments.results)
-        groups = chosen(arguments.only, arguments.group)
+        groups = select_groups(arguments.only, arguments.group)
     except InputError as error:
         parser.error(str(error))
     results: Path = arguments.results or RESULTS

@@ -1,4 +1,4 @@
-"""The networks of the paper's comparison: which they are, how good their authors say they are, and who says so."""
+"""The networks of the paper's comparison, their published accuracies and the sources of these."""
 
 from dataclasses import dataclass
 
@@ -19,64 +19,78 @@ class Network:
     """A variant of ours, CSWIN, or a name of timm with the prefix "timm:"."""
     title: str
     group: str
-    """Networks of about equal latency are measured together, that no turn of one is much longer than another's."""
-    newer: bool = False
-    """Whether it came after the paper, or is at least none of its peers."""
+    """Networks of similar latency are measured together, so that their turns are of similar length."""
+    is_newer: bool = False
+    """Whether it is newer than the paper, or at least not among the networks that it compares."""
     top1: float | None = None
-    """ImageNet-1k top-1 in percent at 224 px, trained on ImageNet-1k alone; None: there is no such number."""
+    """ImageNet-1k top-1 in percent at 224 px, trained on ImageNet-1k alone; None: not published."""
     source: str = ""
-    """Who says so, or why there is none."""
+    """Where it is published, or why there is none."""
 
     @property
-    def ours(self) -> bool:
+    def is_ours(self) -> bool:
         return self.name.startswith("nextvit_")
 
 
-def ours(name: str, title: str, group: str) -> Network:
+def nextvit_network(name: str, title: str, group: str) -> Network:
     top1 = next(each.top1 for each in PUBLISHED if (each.variant, each.tag) == (name, "bd_in1k"))
     return Network(name=name, title=title, group=group, top1=top1, source="the README of bytedance/Next-ViT")
 
 
-def peer(
-    name: str, title: str, group: str, top1: float | None, source: str = TIMM_TABLE, *, newer: bool = False
+def timm_network(
+    name: str, title: str, group: str, top1: float | None, source: str = TIMM_TABLE, *, is_newer: bool = False
 ) -> Network:
-    return Network(name=f"timm:{name}", title=title, group=group, top1=top1, source=source, newer=newer)
+    return Network(name=f"timm:{name}", title=title, group=group, top1=top1, source=source, is_newer=is_newer)
 
 
-ANCHOR_NETWORK = ours(ANCHOR, "Next-ViT-S", "every")
+ANCHOR_NETWORK = nextvit_network(ANCHOR, "Next-ViT-S", "every")
 
 NETWORKS = (
     ANCHOR_NETWORK,
-    peer("poolformer_s24", "PoolFormer-S24", "light", 80.296),
-    peer("efficientnet_b3", "EfficientNet-B3", "light", None, OTHER_SIZE),
-    peer(
-        "efficientvit_b2", "EfficientViT-B2", "light", 82.1, "mit-han-lab/efficientvit, evaluation script", newer=True
+    timm_network("poolformer_s24", "PoolFormer-S24", "light", 80.296),
+    timm_network("efficientnet_b3", "EfficientNet-B3", "light", None, OTHER_SIZE),
+    timm_network(
+        "efficientvit_b2",
+        "EfficientViT-B2",
+        "light",
+        82.1,
+        "mit-han-lab/efficientvit, evaluation script",
+        is_newer=True,
     ),
-    peer("fastvit_sa24", "FastViT-SA24", "light", None, OTHER_SIZE, newer=True),
-    peer("mobilenetv4_conv_large", "MobileNetV4-Conv-L", "light", None, OTHER_SIZE, newer=True),
-    peer(
-        "hgnetv2_b4", "HGNetV2-B4", "light", None, "published with training on more than ImageNet-1k alone", newer=True
+    timm_network("fastvit_sa24", "FastViT-SA24", "light", None, OTHER_SIZE, is_newer=True),
+    timm_network("mobilenetv4_conv_large", "MobileNetV4-Conv-L", "light", None, OTHER_SIZE, is_newer=True),
+    timm_network(
+        "hgnetv2_b4",
+        "HGNetV2-B4",
+        "light",
+        None,
+        "published with training on more than ImageNet-1k alone",
+        is_newer=True,
     ),
-    peer("resnet50", "ResNet50", "middle", 80.85),
-    peer("pvt_v2_b2", "PVTv2-B2", "middle", 82.086),
-    peer("twins_svt_small", "Twins-SVT-S", "middle", 81.678),
-    peer("efficientformer_l3", "EfficientFormer-L3", "middle", 82.55),
-    peer("tiny_vit_21m_224", "TinyViT-21M", "middle", 83.08, "mmpretrain's table, trained from scratch", newer=True),
-    peer("caformer_s18", "CAFormer-S18", "middle", 83.656, newer=True),
-    peer("deit_small_patch16_224", "DeiT-S", "tokens", 79.844),
-    peer("swin_tiny_patch4_window7_224", "Swin-T", "tokens", 81.376),
-    peer("coatnet_0_rw_224", "CoAtNet-0", "tokens", 82.39),
-    peer("convnext_tiny", "ConvNeXt-T", "tokens", 82.1, FIGURE),
-    peer("repvit_m2_3", "RepViT-M2.3", "tokens", 83.7, "the RepViT paper, 450 epochs with a teacher", newer=True),
-    ours("nextvit_base", "Next-ViT-B", "heavy"),
+    timm_network("resnet50", "ResNet50", "middle", 80.85),
+    timm_network("pvt_v2_b2", "PVTv2-B2", "middle", 82.086),
+    timm_network("twins_svt_small", "Twins-SVT-S", "middle", 81.678),
+    timm_network("efficientformer_l3", "EfficientFormer-L3", "middle", 82.55),
+    timm_network(
+        "tiny_vit_21m_224", "TinyViT-21M", "middle", 83.08, "mmpretrain's table, trained from scratch", is_newer=True
+    ),
+    timm_network("caformer_s18", "CAFormer-S18", "middle", 83.656, is_newer=True),
+    timm_network("deit_small_patch16_224", "DeiT-S", "tokens", 79.844),
+    timm_network("swin_tiny_patch4_window7_224", "Swin-T", "tokens", 81.376),
+    timm_network("coatnet_0_rw_224", "CoAtNet-0", "tokens", 82.39),
+    timm_network("convnext_tiny", "ConvNeXt-T", "tokens", 82.1, FIGURE),
+    timm_network(
+        "repvit_m2_3", "RepViT-M2.3", "tokens", 83.7, "the RepViT paper, 450 epochs with a teacher", is_newer=True
+    ),
+    nextvit_network("nextvit_base", "Next-ViT-B", "heavy"),
     Network(name=CSWIN, title="CSWin-T", group="heavy", top1=82.7, source=FIGURE),
-    peer("resnet101", "ResNet101", "heavy", 81.89),
-    peer("resnext101_32x4d", "ResNeXt101-32x4d", "heavy", 80.34),
-    peer("regnety_080", "RegNetY-8G", "heavy", 81.7, FIGURE),
-    peer("convnext_small", "ConvNeXt-S", "heaviest", 83.1, FIGURE),
-    ours("nextvit_large", "Next-ViT-L", "heaviest"),
-    peer("resnet152", "ResNet152", "heaviest", 82.288),
-    peer("efficientformer_l7", "EfficientFormer-L7", "heaviest", 83.382),
+    timm_network("resnet101", "ResNet101", "heavy", 81.89),
+    timm_network("resnext101_32x4d", "ResNeXt101-32x4d", "heavy", 80.34),
+    timm_network("regnety_080", "RegNetY-8G", "heavy", 81.7, FIGURE),
+    timm_network("convnext_small", "ConvNeXt-S", "heaviest", 83.1, FIGURE),
+    nextvit_network("nextvit_large", "Next-ViT-L", "heaviest"),
+    timm_network("resnet152", "ResNet152", "heaviest", 82.288),
+    timm_network("efficientformer_l7", "EfficientFormer-L7", "heaviest", 83.382),
 )
 BY_NAME = {each.name: each for each in NETWORKS}
 GROUPS = tuple(dict.fromkeys(each.group for each in NETWORKS if each.name != ANCHOR))

@@ -1,4 +1,4 @@
-"""docs/paper.md: the tables of the paper's comparison, and whether each of its claims holds in what was measured."""
+"""docs/paper.md: the tables of the paper's comparison, and whether each of its claims holds in the measurements."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,42 +13,43 @@ Cell = tuple[str, str, str, int]
 Verdict = Literal["holds", "does not hold", "not shown", "not measured"]
 
 SIMILAR = 1.1
-"""Latencies count as similar as long as neither is more than this many times the other."""
+"""Latencies are similar if neither is more than this many times the other."""
 CSWIN_FACTOR = 3.6
-"""How many times faster than CSWin the paper's abstract says that Next-ViT is."""
+"""The speedup over CSWin that the paper's abstract claims."""
 TITLES = {
     ("onnx", "fp32"): "ONNX Runtime, fp32",
     ("openvino", "fp32"): "OpenVINO, fp32",
     ("openvino", "bf16"): "OpenVINO, bf16",
     ("openvino", "int8"): "OpenVINO, int8",
 }
-HEAD = """# The paper's comparison, redone
+HEAD = """# The paper's comparison, repeated
 
-Written by `make bench-paper` (`python benchmarks/paper.py`) from `benchmarks/results/paper.jsonl`; do not edit. The paper (Next-ViT,
-arXiv:2207.05501) measures with TensorRT on a T4 at batch 8 and with Core ML on an iPhone at batch 1. Here its networks, its
-peers and stronger newer ones are measured on a CPU, all by way of the same exporters, with random weights. Time is the
-graph's alone, from uint8 pixels to the output. A ratio is the median time over that of Next-ViT-S in the same rounds,
-with its 95 % bootstrap interval over rounds: below 1 is faster than Next-ViT-S.
+Written by `make bench-paper` (`python benchmarks/paper.py`) from `benchmarks/results/paper.jsonl`; do not edit. The
+paper (Next-ViT, arXiv:2207.05501) measures with TensorRT on a T4 at batch 8 and with Core ML on an iPhone at batch 1.
+Here its networks, those that it compares with, and stronger newer ones are measured on a CPU, all through the same
+exporters, with random weights. Latency is that of the graph alone, from uint8 pixels to the output. A ratio is the
+median latency over that of Next-ViT-S in the same rounds, with its 95 % bootstrap interval over rounds: below 1 is
+faster than Next-ViT-S.
 
 """
 METHOD = """
-Peers come from timm, reparameterized where timm can, with its exportable attention; CSWin-T, which timm lacks, is written
-from its paper (`benchmarks/cswin.py`). int8 is NNCF's quantisation after training by our own writer, the same for all; how
-well a network survives it is not measured here. A backbone is a network without its head, up to its last features.
-MACs are of the deployed graph, counted at the size that is measured. Accuracy is ImageNet-1k top-1 as published, at 224 px and
-from training on ImageNet-1k alone (a teacher that saw no more is allowed). Recipes differ between authors, and tenths of a
-point are not to be trusted; where there is no such number, accuracy decides nothing.
+Other networks come from timm, reparameterized where timm can, with its exportable attention; CSWin-T, which timm lacks,
+is implemented from its paper (`benchmarks/cswin.py`). int8 is NNCF's post-training quantisation by our own writer, the
+same for all; its effect on accuracy is not measured here. A backbone is a network without its head, up to its last
+features. MACs are of the deployed graph, counted at the measured size. Accuracy is ImageNet-1k top-1 as published, at
+224 px and from training on ImageNet-1k alone (a teacher that was trained on no more is allowed). Recipes differ between
+authors, so differences of tenths of a point mean little; networks without a published accuracy are not compared by it.
 """
-CLAIMS_TEXT = """A claim holds where the whole interval says so, does not hold where the whole interval says the opposite, and is
-not shown where the interval has both in it. The ratio is the other network's time over ours."""
-WINNERS_TEXT = """Networks that are both faster, by the whole interval, and more accurate, as published, than the Next-ViT of that
-row; their time over its time. Those that are newer than the paper's peers are in bold. The last column counts, of the networks
-with a published accuracy, those that are both slower and less accurate."""
+CLAIMS_TEXT = """A claim holds if the whole interval supports it, does not hold if the whole interval contradicts
+it, and is not shown otherwise. The ratio is the other network's latency over ours."""
+WINNERS_TEXT = """Networks that are both faster, by the whole interval, and more accurate, as published, than the
+Next-ViT of that row, with the ratio of their latency to its latency. Those that are newer than the paper are in bold.
+The last column counts, among the networks with a published accuracy, those that are both slower and less accurate."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A time over another, with its 95 % interval."""
+    """The ratio of two latencies, with its 95 % interval."""
 
     value: float
     low: float
@@ -58,7 +59,7 @@ class Ratio:
         return Ratio(1 / self.value, 1 / self.high, 1 / self.low)
 
     def over(self, other: "Ratio") -> "Ratio":
-        """A ratio of two ratios to the same anchor; their errors add up as independent ones do."""
+        """The ratio of two ratios to the same anchor; their errors are combined as independent ones."""
         value = self.value / other.value
         below = math.hypot(math.log(self.value / self.low), math.log(other.high / other.value))
         above = math.hypot(math.log(self.high / self.value), math.log(other.value / other.low))
@@ -68,7 +69,7 @@ class Ratio:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-class Measured:
+class Measurements:
     """The last record of each network in each cell, of one machine, one set of versions and one number of threads."""
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -79,32 +80,32 @@ class Measured:
         self.cells: dict[Cell, dict[str, Record]] = {}
         self.anchors: dict[Cell, dict[str, Record]] = {}
         for record in records:
-            if self.is_of(record):
+            if self.matches(record):
                 cell = (record["backend"], record["precision"], record["part"], record["batch"])
                 self.cells.setdefault(cell, {})[record["model"]] = record
                 if record["model"] == ANCHOR:
                     self.anchors.setdefault(cell, {})[record["group"]] = record
 
-    def is_of(self, record: Record) -> bool:
+    def matches(self, record: Record) -> bool:
         place = ("cpu", "cores", "versions")
         same = all(record["environment"][key] == self.machine[key] for key in place)
         return same and record["threads"] == self.threads
 
     def record(self, cell: Cell, name: str) -> Record | None:
-        """What was measured; None where nothing was, or nothing could be."""
+        """The record of a network in a cell; None if it was not or could not be measured."""
         found = self.cells.get(cell, {}).get(name)
         return found if found and "unavailable" not in found else None
 
-    def to_anchor(self, cell: Cell, name: str) -> Ratio | None:
-        """A network's time over the anchor's."""
+    def ratio_to_anchor(self, cell: Cell, name: str) -> Ratio | None:
+        """A network's latency over the anchor's; None if it was not measured."""
         if name == ANCHOR:
             return Ratio(1, 1, 1) if self.record(cell, name) else None
         found = self.record(cell, name)
         return Ratio(found["ratio"], *found["ratio_interval_95"]) if found and found.get("ratio_interval_95") else None
 
     def ratio(self, cell: Cell, name: str, to: str) -> Ratio | None:
-        """A network's time over another's."""
-        mine, others = self.to_anchor(cell, name), self.to_anchor(cell, to)
+        """A network's latency over that of the network `to`; None if one was not measured."""
+        mine, others = self.ratio_to_anchor(cell, name), self.ratio_to_anchor(cell, to)
         if mine is None or others is None:
             return None
         if to == ANCHOR:
@@ -112,8 +113,8 @@ class Measured:
         return others.inverse() if name == ANCHOR else mine.over(others)
 
 
-def at_least(ratio: Ratio | None, bound: float) -> Verdict:
-    """Whether a ratio is at least `bound`, if its whole interval says so."""
+def check_bound(ratio: Ratio | None, bound: float) -> Verdict:
+    """Whether the whole interval of a ratio is at least `bound`, or below it."""
     if ratio is None:
         return "not measured"
     return "holds" if ratio.low >= bound else "does not hold" if ratio.high < bound else "not shown"
@@ -127,13 +128,13 @@ class Claim:
     slower: str
     ours: str
     bound: float
-    theirs: str
-    """What the paper itself shows for it."""
+    in_paper: str
+    """The latencies in the paper."""
     parts: tuple[str, ...]
 
-    def verdict(self, measured: Measured, cell: Cell) -> tuple[Verdict, Ratio | None]:
+    def verdict(self, measured: Measurements, cell: Cell) -> tuple[Verdict, Ratio | None]:
         ratio = measured.ratio(cell, self.slower, self.ours)
-        return at_least(ratio, self.bound), ratio
+        return check_bound(ratio, self.bound), ratio
 
 
 CLAIMS = (
@@ -142,7 +143,7 @@ CLAIMS = (
         slower="timm:resnet101",
         ours="nextvit_small",
         bound=1 / SIMILAR,
-        theirs="TensorRT 7.8 ms against 7.7 ms, Core ML 4.0 ms against 3.5 ms",
+        in_paper="TensorRT 7.8 ms against 7.7 ms, Core ML 4.0 ms against 3.5 ms",
         parts=("classifier", "backbone"),
     ),
     Claim(
@@ -150,7 +151,7 @@ CLAIMS = (
         slower=CSWIN,
         ours="nextvit_small",
         bound=CSWIN_FACTOR,
-        theirs="TensorRT 29.5 ms against 7.7 ms",
+        in_paper="TensorRT 29.5 ms against 7.7 ms",
         parts=("classifier",),
     ),
     Claim(
@@ -158,7 +159,7 @@ CLAIMS = (
         slower=CSWIN,
         ours="nextvit_base",
         bound=CSWIN_FACTOR,
-        theirs="TensorRT 182.3 ms against 51.6 ms, at 48.2 and 48.6 mIoU on ADE20K",
+        in_paper="TensorRT 182.3 ms against 51.6 ms, at 48.2 and 48.6 mIoU on ADE20K",
         parts=("backbone",),
     ),
     Claim(
@@ -166,47 +167,66 @@ CLAIMS = (
         slower="timm:efficientformer_l7",
         ours="nextvit_large",
         bound=1.0,
-        theirs="TensorRT 17.4 ms against 13.0 ms, Core ML 6.9 ms against 5.5 ms",
+        in_paper="TensorRT 17.4 ms against 13.0 ms, Core ML 6.9 ms against 5.5 ms",
         parts=("classifier", "backbone"),
     ),
 )
 
 
-def better(measured: Measured, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
-    """Networks of others that are both faster than ours, by the whole interval, and more accurate as published."""
-    return [(each, ratio) for each, ratio in against(measured, cell, ours) if ratio.high < 1 and wins(each, ours)]
+def find_better(measured: Measurements, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
+    """Other networks that are both faster than ours, by the whole interval, and more accurate as published."""
+    return [
+        (each, ratio)
+        for each, ratio in compare_others(measured, cell, ours)
+        if ratio.high < 1 and is_more_accurate(each, ours)
+    ]
 
 
-def worse(measured: Measured, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
-    """Networks of others that are both slower than ours, by the whole interval, and less accurate as published."""
-    return [(each, ratio) for each, ratio in against(measured, cell, ours) if ratio.low > 1 and wins(ours, each)]
+def find_worse(measured: Measurements, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
+    """Other networks that are both slower than ours, by the whole interval, and less accurate as published."""
+    return [
+        (each, ratio)
+        for each, ratio in compare_others(measured, cell, ours)
+        if ratio.low > 1 and is_more_accurate(ours, each)
+    ]
 
 
-def against(measured: Measured, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
-    """All networks of others and their time over ours, from the fastest."""
-    found = [(each, measured.ratio(cell, each.name, ours)) for each in NETWORKS if not each.ours]
+def compare_others(measured: Measurements, cell: Cell, ours: str) -> list[tuple[Network, Ratio]]:
+    """All other networks and the ratio of their latency to ours, the fastest first."""
+    found = [(each, measured.ratio(cell, each.name, ours)) for each in NETWORKS if not each.is_ours]
     return sorted(((each, ratio) for each, ratio in found if ratio), key=lambda pair: pair[1].value)
 
 
-def wins(one: Network | str, other: Network | str) -> bool:
-    """Whether one network is the more accurate; a network without a published accuracy wins and loses nothing."""
+def is_more_accurate(one: Network | str, other: Network | str) -> bool:
+    """Whether one network is more accurate than the other; False if an accuracy is not published."""
     first, second = (BY_NAME[each] if isinstance(each, str) else each for each in (one, other))
     return first.top1 is not None and second.top1 is not None and first.top1 > second.top1
 
 
 def page(records: Iterable[Record]) -> str:
-    """The whole page, of the machine and the versions of the last record."""
+    """The whole page, for the machine and the versions of the last record."""
     records = list(records)
     if not records:
         return HEAD + "Nothing is measured yet.\n"
-    measured = Measured(records)
-    parts = [HEAD.rstrip("\n"), machine_line(measured), protocol_line(measured), claims(measured), newer(measured)]
-    parts += [classifiers(measured, *runtime) for runtime in TITLES]
-    parts += [backbones(measured), sources(), "## How\n" + METHOD.rstrip("\n"), unavailable(measured)]
+    measured = Measurements(records)
+    parts = [
+        HEAD.rstrip("\n"),
+        machine_line(measured),
+        protocol_line(measured),
+        claims_section(measured),
+        winners_section(measured),
+    ]
+    parts += [classifiers_section(measured, *runtime) for runtime in TITLES]
+    parts += [
+        backbones_section(measured),
+        sources_section(),
+        "## How\n" + METHOD.rstrip("\n"),
+        unavailable_section(measured),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def machine_line(measured: Measured) -> str:
+def machine_line(measured: Measurements) -> str:
     machine = measured.machine
     names = ("nextvit", "torch", "timm", "onnx", "onnxruntime", "openvino", "nncf")
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in names if name in machine["versions"])
@@ -214,8 +234,8 @@ def machine_line(measured: Measured) -> str:
     return f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {threads}. {versions}."
 
 
-def protocol_line(measured: Measured) -> str:
-    """How many timed runs there were, and how steady the machine was."""
+def protocol_line(measured: Measurements) -> str:
+    """The numbers of timed runs, and the noise of the machine."""
     lines: list[str] = []
     for part, batch in sorted({cell[2:] for cell in measured.cells}, reverse=True):
         found = [each for cell, group in measured.cells.items() if cell[2:] == (part, batch) for each in group.values()]
@@ -226,20 +246,20 @@ def protocol_line(measured: Measured) -> str:
         each["noise"] for group in measured.cells.values() for each in group.values() if each.get("noise") is not None
     ]
     steady = (
-        f" A fixed piece of work, once in each round, varied by {max(noise):.0%} at most (the 90th less the 10th percentile "
-        "of its time, over the median)."
+        f" A fixed workload, run once in each round, varied by {max(noise):.0%} at most (the 90th less the 10th "
+        "percentile of its time, over the median)."
         if noise
         else ""
     )
     return f"{'; '.join(lines)}.{steady}"
 
 
-def claims(measured: Measured) -> str:
-    """Each claim with its verdict in every cell that it speaks of."""
+def claims_section(measured: Measurements) -> str:
+    """Each claim with its verdict in every cell to which it applies."""
     lines = ["## The paper's claims", CLAIMS_TEXT]
     for claim in CLAIMS:
         other, own = BY_NAME[claim.slower], BY_NAME[claim.ours]
-        lines += [f"### {claim.title}", f"In the paper: {claim.theirs}. {accuracy_line(own, other)}"]
+        lines += [f"### {claim.title}", f"In the paper: {claim.in_paper}. {accuracy_line(own, other)}"]
         rows = ["| runtime | measured | ratio (95 %) | verdict |", "| --- | --- | --- | --- |"]
         for cell in measured.cells:
             if cell[2] in claim.parts:
@@ -254,41 +274,42 @@ def accuracy_line(own: Network, other: Network) -> str:
         return "There is no published top-1 of both to compare."
     words = "more" if own.top1 > other.top1 else "less" if own.top1 < other.top1 else "as"
     comparison = "as accurate as" if words == "as" else f"{words} accurate than"
-    return f"As published, {own.title} is {comparison} {other.title} ({own.top1:.1f} against {other.top1:.1f} % top-1 on ImageNet-1k)."
+    top1 = f"{own.top1:.1f} against {other.top1:.1f} % top-1 on ImageNet-1k"
+    return f"As published, {own.title} is {comparison} {other.title} ({top1})."
 
 
-def summary(measured: Measured, claim: Claim) -> str:
+def summary(measured: Measurements, claim: Claim) -> str:
     """How often a claim holds."""
     verdicts = [claim.verdict(measured, cell)[0] for cell in measured.cells if cell[2] in claim.parts]
     counts = {each: verdicts.count(each) for each in ("holds", "does not hold", "not shown", "not measured")}
-    told = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-    return f"Of {len(verdicts)} comparisons, {told}."
+    text = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+    return f"Of {len(verdicts)} comparisons, {text}."
 
 
-def newer(measured: Measured) -> str:
-    """Who wins against us, and against whom we win."""
+def winners_section(measured: Measurements) -> str:
+    """The networks that are better than each Next-ViT, and how many are worse."""
     lines = ["## Where others win", WINNERS_TEXT]
     rows = [
         "| runtime, batch | Next-ViT | faster and more accurate | slower and less accurate |",
         "| --- | --- | --- | --- |",
     ]
     for cell in measured.cells:
-        for own in (each for each in NETWORKS if each.ours):
+        for own in (each for each in NETWORKS if each.is_ours):
             if cell[2] != "classifier" or not measured.record(cell, own.name):
                 continue
             winners = ", ".join(
-                f"{f'**{each.title}**' if each.newer else each.title} {ratio.value:.2f}"
-                for each, ratio in better(measured, cell, own.name)
+                f"{f'**{each.title}**' if each.is_newer else each.title} {ratio.value:.2f}"
+                for each, ratio in find_better(measured, cell, own.name)
             )
-            losers = worse(measured, cell, own.name)
-            known = [each for each, _ in against(measured, cell, own.name) if each.top1 is not None]
+            losers = find_worse(measured, cell, own.name)
+            known = [each for each, _ in compare_others(measured, cell, own.name) if each.top1 is not None]
             rows.append(
                 f"| {TITLES[cell[:2]]}, {cell[3]} | {own.title} | {winners or 'none'} | {len(losers)} of {len(known)} |"
             )
     return "\n\n".join([*lines, "\n".join(rows)])
 
 
-def classifiers(measured: Measured, backend: str, precision: str) -> str:
+def classifiers_section(measured: Measurements, backend: str, precision: str) -> str:
     """The table of one runtime: whole networks at 224 px."""
     batches = sorted({cell[3] for cell in measured.cells if cell[:3] == (backend, precision, "classifier")})
     if not batches:
@@ -297,64 +318,64 @@ def classifiers(measured: Measured, backend: str, precision: str) -> str:
     head = "| " + " | ".join([*columns, "parameters", "MACs", "top-1"]) + " |"
     rows = [head, "| --- " * (head.count("|") - 1) + "|"]
     cells: list[Cell] = [(backend, precision, "classifier", each) for each in batches]
-    for network in by_time(measured, cells[0]):
+    for network in sort_by_time(measured, cells[0]):
         found = next((each for cell in cells if (each := measured.record(cell, network.name))), None)
         if found:
             figures = " | ".join(time_and_ratio(measured, cell, network.name) for cell in cells)
             top1 = f"{network.top1:.1f}" if network.top1 is not None else "-"
             size = f"{found['parameters'] / 1e6:.1f} M | {found['macs'] / 1e9:.2f} G"
-            rows.append(f"| {titled(network)} | {figures} | {size} | {top1} |")
+            rows.append(f"| {format_title(network)} | {figures} | {size} | {top1} |")
     return f"## {TITLES[backend, precision]}, 224 px\n\n" + "\n".join(rows)
 
 
-def backbones(measured: Measured) -> str:
+def backbones_section(measured: Measurements) -> str:
     """One table of all runtimes: networks without their heads at 512 px."""
     cells = [cell for cell in measured.cells if cell[2] == "backbone"]
     if not cells:
         return ""
     columns = " | ".join(f"{TITLES[cell[:2]]}: p50 ms | to Next-ViT-S (95 %)" for cell in cells)
     rows = [f"| network | {columns} | MACs |", "| --- " * (2 + 2 * len(cells)) + "|"]
-    for network in by_time(measured, cells[0]):
+    for network in sort_by_time(measured, cells[0]):
         found = next((each for cell in cells if (each := measured.record(cell, network.name))), None)
         if found:
             figures = " | ".join(time_and_ratio(measured, cell, network.name) for cell in cells)
-            rows.append(f"| {titled(network)} | {figures} | {found['macs'] / 1e9:.1f} G |")
+            rows.append(f"| {format_title(network)} | {figures} | {found['macs'] / 1e9:.1f} G |")
     return "## Backbones, 512 px, batch 1\n\n" + "\n".join(rows)
 
 
-def by_time(measured: Measured, cell: Cell) -> list[Network]:
-    """All networks, from the fastest; those without a time come last."""
+def sort_by_time(measured: Measurements, cell: Cell) -> list[Network]:
+    """All networks, the fastest first; those that were not measured come last."""
 
     def key(network: Network) -> float:
-        ratio = measured.to_anchor(cell, network.name)
+        ratio = measured.ratio_to_anchor(cell, network.name)
         return ratio.value if ratio else math.inf
 
     return sorted(NETWORKS, key=key)
 
 
-def titled(network: Network) -> str:
-    return f"**{network.title}**" if network.ours else network.title
+def format_title(network: Network) -> str:
+    return f"**{network.title}**" if network.is_ours else network.title
 
 
-def time_and_ratio(measured: Measured, cell: Cell, name: str) -> str:
-    """Two columns: the median, and the ratio. The anchor is in every group, and its median is the one between them."""
+def time_and_ratio(measured: Measurements, cell: Cell, name: str) -> str:
+    """Two columns: the median, and the ratio. The anchor is in every group; its column is the median over them."""
     if name == ANCHOR:
         medians = sorted(each["p50_ms"] for each in measured.anchors.get(cell, {}).values() if "p50_ms" in each)
         return f"{medians[len(medians) // 2]:.1f} | 1" if medians else " | "
-    record, ratio = measured.record(cell, name), measured.to_anchor(cell, name)
+    record, ratio = measured.record(cell, name), measured.ratio_to_anchor(cell, name)
     return f"{record['p50_ms']:.1f} | {ratio or ''}" if record else " | "
 
 
-def sources() -> str:
-    """Where each accuracy is from."""
+def sources_section() -> str:
+    """The source of each accuracy."""
     rows = ["| network | top-1 | from |", "| --- | --- | --- |"]
     for each in NETWORKS:
-        rows.append(f"| {titled(each)} | {'-' if each.top1 is None else f'{each.top1:.1f}'} | {each.source} |")
+        rows.append(f"| {format_title(each)} | {'-' if each.top1 is None else f'{each.top1:.1f}'} | {each.source} |")
     return "## Published accuracy\n\n" + "\n".join(rows)
 
 
-def unavailable(measured: Measured) -> str:
-    """What could not be measured, and why."""
+def unavailable_section(measured: Measurements) -> str:
+    """The networks that could not be measured, and why."""
     lines = [
         f"- {BY_NAME[name].title}, {TITLES[cell[:2]]}, {cell[2]}, batch {cell[3]}: {record['unavailable']}"
         for cell, group in measured.cells.items()

@@ -1,19 +1,21 @@
-"""Many photographs: the graph alone, reading alone, and both together in `Predictor.stream`; what bounds the whole.
+"""Throughput of `Predictor.stream` on photographs: the graph alone, reading alone, both together, and the bottleneck.
 
     python benchmarks/pipeline.py FOLDER BUNDLE... [--images 1000] [--batch-size 16] [--threads 1,2] [--workers 1,2]
         [--rounds 5]
 
 FOLDER holds JPEGs (any depth), which are repeated in order until there are enough. For each bundle and number of graph
-threads it measures, interleaved round by round: the graph alone on pixels that are there, at the same batch and threads;
-reading (file, decoding, resizing) alone, for each number of workers; and the whole, for each number of workers. Figures are
-medians of the rounds, in images a second. `default` marks the number of workers that `stream` takes by itself.
+threads it measures, interleaved round by round: the graph alone on preloaded pixels, with the same batch size and
+threads; reading (file, decoding, resizing) alone, for each number of workers; and the whole, for each number of
+workers. Figures are medians of the rounds, in images a second. `default` marks the number of workers that `stream`
+uses by default.
 
-What bounds the whole is the least of three rates: the graph's alone, reading's alone, and that at which all cores could
-do the work of both, an image of the graph taking its time on all of its threads and reading one as long as with one worker.
-With a core for each thread and worker that is never the least. `reached` is the whole as a share of the bound.
+The bound of the whole is the least of three rates: that of the graph alone, that of reading alone, and that at which
+all cores could do both, where an image takes the graph's time on all of its threads, and the reading time of one
+worker. With a core for each thread and worker the third is never the least. `reached` is the whole as a fraction of
+the bound.
 
-One JSON line for each bundle and number of threads is appended to benchmarks/results/pipeline.jsonl; docs/serving.md gets
-the table of this call. Run it on a machine with nothing else to do.
+One JSON line for each bundle and number of threads is appended to benchmarks/results/pipeline.jsonl; docs/serving.md
+gets the table of this call. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -47,7 +49,7 @@ COLUMNS = (
 
 
 def run_graph(predictor: Predictor, batch: Pixels, *, count: int) -> None:
-    """The same batch again and again, the last one cut."""
+    """Run the same batch repeatedly, cut to the rest in the end."""
     for start in range(0, count, len(batch)):
         predictor.session.run({INPUT_NAME: batch[: count - start]})
 
@@ -63,8 +65,8 @@ def run_whole(predictor: Predictor, files: list[Path], *, workers: int, batch_si
         pass
 
 
-def rates(candidates: dict[str, Callable[[], None]], *, images: int, rounds: int) -> dict[str, list[float]]:
-    """Images a second of each candidate in each round; one round before them does not count."""
+def measure_rates(candidates: dict[str, Callable[[], None]], *, images: int, rounds: int) -> dict[str, list[float]]:
+    """Images a second of each candidate in each round, after a warm-up round."""
     found: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, run in candidates.items():
@@ -75,31 +77,31 @@ def rates(candidates: dict[str, Callable[[], None]], *, images: int, rounds: int
     return found
 
 
-def bound(graph: float, reading: dict[int, float], *, threads: int, workers: int, cores: int) -> tuple[str, float]:
-    """What the whole cannot exceed, and its name."""
+def find_bound(graph: float, reading: dict[int, float], *, threads: int, workers: int, cores: int) -> tuple[str, float]:
+    """The name and the rate of the bottleneck, which the whole cannot exceed."""
     core_seconds = min(threads, cores) / graph + 1 / reading[1]
     limits = {"the graph": graph, "reading": reading[workers], "shared cores": cores / core_seconds}
     return min(limits.items(), key=lambda each: each[1])
 
 
-def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+def measure(bundle: Path, files: list[Path], arguments: argparse.Namespace, *, threads: int) -> dict[str, Any]:
     predictor = nextvit.load(bundle, threads=threads)
-    predictor.warm_up((asked.batch_size,))
-    batch = np.stack([predictor.card.input(file) for file in files[: asked.batch_size]])
-    chosen = sorted({1, *numbers(asked.workers)})
+    predictor.warm_up((arguments.batch_size,))
+    batch = np.stack([predictor.card.input(file) for file in files[: arguments.batch_size]])
+    chosen = sorted({1, *numbers(arguments.workers)})
     candidates: dict[str, Callable[[], None]] = {"graph": partial(run_graph, predictor, batch, count=len(files))}
     for workers in chosen:
-        ahead = AHEAD * asked.batch_size
+        ahead = AHEAD * arguments.batch_size
         candidates[f"reading {workers}"] = partial(run_reading, predictor, files, workers=workers, ahead=ahead)
         candidates[f"whole {workers}"] = partial(
-            run_whole, predictor, files, workers=workers, batch_size=asked.batch_size
+            run_whole, predictor, files, workers=workers, batch_size=arguments.batch_size
         )
-    found = rates(candidates, images=len(files), rounds=asked.rounds)
+    found = measure_rates(candidates, images=len(files), rounds=arguments.rounds)
     median = {name: statistics.median(each) for name, each in found.items()}
     reading = {workers: median[f"reading {workers}"] for workers in chosen}
     rows: list[dict[str, Any]] = []
     for workers in chosen:
-        by, limit = bound(median["graph"], reading, threads=threads, workers=workers, cores=usable_cores())
+        by, limit = find_bound(median["graph"], reading, threads=threads, workers=workers, cores=usable_cores())
         whole = median[f"whole {workers}"]
         rows.append(
             {
@@ -120,9 +122,9 @@ def measure(bundle: Path, files: list[Path], asked: argparse.Namespace, *, threa
         **predictor.session.facts(),
         "threads": threads,
         "cores": usable_cores(),
-        "batch_size": asked.batch_size,
+        "batch_size": arguments.batch_size,
         "images": len(files),
-        "rounds": asked.rounds,
+        "rounds": arguments.rounds,
         "graph": round(median["graph"], 2),
         "workers": rows,
         "range": {name: [round(min(each), 2), round(max(each), 2)] for name, each in found.items()},
@@ -140,7 +142,8 @@ def tables(records: list[dict[str, Any]]) -> str:
         for row in record["workers"]:
             workers = f"{row['workers']}{' (default)' if row['default'] else ''}"
             lines.append(
-                f"| {record['bundle']} | {record['threads']} | {workers} | {record['graph']:.0f} | {row['reading']:.0f} "
+                f"| {record['bundle']} | {record['threads']} | {workers} | {record['graph']:.0f} "
+                f"| {row['reading']:.0f} "
                 f"| {row['whole']:.0f} | {row['of_graph']:.2f} | {row['bound_by']} | {row['reached']:.2f} |\n"
             )
     stages = list(records[0]["one_by_one"]["shares"])
@@ -154,7 +157,8 @@ def tables(records: list[dict[str, Any]]) -> str:
     first = records[0]
     machine = first["environment"]
     lines.append(
-        f"\nThe first table: images a second for {first['images']} photographs in batches of {first['batch_size']}, medians "
+        f"\nThe first table: images a second for {first['images']} photographs in batches of "
+        f"{first['batch_size']}, medians "
         f"of {first['rounds']} rounds; the second: one photograph after another, in one thread beside the graph's. "
         f"{first['cores']} cores of {machine['cpu']}.\n"
     )
@@ -170,16 +174,16 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    found = sorted(asked.folder.rglob("*.jp*g"))
+    arguments = parser.parse_args()
+    found = sorted(arguments.folder.rglob("*.jp*g"))
     if not found:
-        sys.exit(f"{asked.folder} holds no JPEGs")
-    files = list(islice(cycle(found), asked.images))
+        sys.exit(f"{arguments.folder} holds no JPEGs")
+    files = list(islice(cycle(found), arguments.images))
     command = shlex.join(["python", "benchmarks/pipeline.py", *map(strip_folder, sys.argv[1:])])
     records: list[dict[str, Any]] = []
-    for bundle in asked.bundles:
-        for threads in numbers(asked.threads):
-            record = measure(bundle, files, asked, threads=threads)
+    for bundle in arguments.bundles:
+        for threads in numbers(arguments.threads):
+            record = measure(bundle, files, arguments, threads=threads)
             record["environment"] = {**describe_environment(), "command": command}
             records.append(record)
             print(json.dumps({name: value for name, value in record.items() if name != "environment"}), flush=True)

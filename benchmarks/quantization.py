@@ -1,10 +1,11 @@
-"""What fewer bits cost and gain: accuracy with its interval, latency ratio, size; the table of docs/quantization.md.
+"""The cost and gain of quantisation: accuracy with interval, latency ratio, size; the table of docs/quantization.md.
 
     python benchmarks/quantization.py RUN=DATASET ...
 
-Each run is exported in every precision for ONNX Runtime, OpenVINO, ExecuTorch and torch, proven on the validation images
-of its dataset, and all its files are timed side by side by `nextvit bench` on one thread at batch 1. One JSON line for
-each run is appended to benchmarks/results/quantization.jsonl; docs/quantization.md gets the table of this call.
+Each run is exported in every precision for ONNX Runtime, OpenVINO, ExecuTorch and torch, proven on the validation
+images of its dataset, and all its bundles are timed side by side by `nextvit bench` on one thread at batch 1. One JSON
+line for each run is appended to benchmarks/results/quantization.jsonl; docs/quantization.md gets the table of this
+call.
 """
 
 import json
@@ -33,7 +34,7 @@ def measure(run: str, dataset: str) -> dict[str, Any]:
         for backend in BACKENDS:
             for precision in TARGETS[backend].writers:
                 bundle = Path(temporary) / f"{backend}-{precision}{SUFFIX}"
-                # ExecuTorch takes half a minute to quantise each group alone, and its arithmetic is the same.
+                # ExecuTorch needs half a minute to quantise each group alone, and its arithmetic is the same.
                 options = ["--explain"] if precision == "int8" and backend != "executorch" else []
                 done = call(
                     *("export", run, "--to", backend, "--precision", precision),
@@ -87,7 +88,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 def sensitivity(exports: list[dict[str, Any]]) -> str:
-    """What quantising each group of layers alone costs: the mean difference of the logits relative to their spread."""
+    """Sensitivity: the mean error of the logits over their standard deviation, with one group of layers quantised."""
     costs = {
         each["backend"]: {cost["group"]: cost["mean_error"] for cost in each["verification"]["sensitivity"]}
         for each in exports

@@ -1,11 +1,11 @@
-"""What serving costs: size of the installed packages, time to import, to load a bundle and to the first answer.
+"""The cost of serving: size of the installed packages, time to import, to load a bundle and to the first prediction.
 
     python -m venv server && server/bin/pip install '.[onnx]'
     server/bin/python benchmarks/serving.py photos-onnx-fp32.nextvit
 
-Counts the files of nextvit, of what it and its extra "onnx" require, and of what those require in turn, as they are
-installed beside the Python that runs this; says which of them are imported while serving. Times are medians over fresh
-processes with one thread. One JSON line is appended to benchmarks/results/serving.jsonl.
+Counts the installed files of nextvit, of the requirements of it and its extra "onnx", and of their requirements in
+turn, in the environment of the Python that runs this; says which of them are imported while serving. Times are medians
+over fresh processes with one thread. One JSON line is appended to benchmarks/results/serving.jsonl.
 """
 
 import json
@@ -17,7 +17,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from nextvit.machine.environment import environment, without_place
+from nextvit.machine.environment import describe_environment, strip_folder
 
 RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
 PROCESSES = 10
@@ -38,12 +38,12 @@ import nextvit.runtime.predictor, nextvit.runtime.onnx_session
 start = lap("import_rest_ms", start)
 predictor = nextvit.load(sys.argv[1], threads=1)
 start = lap("load_ms", start)
-picture = numpy.zeros((480, 640, 3), numpy.uint8)
-predictor([picture])
+image = numpy.zeros((480, 640, 3), numpy.uint8)
+predictor([image])
 start = lap("first_answer_ms", start)
 lap("import_to_first_answer_ms", began)
 start = time.perf_counter()
-predictor([picture])
+predictor([image])
 lap("second_answer_ms", start)
 try:
     import resource
@@ -54,8 +54,8 @@ print(json.dumps({"times": times, "imported": sorted({name.partition(".")[0] for
 """
 
 
-def required(name: str, extra: str = "", *, found: dict[str, int] | None = None) -> dict[str, int]:
-    """Bytes on the disk of a package and of all that it requires here, by name."""
+def installed_sizes(name: str, extra: str = "", *, found: dict[str, int] | None = None) -> dict[str, int]:
+    """Bytes on the disk of a package and of all its installed requirements, by name."""
     found = {} if found is None else found
     package = metadata.distribution(name)
     found[name] = sum(Path(str(file.locate())).stat().st_size for file in package.files or [] if file.locate().exists())
@@ -67,14 +67,14 @@ def required(name: str, extra: str = "", *, found: dict[str, int] | None = None)
         if needed in found or (of_extra and of_extra[1] != extra):
             continue
         try:
-            required(needed, found=found)
+            installed_sizes(needed, found=found)
         except metadata.PackageNotFoundError:  # for another system or another Python
             continue
     return found
 
 
 def source_files() -> list[Path]:
-    """Our own, which may be installed in place."""
+    """The source files of nextvit, which may be an editable install."""
     import nextvit
 
     return list(Path(nextvit.__file__).parent.rglob("*.py"))
@@ -87,7 +87,7 @@ def main() -> None:
         for _ in range(PROCESSES)
     ]
     times = {name: round(statistics.median(run["times"][name] for run in runs), 1) for name in runs[0]["times"]}
-    mib = {name: round(size / 2**20, 1) for name, size in required("nextvit", "onnx").items()}
+    mib = {name: round(size / 2**20, 1) for name, size in installed_sizes("nextvit", "onnx").items()}
     imported = {name: package for package in mib for name in import_names(package)}
     used = [imported[name] for name in runs[0]["imported"] if name in imported]
     record = {
@@ -96,7 +96,7 @@ def main() -> None:
         "installed_mib": round(sum(mib.values()), 1),
         "imported_mib": round(sum(mib[package] for package in {"nextvit", *used}), 1),
         "packages_mib": dict(sorted(mib.items(), key=lambda each: -each[1])),
-        "environment": {**environment(), "command": shlex.join(["python", *map(without_place, sys.argv)])},
+        "environment": {**describe_environment(), "command": shlex.join(["python", *map(strip_folder, sys.argv)])},
     }
     print(json.dumps(record, indent=2))
     with RESULTS.open("a", encoding="utf-8") as file:
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def import_names(package: str) -> list[str]:
-    """What a package's modules are called."""
+    """Names of the modules of a package."""
     return [name for name, owners in metadata.packages_distributions().items() if package in map(str.lower, owners)]
 
 

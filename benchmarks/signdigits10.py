@@ -1,10 +1,10 @@
-"""Real photographs, from folder to proven bundle: 2,062 pictures of ten hand signs, nextvit_nano from scratch.
+"""Real photographs, from folder to proven bundle: 2,062 images of ten hand signs, nextvit_nano from scratch.
 
     python benchmarks/signdigits10.py FOLDER
 
 FOLDER is the Sign Language Digits dataset (github.com/ardamavi/Sign-Language-Digits-Dataset, Apache-2.0) as
-train/<class>/*.jpg and val/<class>/*.jpg. Each step is the ordinary command; one JSON line with the commands, their
-documents and the seconds they took is appended to benchmarks/results/signdigits10.jsonl.
+train/<class>/*.jpg and val/<class>/*.jpg. Each step is an ordinary nextvit command; one JSON line with the commands,
+their documents and the seconds that they took is appended to benchmarks/results/signdigits10.jsonl.
 """
 
 import json
@@ -17,8 +17,8 @@ from commands import nextvit
 RESULTS = Path(__file__).parent / "results" / "signdigits10.jsonl"
 
 
-def answers(model: str, folder: str) -> dict[str, str]:
-    """The best class of every picture of a folder, by path."""
+def predict_labels(model: str, folder: str) -> dict[str, str]:
+    """The top-1 class of every image of a folder, by path."""
     predictions = nextvit("predict", model, folder)["predictions"]
     return {each["path"]: each["top"][0]["label"] for each in predictions}
 
@@ -32,7 +32,7 @@ def main(folder: str) -> None:
         epochs = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
         export = nextvit("export", run, "--to", "onnx")
         bench = nextvit("bench", run, "--batch", "1,8")
-        by_torch, by_onnx = (answers(model, f"{folder}/val") for model in (run, export["bundle"]))
+        by_torch, by_onnx = (predict_labels(model, f"{folder}/val") for model in (run, export["bundle"]))
     record = {
         "train": train,
         "epochs": epochs,
@@ -46,7 +46,7 @@ def main(folder: str) -> None:
         file.write(text + "\n")
     print(
         f"top-1 {train['scores']['top1_score']:.2f} % in {train['seconds']:.0f} s; "
-        f"{record['same_answers']} of {record['pictures']} answers the same"
+        f"{record['same_answers']} of {record['pictures']} equal predictions"
     )
 
 

@@ -21,11 +21,11 @@ import timm
 import torch
 from PIL import Image
 
-from nextvit.data.reading import read_dataset
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 from nextvit.models.create import create_model
 from nextvit.models.weights import load_weights
 from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.reading import read_dataset
 from nextvit.train.device import pick_device
 from nextvit.train.distributed import World
 from nextvit.train.ema import Ema
@@ -40,8 +40,8 @@ RESULTS = Path(__file__).parent / "results" / "step.jsonl"
 WARM_UP = 2
 
 
-def trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
-    """The same training around our network and around timm's."""
+def make_trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
+    """The same training with our network and with timm's."""
     dataset = read_dataset(folder)
     task = ClassificationTask(dataset, make_card(dataset, recipe), loss=recipe.loss)
     theirs: Any = timm.create_model("nextvit_small", num_classes=2, drop_path_rate=0.1)
@@ -73,9 +73,9 @@ def trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
 
 
 def measure(folder: Path, recipe: Recipe, *, rounds: int) -> dict[str, Any]:
-    """Milliseconds of interleaved steps, and how many times faster ours is."""
+    """Milliseconds of interleaved steps, and the speedup of ours over timm."""
     torch.manual_seed(0)
-    both = trainings(folder, recipe)
+    both = make_trainings(folder, recipe)
     size = recipe.data.image_size
     images = torch.randint(0, 256, (recipe.batch_size, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     batch = Batch(images, list(range(recipe.batch_size)))
@@ -111,28 +111,33 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--compile", action="store_true")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for split in ("train", "val"):
             for name in ("a", "b"):
                 (folder / split / name).mkdir(parents=True)
-                for index in range(asked.batch_size):
+                for index in range(arguments.batch_size):
                     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / split / name / f"{index}.png")
         for precision, channels_last in (("fp32", False), ("fp32", True), ("bf16", True)):
             recipe = Recipe(
                 model=Model(name="nextvit_small"),
-                data=Data(image_size=asked.image_size, batch_size=asked.batch_size, workers=0),
-                compute=Compute(precision=precision, channels_last=channels_last, compile=asked.compile),
+                data=Data(image_size=arguments.image_size, batch_size=arguments.batch_size, workers=0),
+                compute=Compute(precision=precision, channels_last=channels_last, compile=arguments.compile),
             )
-            rows.append(measure(folder, recipe, rounds=asked.rounds))
+            rows.append(measure(folder, recipe, rounds=arguments.rounds))
             print(rows[-1], flush=True)
-    command = f"python benchmarks/step.py --image-size {asked.image_size} --batch-size {asked.batch_size}"
-    command += f" --rounds {asked.rounds}{' --compile' if asked.compile else ''}"
-    facts = {**environment(), "command": command, "threads": torch.get_num_threads()}
+    command = f"python benchmarks/step.py --image-size {arguments.image_size} --batch-size {arguments.batch_size}"
+    command += f" --rounds {arguments.rounds}{' --compile' if arguments.compile else ''}"
+    facts = {**describe_environment(), "command": command, "threads": torch.get_num_threads()}
     facts["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    record = {"image_size": asked.image_size, "batch_size": asked.batch_size, "rows": rows, "environment": facts}
+    record = {
+        "image_size": arguments.image_size,
+        "batch_size": arguments.batch_size,
+        "rows": rows,
+        "environment": facts,
+    }
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share that train a model on each of several sets: one call for each set, and pictures of the answers."""
+"""Shared by the benchmarks that train a model on each of several datasets: the command line and contact sheets."""
 
 import argparse
 import json
@@ -14,21 +14,22 @@ TILE_PX, COLUMNS = 320, 3
 Record = dict[str, Any]
 
 
-def each_study(
+def run_studies(
     description: str | None,
     names: Iterable[str],
     study: Callable[[str, Path, Path], Record],
     *,
     results: Path,
-    told: Callable[[Record], str],
+    describe: Callable[[Record], str],
 ) -> None:
     """Run the studies that the command line names, and append a line for each to `results`.
 
     Args:
         description: for --help.
-        names: all that there are.
-        study: from a name, the folder of the sets and a temporary one to what was found.
-        told: what to print of it.
+        names: all datasets.
+        study: takes a name, the folder of the datasets and a temporary folder; returns the record.
+        results: a file of JSON lines.
+        describe: returns the line that is printed for a record.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -40,12 +41,12 @@ def each_study(
             text = json.dumps(record, ensure_ascii=False)
         with results.open("a", encoding="utf-8") as file:
             file.write(text.replace(temporary, "runs").replace(str(arguments.folder), "FOLDER") + "\n")
-        print(told(record), flush=True)
+        print(describe(record), flush=True)
 
 
-def contact_sheet(pictures: list[Path]) -> Image.Image:
-    """Pictures side by side."""
-    tiles = [Image.open(path) for path in pictures]
+def contact_sheet(paths: list[Path]) -> Image.Image:
+    """The images of these files side by side, in rows of `COLUMNS`."""
+    tiles = [Image.open(path) for path in paths]
     for tile in tiles:
         tile.thumbnail((TILE_PX, TILE_PX))
     height = max(tile.height for tile in tiles)

@@ -1,10 +1,11 @@
-"""Every backend, precision and kind of input size that there is, exported and proven: docs/support.md.
+"""Every backend, precision and kind of input size, exported and proven: docs/support.md.
 
     python benchmarks/support.py DATASET RUN...
 
-DATASET is the labelled dataset that the runs were trained on. Each combination is the ordinary `nextvit export` on all
-validation images; one JSON line each is appended to benchmarks/results/support.jsonl, and docs/support.md is written
-anew from the lines of this call. What cannot be done here is in the table with the line that `nextvit export` gave.
+DATASET is the labelled dataset on which the runs were trained. Each combination is an ordinary `nextvit export` on all
+validation images; one JSON line for each is appended to benchmarks/results/support.jsonl, and docs/support.md is
+rewritten from the lines of this call. A combination that is not possible is in the table with the message of `nextvit
+export`.
 """
 
 import json
@@ -18,18 +19,19 @@ from commands import call
 from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, MANIFEST, SUFFIX
 from nextvit.export.targets import TARGETS
 from nextvit.loading import load_trained
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "support.jsonl"
 PAGE = ROOT.parent / "docs" / "support.md"
 HEAD = """# What is supported
 
-Written by `python benchmarks/support.py` from what `nextvit export` measured; do not edit. Every line is an export that was
-run on all validation images of signdigits10 and compared with PyTorch, or the reason why there is none. "Largest" and
-"mean" are differences of the logits relative to their spread; the drop is in points of top-1, with its 95 % interval
-(paired bootstrap over the images). "Any" size is `--dynamic-size`. The networks were trained from scratch at 64 px: `nextvit
-train signdigits10 --image-size 64 --weights none` with `--model nextvit_nano --epochs 30` and `--model nextvit_small --epochs 8`.
+Written by `python benchmarks/support.py` from what `nextvit export` measured; do not edit. Every line is an export
+that was run on all validation images of signdigits10 and compared with PyTorch, or the reason why there is none.
+"Largest" and "mean" are errors of the logits over their standard deviation; the drop is in points of top-1, with its
+95 % interval (paired bootstrap over the images). "Any" size is `--dynamic-size`. The networks were trained from scratch
+at 64 px: `nextvit train signdigits10 --image-size 64 --weights none` with `--model nextvit_nano --epochs 30` and `--model
+nextvit_small --epochs 8`.
 """
 COLUMNS = "| backend | precision | size | proven by | same answer | largest | mean | drop (95 %) | MB |"
 
@@ -65,7 +67,7 @@ def attempt(run: Path, dataset: str, backend: str, precision: str, *, any_size: 
         "bytes": size,
         "verification": done.document.get("verification"),
         "reason": done.message if done.code else None,
-        "environment": environment(),
+        "environment": describe_environment(),
         "command": f"nextvit export {run.name} --to {backend} --precision {precision} {' '.join(options)}".strip(),
     }
 

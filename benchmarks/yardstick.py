@@ -1,17 +1,17 @@
-"""nextvit_nano from scratch, with timm's recipe on timm's nearest network as the yardstick, at equal minutes.
+"""nextvit_nano from scratch against timm's most similar network with timm's recipe, in equal minutes.
 
     python benchmarks/yardstick.py FOLDER [--minutes 5] [--image-size 96] [--subjects ours,usual,light]
 
 FOLDER is clothing10: the small clothing dataset (github.com/alexeygrigorev/clothing-dataset-small, CC0) as
-train/<class>/*.jpg and val/<class>/*.jpg. The yardstick is edgenext_x_small, a hybrid of convolution and attention with
-as many parameters (2.15 M; nextvit_nano 2.18 M), trained by the parts that timm's train.py is made of: its loader, label
+train/<class>/*.jpg and val/<class>/*.jpg. The yardstick is edgenext_x_small, a hybrid of convolution and attention
+with as many parameters (2.15 M; nextvit_nano 2.18 M), trained by the components of timm's train.py: its loader, label
 smoothing, AdamW without decay of one-dimensional weights, cosine with warm-up, ModelEmaV3; bf16 autocast and channels
-last, as for ours. "usual" is how small networks are often trained with it, at 1e-3 with rand-m9-mstd0.5-inc1, mixup 0.2
-and random erasing 0.25; "light", which suits few minutes better, is at 5e-4 with the crops (0.35 to 1 of the area) and
-flips of ours alone. Ours is `nextvit train` with its default recipe. Each is timed for an epoch first and then gets as
-many epochs as fill the minutes, evaluation included, so that both learning rates come down; our seconds include the
-start of the process and the check of the dataset, timm's do not. One JSON line for each subject is appended to
-benchmarks/results/yardstick.jsonl, and docs/images/yardstick.svg is drawn from the last of each.
+last, as for ours. "usual" is a common recipe for small networks: 1e-3 with rand-m9-mstd0.5-inc1, mixup 0.2 and random
+erasing 0.25; "light", which suits a few minutes better, is 5e-4 with only the crops (0.35 to 1 of the area) and flips
+of ours. Ours is `nextvit train` with its default recipe. Each is first timed for two epochs and then gets as many
+epochs as fill the minutes, evaluation included, so that both learning rates decay fully; our seconds include the start
+of the process and the check of the dataset, timm's do not. One JSON line for each subject is appended to
+benchmarks/results/yardstick.jsonl, and docs/images/yardstick.svg is drawn from the last record of each.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from nextvit.files.run_folder import read_json_lines
-from nextvit.machine.environment import environment
+from nextvit.machine.environment import describe_environment
 from nextvit.report.figures import BLUE, GREY, ORANGE, STYLE, to_svg
 
 RESULTS = Path(__file__).parent / "results" / "yardstick.jsonl"
@@ -46,9 +46,9 @@ posterize = ImageOps.posterize
 
 
 def timm_epochs(folder: str, *, epochs: int, size: int, light: bool, only: int | None = None) -> list[dict[str, float]]:
-    """Train the yardstick on a schedule of `epochs`, of which `only` the first are done; a record for each."""
+    """Train the yardstick with a schedule of `epochs`, but stop after `only`. Returns a record for each epoch."""
     torch.manual_seed(0)
-    # timm 1.0.31 asks Pillow 13 to keep no bit at all, which that refuses; one bit is the nearest that works.
+    # timm 1.0.31 asks Pillow 13 to posterize to 0 bits, which it refuses; 1 bit is the nearest that works.
     timm.data.auto_augment.ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
     model: nn.Module = timm.create_model(YARDSTICK, num_classes=10, drop_path_rate=0.1)
     model = model.to(memory_format=torch.channels_last)
@@ -88,21 +88,21 @@ def timm_epochs(folder: str, *, epochs: int, size: int, light: bool, only: int |
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             ema.update(model)
-        right = images_seen = 0
+        correct = images_seen = 0
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             for images, labels in val:
-                right += int((ema.module.eval()(images).argmax(1) == labels).sum())
+                correct += int((ema.module.eval()(images).argmax(1) == labels).sum())
                 images_seen += len(labels)
         seconds = time.perf_counter() - started
         records.append(
-            {"epoch": epoch + 1, "seconds": round(seconds, 1), "top1_score": round(100 * right / images_seen, 2)}
+            {"epoch": epoch + 1, "seconds": round(seconds, 1), "top1_score": round(100 * correct / images_seen, 2)}
         )
         print(YARDSTICK, records[-1], flush=True)
     return records
 
 
 def our_epochs(folder: str, out: Path, *, epochs: int, size: int) -> list[dict[str, float]]:
-    """`nextvit train`; a record for each epoch."""
+    """Run `nextvit train`. Returns a record for each epoch."""
     command = ["nextvit", "train", folder, "--out", str(out), "--model", "nextvit_nano", "--image-size", str(size)]
     command += ["--epochs", str(epochs), "--batch-size", str(BATCH), "--schedule.patience", "0"]
     started, seconds = time.perf_counter(), []
@@ -121,7 +121,7 @@ def our_epochs(folder: str, out: Path, *, epochs: int, size: int) -> list[dict[s
 
 
 def draw() -> None:
-    """The last curve of each subject over minutes."""
+    """Draw the last record of each subject: top-1 over minutes."""
     last = {line["subject"]: line for line in read_json_lines(RESULTS)}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
@@ -143,27 +143,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
-    asked = parser.parse_args()
-    size = asked.image_size
+    arguments = parser.parse_args()
+    size = arguments.image_size
 
     def epochs_for(two_epochs: list[dict[str, float]]) -> int:
-        """The first epoch holds the start; the second is what each more will cost."""
+        """Epochs that fill the minutes; the first includes the start, the second is as long as each further one."""
         start, each = two_epochs[0]["seconds"], two_epochs[1]["seconds"] - two_epochs[0]["seconds"]
-        return max(2, round((60 * asked.minutes - start) / each + 1))
+        return max(2, round((60 * arguments.minutes - start) / each + 1))
 
     def train(subject: str, epochs: int, *, only: int | None = None) -> list[dict[str, float]]:
         if subject != "ours":
-            return timm_epochs(asked.folder, epochs=epochs, size=size, light=subject == "light", only=only)
+            return timm_epochs(arguments.folder, epochs=epochs, size=size, light=subject == "light", only=only)
         with tempfile.TemporaryDirectory() as temporary:
-            return our_epochs(asked.folder, Path(temporary, "run"), epochs=only or epochs, size=size)
+            return our_epochs(arguments.folder, Path(temporary, "run"), epochs=only or epochs, size=size)
 
-    for subject in asked.subjects.split(","):
+    for subject in arguments.subjects.split(","):
         epochs = train(subject, epochs_for(train(subject, 100, only=2)))
-        command = f"python benchmarks/yardstick.py clothing10 --minutes {asked.minutes:g} --image-size {size}"
-        facts = {**environment(), "command": f"{command} --subjects {subject}"}
+        command = f"python benchmarks/yardstick.py clothing10 --minutes {arguments.minutes:g} --image-size {size}"
+        facts = {**describe_environment(), "command": f"{command} --subjects {subject}"}
         record = {
             "subject": subject,
-            "minutes": asked.minutes,
+            "minutes": arguments.minutes,
             "image_size": size,
             "epochs": epochs,
             "environment": facts,

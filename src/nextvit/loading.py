@@ -1,13 +1,14 @@
 """`nextvit.load`: a predictor for whatever holds a model, be it a run, a checkpoint file or a bundle."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvit.bundle.manifest import is_bundle
 from nextvit.errors import InputError, MissingDependency
-from nextvit.files.durable import present
-from nextvit.files.run_folder import best_weights, is_run
+from nextvit.files.durable import locate_folder
+from nextvit.files.run_folder import find_best_weights, is_run
+from nextvit.predictions.kind import kind_of, output_names
+from nextvit.predictions.segmentation import with_scores
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle, predictor_for
 from nextvit.runtime.session import check_threads
 from nextvit.runtime.tiled_session import Views, check_views
@@ -44,20 +45,21 @@ def load(
             no such device here.
         MissingDependency: the runtime it needs is not installed.
     """
-    path = present(Path(path))
+    path = locate_folder(Path(path))
     if is_bundle(path):
         return load_bundle(path, threads=threads, device=device, image_size=image_size, scores=scores, views=views)
     check_threads(threads)
     model, card = load_trained(path)
-    own = replace(card, scores=card.task == "segmentation" and (scores or views is not None))
-    card = card_at(own, image_size, what=path, any_size=True)
+    if kind_of(card).can_be_tiled:
+        card = with_scores(card, scores or views is not None)
+    card = card_at(card, image_size, what=path, any_size=True)
     if views:
         check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=True))
-    from nextvit.models.network import deployed_form
     from nextvit.runtime.torch_session import TorchSession, torch_device
+    from nextvit.tasks.network import deployed_form
 
     deployed = deployed_form(model, card).to(torch_device(device or "cpu"))
-    session = TorchSession(deployed, threads=threads, outputs=card.outputs)
+    session = TorchSession(deployed, threads=threads, outputs=output_names(card))
     return predictor_for(session, card, views, scores=scores)
 
 
@@ -70,7 +72,7 @@ def load_trained(path: Path) -> "tuple[Network, ModelCard]":
     if path.is_dir() and not is_run(path):
         raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
     try:
-        from nextvit.models.weights import load_model
+        from nextvit.tasks.network import load_model
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", extra="train") from None
-    return load_model(best_weights(path) if path.is_dir() else path)
+    return load_model(find_best_weights(path) if path.is_dir() else path)

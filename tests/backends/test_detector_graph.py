@@ -11,11 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nextvit.backends.onnx import as_onnx
-from nextvit.backends.onnx_suppression import keep_best_as_onnx
-from nextvit.backends.program import capture_framed
+from nextvit.backends.onnx import convert_to_onnx
+from nextvit.backends.onnx_suppression import keep_best_translations
+from nextvit.backends.program import capture_padded
 from nextvit.image.resizing import Preprocess
-from nextvit.machine.quiet import quietly
+from nextvit.machine.quiet import suppress_output
 from nextvit.models.deployed import DeployedDetector
 from nextvit.models.regions import pool_regions
 from nextvit.models.suppression import keep_best
@@ -76,9 +76,9 @@ def parts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, pictures = torch.export.Dim("rows", max=999), torch.export.Dim("pictures", max=99)
     shapes = ({0: rows}, {0: rows}, {0: pictures}, None)
     program = torch.export.export(Parts(), parts_inputs(5, 2, highest=1), dynamic_shapes=shapes)
-    with quietly():
+    with suppress_output():
         exported = torch.onnx.export(
-            program, input_names=list("bsmr"), custom_translation_table=keep_best_as_onnx(), verbose=False
+            program, input_names=list("bsmr"), custom_translation_table=keep_best_translations(), verbose=False
         )
     assert exported is not None
     onnx.save(exported.model_proto, path)
@@ -98,7 +98,7 @@ def test_suppression_and_pooling_mean_the_same_everywhere(
 
 
 def detector_file(deployed: DeployedDetector, outputs: tuple[str, ...]) -> onnx.ModelProto:
-    return as_onnx(capture_framed(deployed), inputs=("images", "sizes"), outputs=outputs).model_proto
+    return convert_to_onnx(capture_padded(deployed), inputs=("images", "sizes"), outputs=outputs).model_proto
 
 
 @pytest.fixture(scope="module")

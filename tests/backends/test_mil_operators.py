@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nextvit.backends.coreml_stand_in import as_declared
+from nextvit.backends.coreml_stand_in import cast_to_declared
 from nextvit.backends.mil_operators import OPERATORS
 from nextvit.backends.mil_program import Operation, TensorType
 from nextvit.errors import InputError
@@ -122,11 +122,11 @@ def test_palette_indices_are_packed_from_the_lowest_bit():
 
 def test_results_take_the_declared_type_and_must_have_the_declared_shape():
     op = Operation(kind="relu", name="r", inputs={}, outputs=[])
-    rounded = as_declared(torch.tensor([1 / 3, 2049.0, 1e6]), TensorType("FLOAT16", (3,)), op)
+    rounded = cast_to_declared(torch.tensor([1 / 3, 2049.0, 1e6]), TensorType("FLOAT16", (3,)), op)
     assert rounded.tolist() == [0.333251953125, 2048.0, float("inf")]
-    assert as_declared(torch.zeros(1, 5), TensorType("FLOAT32", (1, None)), op).shape == (1, 5)
+    assert cast_to_declared(torch.zeros(1, 5), TensorType("FLOAT32", (1, None)), op).shape == (1, 5)
     with pytest.raises(InputError, match=r"relu 'r' gives \(3,\), declared \(4,\)"):
-        as_declared(torch.zeros(3), TensorType("FLOAT32", (4,)), op)
+        cast_to_declared(torch.zeros(3), TensorType("FLOAT32", (4,)), op)
 
 
 @pytest.mark.parametrize("size", [(14, 20), (13, 17), (7, 10), (5, 3), (28, 1)])
@@ -174,7 +174,7 @@ def test_what_is_not_known_is_refused():
         (
             "upsample_nearest_neighbor",
             {"x": X, "scale_factor_height": torch.tensor(1.5), "scale_factor_width": torch.tensor(2)},
-            "by 1.5 is not known",
+            "by 1.5 is not supported",
         ),
         (
             "upsample_bilinear",

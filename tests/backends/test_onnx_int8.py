@@ -11,12 +11,13 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from nextvit.backends import onnx as to_onnx
-from nextvit.backends.layers import groups
+from nextvit.backends.layers import layer_groups
 from nextvit.backends.onnx_int8 import export
 from nextvit.backends.onnx_layers import groups_of_nodes
 from nextvit.backends.program import Source
-from nextvit.backends.raw_pixels import take_raw_pixels
-from nextvit.bundle.manifest import Manifest, read_bundle, read_golden
+from nextvit.backends.raw_pixels import fold_normalisation
+from nextvit.bundle.golden import read_golden
+from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError, NotProven
 from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
@@ -72,7 +73,7 @@ def test_a_convolution_on_raw_pixels_is_that_on_normalised_ones(source: Source, 
     """Also along the border, where zeros stand for the mean pixel and not for black ones."""
     plain = tmp_path / to_onnx.export(replace(source, precision="fp32"), tmp_path)
     model = onnx.load(plain)
-    assert take_raw_pixels(model)
+    assert fold_normalisation(model)
     assert [node.op_type for node in model.graph.node[:4]] == ["Pad", "Transpose", "Cast", "Conv"]
     onnx.checker.check_model(model)
     used = {name for node in model.graph.node for name in node.input}
@@ -98,7 +99,7 @@ def test_a_normalised_image_that_is_an_output_stays(source: Source, tmp_path: Pa
     [shifted] = [node.output[0] for node in model.graph.node if node.name.startswith("normalise:node_add")]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(shifted))
     before = model.SerializeToString()
-    assert not take_raw_pixels(model)
+    assert not fold_normalisation(model)
     assert model.SerializeToString() == before
 
 
@@ -108,12 +109,12 @@ def test_a_first_convolution_that_computes_its_weights_stays(source: Source, tmp
     model.graph.node.append(onnx.helper.make_node("Identity", [conv.input[1]], ["computed"]))
     conv.input[1] = "computed"
     before = model.SerializeToString()
-    assert not take_raw_pixels(model)
+    assert not fold_normalisation(model)
     assert model.SerializeToString() == before
 
 
 def test_only_what_is_not_left_in_float_is_quantised(source: Source, tmp_path: Path):
-    names = groups(source.model)
+    names = layer_groups(source.model)
     assert quantised_groups(tmp_path / export(source, tmp_path)) == set(names)
     for kept in ("stages.2.blocks.3", "head"):
         alone = replace(source, float_layers=tuple(name for name in names if name != kept))
@@ -164,7 +165,7 @@ def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
         return done if tried[-1] else replace(done, failures=["too far"])
 
     monkeypatch.setattr(exporting, "attempt", attempt)
-    costs = [GroupCost(group=name, mean_error=0.1, agreement=1.0) for name in groups(source.model)]
+    costs = [GroupCost(group=name, mean_error=0.1, agreement=1.0) for name in layer_groups(source.model)]
     costs[2] = replace(costs[2], mean_error=0.3)
     costs[1] = replace(costs[1], mean_error=0.2)
     monkeypatch.setattr(exporting, "sensitivity", lambda *arguments: costs)
@@ -199,9 +200,10 @@ def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path
     assert source.calibration is not None
     costs = sensitivity(hurt, TARGETS["onnx"], manifest, source.calibration[:8])
     assert max(costs, key=lambda each: each.mean_error).group == "stages.2.blocks.1"
-    assert [each.group for each in costs] == groups(model)
+    assert [each.group for each in costs] == layer_groups(model)
     assert (
-        np.median([each.mean_error for each in costs]) < costs[groups(model).index("stages.2.blocks.1")].mean_error / 3
+        np.median([each.mean_error for each in costs])
+        < costs[layer_groups(model).index("stages.2.blocks.1")].mean_error / 3
     )
 
 

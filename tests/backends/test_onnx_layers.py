@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from nextvit.backends.layers import groups, tap_points
+from nextvit.backends.layers import layer_groups, tap_points
 from nextvit.backends.onnx import export
 from nextvit.backends.onnx_layers import groups_of_nodes
 from nextvit.backends.program import Source
@@ -32,7 +32,7 @@ def test_every_node_with_weights_has_the_group_that_its_weights_are_named_after(
                 path = name.removeprefix("deployed.").removeprefix("model.").removeprefix("backbone.")
                 assert path.startswith(found[node.name] + "."), (node.name, name)
                 checked.add(found[node.name])
-    assert checked == set(groups(calibrated_model()))
+    assert checked == set(layer_groups(calibrated_model()))
 
 
 def test_nodes_of_no_module_are_in_no_group(model: onnx.ModelProto):

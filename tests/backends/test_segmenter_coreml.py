@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from nextvit.backends.coreml import export
-from nextvit.backends.coreml_stand_in import ReExecution, open_session
+from nextvit.backends.coreml_stand_in import MilInterpreter, open_session
 from nextvit.backends.mil_program import read_package
 from nextvit.backends.program import Source
-from nextvit.bundle.manifest import Precision, read_golden
-from nextvit.data.reading import read_dataset
+from nextvit.bundle.golden import read_golden
+from nextvit.bundle.manifest import Precision
 from nextvit.errors import NoRuntimeHere
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages
 from nextvit.export.reference import reference_outputs
 from nextvit.image.resizing import Preprocess
-from nextvit.machine.quiet import quietly
+from nextvit.machine.quiet import suppress_output
+from nextvit.predictions.segmentation_parity import LogitsDifference, SegmentationParity
 from nextvit.proof.golden import verify_bundle
-from nextvit.proof.segmentation_parity import LogitsDifference, SegmentationParity
 from nextvit.runtime.predictor import load_bundle
+from nextvit.tasks.reading import read_dataset
 from tests.backends.coreml_packages import KNOWN, manifest_for
 from tests.data.masks_by_hand import draw_masked
 from tests.export.lively_segmenter import lively
@@ -42,11 +43,11 @@ def source_for(
     head: Head, size: tuple[int, int], precision: Precision = "fp32", *, standardise: bool = False
 ) -> Source:
     model = random_segmenter(head, standardise=standardise).float()
-    _, card = lively(Preprocess(image_size=size, resize="squash"), standardise=standardise)
+    _, card = lively(Preprocess(image_size=size, resize="stretch"), standardise=standardise)
     return Source(model=model, card=replace(card, scores=True), precision=precision)
 
 
-def written(source: Source, folder: Path) -> ReExecution:
+def written(source: Source, folder: Path) -> MilInterpreter:
     return open_session(folder, manifest_for(source, export(source, folder)))
 
 
@@ -108,7 +109,7 @@ def test_a_bundle_in_fp16_is_proven_by_its_pixels(bundle: Path, monkeypatch: pyt
 
 
 def test_what_an_output_means_is_said_in_the_package(bundle: Path):
-    with quietly():
+    with suppress_output():
         from coremltools.proto import Model_pb2
     model: Any = Model_pb2.Model()
     model.ParseFromString((bundle / "model.mlpackage/Data/com.apple.CoreML/model.mlmodel").read_bytes())

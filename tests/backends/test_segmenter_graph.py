@@ -10,19 +10,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nextvit.backends.onnx import as_onnx
-from nextvit.backends.program import capture, capture_framed
+from nextvit.backends.onnx import convert_to_onnx
+from nextvit.backends.program import capture, capture_padded
 from nextvit.image.resizing import Preprocess
 from nextvit.models.deployed import DeployedSegmenter
-from nextvit.models.fuse import for_any_size
+from nextvit.models.fuse import adapt_to_any_size
 from nextvit.runtime.telemetry import without_telemetry
 from tests.models.segmenters import random_segmenter
 
 pytestmark = pytest.mark.backend
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Path, Arrays], list[NDArray[Any]]]
-SQUASH = Preprocess(image_size=(64, 96), resize="squash")
-FIT = Preprocess(image_size=(64, 96), resize="fit")
+SQUASH = Preprocess(image_size=(64, 96), resize="stretch")
+FIT = Preprocess(image_size=(64, 96), resize="pad")
 
 
 def in_onnx_runtime(path: Path, inputs: Arrays) -> list[NDArray[Any]]:
@@ -47,15 +47,15 @@ def write(path: Path, head: Literal["fpn", "uper"], form: str) -> DeployedSegmen
     model = random_segmenter(head, standardise=head == "uper").float()
     if form == "frames":
         deployed = DeployedSegmenter(model, FIT, scores=True)
-        program = capture_framed(deployed)
+        program = capture_padded(deployed)
     elif form == "any size":
-        deployed = DeployedSegmenter(for_any_size(model), SQUASH, scores=True)
+        deployed = DeployedSegmenter(adapt_to_any_size(model), SQUASH, scores=True)
         program = capture(deployed, SQUASH.image_size, dynamic_size=True)
     else:
         deployed = DeployedSegmenter(model, SQUASH, scores=True)
         program = capture(deployed, SQUASH.image_size)
     inputs = ("images", "sizes") if form == "frames" else ("images",)
-    onnx.save(as_onnx(program, inputs=inputs, outputs=("classes", "scores")).model_proto, path)
+    onnx.save(convert_to_onnx(program, inputs=inputs, outputs=("classes", "scores")).model_proto, path)
     return deployed
 
 

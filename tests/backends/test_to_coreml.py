@@ -15,7 +15,7 @@ import torch
 
 from nextvit.backends.coreml import export
 from nextvit.backends.coreml_check import check
-from nextvit.backends.coreml_stand_in import ReExecution, open_session
+from nextvit.backends.coreml_stand_in import MilInterpreter, open_session
 from nextvit.backends.layers import tap_points
 from nextvit.backends.mil_program import read_package
 from nextvit.backends.program import Source
@@ -27,11 +27,11 @@ from nextvit.export.explain import compare_layers
 from nextvit.export.export import export_bundle
 from nextvit.export.reference import reference_logits
 from nextvit.files.records import to_plain
-from nextvit.machine.quiet import quietly
+from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
+from nextvit.predictions.logits_parity import Parity, compare
 from nextvit.proof.golden import verify_bundle
-from nextvit.proof.parity import Parity, compare
 from nextvit.runtime import session
 from tests.backends.coreml_packages import KNOWN, manifest_for
 from tests.export import nano
@@ -61,7 +61,7 @@ def source_for(precision: Precision, size: tuple[int, int] = (64, 64), **changes
     return Source(model=calibrated_model(), card=card_for(*size), precision=precision, **changes)
 
 
-def written(source: Source, folder: Path) -> ReExecution:
+def written(source: Source, folder: Path) -> MilInterpreter:
     return open_session(folder, manifest_for(source, export(source, folder)))
 
 
@@ -69,7 +69,7 @@ def noise(height: int, width: int, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def parity(source: Source, opened: ReExecution, pixels: np.ndarray) -> Parity:
+def parity(source: Source, opened: MilInterpreter, pixels: np.ndarray) -> Parity:
     got = opened.run({"images": pixels})["logits"]
     return compare(reference_logits(source.model, source.card, pixels), got)
 
@@ -151,8 +151,8 @@ def test_one_file_takes_every_size(tmp_path: Path):
 def test_the_package_takes_an_rgb_image_and_explains_itself(odd: tuple[Source, Path], bundle: Path):
     source, folder = odd
     program = read_package(folder / "model.mlpackage")
-    assert (program.image.name, program.image.colours, program.image.size) == ("images", "RGB", (33, 47))
-    assert program.image.fixed
+    assert (program.image.name, program.image.color_layout, program.image.size) == ("images", "RGB", (33, 47))
+    assert program.image.is_fixed_size
     assert {op.kind for op in program.operations} <= KNOWN
     assert (program.specification, program.opset) == (7, "CoreML6")
     assert program.description == "nextvit_nano: classification of 3 classes, 47x33 px"
@@ -209,7 +209,7 @@ def test_fp32_runs_off_the_neural_engine(odd: tuple[Source, Path]):
 @contextmanager
 def changed(folder: Path, copy: Path) -> Generator[Any]:
     """The model's message of a copied package, saved again when the block ends."""
-    with quietly():
+    with suppress_output():
         from coremltools.proto import Model_pb2
     shutil.copytree(folder, copy)
     file = copy / "model.mlpackage/Data/com.apple.CoreML/model.mlmodel"

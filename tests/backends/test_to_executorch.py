@@ -12,13 +12,13 @@ import torch
 
 from nextvit.backends import executorch as to_executorch
 from nextvit.backends import executorch_int8 as quantized
-from nextvit.backends.layers import TAP_SCALE, Trained, group_of, groups, watched
+from nextvit.backends.layers import TAP_SCALE, TrainedNetwork, group_of, layer_groups, record_outputs
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
 from nextvit.export.reference import reference_logits
 from nextvit.export.targets import target_of
-from nextvit.machine.quiet import quietly
+from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NANO
 from tests.export.nano import card_for
@@ -67,7 +67,7 @@ def session(exported: Path) -> ExecutorchSession:
 
 def int8(model: Classifier, *, kept: str | None = None) -> Source:
     """A request for int8, of all groups or of one."""
-    float_layers = tuple(name for name in groups(model) if kept and name != kept)
+    float_layers = tuple(name for name in layer_groups(model) if kept and name != kept)
     return Source(model=model, card=EVEN, precision="int8", calibration=pixels(20, 64, 64), float_layers=float_layers)
 
 
@@ -81,8 +81,8 @@ def test_answers_are_exact_in_any_batch_at_odd_sides(session: ExecutorchSession,
 def test_watched_layers_come_by_their_names(session: ExecutorchSession, model: Classifier):
     images = pixels(2)
     got = session.run({"images": images})
-    trained = Trained(model, CARD.input).eval()
-    with torch.inference_mode(), watched(trained, TAPS) as expected:
+    trained = TrainedNetwork(model, CARD.input).eval()
+    with torch.inference_mode(), record_outputs(trained, TAPS) as expected:
         trained(torch.from_numpy(images))
     assert list(got) == ["logits", *TAPS]
     for name in TAPS:
@@ -105,7 +105,7 @@ def test_other_sizes_are_refused_even_with_as_many_pixels(session: ExecutorchSes
 
 def test_what_the_runtime_refuses_is_one_clear_error(session: ExecutorchSession):
     with pytest.raises(InputError, match=r"^ExecuTorch .* cannot run the model \(.+\)$"):
-        session.run_part(pixels(session.max_batch + 1))
+        session.run_batch(pixels(session.max_batch + 1))
 
 
 def test_the_network_is_one_piece_for_xnnpack(model: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -138,7 +138,7 @@ def test_int8_is_smaller_and_near(model: Classifier, exported: Path, tmp_path: P
 
 @pytest.mark.parametrize("kept", ["stem", "stages.1.blocks.0", None])
 def test_only_groups_that_may_be_are_quantised(model: Classifier, kept: str | None):
-    with quietly():
+    with suppress_output():
         graph = quantized.quantise(int8(model, kept=kept)).graph
     found = {True: set(), False: set()}
     for node in graph.nodes:
@@ -147,7 +147,7 @@ def test_only_groups_that_may_be_are_quantised(model: Classifier, kept: str | No
             from_int8 = {"dequantize" in str(node.args[position].target) for position in (0, 1)}
             assert len(from_int8) == 1 or group_of(quantized.module_path(node)) != kept
             found["dequantize" in str(node.args[1].target)].add(group_of(quantized.module_path(node)))
-    every = set(groups(model))
+    every = set(layer_groups(model))
     assert found == ({True: {kept}, False: every - {kept}} if kept else {True: every, False: set()})
 
 

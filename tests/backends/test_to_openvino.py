@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from nextvit.backends import openvino_int8 as to_int8
-from nextvit.backends.layers import groups, tap_points
+from nextvit.backends.layers import layer_groups, tap_points
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision, read_bundle
 from nextvit.errors import InputError
@@ -218,7 +218,7 @@ def test_heads_are_joined_before_they_are_quantised_to_the_same_numbers(
 def test_islands_stay_in_float_and_nothing_is_printed(
     model: Classifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    others = tuple(group for group in groups(model) if group != ISLAND)
+    others = tuple(group for group in layer_groups(model) if group != ISLAND)
     source = source_for(
         model, "int8", calibration=pixels(64, 64, count=2), float_layers=others, dynamic_size=True, taps=(TAP,)
     )

@@ -17,19 +17,20 @@ from onnx import TensorProto, helper, numpy_helper
 from nextvit import loading
 from nextvit.backends import onnx as to_onnx
 from nextvit.backends import tensorrt_int8 as quantize
-from nextvit.backends.layers import groups
+from nextvit.backends.layers import layer_groups
 from nextvit.backends.program import Source
 from nextvit.backends.rebuild_tensorrt import rebuild
-from nextvit.backends.tensorrt import check, export
+from nextvit.backends.tensorrt import check_supported, export
 from nextvit.backends.tensorrt_engine import BuildPlan, build_engine, build_plan
-from nextvit.backends.tensorrt_graph import fit
-from nextvit.backends.tensorrt_support import RULES, SUPPORTED, unsupported
-from nextvit.bundle.manifest import Golden, Manifest, read_bundle, write_golden, write_manifest
+from nextvit.backends.tensorrt_graph import adapt_graph
+from nextvit.backends.tensorrt_support import RULES, SUPPORTED, find_unsupported
+from nextvit.bundle.golden import Golden, write_golden
+from nextvit.bundle.manifest import Manifest, read_bundle, write_manifest
 from nextvit.cli import main as cli
 from nextvit.errors import InputError, MissingDependency, NotProven
 from nextvit.export.export import export_bundle
 from nextvit.export.reference import reference_logits
-from nextvit.files.durable import sha256_of
+from nextvit.files.durable import compute_sha256
 from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
 from tests.export.nano import calibrated_model, card_for, unlabelled
@@ -86,7 +87,7 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def fitted(model: onnx.ModelProto) -> onnx.ModelProto:
     other = copied(model)
-    fit(other)
+    adapt_graph(other)
     return other
 
 
@@ -102,16 +103,22 @@ def answers(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 def test_a_plan_is_data():
     assert build_plan((224, 192), "fp16", dynamic_size=False) == BuildPlan(
-        smallest=(1, 224, 192, 3),
-        usual=(8, 224, 192, 3),
-        largest=(32, 224, 192, 3),
+        min_shape=(1, 224, 192, 3),
+        opt_shape=(8, 224, 192, 3),
+        max_shape=(32, 224, 192, 3),
         network_flags=("STRONGLY_TYPED",),
-        cleared=(),
+        cleared_flags=(),
         workspace_bytes=2**31,
     )
     dynamic = build_plan((224, 192), "int8", dynamic_size=True)
-    assert (dynamic.smallest, dynamic.usual, dynamic.largest) == ((1, 33, 33, 3), (8, 224, 192, 3), (32, 448, 384, 3))
-    assert build_plan((64, 64), "fp32", dynamic_size=False).cleared == ("TF32",), "fp32 promises more than TF32 holds"
+    assert (dynamic.min_shape, dynamic.opt_shape, dynamic.max_shape) == (
+        (1, 33, 33, 3),
+        (8, 224, 192, 3),
+        (32, 448, 384, 3),
+    )
+    assert build_plan((64, 64), "fp32", dynamic_size=False).cleared_flags == ("TF32",), (
+        "fp32 promises more than TF32 holds"
+    )
 
 
 # The graph
@@ -133,7 +140,7 @@ def test_even_sides_need_no_edge(exported: Any):
     for value in model.graph.value_info:
         for dim in value.type.tensor_type.shape.dim[2:]:
             dim.dim_value += dim.dim_value % 2
-    fit(model)
+    adapt_graph(model)
     assert "Pad" not in {node.op_type for node in model.graph.node}
 
 
@@ -142,26 +149,26 @@ def test_even_sides_need_no_edge(exported: Any):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_operator_of_our_graphs_is_in_the_table(form: str, exported: Any):
-    assert unsupported(fitted(exported[form]), FORMS[form][0]) == []
+    assert find_unsupported(fitted(exported[form]), FORMS[form][0]) == []
 
 
 def test_int8_graphs_are_in_the_table(quantised: onnx.ModelProto, exported: Any, tmp_path: Path):
-    assert unsupported(quantised, "int8") == []
-    assert unsupported(int8_from(exported["fixed"], noise(ODD, 4), tmp_path), "int8") == []
+    assert find_unsupported(quantised, "int8") == []
+    assert find_unsupported(int8_from(exported["fixed"], noise(ODD, 4), tmp_path), "int8") == []
 
 
 def test_without_the_rewriting_the_table_forbids_three_things(exported: Any):
-    found = "\n".join(unsupported(exported["fixed"], "fp32"))
+    found = "\n".join(find_unsupported(exported["fixed"], "fp32"))
     for fault in ("permute (Transpose): takes UINT8", "pools over other than 2 or 3 axes", "rounds the size up"):
         assert fault in found
-    assert "node_Shape_0 (Shape): takes UINT8" in "\n".join(unsupported(exported["dynamic"], "fp32"))
+    assert "node_Shape_0 (Shape): takes UINT8" in "\n".join(find_unsupported(exported["dynamic"], "fp32"))
 
 
 def test_a_file_of_another_precision_is_no_such_network(exported: Any):
     fp32, fp16 = fitted(exported["fixed"]), fitted(exported["dynamic fp16"])
-    assert "computes in FP32, not in FP16 as fp16 asks" in unsupported(fp32, "fp16")[0]
-    assert "computes in FP16, not in FP32 as fp32 asks" in unsupported(fp16, "fp32")[0]
-    assert unsupported(fp32, "int8") == ["int8 was asked for, and nothing in the graph is quantised"]
+    assert "computes in FP32, not in FP16 as fp16 asks" in find_unsupported(fp32, "fp16")[0]
+    assert "computes in FP16, not in FP32 as fp32 asks" in find_unsupported(fp16, "fp32")[0]
+    assert find_unsupported(fp32, "int8") == ["int8 was asked for, and nothing in the graph is quantised"]
 
 
 def node_model(
@@ -239,13 +246,13 @@ ZERO, ONE, SCALE = np.int8(0), np.int8(1), np.float32(0.1)
     ],
 )
 def test_planted_faults_are_found(model: onnx.ModelProto, fault: str):
-    assert any(fault in each for each in unsupported(model, "fp32")), unsupported(model, "fp32")
+    assert any(fault in each for each in find_unsupported(model, "fp32")), find_unsupported(model, "fp32")
 
 
 def test_foreign_domains_are_refused():
     model = node_model(helper.make_node("Gelu", ["x"], ["y"], "n", domain="com.microsoft"))
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    assert unsupported(model, "fp32")[0] == "operators of 'com.microsoft' are unknown to TensorRT"
+    assert find_unsupported(model, "fp32")[0] == "operators of 'com.microsoft' are unknown to TensorRT"
 
 
 def test_every_rule_is_of_an_operator_of_the_table():
@@ -254,7 +261,7 @@ def test_every_rule_is_of_an_operator_of_the_table():
 
 def test_the_writer_refuses_what_the_table_does_not_cover(exported: Any):
     with pytest.raises(InputError, match=r"does not promise to take this network: .* and 6 more \(docs/operators.md"):
-        check(exported["fixed"], source_for())
+        check_supported(exported["fixed"], source_for())
 
 
 # int8
@@ -320,12 +327,12 @@ def test_int8_answers_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDAr
 
 def test_float_layers_hold_no_int8(exported: Any):
     model = fitted(exported["dynamic"])
-    everything = set(quantize.quantised(model, ()))
-    names = groups(calibrated_model())
-    alone = [set(quantize.quantised(model, tuple(other for other in names if other != name))) for name in names]
+    everything = set(quantize.nodes_to_quantise(model, ()))
+    names = layer_groups(calibrated_model())
+    alone = [set(quantize.nodes_to_quantise(model, tuple(other for other in names if other != name))) for name in names]
     assert all(alone) and sum(len(each) for each in alone) == len(everything) == 64
     assert set().union(*alone) == everything
-    assert quantize.quantised(model, tuple(names)) == []
+    assert quantize.nodes_to_quantise(model, tuple(names)) == []
 
 
 def test_int8_needs_images(tmp_path: Path):
@@ -509,7 +516,7 @@ def test_an_engine_of_another_gpu_says_how_to_rebuild_it(bundle: Path, stand_in:
 def test_rebuilding_takes_the_onnx_file_alone(bundle: Path, tmp_path: Path):
     manifest = read_bundle(bundle)
     (bundle / "model.engine").write_bytes(b"native code of a stranger")
-    sums = {**manifest.sha256, "model.engine": sha256_of(bundle / "model.engine")}
+    sums = {**manifest.sha256, "model.engine": compute_sha256(bundle / "model.engine")}
     write_manifest(bundle, replace(manifest, sha256=sums))
     new = tmp_path / "here.nextvit"
     rebuilt = rebuild(bundle, new)
@@ -526,7 +533,7 @@ def test_what_was_rebuilt_wrongly_is_not_kept(bundle: Path, tmp_path: Path):
     images = np.zeros((2, 64, 64, 3), np.uint8)
     write_golden(bundle, [Golden(images, {"logits": np.ones((2, 3), np.float32)})])
     write_manifest(
-        bundle, replace(manifest, sha256={**manifest.sha256, "golden.npz": sha256_of(bundle / "golden.npz")})
+        bundle, replace(manifest, sha256={**manifest.sha256, "golden.npz": compute_sha256(bundle / "golden.npz")})
     )
     with pytest.raises(NotProven, match="golden examples"):
         rebuild(bundle, tmp_path / "here.nextvit")

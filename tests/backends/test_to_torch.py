@@ -15,7 +15,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from nextvit.backends import torch as to_torch
-from nextvit.backends.layers import TAP_SCALE, Trained, watched
+from nextvit.backends.layers import TAP_SCALE, TrainedNetwork, record_outputs
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError
@@ -127,8 +127,8 @@ def test_watched_layers_come_by_their_names(model: Classifier, manifest: Manifes
     session = TorchProgramSession(tmp_path, replace(manifest, outputs=dict.fromkeys(source.outputs, "watched")))
     images = pixels(2)
     got = session.run({"images": images})
-    trained = Trained(model, manifest.card.input).eval()
-    with torch.inference_mode(), watched(trained, TAPS) as expected:
+    trained = TrainedNetwork(model, manifest.card.input).eval()
+    with torch.inference_mode(), record_outputs(trained, TAPS) as expected:
         trained(torch.from_numpy(images))
     assert list(got) == source.outputs
     for name in TAPS:
@@ -237,7 +237,7 @@ def test_the_bomb_goes_off_where_pickles_are_loaded(tmp_path: Path):
     [
         (sample_inputs, "sample_inputs/model.pt' is a pickle"),
         (pickled_weight, "stem.0.conv.weight is a pickle"),
-        (expression, "a side of its input is a formula"),
+        (expression, "a side of its input is an expression"),
         (function, "it calls 'os.mkdir', which no network of ours does"),
     ],
 )
@@ -276,14 +276,14 @@ def test_a_name_that_nothing_gave_before_is_refused(bundle: Path, manifest: Mani
         graph["nodes"].reverse()
 
     changed_graph(bundle, tmp_path, backwards)
-    with pytest.raises(InputError, match=r"not a program .* \(it uses '\w+' before anything gives it\)"):
+    with pytest.raises(InputError, match=r"not a program .* \(it uses '\w+' before it is computed\)"):
         TorchProgramSession(tmp_path, manifest)
 
     def without_the_last(graph: dict[str, Any]) -> None:
         del graph["nodes"][-1]
 
     changed_graph(bundle, tmp_path, without_the_last)
-    with pytest.raises(InputError, match="before anything gives it"):
+    with pytest.raises(InputError, match="before it is computed"):
         TorchProgramSession(tmp_path, manifest)
 
 
@@ -344,7 +344,7 @@ def test_compiled_ahead_the_form_for_any_size_is_right_at_odd_sides(model: Class
     """The recipe of docs/torch.md."""
     source = Source(model=model, card=card_for(224, 224), precision="fp32", dynamic_size=True)
     images = torch.from_numpy(pixels(1, 225, 225))
-    got = compiled(source.program(), images, tmp_path)
+    got = compiled(source.capture_program(), images, tmp_path)
     assert error(got, reference_logits(model, source.card, images.numpy())) <= 1e-4
 
 
@@ -355,7 +355,7 @@ def test_compiled_ahead_a_pooling_that_rounds_up_is_still_wrong_at_odd_sides(mod
     images = torch.from_numpy(pixels(1, 225, 225))
     axes = dict.fromkeys(range(3), Dim.AUTO)
     program = torch.export.export(
-        source.deployed(), (torch.zeros(2, 64, 96, 3, dtype=torch.uint8),), dynamic_shapes=(axes,)
+        source.build_deployed(), (torch.zeros(2, 64, 96, 3, dtype=torch.uint8),), dynamic_shapes=(axes,)
     )
     expected = reference_logits(model, source.card, images.numpy())
     assert error(program.module()(images).numpy(), expected) <= 1e-4

@@ -75,9 +75,9 @@ def test_the_table_says_by_which_command_and_with_which_versions(fastest: Any):
 
 
 def test_cells_are_chosen_by_name(fastest: Any):
-    assert fastest.chosen("onnx-int8,openvino-int8") == [("onnx", "int8"), ("openvino", "int8")]
+    assert fastest.parse_cells("onnx-int8,openvino-int8") == [("onnx", "int8"), ("openvino", "int8")]
     with pytest.raises(InputError, match="--cells knows no 'onnx-int'; did you mean 'onnx-int8'"):
-        fastest.chosen("onnx-int")
+        fastest.parse_cells("onnx-int")
 
 
 def test_timms_network_stays_in_float32_when_it_is_run_in_bf16(fastest: Any):
@@ -85,20 +85,20 @@ def test_timms_network_stays_in_float32_when_it_is_run_in_bf16(fastest: Any):
 
     files = object.__new__(fastest.TheirFiles)  # without the export
     files.network = torch.nn.Conv2d(3, 4, 1)
-    answer = files.in_torch(torch.zeros(1, 3, 8, 8, dtype=torch.bfloat16), 1)()
+    answer = files.make_torch_run(torch.zeros(1, 3, 8, 8, dtype=torch.bfloat16), 1)()
     assert answer.dtype == torch.bfloat16 and files.network.weight.dtype == torch.float32
 
 
 def test_a_bundle_without_a_score_is_refused_before_anything_is_measured(default_way: Any, tmp_path: Path):
     scored, plain = (write_colour_bundle(tmp_path / name) for name in ("scored.nextvit", "plain.nextvit"))
     write_manifest(scored, replace(read_bundle(scored), verification=PROVEN))
-    assert list(default_way.proven([scored])) == ["scored.nextvit"]
+    assert list(default_way.read_proven_manifests([scored])) == ["scored.nextvit"]
     with pytest.raises(InputError, match=r"^plain\.nextvit was proven without labels, .*; export it with --data$"):
-        default_way.proven([scored, plain])
+        default_way.read_proven_manifests([scored, plain])
     other = read_bundle(scored)
     write_manifest(plain, replace(other, card=replace(other.card, variant="another")))
     with pytest.raises(InputError, match="bundles of several networks or sizes"):
-        default_way.proven([scored, plain])
+        default_way.read_proven_manifests([scored, plain])
 
 
 def test_a_busy_machine_is_said_below_the_table(default_way: Any):

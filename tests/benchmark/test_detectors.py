@@ -32,7 +32,7 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.weights import save_model
 from nextvit.predictions.results import Detections
-from nextvit.report.bench_report import bench_report
+from nextvit.report.bench_report import render_bench_report
 from nextvit.runtime.predictor import load_bundle
 from tests.conftest import needs
 from tests.models.detectors import random_detector
@@ -219,9 +219,9 @@ def test_the_texts_name_the_backbone(found: Candidates):
     assert comparability_warnings(faster) == [], "they are not meant to be of the same work"
     assert not any("fastest" in line for line in summary_notes(faster, [], []))
     assert table_row(backbone)[0] == "objects backbone onnx fp32"
-    page = bench_report(faster)
+    page = render_bench_report(faster)
     assert "its backbone alone" in page and "fastest at batch 1: objects<" in page and OTHER_WORK in page
-    assert "its backbone alone" not in bench_report([whole])
+    assert "its backbone alone" not in render_bench_report([whole])
 
 
 def test_conditions_are_about_the_whole(found: Candidates):

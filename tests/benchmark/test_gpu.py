@@ -36,7 +36,7 @@ def test_without_a_device_it_says_so(tmp_path: Path):
 
 
 def test_what_is_asked_most_comes_first_and_fits(gpu: ModuleType):
-    groups = gpu.plan((*gpu.OURS, *gpu.PEERS))
+    groups = gpu.plan_groups((*gpu.OURS, *gpu.PEERS))
     assert len(groups) == len(set(groups))
     plain = [group for group in groups if group.backend != gpu.COMPILED]
     assert sum(group.expected_seconds for group in plain) < 240
@@ -51,10 +51,10 @@ def test_a_network_is_placed_as_the_group_has_it(gpu: ModuleType, channels_last:
     group = gpu.Group(
         precision="bf16", channels_last=channels_last, backend=gpu.EAGER, batch=2, networks=("nextvit_nano",)
     )
-    network = gpu.build("nextvit_nano")
+    network = gpu.build_network("nextvit_nano")
     assert network.batch_norms == 0
     assert network.cost.macs > deployed_cost(card_for(224, 224)).macs  # a thousand classes against three
-    model, images = gpu.placed(network, group, "cpu"), gpu.images_for(group, "cpu")
+    model, images = gpu.place_network(network, group, "cpu"), gpu.images_for(group, "cpu")
     assert images.shape == (2, 224, 224, 3)
     seen: list[torch.Tensor] = []
     stem = next(each for each in model.modules() if isinstance(each, torch.nn.Conv2d))
@@ -67,10 +67,10 @@ def test_a_network_is_placed_as_the_group_has_it(gpu: ModuleType, channels_last:
 
 def test_networks_have_the_statistics_of_photographs(gpu: ModuleType):
     pytest.importorskip("timm", reason="needs nextvit[timm]")
-    network = gpu.build("timm:lcnet_050")
+    network = gpu.build_network("timm:lcnet_050")
     assert isinstance(network.module, Peer)
     images = torch.from_numpy(gpu.load_photographs(gpu.Preprocess(image_size=(gpu.SIZE_PX, gpu.SIZE_PX))))
-    for built in (network, gpu.build("nextvit_nano")):
+    for built in (network, gpu.build_network("nextvit_nano")):
         with torch.inference_mode():
             assert built.module(images).std(dim=0).mean() > 1e-3  # as they are made: below 1e-6
 
@@ -82,6 +82,6 @@ def test_peers_keep_the_attention_that_is_fastest_in_pytorch(gpu: ModuleType):
 
 def test_answers_that_differ_from_eager_ones_are_not_measured(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch):
     group = gpu.Group(precision="bf16", channels_last=True, backend=gpu.GRAPH, batch=2, networks=())
-    monkeypatch.setattr(gpu, "captured", lambda run, pool: lambda: -run())
-    with pytest.raises(RuntimeError, match=r"its answers differ from eager ones \(cosine -1"):
+    monkeypatch.setattr(gpu, "capture_graph", lambda run, pool: lambda: -run())
+    with pytest.raises(RuntimeError, match=r"its outputs differ from eager ones \(cosine -1"):
         gpu.prepare(lambda images: torch.ones(2, 3), torch.zeros(1), group, None)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import paper
 from paper_networks import ANCHOR, BY_NAME, CSWIN, GROUPS, NETWORKS, members
-from paper_page import CLAIMS, Measured, Ratio, at_least, better, page, worse
+from paper_page import CLAIMS, Measurements, Ratio, check_bound, find_better, find_worse, page
 
 from nextvit.errors import InputError
 
@@ -22,7 +22,7 @@ BACKBONE = ("openvino", "int8", "backbone", 1)
 
 
 def record(name: str, ratio: float, *, spread: float = 0.01, cell: Any = CELL, **changes: Any) -> dict[str, Any]:
-    """A made-up measurement: `ratio` is the time over the anchor's, `spread` half of the interval's width."""
+    """An invented measurement: `ratio` is the time over the anchor's, `spread` half of the interval's width."""
     backend, precision, part, batch = cell
     return {
         "model": name,
@@ -52,7 +52,7 @@ def anchor(cell: Any = CELL, group: str = "light") -> dict[str, Any]:
     ("low", "high", "verdict"), [(1.1, 1.2, "holds"), (0.8, 0.9, "does not hold"), (0.9, 1.1, "not shown")]
 )
 def test_a_claim_needs_its_whole_interval(low: float, high: float, verdict: str):
-    assert at_least(Ratio((low + high) / 2, low, high), 1.0) == verdict
+    assert check_bound(Ratio((low + high) / 2, low, high), 1.0) == verdict
 
 
 def claim_of(slower: str, part: str) -> Any:
@@ -79,18 +79,18 @@ def test_claims_go_both_ways(slower: str, own: float, other: float, verdict: str
     records = [anchor(), record(slower, other)]
     if claim.ours != ANCHOR:
         records.append(record(claim.ours, own))
-    assert claim.verdict(Measured(records), CELL)[0] == verdict
+    assert claim.verdict(Measurements(records), CELL)[0] == verdict
 
 
 def test_backbone_claim_is_against_next_vit_b():
     records = [anchor(BACKBONE), record("nextvit_base", 1.4, cell=BACKBONE), record(CSWIN, 5.4, cell=BACKBONE)]
-    verdict, ratio = claim_of(CSWIN, "backbone").verdict(Measured(records), BACKBONE)
+    verdict, ratio = claim_of(CSWIN, "backbone").verdict(Measurements(records), BACKBONE)
     assert verdict == "holds" and ratio and ratio.value == pytest.approx(5.4 / 1.4)
 
 
 def test_nothing_is_claimed_of_what_was_not_measured():
     records = [anchor(), {**record(CSWIN, 1.0), "unavailable": "no reason"}]
-    assert claim_of(CSWIN, "classifier").verdict(Measured(records), CELL) == ("not measured", None)
+    assert claim_of(CSWIN, "classifier").verdict(Measurements(records), CELL) == ("not measured", None)
 
 
 def test_a_ratio_of_ratios_is_less_certain_than_both():
@@ -106,11 +106,11 @@ def test_winners_are_both_faster_and_more_accurate():
     unknown, undecided = "timm:fastvit_sa24", "timm:tiny_vit_21m_224"
     records = [anchor(), record(faster_and_better, 0.9), record(faster_only, 0.5), record(slower, 1.2)]
     records += [record(unknown, 0.4), record(undecided, 0.99, spread=0.02)]
-    measured = Measured(records)
-    assert [each.name for each, _ in better(measured, CELL, ANCHOR)] == [faster_and_better]
-    assert not worse(measured, CELL, ANCHOR)
+    measured = Measurements(records)
+    assert [each.name for each, _ in find_better(measured, CELL, ANCHOR)] == [faster_and_better]
+    assert not find_worse(measured, CELL, ANCHOR)
     records.append(record("timm:deit_small_patch16_224", 1.5))
-    assert [each.name for each, _ in worse(Measured(records), CELL, ANCHOR)] == ["timm:deit_small_patch16_224"]
+    assert [each.name for each, _ in find_worse(Measurements(records), CELL, ANCHOR)] == ["timm:deit_small_patch16_224"]
 
 
 def test_page_says_who_wins_and_which_claims_fail():
@@ -129,7 +129,7 @@ def test_page_turns_with_the_data():
     assert "| ONNX Runtime, fp32 | classifier, batch 1 | 2.00 (1.99 to 2.01) | does not hold |" in text
 
 
-def test_page_tells_what_could_not_be_measured():
+def test_page_lists_what_could_not_be_measured():
     text = page([anchor(), {**record("timm:resnet50", 1.0), "unavailable": "it would not load"}])
     assert "- ResNet50, ONNX Runtime, fp32, classifier, batch 1: it would not load" in text
     assert "| ResNet50 | 100" not in text
@@ -137,9 +137,9 @@ def test_page_tells_what_could_not_be_measured():
 
 def test_page_says_how_steady_the_machine_was_and_how_often_each_was_run():
     text = page([anchor(), record("timm:resnet50", 1.0, noise=None, runs=11), record(CSWIN, 4.0, noise=0.07)])
-    assert "classifiers at batch 1: 11 to 50 timed runs of each. A fixed piece of work," in text
+    assert "classifiers at batch 1: 11 to 50 timed runs of each. A fixed workload," in text
     assert "varied by 7% at most (the 90th less the 10th percentile of its time, over the median)." in text
-    assert "A fixed piece" not in page([record(ANCHOR, 1.0, spread=0, noise=None)])
+    assert "A fixed workload" not in page([record(ANCHOR, 1.0, spread=0, noise=None)])
 
 
 def test_page_keeps_machines_apart():
@@ -164,23 +164,25 @@ class Slept:
 
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Exports of no network at all, which take no time; returns what was asked for."""
-    asked: list[list[str]] = []
+    """Exports of no network at all, which take no time; returns the requested names."""
+    requests: list[list[str]] = []
     images = np.zeros((5, 8, 8, 3), dtype=np.uint8)
 
-    def prepare_all(names: list[str], cells: list[Any], *_: Any, **__: Any) -> dict[tuple[str, str], paper.Prepared]:
-        asked.append(names)
+    def prepare_all(
+        names: list[str], cells: list[Any], *_: Any, **__: Any
+    ) -> dict[tuple[str, str], paper.NetworkFiles]:
+        requests.append(names)
         parts = {setting.part for _, _, setting in cells}
-        return {(name, part): paper.Prepared(images_NHWC=images, macs=10**9) for name in names for part in parts}
+        return {(name, part): paper.NetworkFiles(images_NHWC=images, macs=10**9) for name in names for part in parts}
 
-    def open_file(prepared: paper.Prepared, backend: str, precision: str, *, threads: int) -> tuple[Slept, float]:
+    def open_file(prepared: paper.NetworkFiles, backend: str, precision: str, *, threads: int) -> tuple[Slept, float]:
         if precision == "bf16":
             raise InputError("no bf16 here")
         return Slept(backend, precision), 1.0
 
     monkeypatch.setattr(paper, "prepare_all", prepare_all)
     monkeypatch.setattr(paper, "open_file", open_file)
-    return asked
+    return requests
 
 
 QUICK = [paper.Setting("classifier", 224, 1, runs=3, seconds=0.0, warmup=1)]
@@ -216,7 +218,7 @@ def test_too_few_runs_and_a_lack_of_memory_are_no_results(networks: list[list[st
     )
     assert paper.is_done(
         records, "middle", names, "openvino", "bf16", thorough[0]
-    )  # refused, however often it is asked
+    )  # refused, however many runs are requested
     for reason in ("RuntimeError: std::bad_alloc", "Failed to allocate memory for requested buffer", "MemoryError: "):
         lacked = [{**each, "unavailable": reason} if each["precision"] == "bf16" else each for each in records]
         assert not paper.is_done(lacked, "middle", names, "openvino", "bf16", QUICK[0]), reason
@@ -260,12 +262,12 @@ def test_all_networks_are_known_to_timm():
     assert not [each.name for each in NETWORKS if each.name[:5] == "timm:" and not timm.is_model(each.name[5:])]
 
 
-def test_unknown_network_or_group_is_told():
+def test_unknown_network_or_group_is_an_error():
     with pytest.raises(InputError, match="did you mean 'timm:resnet101'"):
-        paper.chosen("timm:resnet10", None)
+        paper.select_groups("timm:resnet10", None)
     with pytest.raises(InputError, match="did you mean 'light'"):
-        paper.chosen(None, "lights")
-    assert paper.chosen("cswin_tiny", None) == {"heavy": [ANCHOR, "cswin_tiny"]}
+        paper.select_groups(None, "lights")
+    assert paper.select_groups("cswin_tiny", None) == {"heavy": [ANCHOR, "cswin_tiny"]}
 
 
 @pytest.mark.backend
@@ -273,7 +275,7 @@ def test_unknown_network_or_group_is_told():
 @pytest.mark.parametrize("part", ["classifier", "backbone"])
 def test_every_network_comes_as_a_source_of_the_exporters(name: str, part: str):
     pytest.importorskip("timm")
-    source = paper.source_of(name, part, 64)
+    source = paper.make_source(name, part, 64)
     assert source.card.variant == name
     assert source.outputs == (["logits"] if part == "classifier" else ["features"])
     assert source.calibration.shape[1:] == (64, 64, 3)

@@ -14,7 +14,7 @@ CARD = ModelCard(
     task="detection",
     classes=("fig", "nut"),
     category_ids=(1, 5),
-    input=Preprocess(image_size=(64, 96), resize="fit"),
+    input=Preprocess(image_size=(64, 96), resize="pad"),
     variant="nextvit_nano",
     architecture={},
     head=HEAD,

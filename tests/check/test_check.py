@@ -12,11 +12,12 @@ from PIL import Image, ImageEnhance
 
 from nextvit.check.check import check_dataset, check_survey
 from nextvit.check.survey import survey_pictures
+from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding, refuse_errors
-from nextvit.data.reading import Dataset, read_dataset, read_with_faults
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError, read_image
+from nextvit.image.reading import DecodeError, read_image
+from nextvit.tasks.reading import read_dataset, read_with_findings
 from tests.conftest import draw_dataset
 
 
@@ -43,7 +44,7 @@ def scenes(tmp_path: Path) -> Path:
 
 def findings(root: Path) -> dict[str, list[str]]:
     """The messages by kind."""
-    dataset, faults = read_with_faults(root)
+    dataset, faults = read_with_findings(root)
     found: dict[str, list[str]] = {}
     for finding in [*faults, *check_dataset(dataset)]:
         found.setdefault(finding.kind, []).append(finding.message)
@@ -254,6 +255,6 @@ def test_similar_photographs_raise_no_false_alarm(real_data, name: str):
 def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
     image = next((scenes / "train").rglob("*.png"))
     (scenes / "list.csv").write_text(f"path,labels,split\n{image.relative_to(scenes)},,train\n")
-    dataset, faults = read_with_faults(scenes / "list.csv")
+    dataset, faults = read_with_findings(scenes / "list.csv")
     assert faults
     check_dataset(dataset)

@@ -11,8 +11,9 @@ from PIL import Image
 from nextvit.check.check import check_dataset
 from nextvit.check.masks import class_counts, survey_masks
 from nextvit.data.findings import KINDS, Finding
-from nextvit.data.reading import objects_as_masks, read_dataset, read_segmented
+from nextvit.data.reading import objects_as_masks, read_segmented
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import HEIGHT, WIDTH, Mask, draw_ade20k, draw_masked, read_mask, repaint
 

@@ -12,9 +12,9 @@ from nextvit.check.check import check_dataset, check_survey
 from nextvit.check.objects import same_boxes
 from nextvit.check.survey import survey_pictures
 from nextvit.data.findings import KINDS, Finding, refuse_errors
-from nextvit.data.reading import read_dataset, read_with_faults
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
+from nextvit.tasks.reading import read_dataset, read_with_findings
 from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -26,7 +26,7 @@ def shapes(tmp_path: Path) -> Path:
 
 
 def findings(root: Path) -> list[Finding]:
-    dataset, faults = read_with_faults(root)
+    dataset, faults = read_with_findings(root)
     return [*faults, *check_dataset(dataset)]
 
 
@@ -73,7 +73,7 @@ def test_what_is_no_dataset_is_refused_in_one_line(shapes: Path, change, words: 
     shutil.copytree(shapes / "images" / "train", shapes / "train2017")
     change(shapes)
     with pytest.raises(InputError) as caught:
-        read_with_faults(shapes)
+        read_with_findings(shapes)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(shapes))
 

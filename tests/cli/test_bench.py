@@ -138,10 +138,9 @@ def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Pat
 
 def test_bundles_of_equal_precision_have_scores_of_their_own(bundle: Path, labelled: Path, tmp_path: Path):
     """As two exports of one run, of which one is better."""
-    from nextvit.tasks.reading import read_dataset
-
     from nextvit.benchmark.configurations import Selection, bundle_configurations
     from nextvit.cli.bench import scores_of
+    from nextvit.tasks.reading import read_dataset
 
     worse = write_colour_bundle(tmp_path / "worse.nextvit")
     found = [each for path in (bundle, worse) for each in bundle_configurations(path, "a run", "run", Selection())]

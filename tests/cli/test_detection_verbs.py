@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from nextvit.cli import main as command_line
-from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.predict import believed
 from nextvit.loading import load
-from nextvit.predictions.results import Classification, Detections, Guess
+from nextvit.predictions.draw_detections import draw_detections
+from nextvit.predictions.results import Classification, ClassProbability, Detections
 from tests.cli.commands import FAST, found, refused
 from tests.data.coco_by_hand import draw_objects, save, spoil
 
@@ -43,7 +43,7 @@ def test_a_folder_with_annotations_gets_the_recipe_for_objects(detector: Path):
     import yaml
 
     recipe = yaml.safe_load((detector / "recipe.yaml").read_text())
-    assert (recipe["objects"]["photometric"], recipe["data"]["resize"]) == (0.5, "fit")
+    assert (recipe["objects"]["photometric"], recipe["data"]["resize"]) == (0.5, "pad")
     assert (detector / "report.html").is_file()
 
 
@@ -101,7 +101,7 @@ def test_objects_of_low_scores_are_told_in_full_and_not_drawn():
     assert [round(each.score, 1) for each in sure.objects] == [0.9, 0.8, 0.7]
     picture = Image.new("RGB", (64, 48), "gray")
     assert draw_detections(picture, sure).tobytes() == draw_detections(picture, found("nut", "nut", "nut")).tobytes()
-    guess = Classification(top=(Guess(label="nut", probability=0.1),))
+    guess = Classification(top=(ClassProbability(label="nut", probability=0.1),))
     assert believed(guess, 0.65) == guess
 
 

@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from nextvit.cli.draw_detections import draw_detections
 from nextvit.cli.predict import annotate, in_words
+from nextvit.predictions.draw_detections import draw_detections
 from tests.cli.commands import found
 
 

@@ -12,17 +12,17 @@ from PIL import Image, ImageColor
 
 from nextvit.bundle.card import ModelCard
 from nextvit.cli import main as command_line
-from nextvit.cli.draw_classes import as_share, draw_classes
 from nextvit.cli.export import asked_for
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.image.drawing import class_colours
 from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
-from nextvit.models.segmentation import LIGHT, Segmenter
+from nextvit.models.segmentation import LIGHT_FPN, Segmenter
 from nextvit.models.weights import save_model
+from nextvit.predictions.draw_class_map import as_share, draw_classes
 from nextvit.predictions.results import ClassMap
+from nextvit.tasks.reading import read_dataset
 from tests.cli.commands import refused
 from tests.conftest import draw_dataset, needs
 from tests.data.coco_by_hand import draw_objects, spoil
@@ -73,7 +73,7 @@ def segmenter(drawn: Path) -> Path:
 
 def test_a_folder_with_masks_gets_the_recipe_for_them(segmenter: Path):
     recipe = yaml.safe_load((segmenter / "recipe.yaml").read_text())
-    assert (recipe["masks"]["photometric"], recipe["data"]["resize"]) == (0.5, "fit")
+    assert (recipe["masks"]["photometric"], recipe["data"]["resize"]) == (0.5, "pad")
     assert (segmenter / "report.html").is_file()
 
 
@@ -193,7 +193,7 @@ def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Pat
     assert "4 (drawn, val)" in done.out and f"{4 * 40 * 64} pixels" in done.out and "difference of logits" in done.out
     out = segmenter / "exports" / "segmenter-onnx-fp32-40x64-scores.nextvit"
     card = json.loads((out / "manifest.json").read_text())["card"]
-    assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "squash")
+    assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "stretch")
     verified = call("verify", out, "--against", segmenter)
     assert verified.code == 0 and "difference of logits" in verified.out
     assert "the class of each pixel, and the scores of all, by Semantic FPN" in call("info", out).out
@@ -345,7 +345,7 @@ def test_objects_are_checked_and_learnt_as_masks(of_objects: tuple[Path, Path], 
     names = ["background", "square", "disc"]
     assert done.document["classes"] == {name: {"train": 12, "val": 4} for name in names}
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
-    assert (recipe["data"]["task"], recipe["data"]["resize"]) == ("segmentation", "fit")
+    assert (recipe["data"]["task"], recipe["data"]["resize"]) == ("segmentation", "pad")
     done = call("eval", run, root, "--json")
     assert done.code == 0 and done.document["details"]["classes"] == names
     assert done.document["scores"] == json.loads((run / "evaluation.json").read_text())["scores"]
@@ -367,14 +367,14 @@ def test_objects_of_one_class_are_defects(tmp_path: Path, call):
     root = draw_objects(tmp_path / "drawn")
     for split in ("train", "val"):
         spoil(root, keep_squares, split=split)
-    segmenter = Segmenter(VARIANTS["nextvit_nano"], LIGHT, num_classes=2)
+    segmenter = Segmenter(VARIANTS["nextvit_nano"], LIGHT_FPN, num_classes=2)
     card = ModelCard(
         task="segmentation",
         classes=("background", "square"),
-        input=Preprocess(image_size=(64, 64), resize="squash"),
+        input=Preprocess(image_size=(64, 64), resize="stretch"),
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),
-        head=to_plain(LIGHT),
+        head=to_plain(LIGHT_FPN),
     )
     save_model(tmp_path / "model.safetensors", segmenter, card)
     done = call("eval", tmp_path / "model.safetensors", root, "--false-alarms", 5, "--json")

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nextvit.data.dataset import Dataset
 from nextvit.data.object_masks import mask_of, run_lengths
-from nextvit.data.reading import Dataset, is_dataset, read_dataset, read_with_faults
+from nextvit.data.reading import is_dataset
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset, read_with_findings
 from tests.data.coco_by_hand import HEIGHT, WIDTH, add, draw_objects, save, spoil
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and numpy 2
@@ -98,7 +100,7 @@ def test_the_class_above_all_that_an_exporter_adds_is_left_out(shapes: Path, tmp
         shutil.copytree(shapes / "images" / split.removesuffix("id"), tmp_path / "beside" / split)
         annotations = shapes / "annotations" / f"instances_{split.removesuffix('id')}.json"
         shutil.copy(annotations, tmp_path / "beside" / split / "_annotations.coco.json")
-    dataset, faults = read_with_faults(tmp_path / "beside")
+    dataset, faults = read_with_findings(tmp_path / "beside")
     assert dataset.classes == read_dataset(tmp_path / "beside").classes == ("square", "disc")
     assert [(fault.kind, fault.severity) for fault in faults] == [("category_left_out", "note")]
 
@@ -270,7 +272,7 @@ def test_any_value_in_any_place_is_used_or_named(shapes: Path):
         place[key] = odd[generator.integers(len(odd))]
         path.write_text(json.dumps(content))
         try:
-            dataset, faults = read_with_faults(shapes)
+            dataset, faults = read_with_findings(shapes)
         except InputError as error:
             assert "instances_train.json" in str(error)
             continue

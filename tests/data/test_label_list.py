@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.reading import Dataset, is_held_out, read_dataset
+from nextvit.data.dataset import Dataset
+from nextvit.data.hold_out import is_held_out
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 
 
 def write_list(folder: Path, *rows: str, columns: str = "path,labels,split") -> Path:

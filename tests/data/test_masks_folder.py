@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from nextvit.data.class_masks import BadMask, Coding, read_values
+from nextvit.data.dataset import Dataset
+from nextvit.data.hold_out import is_held_out
 from nextvit.data.masks_folder import is_masks_folder
 from nextvit.data.object_masks import mask_of
-from nextvit.data.reading import Dataset, is_dataset, is_held_out, objects_as_masks, read_dataset, read_segmented
+from nextvit.data.reading import is_dataset, objects_as_masks, read_segmented
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import Content, add, draw_objects, spoil
 from tests.data.masks_by_hand import CLASSES, draw_ade20k, draw_masked, read_mask
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.reading import is_held_out, read_dataset
+from nextvit.data.hold_out import is_held_out
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 from tests.conftest import draw_dataset
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nextvit.data.samples import Sample, Samples
-from nextvit.image.resizing import DecodeError
+from nextvit.image.reading import DecodeError
 
 ITEMS = [(Path("a/\u00e9.png"), (1,)), (Path("b.png"), (0,)), (Path("c/d.png"), (2,))]
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from nextvit.data.reading import Dataset, read_dataset
+from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.data.shards import write_shards
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError, Encoded, Preprocess, read_image
+from nextvit.image.reading import DecodeError, Encoded, read_image
+from nextvit.image.resizing import Preprocess
+from nextvit.tasks.reading import read_dataset
 from nextvit.views.evaluation_batches import evaluation_batches
 from nextvit.views.label_view import build_view
 from nextvit.views.settings import Augment

@@ -8,7 +8,7 @@ from nextvit.models.segmentation import Segmenter
 from tests.data.masks_by_hand import CLASSES
 from tests.models.segmenters import random_segmenter
 
-FIT = Preprocess(image_size=(64, 96), resize="fit")
+FIT = Preprocess(image_size=(64, 96), resize="pad")
 
 
 def lively(spec: Preprocess = FIT, *, standardise: bool = False) -> tuple[Segmenter, ModelCard]:

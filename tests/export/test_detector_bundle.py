@@ -17,19 +17,20 @@ from PIL import Image
 
 import nextvit
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Golden, Manifest, read_bundle, read_golden, read_manifest, write_golden
+from nextvit.bundle.golden import Golden, read_golden, write_golden
+from nextvit.bundle.manifest import Manifest, read_bundle, read_manifest
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, plain
 from nextvit.models.deployed import normalise
 from nextvit.models.detection import MaskRCNN
-from nextvit.models.network import deployed_form
+from nextvit.predictions.detection_parity import compare_detections
 from nextvit.predictions.results import Detections
-from nextvit.proof.detection_parity import compare_detections
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession
+from nextvit.tasks.network import deployed_form
 from tests.conftest import needs
 from tests.models.detectors import detector_card, random_detector, silence_on_black
 from tests.runtime.conftest import sealed
@@ -117,7 +118,7 @@ def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Ex
     assert list(manifest.outputs) == ["boxes", "scores", "labels", "masks"]
     assert manifest.outputs["scores"].startswith("(N, 100) float32") and "above 0.05" in manifest.outputs["scores"]
     assert manifest.outputs["masks"].startswith("(N, 100, 28, 28)") and "from 0.5 on" in manifest.outputs["masks"]
-    assert manifest.card.head["score_threshold"] == 0.05 and manifest.card.input.resize == "fit"
+    assert manifest.card.head["score_threshold"] == 0.05 and manifest.card.input.resize == "pad"
     page = (exported.path / "card.html").read_text()
     for words in (
         "same objects as PyTorch",
@@ -207,11 +208,11 @@ def framed(**changes: Any) -> dict[str, NDArray[Any]]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sizes": None}, '"sizes", height and width of each picture, as int64 .2, 2.; got none'),
+        ({"sizes": None}, '"sizes", height and width of each image, as int64 .2, 2.; got none'),
         ({"sizes": np.array([[64, 96]])}, r"got int64 of shape \(1, 2\)"),
         ({"sizes": np.array([[64, 96], [50, 90]], np.int32)}, "got int32"),
-        ({"sizes": np.array([[64, 96], [0, 90]])}, r"from 1 px to its own, got \[\[64, 96\], \[0, 90\]\]"),
-        ({"sizes": np.array([[64, 96], [50, 97]])}, "in a frame of 96x64 px must be from 1 px to its own"),
+        ({"sizes": np.array([[64, 96], [0, 90]])}, r"from 1 px to that size, got \[\[64, 96\], \[0, 90\]\]"),
+        ({"sizes": np.array([[64, 96], [50, 97]])}, "padded to 96x64 px must be from 1 px to that size"),
         ({"images": np.zeros((2, 50, 96, 3), np.uint8)}, "multiples of 32 px, got 96x50 px"),
         ({"images": np.zeros((2, 64, 96, 3), np.float32)}, "got float32 of shape"),
     ],
@@ -238,9 +239,9 @@ def test_golden_examples_of_other_shapes_are_refused(exported: Exported, tmp_pat
     outputs = golden.outputs
     for number, (changed, message) in enumerate(
         [
-            (replace(golden, sizes=None), "height and width of each picture"),
+            (replace(golden, sizes=None), "height and width of each image"),
             (replace(golden, sizes=golden.sizes[:2]), "damaged .holds something else"),
-            (replace(golden, sizes=golden.sizes * 99), "from 1 px to its own"),
+            (replace(golden, sizes=golden.sizes * 99), "from 1 px to that size"),
             (replace(golden, images=golden.images[:, :-1]), "multiples of 32 px"),
             (replace(golden, outputs={**outputs, "boxes": outputs["boxes"][:, :50]}), "not of the model's shapes"),
             (
@@ -265,7 +266,7 @@ def test_golden_examples_with_other_objects_are_not_met(exported: Exported, tmp_
 def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tmp_path: Path):
     manifest = exported.manifest
     card = manifest.card
-    squashed = replace(card.input, image_size=(64, 64), resize="squash")
+    squashed = replace(card.input, image_size=(64, 64), resize="stretch")
     classifier = replace(card, task="classification", head={}, category_ids=(), input=squashed)
     without_masks = {name: meaning for name, meaning in manifest.outputs.items() if name != "masks"}
     for changed in (replace(manifest, outputs=without_masks), replace(manifest, card=classifier)):

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from nextvit.backends import onnx as to_onnx
-from nextvit.backends.layers import group_of, groups, is_block, tap_points
+from nextvit.backends.layers import group_of, is_block_output, layer_groups, tap_points
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, NotProven
@@ -89,7 +89,7 @@ def test_a_broken_network_is_refused_by_the_name_of_the_layer(
     by_name = {each["layer"]: each for each in layers}
     before = layers[: [*by_name].index(layer)]
     assert all(each["error"] < 1e-4 for each in before)
-    block = layer if is_block(layer) else layer.rpartition(".")[0]
+    block = layer if is_block_output(layer) else layer.rpartition(".")[0]
     assert by_name[block]["share"] > 0.9  # the whole error comes from here
 
 
@@ -137,14 +137,14 @@ def test_the_points_cover_the_network_in_order(model: Classifier):
     assert names[:2] == ["normalise", "model.backbone.stem.0"]
     assert names[-1] == "model.backbone.stages.3.blocks.1.mhca"
     blocks = sum(len(stage.blocks) for stage in model.backbone.stages)
-    assert sum(map(is_block, names)) == 1 + 4 + blocks - 4, "the last block of each stage only gives its average"
+    assert sum(map(is_block_output, names)) == 1 + 4 + blocks - 4, "the last block of each stage only gives its average"
     assert "model.backbone.stages.2.blocks.3.e_mhsa" in names
 
 
 def test_every_layer_belongs_to_a_group(model: Classifier):
     names = {group_of(name) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-    assert names == set(groups(model))
-    assert groups(model)[0] == "stem" and groups(model)[-1] == "head"
+    assert names == set(layer_groups(model))
+    assert layer_groups(model)[0] == "stem" and layer_groups(model)[-1] == "head"
 
 
 def test_nothing_departs_where_all_is_within_the_precision():

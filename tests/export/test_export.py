@@ -13,17 +13,18 @@ import torch
 from torch import nn
 
 import nextvit
-from nextvit.bundle.manifest import Golden, read_bundle, read_golden, write_golden, write_manifest
+from nextvit.bundle.golden import Golden, read_golden, write_golden
+from nextvit.bundle.manifest import read_bundle, write_manifest
 from nextvit.bundle.signature import check_signature
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import proof_images
 from nextvit.export.reference import failures, prove, reference_logits
-from nextvit.files.durable import sha256_of
+from nextvit.files.durable import compute_sha256
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
+from nextvit.predictions.logits_parity import Parity, compare
 from nextvit.proof.golden import verify_bundle
-from nextvit.proof.parity import Parity, compare
 from nextvit.runtime.session import open_session
 from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano, unlabelled
 
@@ -155,7 +156,7 @@ def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: P
     write_golden(copied, [Golden(golden.images, {"logits": golden.outputs["logits"] * 1.01})])
     manifest = read_bundle(exported)
     write_manifest(
-        copied, replace(manifest, sha256={**manifest.sha256, "golden.npz": sha256_of(copied / "golden.npz")})
+        copied, replace(manifest, sha256={**manifest.sha256, "golden.npz": compute_sha256(copied / "golden.npz")})
     )
     with pytest.raises(NotProven, match="golden examples"):
         verify_bundle(copied)

@@ -96,9 +96,9 @@ def test_the_second_size_is_another_and_odd(size: tuple[int, int]):
 
 
 def test_shards_are_a_dataset_for_proof_and_calibration(shared_colours: Path, tmp_path: Path):
-    from nextvit.data.reading import read_dataset
     from nextvit.data.shards import write_shards
     from nextvit.export.calibration import calibration_images
+    from nextvit.tasks.reading import read_dataset
 
     data = read_dataset(shared_colours)
     write_shards(

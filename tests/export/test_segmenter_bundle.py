@@ -5,34 +5,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nextvit.predictions.postprocess import resized_map
+from nextvit.tasks.answers import PackedMap
 from PIL import Image
 
-from nextvit.bundle.manifest import Golden, Precision, read_bundle, read_golden, write_golden
-from nextvit.data.reading import read_dataset
+from nextvit.bundle.golden import Golden, read_golden, write_golden
+from nextvit.bundle.manifest import Precision, read_bundle
 from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import as_many_as_fit
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, proof_images
 from nextvit.export.reference import reference_outputs
 from nextvit.export.targets import target_of
-from nextvit.image.masks import IGNORED
+from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
-from nextvit.models.network import deployed_form
-from nextvit.predictions.postprocess import resized_map
 from nextvit.predictions.results import ClassMap
+from nextvit.predictions.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
+from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import verify_bundle
-from nextvit.proof.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
-from nextvit.proof.tolerances import TOLERANCES
 from nextvit.runtime.predictor import Predictor, load_bundle
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.answers import PackedMap
+from nextvit.tasks.network import deployed_form
+from nextvit.tasks.reading import read_dataset
 from tests.conftest import needs
 from tests.data.masks_by_hand import CLASSES, draw_masked
 from tests.export.lively_segmenter import FIT, lively
 from tests.runtime.conftest import sealed
 
-SQUASH = Preprocess(image_size=(64, 96), resize="squash")
+SQUASH = Preprocess(image_size=(64, 96), resize="stretch")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Pre
 def test_what_a_standardising_model_is_proven_against_is_standardised(spec: Preprocess):
     model, card = lively(spec, standardise=True)
     card = replace(card, scores=True)
-    sizes = [(64, 96), (64, 40)] if spec.resize == "fit" else [(64, 96)] * 2
+    sizes = [(64, 96), (64, 40)] if spec.resize == "pad" else [(64, 96)] * 2
     pixels = [np.random.default_rng(number).integers(0, 90, (*size, 3), np.uint8) for number, size in enumerate(sizes)]
     inputs = card.input.network_inputs(pixels)
     expected = TorchSession(deployed_form(model, card), outputs=card.outputs).run(inputs)
@@ -152,7 +153,7 @@ def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Pat
 def test_a_file_of_one_size_takes_any_number_of_images_of_it(backend: str, drawn: Path, tmp_path: Path):
     """Sides that are no multiples of 32."""
     needs("openvino" if backend == "openvino" else "onnxruntime")
-    model, card = lively(Preprocess(image_size=(50, 71), resize="squash"))
+    model, card = lively(Preprocess(image_size=(50, 71), resize="stretch"))
     out = tmp_path / "model.nextvit"
     export_bundle(model, card, backend=backend, precision="fp32", images=proof_images(drawn, card), out=out)
     session = open_session(out, read_bundle(out))
@@ -189,7 +190,7 @@ def test_the_reference_of_a_frame_says_nothing_beyond_its_picture():
     pixels = [np.full((40, 64, 3), 200, np.uint8), np.full((64, 50, 3), 90, np.uint8)]
     [classes_NHW] = reference_outputs(model, card, card.input.network_inputs(pixels)).values()
     assert classes_NHW.shape == (2, 64, 64)
-    assert (classes_NHW[0, 40:] == IGNORED).all() and (classes_NHW[1, :, 50:] == IGNORED).all()
+    assert (classes_NHW[0, 40:] == IGNORE_INDEX).all() and (classes_NHW[1, :, 50:] == IGNORE_INDEX).all()
     assert (classes_NHW[0, :40] < 4).all() and (classes_NHW[1, :, :50] < 4).all()
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from nextvit.errors import InputError
 from nextvit.files.records import from_plain, to_plain
 from nextvit.image import resizing as preprocess
-from nextvit.image.resizing import DecodeError, Preprocess, fitted_size, read_image
+from nextvit.image.reading import DecodeError, read_image
+from nextvit.image.resizing import Preprocess, size_within
 from tests.image.photos import photo
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -33,7 +34,7 @@ def test_published_384_input_resizes_to_438():
 
 
 def test_squash_scales_each_side_alone():
-    ours = Preprocess(image_size=(64, 96), resize="squash")(photo(200, 50))
+    ours = Preprocess(image_size=(64, 96), resize="stretch")(photo(200, 50))
     assert np.array_equal(ours, np.array(photo(200, 50).resize((96, 64), Image.Resampling.BICUBIC)))
 
 
@@ -44,17 +45,17 @@ def test_fit_keeps_the_whole_picture_within_the_limits_of_its_sides(
     size_wh: tuple[int, int], expected: tuple[int, int]
 ):
     """As MMDetection resizes COCO's pictures to (1333, 800)."""
-    prepared = Preprocess(image_size=(800, 1333), resize="fit").prepare(photo(*size_wh))
+    prepared = Preprocess(image_size=(800, 1333), resize="pad").prepare(photo(*size_wh))
     assert prepared.size == expected
     assert prepared.original == size_wh[::-1]
 
 
 def test_fit_takes_the_most_elongated_pictures():
-    assert Preprocess(image_size=(64, 96), resize="fit")(Image.new("RGB", (1, 60_000))).shape == (96, 1, 3)
+    assert Preprocess(image_size=(64, 96), resize="pad")(Image.new("RGB", (1, 60_000))).shape == (96, 1, 3)
 
 
 def test_pictures_of_different_sizes_lie_at_the_top_left_of_frames_of_whole_strides():
-    spec = Preprocess(image_size=(64, 96), resize="fit")
+    spec = Preprocess(image_size=(64, 96), resize="pad")
     pictures = [spec(photo(*size_wh)) for size_wh in ((64, 64), (90, 50), (20, 80))]
     inputs = spec.network_inputs(pictures)
     assert inputs["images"].shape == (3, 96, 96, 3) and inputs["images"].dtype == np.uint8
@@ -67,7 +68,7 @@ def test_pictures_of_different_sizes_lie_at_the_top_left_of_frames_of_whole_stri
 
 def test_limits_for_fit_come_shorter_side_first():
     with pytest.raises(InputError, match=r"shorter and then the longer side, got \(800, 600\)"):
-        Preprocess(image_size=(800, 600), resize="fit")
+        Preprocess(image_size=(800, 600), resize="pad")
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 500), (3000, 2), (31, 32), (60_000, 9)])
@@ -79,7 +80,7 @@ def test_an_image_that_would_become_huge_is_refused_by_name(tmp_path: Path):
     Image.new("L", (1, 60_000)).save(tmp_path / "line.png")
     with pytest.raises(DecodeError, match=r"line\.png: too elongated, 1x60000"):
         Preprocess(image_size=(224, 224))(tmp_path / "line.png")
-    assert Preprocess(image_size=(224, 224), resize="squash")(tmp_path / "line.png").shape == (224, 224, 3)
+    assert Preprocess(image_size=(224, 224), resize="stretch")(tmp_path / "line.png").shape == (224, 224, 3)
 
 
 def test_rgb_with_a_transparent_colour_is_laid_on_white(tmp_path: Path):
@@ -181,7 +182,7 @@ def test_image_size_below_32_is_refused():
 
 
 def test_settings_survive_json_and_unknown_ones_are_named():
-    spec = Preprocess(image_size=(64, 96), resize="squash")
+    spec = Preprocess(image_size=(64, 96), resize="stretch")
     assert from_plain(Preprocess, to_plain(spec), what="input") == spec
     with pytest.raises(InputError, match="did you mean 'resize'"):
         from_plain(Preprocess, {**to_plain(spec), "resise": "crop"}, what="input")
@@ -206,14 +207,14 @@ def test_every_odd_file_is_read_or_refused_by_name(real_data):
 
 
 def test_a_fitted_picture_reaches_the_limit_of_one_side_and_keeps_that_of_the_other():
-    assert fitted_size((640, 480), (800, 1333)) == (1067, 800)
-    assert fitted_size((480, 640), (800, 1333)) == (800, 1067)
-    assert fitted_size((1000, 300), (800, 1333)) == (1333, 400)
-    assert fitted_size((5000, 1), (800, 1333)) == (1333, 1)
+    assert size_within((640, 480), (800, 1333)) == (1067, 800)
+    assert size_within((480, 640), (800, 1333)) == (800, 1067)
+    assert size_within((1000, 300), (800, 1333)) == (1333, 400)
+    assert size_within((5000, 1), (800, 1333)) == (1333, 1)
 
 
 def test_kept_pictures_are_their_own_pixels_one_at_once():
-    spec, image = Preprocess(image_size=(64, 64), resize="keep"), photo(50, 33)
+    spec, image = Preprocess(image_size=(64, 64), resize="original"), photo(50, 33)
     prepared = spec.prepare(image)
     assert prepared.original == prepared.size == (33, 50) and np.array_equal(prepared.pixels, np.asarray(image))
     inputs = spec.network_inputs([prepared.pixels])

@@ -1,4 +1,4 @@
-"""The heads of segmentation models in plain NumPy, written from their definitions; weights by MMSegmentation's names.
+"""The heads of segmentation models in plain NumPy, written from their definitions; MMSegmentation's weight names.
 
 `weights` are those of a head, `prefix` that of a layer inside it. Maps are (N, C, H, W).
 """
@@ -49,21 +49,21 @@ def bilinear_weights(length: int, to: int) -> Array:
     """(to, length): half-pixel centres, borders repeated."""
     weights = np.zeros((to, length))
     for index in range(to):
-        place = max(0.0, (index + 0.5) * length / to - 0.5)
-        before = min(int(place), length - 1)
+        position = max(0.0, (index + 0.5) * length / to - 0.5)
+        before = min(int(position), length - 1)
         after = min(before + 1, length - 1)
-        weights[index, before] += 1 - (place - before)
-        weights[index, after] += place - before
+        weights[index, before] += 1 - (position - before)
+        weights[index, after] += position - before
     return weights
 
 
-def resized(x_NCHW: Array, size: tuple[int, ...]) -> Array:
+def resize_bilinear(x_NCHW: Array, size: tuple[int, ...]) -> Array:
     rows, columns = (bilinear_weights(length, to) for length, to in zip(x_NCHW.shape[2:], size, strict=True))
     return np.einsum("yh,nchw,xw->ncyx", rows, x_NCHW, columns)
 
 
-def mean_of_parts(x_NCHW: Array, side: int) -> Array:
-    """Part i of a side begins at floor(i * length / side) and ends before ceil((i + 1) * length / side)."""
+def adaptive_average_pool(x_NCHW: Array, side: int) -> Array:
+    """Output i is the mean from floor(i * length / side) up to, not including, ceil((i + 1) * length / side)."""
 
     def part(index: int, length: int) -> slice:
         return slice(index * length // side, -(-(index + 1) * length // side))
@@ -80,24 +80,24 @@ def semantic_fpn(maps: list[Array], weights: Weights) -> Array:
         x_NCHW = maps[level]
         for step in range(level):
             x_NCHW = conv_norm_relu(x_NCHW, weights, f"scale_heads.{level}.{2 * step}")
-            x_NCHW = resized(x_NCHW, (2 * x_NCHW.shape[2], 2 * x_NCHW.shape[3]))
-        total = total + resized(x_NCHW, total.shape[2:])
+            x_NCHW = resize_bilinear(x_NCHW, (2 * x_NCHW.shape[2], 2 * x_NCHW.shape[3]))
+        total = total + resize_bilinear(x_NCHW, total.shape[2:])
     return biased_conv(total, weights, "conv_seg")
 
 
 def upernet(maps: list[Array], weights: Weights, *, pool_sides: tuple[int, ...]) -> Array:
     """Logits from the backbone's maps."""
     last = maps[-1]
-    seen = [last]
+    pooled_maps = [last]
     for index, side in enumerate(pool_sides):
-        pooled = conv_norm_relu(mean_of_parts(last, side), weights, f"psp_modules.{index}.1")
-        seen.append(resized(pooled, last.shape[2:]))
-    levels = [conv_norm_relu(np.concatenate(seen, axis=1), weights, "bottleneck")]
+        pooled = conv_norm_relu(adaptive_average_pool(last, side), weights, f"psp_modules.{index}.1")
+        pooled_maps.append(resize_bilinear(pooled, last.shape[2:]))
+    levels = [conv_norm_relu(np.concatenate(pooled_maps, axis=1), weights, "bottleneck")]
     for level in (2, 1, 0):
         lateral = conv_norm_relu(maps[level], weights, f"lateral_convs.{level}")
-        levels.insert(0, lateral + resized(levels[0], lateral.shape[2:]))
+        levels.insert(0, lateral + resize_bilinear(levels[0], lateral.shape[2:]))
     outputs = [conv_norm_relu(levels[level], weights, f"fpn_convs.{level}") for level in range(3)] + [levels[3]]
-    joined = np.concatenate([resized(each, outputs[0].shape[2:]) for each in outputs], axis=1)
+    joined = np.concatenate([resize_bilinear(each, outputs[0].shape[2:]) for each in outputs], axis=1)
     return biased_conv(conv_norm_relu(joined, weights, "fpn_bottleneck"), weights, "conv_seg")
 
 

@@ -1,4 +1,4 @@
-"""Small segmentation models whose answers vary."""
+"""Small segmentation models with varied predictions."""
 
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ TINY_HEADS: dict[str, dict[str, Any]] = {
 
 
 def random_segmenter(head: Literal["fpn", "uper"] = "fpn", *, seed: int = 0, **settings: Any) -> Segmenter:
-    """nextvit_nano with a tiny head and tiny auxiliary head of random but lively weights, in float64 and eval mode."""
+    """nextvit_nano with a tiny head and tiny auxiliary head with random weights, in float64 and eval mode."""
     torch.manual_seed(seed)
     config = SegmenterConfig(head=head, **(TINY_HEADS[head] | settings))
     model = calibrate(Segmenter(VARIANTS["nextvit_nano"], config, num_classes=CLASSES))

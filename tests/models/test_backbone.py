@@ -26,7 +26,7 @@ def timm_twin(model: nn.Module, name: str) -> nn.Module:
     ours = model.state_dict()
     depths = VARIANTS[name].depths
     twin.load_state_dict({key: ours[our_name(key, layout="timm", depths=depths)] for key in twin.state_dict()})
-    for module in twin.modules():  # timm sets some of its drop path by hand, whatever it is told
+    for module in twin.modules():  # timm sets some drop path rates itself, whatever is passed
         if isinstance(module, timm.layers.DropPath):
             module.drop_prob = 0.0
     return twin.eval()
@@ -152,7 +152,7 @@ def test_attention_equals_a_plain_computation():
     assert (attention(x_NCHW)[0] - expected).abs().max() <= 1e-12
 
 
-def test_input_channels_other_than_three_are_taken():
+def test_input_channels_other_than_three_are_accepted():
     model = create_model("nextvit_nano", in_chans=5, num_classes=4).eval()
     assert model(torch.zeros(1, 5, 32, 32)).shape == (1, 4)
 
@@ -169,16 +169,16 @@ def test_drop_path_rises_linearly_and_mixes_by_the_papers_ratio():
 def test_activation_checkpointing_changes_no_gradient():
     torch.manual_seed(0)
     plain = NextViT(replace(VARIANTS["nextvit_nano"], drop_path=0.0)).double().train()
-    frugal = NextViT(replace(VARIANTS["nextvit_nano"], drop_path=0.0)).double().train()
-    frugal.load_state_dict(plain.state_dict())
-    frugal.set_activation_checkpointing(enabled=True)
-    for backbone in (plain, frugal):
+    checkpointed = NextViT(replace(VARIANTS["nextvit_nano"], drop_path=0.0)).double().train()
+    checkpointed.load_state_dict(plain.state_dict())
+    checkpointed.set_activation_checkpointing(enabled=True)
+    for backbone in (plain, checkpointed):
         sum(each.square().mean() for each in backbone(image(32, 32))).backward()
-    for one, other in zip(plain.parameters(), frugal.parameters(), strict=True):
+    for one, other in zip(plain.parameters(), checkpointed.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
 
 
-def test_channels_last_gives_the_same_answer():
+def test_channels_last_gives_the_same_logits():
     model = calibrate(create_model("nextvit_nano", num_classes=10))
     x = image(64, 64)
     with torch.no_grad():

@@ -12,10 +12,11 @@ from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
 from nextvit.models.config import VARIANTS
-from nextvit.models.cost import cost, count_parameters, deployed_cost, module_cost, trained_cost
+from nextvit.models.cost import cost, count_parameters, module_cost
 from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.models.detection import DetectorConfig
+from nextvit.tasks.network import deployed_cost, training_cost
 from tests.export.nano import calibrated_model, card_for
 from tests.models.detectors import TINY_HEADS
 
@@ -88,7 +89,7 @@ def detector_card(variant: str, heads: DetectorConfig, limits_px: tuple[int, int
         task="detection",
         classes=tuple(map(str, range(classes))),
         category_ids=tuple(range(classes)),
-        input=Preprocess(image_size=limits_px, resize="fit"),
+        input=Preprocess(image_size=limits_px, resize="pad"),
         variant=variant,
         architecture=to_plain(VARIANTS[variant]),
         head=asdict(heads),
@@ -101,16 +102,17 @@ def test_a_detector_costs_what_its_parts_do_for_all_regions_that_it_may_look_at(
     config = VARIANTS["nextvit_nano"]
     with torch.device("meta"):
         backbone = module_cost(NextViT(config), torch.empty(1, 3, 64, 128))
-    places = [prod(each) for each in ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2))]
+    positions = [prod(each) for each in ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2))]
     pyramid = sum(
-        (wide * neck + 9 * neck**2) * count for wide, count in zip(config.feature_widths, places, strict=False)
+        (channels * neck + 9 * neck**2) * count
+        for channels, count in zip(config.feature_widths, positions, strict=False)
     )
-    proposals = (9 * neck**2 + neck * 3 + neck * 12) * sum(places)
+    proposals = (9 * neck**2 + neck * 3 + neck * 12) * sum(positions)
     boxes = regions * (neck * 49 * width + width**2 + width * (classes + 1) + width * 4 * classes)
     odds = regions * (classes + 1) ** 2  # each class against the sum of the others, which is a product of matrices
     masks = found * (14**2 * (9 * (neck * mask + mask**2) + 4 * mask**2) + 28**2 * mask * classes)
 
-    counted = trained_cost(detector_card("nextvit_nano", heads, (64, 100), classes=classes))
+    counted = training_cost(detector_card("nextvit_nano", heads, (64, 100), classes=classes))
     assert counted.macs == backbone.macs + pyramid + proposals + boxes + odds + masks
     deployed = deployed_cost(detector_card("nextvit_nano", heads, (64, 100), classes=classes))
     assert deployed.parameters < counted.parameters and 0.95 * counted.macs < deployed.macs <= counted.macs
@@ -126,11 +128,11 @@ def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, para
         task="detection",
         classes=tuple(map(str, range(80))),
         category_ids=tuple(range(80)),
-        input=Preprocess(image_size=(800, 1280), resize="fit"),
+        input=Preprocess(image_size=(800, 1280), resize="pad"),
         architecture=to_plain(VARIANTS[f"nextvit_{size}"]),
         head=to_plain(DetectorConfig()),
     )
-    counted = trained_cost(card)
+    counted = training_cost(card)
     assert counted.parameters / 1e6 == pytest.approx(parameters, abs=5e-4)
     # Tokens, keys and channels of stages 2 to 4; only stage 3 is repeated.
     repeats = {"small": 2, "base": 4, "large": 6}[size]
@@ -139,4 +141,4 @@ def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, para
 
 
 def test_the_cost_of_a_classifier_that_is_trained_is_that_at_its_size():
-    assert trained_cost(card_for(64, 96)) == cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 96))
+    assert training_cost(card_for(64, 96)) == cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 96))

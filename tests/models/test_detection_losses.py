@@ -12,33 +12,33 @@ from torch import Tensor
 from nextvit.errors import InputError
 from nextvit.models.detection_losses import (
     BACKGROUND,
-    NEITHER,
+    BETWEEN_THRESHOLDS,
+    ImageTargets,
     LossSettings,
     SampledRegions,
-    TargetTensors,
-    draw,
+    assign_objects,
+    crop_mask_targets,
     has_mask,
-    mask_goals,
     mask_losses,
-    match,
     proposal_losses,
     region_losses,
+    sample_balanced,
     sample_regions,
 )
 
 Boxes = NDArray[np.float64]
-STRIDES, ANCHORS_A_PLACE, SIDE = (16, 32), 3, 96
+STRIDES, ANCHORS_PER_POSITION, SIDE = (16, 32), 3, 96
 CLASSES = 3
 
 
 def random_boxes(count: int, rng: np.random.Generator, *, size_wh: tuple[int, int] = (SIDE, SIDE)) -> Tensor:
-    """Boxes (count, 4) in a picture, at least 8 pixels a side."""
+    """Boxes (count, 4) inside an image, with sides of at least 8 pixels."""
     corners = rng.random((count, 2)) * (np.array(size_wh) - 8)
     sides = 8 + rng.random((count, 2)) * (np.array(size_wh) - 8 - corners)
     return torch.tensor(np.concatenate([corners, corners + sides], axis=1), dtype=torch.float32)
 
 
-def target(count: int, rng: np.random.Generator, *, size_wh: tuple[int, int] = (SIDE, SIDE)) -> TargetTensors:
+def random_targets(count: int, rng: np.random.Generator, *, size_wh: tuple[int, int] = (SIDE, SIDE)) -> ImageTargets:
     """Objects whose masks are ellipses in their boxes."""
     boxes = random_boxes(count, rng, size_wh=size_wh)
     across, down = torch.arange(size_wh[0]) + 0.5, torch.arange(size_wh[1])[:, None] + 0.5
@@ -46,11 +46,11 @@ def target(count: int, rng: np.random.Generator, *, size_wh: tuple[int, int] = (
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.tolist(), strict=True):
         x, y = (across - (x1 + x2) / 2) / (x2 - x1), (down - (y1 + y2) / 2) / (y2 - y1)
         mask |= x**2 + y**2 <= 1 / 4
-    return TargetTensors(boxes, torch.from_numpy(rng.integers(0, CLASSES, count)), masks)
+    return ImageTargets(boxes, torch.from_numpy(rng.integers(0, CLASSES, count)), masks)
 
 
-def anchors_of(stride: int) -> Tensor:
-    """As MMDetection makes them: centred at the corners of the cells, rows first, those of a place side by side."""
+def generate_anchors(stride: int) -> Tensor:
+    """As in MMDetection: centred at the corners of the cells, row by row, those of a position side by side."""
     anchors: list[list[float]] = []
     for y in range(0, SIDE, stride):
         for x in range(0, SIDE, stride):
@@ -61,11 +61,11 @@ def anchors_of(stride: int) -> Tensor:
 
 
 def heads_outputs(count: int, *, seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
-    """Objectness and deltas of the proposals' head for `count` pictures."""
+    """Objectness logits and box deltas of the region proposal head for `count` images."""
     generator = torch.Generator().manual_seed(seed)
     sides = [SIDE // stride for stride in STRIDES]
-    objectness = [torch.randn(count, ANCHORS_A_PLACE, side, side, generator=generator) for side in sides]
-    deltas = [torch.randn(count, 4 * ANCHORS_A_PLACE, side, side, generator=generator) for side in sides]
+    objectness = [torch.randn(count, ANCHORS_PER_POSITION, side, side, generator=generator) for side in sides]
+    deltas = [torch.randn(count, 4 * ANCHORS_PER_POSITION, side, side, generator=generator) for side in sides]
     return objectness, deltas
 
 
@@ -76,114 +76,122 @@ def plain_iou(a: Sequence[float], b: Sequence[float]) -> float:
     return width * height / union
 
 
-def plain_match(references: Boxes, boxes: Boxes, *, positive: float, negative: float, best: float) -> list[int]:
-    """The steps of the max-IoU assignment, one after the other."""
-    iou = np.array([[plain_iou(box, reference) for reference in references] for box in boxes])
+def plain_assignment(anchors: Boxes, boxes: Boxes, *, positive: float, negative: float, best: float) -> list[int]:
+    """The steps of the max-IoU assignment, one by one."""
+    iou = np.array([[plain_iou(box, anchor) for anchor in anchors] for box in boxes])
     if not len(boxes):
-        return [BACKGROUND] * len(references)
-    matched = [NEITHER] * len(references)
-    for place in range(len(references)):
-        if iou[:, place].max() < negative:
-            matched[place] = BACKGROUND
-        if iou[:, place].max() >= positive:
-            matched[place] = int(iou[:, place].argmax())
+        return [BACKGROUND] * len(anchors)
+    assigned = [BETWEEN_THRESHOLDS] * len(anchors)
+    for index in range(len(anchors)):
+        if iou[:, index].max() < negative:
+            assigned[index] = BACKGROUND
+        if iou[:, index].max() >= positive:
+            assigned[index] = int(iou[:, index].argmax())
     for number, row in enumerate(iou):
         if row.max() >= best:
-            for place in np.flatnonzero(row >= row.max() - 1e-9):
-                matched[place] = number
-    return matched
+            for index in np.flatnonzero(row >= row.max() - 1e-9):
+                assigned[index] = number
+    return assigned
 
 
-def plain_deltas(box: Sequence[float], reference: Sequence[float], std: Sequence[float]) -> list[float]:
-    w, h = reference[2] - reference[0], reference[3] - reference[1]
+def plain_deltas(box: Sequence[float], anchor: Sequence[float], std: Sequence[float]) -> list[float]:
+    w, h = anchor[2] - anchor[0], anchor[3] - anchor[1]
     raw = [
-        ((box[0] + box[2]) - (reference[0] + reference[2])) / 2 / w,
-        ((box[1] + box[3]) - (reference[1] + reference[3])) / 2 / h,
+        ((box[0] + box[2]) - (anchor[0] + anchor[2])) / 2 / w,
+        ((box[1] + box[3]) - (anchor[1] + anchor[3])) / 2 / h,
         math.log((box[2] - box[0]) / w),
         math.log((box[3] - box[1]) / h),
     ]
-    return [value / deviation for value, deviation in zip(raw, std, strict=True)]
+    return [value / scale for value, scale in zip(raw, std, strict=True)]
 
 
-def plain_entropy(logit: float, goal: float) -> float:
+def plain_cross_entropy(logit: float, target: float) -> float:
     probability = 1 / (1 + math.exp(-logit))
-    return -(goal * math.log(probability) + (1 - goal) * math.log(1 - probability))
+    return -(target * math.log(probability) + (1 - target) * math.log(1 - probability))
 
 
-def test_matches_are_those_of_the_definition():
+def test_assignment_matches_a_plain_computation():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         # Eighths are exact in float32, so that equal overlaps are equal in both computations.
-        references = (random_boxes(80, rng) * 8).round() / 8
-        boxes = torch.cat([(random_boxes(6, rng) * 8).round() / 8, references[:2]])
+        anchors = (random_boxes(80, rng) * 8).round() / 8
+        boxes = torch.cat([(random_boxes(6, rng) * 8).round() / 8, anchors[:2]])
         for positive, negative, best in ((0.7, 0.3, 0.3), (0.5, 0.5, 0.5), (0.5, 0.4, 1.0)):
-            matched = match(references, boxes, positive_iou=positive, negative_iou=negative, best_iou=best)
-            wanted = plain_match(
-                references.double().numpy(), boxes.double().numpy(), positive=positive, negative=negative, best=best
+            assigned = assign_objects(anchors, boxes, positive_iou=positive, negative_iou=negative, best_iou=best)
+            expected = plain_assignment(
+                anchors.double().numpy(), boxes.double().numpy(), positive=positive, negative=negative, best=best
             )
-            assert matched.tolist() == wanted
+            assert assigned.tolist() == expected
 
 
 def test_an_object_gets_all_anchors_that_overlap_it_most_and_the_last_object_wins():
-    references = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [40, 40, 50, 50]])
+    anchors = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [40, 40, 50, 50]])
     middle, same = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[5.0, 0, 15, 10]])
     lenient = {"positive_iou": 0.7, "negative_iou": 0.3, "best_iou": 0.3}
-    assert match(references, middle, **lenient).tolist() == [0, 0, BACKGROUND]
-    assert match(references, torch.cat([middle, same]), **lenient).tolist() == [1, 1, BACKGROUND]
-    assert match(references, middle, **{**lenient, "best_iou": 0.5}).tolist() == [NEITHER, NEITHER, BACKGROUND]
+    assert assign_objects(anchors, middle, **lenient).tolist() == [0, 0, BACKGROUND]
+    assert assign_objects(anchors, torch.cat([middle, same]), **lenient).tolist() == [1, 1, BACKGROUND]
+    assert assign_objects(anchors, middle, **{**lenient, "best_iou": 0.5}).tolist() == [
+        BETWEEN_THRESHOLDS,
+        BETWEEN_THRESHOLDS,
+        BACKGROUND,
+    ]
 
 
-def test_what_is_drawn_is_limited_and_even():
+def test_sampling_is_limited_and_uniform():
     torch.manual_seed(0)
-    matched = torch.tensor([0, 1, 2, 3] * 10 + [BACKGROUND] * 100 + [NEITHER] * 50)
-    counts = torch.zeros(len(matched))
+    assigned = torch.tensor([0, 1, 2, 3] * 10 + [BACKGROUND] * 100 + [BETWEEN_THRESHOLDS] * 50)
+    counts = torch.zeros(len(assigned))
     for _ in range(400):
-        positives, negatives = draw(matched, count=32, positive_share=0.25)
+        positives, negatives = sample_balanced(assigned, count=32, positive_fraction=0.25)
         assert len(positives) == len(positives.unique()) == 8 and len(negatives) == len(negatives.unique()) == 24
         counts[positives] += 1
         counts[negatives] += 1
     assert counts[140:].sum() == 0
     assert (counts[:40] / 400 - 8 / 40).abs().max() < 0.08 and (counts[40:140] / 400 - 24 / 100).abs().max() < 0.09
-    few = torch.tensor([0, BACKGROUND, NEITHER, BACKGROUND])
-    positives, negatives = draw(few, count=32, positive_share=0.25)
+    few = torch.tensor([0, BACKGROUND, BETWEEN_THRESHOLDS, BACKGROUND])
+    positives, negatives = sample_balanced(few, count=32, positive_fraction=0.25)
     assert positives.tolist() == [0] and negatives.tolist() == [1, 3]
 
 
 def plain_proposal_losses(
-    objectness: list[Tensor], deltas: list[Tensor], sizes: list[tuple[int, int]], targets: list[TargetTensors]
+    objectness: list[Tensor], deltas: list[Tensor], sizes: list[tuple[int, int]], targets: list[ImageTargets]
 ) -> tuple[float, float]:
-    """All anchors are learnt from; each is looked up at its level, place and number."""
+    """All anchors are sampled; each is looked up by its level, position and number."""
     entropy, difference, count = 0.0, 0.0, 0
-    for picture, ((height, width), goal) in enumerate(zip(sizes, targets, strict=True)):
-        boxes, anchors, outputs = goal.boxes.double().numpy(), [], []
+    for image_index, ((height, width), target) in enumerate(zip(sizes, targets, strict=True)):
+        boxes, anchors, outputs = target.boxes.double().numpy(), [], []
         for level, stride in enumerate(STRIDES):
             side = SIDE // stride
-            numbered = anchors_of(stride).double().reshape(side, side, ANCHORS_A_PLACE, 4)
+            numbered = generate_anchors(stride).double().reshape(side, side, ANCHORS_PER_POSITION, 4)
             for row in range(side):
                 for column in range(side):
                     if row * stride >= math.ceil(height / 32) * 32 or column * stride >= math.ceil(width / 32) * 32:
                         continue
-                    for number in range(ANCHORS_A_PLACE):
+                    for number in range(ANCHORS_PER_POSITION):
                         anchors.append(numbered[row, column, number].tolist())
-                        here = deltas[level][picture, 4 * number : 4 * number + 4, row, column]
-                        outputs.append((float(objectness[level][picture, number, row, column]), here.tolist()))
-        matched = plain_match(np.array(anchors), boxes, positive=0.7, negative=0.3, best=0.3)
-        for anchor, (logit, four), number in zip(anchors, outputs, matched, strict=True):
+                        here = deltas[level][image_index, 4 * number : 4 * number + 4, row, column]
+                        outputs.append((float(objectness[level][image_index, number, row, column]), here.tolist()))
+        assigned = plain_assignment(np.array(anchors), boxes, positive=0.7, negative=0.3, best=0.3)
+        for anchor, (logit, four), number in zip(anchors, outputs, assigned, strict=True):
             if number >= 0:
-                wanted = plain_deltas(boxes[number].tolist(), anchor, (1, 1, 1, 1))
-                difference += sum(abs(a - b) for a, b in zip(four, wanted, strict=True))
-            if number != NEITHER:
-                entropy += plain_entropy(logit, float(number >= 0))
-        count += max(1, sum(number >= 0 for number in matched)) + max(1, matched.count(BACKGROUND))
+                expected = plain_deltas(boxes[number].tolist(), anchor, (1, 1, 1, 1))
+                difference += sum(abs(a - b) for a, b in zip(four, expected, strict=True))
+            if number != BETWEEN_THRESHOLDS:
+                entropy += plain_cross_entropy(logit, float(number >= 0))
+        count += max(1, sum(number >= 0 for number in assigned)) + max(1, assigned.count(BACKGROUND))
     return entropy / count, difference / count
 
 
-def test_the_losses_of_proposals_are_those_of_the_definition():
+def test_proposal_losses_match_a_plain_computation():
     rng = np.random.default_rng(3)
     sizes = [(SIDE, SIDE), (40, 64), (64, 33)]
-    targets = [target(5, rng), target(2, rng, size_wh=(64, 40)), target(0, rng, size_wh=(33, 64))]
+    targets = [
+        random_targets(5, rng),
+        random_targets(2, rng, size_wh=(64, 40)),
+        random_targets(0, rng, size_wh=(33, 64)),
+    ]
     objectness, deltas = heads_outputs(3)
-    anchors = [anchors_of(stride) for stride in STRIDES]
+    anchors = [generate_anchors(stride) for stride in STRIDES]
     settings = LossSettings(proposal_samples=10_000)
     losses = proposal_losses(objectness, deltas, anchors, torch.tensor(sizes), targets, settings)
     entropy, difference = plain_proposal_losses(objectness, deltas, sizes, targets)
@@ -192,15 +200,15 @@ def test_the_losses_of_proposals_are_those_of_the_definition():
     assert float(losses["proposal_box"]) == pytest.approx(difference, rel=1e-5)
 
 
-def test_losses_of_proposals_count_what_was_drawn_and_teach_nothing_else():
+def test_proposal_losses_only_have_gradients_at_sampled_anchors():
     rng, settings = np.random.default_rng(0), LossSettings(proposal_samples=16)
     objectness, deltas = heads_outputs(2)
     objectness = [torch.zeros_like(level, requires_grad=True) for level in objectness]
-    anchors = [anchors_of(stride) for stride in STRIDES]
-    targets = [target(4, rng), target(0, rng)]
+    anchors = [generate_anchors(stride) for stride in STRIDES]
+    targets = [random_targets(4, rng), random_targets(0, rng)]
     losses = proposal_losses(objectness, deltas, anchors, torch.tensor([(SIDE, SIDE)] * 2), targets, settings)
     losses["objectness"].backward()
-    # Each logit of 0 has a gradient of one half; the picture without objects counts one anchor more than it has.
+    # Each logit of 0 has a gradient of one half; the image without objects counts one anchor more than it has.
     touched = torch.cat([level.grad.flatten() for level in objectness if level.grad is not None])
     assert (touched != 0).sum() == 32
     assert torch.allclose(touched[touched != 0].abs(), torch.tensor(0.5 / 33))
@@ -208,39 +216,43 @@ def test_losses_of_proposals_count_what_was_drawn_and_teach_nothing_else():
 
 def sampled_from(
     counts: Sequence[int], *, settings: LossSettings, seed: int = 0
-) -> tuple[SampledRegions, list[TargetTensors], Tensor]:
-    """Regions of pictures with so many objects, from proposals around them, some of score 0."""
+) -> tuple[SampledRegions, list[ImageTargets], Tensor]:
+    """Regions of images with these numbers of objects, from proposals around them, some of score 0."""
     rng = np.random.default_rng(seed)
-    targets = [target(count, rng) for count in counts]
+    targets = [random_targets(count, rng) for count in counts]
     proposals = torch.stack([random_boxes(60, rng) for _ in counts])
-    for picture, goal in enumerate(targets):
-        near = goal.boxes + torch.from_numpy(rng.normal(0, 2, goal.boxes.shape)).float()
-        proposals[picture, : len(near)] = near.clamp(0, SIDE)
+    for image_index, target in enumerate(targets):
+        jittered = target.boxes + torch.from_numpy(rng.normal(0, 2, target.boxes.shape)).float()
+        proposals[image_index, : len(jittered)] = jittered.clamp(0, SIDE)
     scores = torch.ones(len(counts), 60)
     scores[:, 40:], proposals[:, 40:] = 0, 0
     return sample_regions(proposals, scores, targets, settings), targets, proposals
 
 
-def test_regions_are_drawn_from_proposals_and_objects():
+def test_regions_are_sampled_from_proposals_and_objects():
     sampled, targets, proposals = sampled_from([4, 0, 7], settings=LossSettings())
-    for picture, goal in enumerate(targets):
-        here = sampled.rois[:, 0] == picture
+    for image_index, target in enumerate(targets):
+        here = sampled.rois[:, 0] == image_index
         boxes, objects = sampled.rois[here, 1:], sampled.objects[here]
-        candidates = torch.cat([goal.boxes, proposals[picture, :40]])
-        matched = list(range(len(goal.boxes))) + plain_match(
-            proposals[picture, :40].double().numpy(), goal.boxes.double().numpy(), positive=0.5, negative=0.5, best=0.5
+        candidates = torch.cat([target.boxes, proposals[image_index, :40]])
+        assigned = list(range(len(target.boxes))) + plain_assignment(
+            proposals[image_index, :40].double().numpy(),
+            target.boxes.double().numpy(),
+            positive=0.5,
+            negative=0.5,
+            best=0.5,
         )
-        wanted = {(*box, number) for box, number in zip(candidates.tolist(), matched, strict=True)}
-        assert {(*box, number) for box, number in zip(boxes.tolist(), objects.tolist(), strict=True)} == wanted
+        expected = {(*box, number) for box, number in zip(candidates.tolist(), assigned, strict=True)}
+        assert {(*box, number) for box, number in zip(boxes.tolist(), objects.tolist(), strict=True)} == expected
         assert len(boxes) == len(candidates)
-        assert (objects >= 0).sum() >= 2 * len(goal.boxes) - 2
+        assert (objects >= 0).sum() >= 2 * len(target.boxes) - 2
         for number, label, box in zip(objects, sampled.labels[here], sampled.boxes[here], strict=True):
-            assert label == (goal.labels[number] if number >= 0 else BACKGROUND)
-            assert torch.equal(box, goal.boxes[number] if number >= 0 else torch.zeros(4))
+            assert label == (target.labels[number] if number >= 0 else BACKGROUND)
+            assert torch.equal(box, target.boxes[number] if number >= 0 else torch.zeros(4))
     assert torch.equal(sampled.positives().rois, sampled.rois[sampled.objects >= 0])
 
 
-def test_regions_are_as_many_as_asked_for_and_a_function_of_torchs_generator():
+def test_the_number_of_regions_is_fixed_and_the_seed_determines_them():
     settings = LossSettings(region_samples=16)
     torch.manual_seed(1)
     sampled = sampled_from([7, 0], settings=settings)[0]
@@ -251,7 +263,7 @@ def test_regions_are_as_many_as_asked_for_and_a_function_of_torchs_generator():
     assert not torch.equal(sampled_from([7, 0], settings=settings)[0].rois, sampled.rois)
 
 
-def test_the_losses_of_regions_are_those_of_the_definition():
+def test_region_losses_match_a_plain_computation():
     sampled, targets, _ = sampled_from([4, 0, 7], settings=LossSettings(), seed=5)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(len(sampled), CLASSES + 1, generator=generator)
@@ -260,12 +272,12 @@ def test_the_losses_of_regions_are_those_of_the_definition():
     for row, four, roi, number in zip(
         logits.tolist(), deltas.tolist(), sampled.rois.tolist(), sampled.objects.tolist(), strict=True
     ):
-        goal = targets[int(roi[0])]
-        label = int(goal.labels[number]) if number >= 0 else CLASSES
+        target = targets[int(roi[0])]
+        label = int(target.labels[number]) if number >= 0 else CLASSES
         entropy += math.log(sum(math.exp(value) for value in row)) - row[label]
         if number >= 0:
-            wanted = plain_deltas(goal.boxes[number].tolist(), roi[1:], (0.1, 0.1, 0.2, 0.2))
-            difference += sum(abs(a - b) for a, b in zip(four[4 * label : 4 * label + 4], wanted, strict=True))
+            expected = plain_deltas(target.boxes[number].tolist(), roi[1:], (0.1, 0.1, 0.2, 0.2))
+            difference += sum(abs(a - b) for a, b in zip(four[4 * label : 4 * label + 4], expected, strict=True))
     assert float(losses["class"]) == pytest.approx(entropy / len(sampled), rel=1e-5)
     assert float(losses["box"]) == pytest.approx(difference / len(sampled), rel=1e-4)
 
@@ -295,47 +307,53 @@ def plain_mask_part(mask: NDArray[np.bool_], box: Sequence[float], size: int) ->
     return part
 
 
-def test_the_loss_of_masks_is_that_of_the_definition():
-    size, settings = 7, LossSettings(region_samples=24, region_positive_share=0.5)
+def test_mask_loss_matches_a_plain_computation():
+    size, settings = 7, LossSettings(region_samples=24, region_positive_fraction=0.5)
     sampled, targets, _ = sampled_from([3, 0, 4], settings=settings, seed=2)
     positives = sampled.positives()
     logits = torch.randn(len(positives), CLASSES, size, size, generator=torch.Generator().manual_seed(0))
-    goals, total, undecided = mask_goals(positives, targets, size), 0.0, 0
+    mask_targets, total, undecided = crop_mask_targets(positives, targets, size), 0.0, 0
     for index, (roi, number) in enumerate(zip(positives.rois.tolist(), positives.objects.tolist(), strict=True)):
-        goal = targets[int(roi[0])]
-        part = plain_mask_part(goal.masks[number].numpy(), roi[1:], size)
+        target = targets[int(roi[0])]
+        part = plain_mask_part(target.masks[number].numpy(), roi[1:], size)
         clear = np.abs(part - 0.5) > 1e-5
         undecided += int((~clear).sum())
-        assert np.array_equal(goals[index].numpy()[clear], part[clear] >= 0.5)
-        for logit, wanted in zip(
-            logits[index, int(goal.labels[number])].flatten().tolist(), goals[index].flatten().tolist(), strict=True
+        assert np.array_equal(mask_targets[index].numpy()[clear], part[clear] >= 0.5)
+        for logit, expected in zip(
+            logits[index, int(target.labels[number])].flatten().tolist(),
+            mask_targets[index].flatten().tolist(),
+            strict=True,
         ):
-            total += plain_entropy(logit, float(wanted))
-    assert undecided < 0.02 * goals.numel() and 0.3 < goals.float().mean() < 0.95
-    assert float(mask_losses(logits, positives, targets)["mask"]) == pytest.approx(total / goals.numel(), rel=1e-5)
+            total += plain_cross_entropy(logit, float(expected))
+    assert undecided < 0.02 * mask_targets.numel() and 0.3 < mask_targets.float().mean() < 0.95
+    assert float(mask_losses(logits, positives, targets)["mask"]) == pytest.approx(
+        total / mask_targets.numel(), rel=1e-5
+    )
 
 
-def test_objects_without_a_mask_do_not_count_in_the_loss_of_masks():
+def test_objects_without_a_mask_do_not_count_in_the_mask_loss():
     settings = LossSettings()
     sampled, targets, _ = sampled_from([3, 4], settings=settings)
     positives = sampled.positives()
     logits = torch.randn(len(positives), CLASSES, 28, 28, generator=torch.Generator().manual_seed(0))
     targets[0].masks[:2] = False
-    known = has_mask(positives, targets)
-    assert known.tolist() == [
+    is_known = has_mask(positives, targets)
+    assert is_known.tolist() == [
         not (roi[0] == 0 and number < 2) for roi, number in zip(positives.rois, positives.objects, strict=True)
     ]
-    alone = SampledRegions(*(getattr(positives, name)[known] for name in ("rois", "labels", "objects", "boxes")))
-    assert 0 < len(alone) < len(positives)
+    with_masks = SampledRegions(
+        *(getattr(positives, name)[is_known] for name in ("rois", "labels", "objects", "boxes"))
+    )
+    assert 0 < len(with_masks) < len(positives)
     assert torch.allclose(
-        mask_losses(logits, positives, targets)["mask"], mask_losses(logits[known], alone, targets)["mask"]
+        mask_losses(logits, positives, targets)["mask"], mask_losses(logits[is_known], with_masks, targets)["mask"]
     )
 
 
-def losses_of_all(targets: list[TargetTensors], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """All five losses, from outputs that hang on parameters, in `dtype`; none of the proposals has a score."""
+def losses_of_all(targets: list[ImageTargets], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """All five losses in `dtype`, with proposals that all have score 0; also checks that the gradients are finite."""
     objectness, deltas = heads_outputs(len(targets))
-    anchors = [anchors_of(stride) for stride in STRIDES]
+    anchors = [generate_anchors(stride) for stride in STRIDES]
     sizes = torch.tensor([(SIDE, SIDE)] * len(targets))
     outputs = [output.to(dtype).requires_grad_() for output in (*objectness, *deltas)]
     losses = proposal_losses(outputs[:2], outputs[2:], anchors, sizes, targets, LossSettings())
@@ -355,9 +373,9 @@ def losses_of_all(targets: list[TargetTensors], *, dtype: torch.dtype = torch.fl
 
 
 @pytest.mark.parametrize("counts", [(0,), (0, 0), (3, 0)])
-def test_pictures_without_objects_or_proposals_have_finite_losses_that_reach_every_head(counts: tuple[int, ...]):
+def test_images_without_objects_or_proposals_have_finite_losses_and_gradients_in_every_head(counts: tuple[int, ...]):
     rng = np.random.default_rng(0)
-    losses = losses_of_all([target(count, rng) for count in counts])
+    losses = losses_of_all([random_targets(count, rng) for count in counts])
     assert set(losses) == {"objectness", "proposal_box", "class", "box", "mask"}
     assert all(loss.isfinite() and loss.ndim == 0 for loss in losses.values())
     if not any(counts):
@@ -365,7 +383,7 @@ def test_pictures_without_objects_or_proposals_have_finite_losses_that_reach_eve
 
 
 def test_losses_are_float32_under_autocast():
-    targets = [target(3, np.random.default_rng(0))]
+    targets = [random_targets(3, np.random.default_rng(0))]
     torch.manual_seed(0)
     plain = losses_of_all(targets)
     torch.manual_seed(0)
@@ -386,7 +404,7 @@ def test_losses_are_float32_under_autocast():
         {"region_iou": 0.0},
         {"region_best_iou": -1.0},
         {"region_samples": 0},
-        {"region_positive_share": 1.5},
+        {"region_positive_fraction": 1.5},
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]):

@@ -12,7 +12,7 @@ from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
-from nextvit.models.detection import PUBLISHED, MaskRCNN
+from nextvit.models.detection import PUBLISHED_MASK_RCNN, MaskRCNN
 from nextvit.models.weights import load_weights, save_model
 from tests.models.calibrated import image
 from tests.models.detectors import CLASSES, random_detector
@@ -20,7 +20,7 @@ from tests.models.detectors import CLASSES, random_detector
 SIZES = torch.tensor([[64, 96], [50, 80]])
 STARTS = (0, 2, 4, 8)  # of nextvit_nano's stages in the official flat list
 
-# What a published Mask R-CNN holds behind its backbone: neck, proposals, boxes, masks.
+# What a published Mask R-CNN has besides its backbone: neck, proposals, boxes, masks.
 SHARED = {"weight": (1024, 12544), "bias": (1024,)}
 OFFICIAL_HEADS: dict[str, tuple[int, ...]] = {
     **{f"neck.lateral_convs.{s}.conv.weight": (256, width, 1, 1) for s, width in enumerate((96, 256, 512, 1024))},
@@ -84,7 +84,7 @@ def save_mmdetection(path: Path, state: dict[str, Tensor]) -> Path:
 
 def test_names_and_shapes_are_those_of_the_published_checkpoints():
     with torch.device("meta"):
-        model = MaskRCNN(VARIANTS["nextvit_small"], PUBLISHED, num_classes=80)
+        model = MaskRCNN(VARIANTS["nextvit_small"], PUBLISHED_MASK_RCNN, num_classes=80)
     shapes = {name: tuple(each.shape) for name, each in model.state_dict().items() if not name.startswith("backbone.")}
     assert shapes == OFFICIAL_HEADS
 
@@ -168,7 +168,7 @@ def test_an_unknown_key_is_named(trained: MaskRCNN, tmp_path: Path):
         load_weights(fresh(), save_mmdetection(tmp_path / "det.pth", state))
 
 
-def test_heads_of_other_widths_are_told(trained: MaskRCNN, tmp_path: Path):
+def test_heads_of_other_widths_are_reported(trained: MaskRCNN, tmp_path: Path):
     path = save_mmdetection(tmp_path / "det.pth", mmdetection_state(trained))
     with pytest.raises(InputError, match=r"shared_fcs.0.weight' has shape \(24, 784\), .* its heads have other widths"):
         load_weights(fresh(box_width=32), path)

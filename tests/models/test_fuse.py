@@ -12,7 +12,7 @@ from tests.models.calibrated import SIZES, calibrate, image
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_fused_model_gives_the_same_answer(name: str):
+def test_fused_model_gives_the_same_logits(name: str):
     torch.manual_seed(0)
     model = calibrate(create_model(name, num_classes=10))
     fused = fuse(model)

@@ -42,7 +42,7 @@ def plain_pyramid(neck: FeaturePyramid, maps: list[Tensor]) -> list[Tensor]:
     return [*outputs, outputs[-1][:, :, ::2, ::2]]
 
 
-def test_it_is_what_the_definition_says(pyramid: FeaturePyramid):
+def test_it_matches_a_plain_computation(pyramid: FeaturePyramid):
     maps = [
         torch.randn(2, channels, 24 // 2**level, 40 // 2**level, dtype=torch.float64)
         for level, channels in enumerate((2, 3, 4, 5))

@@ -1,4 +1,4 @@
-"""The deployed classifier: less work, the same logits."""
+"""The rearranged classifier: fewer operations, the same logits."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
-from nextvit.models.fuse import for_any_size, fuse
-from nextvit.models.rearrange import rearrange
+from nextvit.models.fuse import adapt_to_any_size, fuse
+from nextvit.models.rearrange import rearrange_classifier
 from tests.models.calibrated import SIZES, calibrate, image
 
 
@@ -19,7 +19,7 @@ def test_logits_are_equal(name: str):
     torch.manual_seed(0)
     model = calibrate(create_model(name, num_classes=10))
     assert isinstance(model, Classifier)
-    rearranged = rearrange(fuse(model))
+    rearranged = rearrange_classifier(fuse(model))
     for size in SIZES[1:]:
         with torch.no_grad():
             expected = model(image(*size, count=1))
@@ -30,16 +30,16 @@ def test_logits_are_equal(name: str):
 def test_logits_are_equal_where_pooling_was_rewritten_for_any_size():
     model = calibrate(create_model("nextvit_nano", num_classes=10))
     assert isinstance(model, Classifier)
-    rearranged = rearrange(fuse(for_any_size(model)))
+    rearranged = rearrange_classifier(fuse(adapt_to_any_size(model)))
     for size in SIZES[1:]:
         assert (rearranged(image(*size)) - model(image(*size))).abs().max() <= 1e-10
 
 
-def test_a_stage_that_begins_narrower_is_merged_behind_its_pooling():
+def test_a_stage_that_begins_narrower_is_merged_after_its_pooling():
     torch.manual_seed(0)
     config = replace(VARIANTS["nextvit_nano"], conv_widths=(64, 32, 64, 96))
     model = calibrate(Classifier(config, num_classes=3))
-    rearranged = rearrange(fuse(model))
+    rearranged = rearrange_classifier(fuse(model))
     assert (rearranged(image(65, 97)) - model(image(65, 97))).abs().max() <= 1e-10
 
 
@@ -48,10 +48,10 @@ def test_a_stage_that_begins_narrower_is_merged_behind_its_pooling():
 )
 def test_multiplications_that_are_saved(name: str, saved: float):
     """By hand, at 224 px: fc2 before the averages saves 65.0, 77.1, 77.1 and 100.7 million multiplications; merging fc2
-    (1024 x 512) with the entrance (512 x 384) into 1024 x 384 saves 25.7 for each NTB inside stage 3."""
+    (1024 x 512) with the projection (512 x 384) into 1024 x 384 saves 25.7 for each NTB inside stage 3."""
     model = create_model(name).eval()
     assert isinstance(model, Classifier)
-    assert 1 - macs(rearrange(fuse(model))) / macs(model) == pytest.approx(saved, abs=5e-4)
+    assert 1 - macs(rearrange_classifier(fuse(model))) / macs(model) == pytest.approx(saved, abs=5e-4)
 
 
 def macs(model: Classifier) -> int:
@@ -64,5 +64,5 @@ def test_the_fused_model_stays_as_it_was():
     fused = fuse(calibrate(create_model("nextvit_nano", num_classes=4)))
     assert isinstance(fused, Classifier)
     before = fused(image(32, 32))
-    rearrange(fused)
+    rearrange_classifier(fused)
     assert torch.equal(fused(image(32, 32)), before)

@@ -1,11 +1,11 @@
-"""What is in each region, part by part against plain NumPy."""
+"""RoI pooling and the heads of regions, part by part against plain NumPy."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nextvit.models.regions import BoxHead, MaskHead, class_odds, pool_regions, region_levels, with_batch_index
+from nextvit.models.regions import BoxHead, MaskHead, class_odds, pool_regions, prepend_batch_index, region_levels
 from tests.models import plain_detection as plain
 
 
@@ -57,8 +57,8 @@ def test_only_the_level_of_a_region_gets_its_gradient():
     assert [bool(each.grad.any()) for each in maps] == [True, False, False, False]  # type: ignore[union-attr]
 
 
-def test_regions_carry_their_pictures_index():
-    regions_R5 = with_batch_index(torch.arange(24.0).reshape(2, 3, 4))
+def test_regions_carry_the_index_of_their_image():
+    regions_R5 = prepend_batch_index(torch.arange(24.0).reshape(2, 3, 4))
     assert regions_R5[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
     assert regions_R5[4, 1:].tolist() == [16, 17, 18, 19]
 
@@ -77,7 +77,7 @@ def test_the_box_head_is_two_shared_layers_and_two_of_its_own():
     np.testing.assert_allclose(deltas_RD.detach(), x_RC @ weights["fc_reg.weight"].T + weights["fc_reg.bias"])
 
 
-def test_the_mask_head_is_convolutions_a_doubling_and_a_layer():
+def test_the_mask_head_is_convolutions_an_upsampling_and_a_layer():
     torch.manual_seed(0)
     head = MaskHead(3, width=4, convs=2, num_classes=5).double()
     x_RCSS = pooled_RCSS = torch.randn(2, 3, 14, 14, dtype=torch.float64)
@@ -91,10 +91,10 @@ def test_the_mask_head_is_convolutions_a_doubling_and_a_layer():
             for x in range(3)
         ]
         x_RCSS = torch.relu(sum(shifted[1:], shifted[0]) + conv.bias[:, None, None])  # type: ignore[index]
-    # Each place becomes four, each with a matrix of its own.
-    doubled = torch.einsum("ncyx,coij->noyixj", x_RCSS, head.upsample.weight).reshape(2, 4, 28, 28)
-    doubled = torch.relu(doubled + head.upsample.bias[:, None, None])  # type: ignore[index]
-    expected = torch.einsum("oc,nchw->nohw", head.conv_logits.weight[:, :, 0, 0], doubled)
+    # Each position becomes four, each with its own matrix.
+    upsampled = torch.einsum("ncyx,coij->noyixj", x_RCSS, head.upsample.weight).reshape(2, 4, 28, 28)
+    upsampled = torch.relu(upsampled + head.upsample.bias[:, None, None])  # type: ignore[index]
+    expected = torch.einsum("oc,nchw->nohw", head.conv_logits.weight[:, :, 0, 0], upsampled)
     found = head(pooled_RCSS)
     assert found.shape == (2, 5, 28, 28)
     torch.testing.assert_close(found, expected + head.conv_logits.bias[:, None, None])  # type: ignore[index]
@@ -126,7 +126,7 @@ def test_odds_are_those_of_softmax_without_the_background():
     torch.testing.assert_close(class_odds(logits_RC), scores_RC / (1 - scores_RC))
 
 
-def test_odds_stay_apart_where_probabilities_are_equal():
+def test_odds_differ_where_probabilities_are_equal():
     logits_RC = torch.tensor([[30.0, 1, 0], [30.01, 1, 0], [-90, 0, 0], [400, 0, 0]])
     scores_R = logits_RC.softmax(dim=1)[:, 0]
     assert scores_R[0] == scores_R[1] == 1

@@ -1,4 +1,4 @@
-"""The whole segmentation model: its size, its settings, its norms, its deployment form."""
+"""The complete segmentation model: its size, its settings, its norms, its deployment form."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -15,28 +15,28 @@ from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
 from nextvit.models.config import VARIANTS
 from nextvit.models.deployed import DeployedSegmenter, normalise
-from nextvit.models.fuse import for_any_size, fuse
+from nextvit.models.fuse import adapt_to_any_size, fuse
 from nextvit.models.segmentation import (
-    LIGHT,
+    LIGHT_FPN,
     PUBLISHED_FPN,
     PUBLISHED_UPER,
-    Lesson,
+    SegmentationTargets,
     Segmenter,
     SegmenterConfig,
-    class_map,
-    segmenter_for,
-    segmenter_of,
-    standardised,
+    build_segmenter,
+    class_map_from_logits,
+    default_segmenter_config,
+    standardise_images,
 )
-from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
+from nextvit.models.segmentation_losses import IGNORE_INDEX, LossSettings, head_losses
 from tests.models import plain_segmentation as plain
 from tests.models.calibrated import image
 from tests.models.segmenters import CLASSES, random_segmenter
 
 Head = Literal["fpn", "uper"]
 HEADS: tuple[Head, ...] = ("fpn", "uper")
-FIXED = Preprocess(image_size=(64, 96), resize="squash")
-FRAMES = Preprocess(image_size=(64, 96), resize="fit")
+FIXED = Preprocess(image_size=(64, 96), resize="stretch")
+PADDED = Preprocess(image_size=(64, 96), resize="pad")
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +62,17 @@ def test_parameters_are_those_of_the_published_models(name: str, segmenter: Segm
 
 
 def test_small_backbones_get_a_light_head():
-    assert segmenter_of("nextvit_tiny") == segmenter_of("nextvit_nano") == LIGHT
-    assert segmenter_of("nextvit_small") == segmenter_of("nextvit_large") == PUBLISHED_FPN
+    assert default_segmenter_config("nextvit_tiny") == default_segmenter_config("nextvit_nano") == LIGHT_FPN
+    assert default_segmenter_config("nextvit_small") == default_segmenter_config("nextvit_large") == PUBLISHED_FPN
     with torch.device("meta"):
-        model = Segmenter(VARIANTS["nextvit_nano"], LIGHT, num_classes=12)
+        model = Segmenter(VARIANTS["nextvit_nano"], LIGHT_FPN, num_classes=12)
     head = sum(each.numel() for name, each in model.named_parameters() if not name.startswith("backbone."))
     assert head < 5e5
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("size", [(64, 96), (70, 45)])
-def test_logits_are_what_the_definition_says(models: dict[str, Segmenter], head: Head, size: tuple[int, int]):
+def test_logits_match_a_plain_computation(models: dict[str, Segmenter], head: Head, size: tuple[int, int]):
     model = models[head]
     with torch.no_grad():
         logits_NCHW = model(image(*size))
@@ -89,7 +89,7 @@ def test_logits_are_what_the_definition_says(models: dict[str, Segmenter], head:
     torch.testing.assert_close(logits_NCHW, torch.from_numpy(expected), rtol=1e-9, atol=1e-9)
 
 
-def test_each_stage_takes_what_the_norm_behind_the_one_before_gives(models: dict[str, Segmenter]):
+def test_each_stage_takes_the_normalised_map_of_the_stage_before(models: dict[str, Segmenter]):
     backbone = models["fpn"].backbone
     weights = {name: each.numpy() for name, each in backbone.state_dict().items() if "norm" in name}
     with torch.no_grad():
@@ -120,8 +120,8 @@ def test_a_fused_model_gives_the_same(models: dict[str, Segmenter], head: Head, 
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_every_norm_has_a_part_in_the_answer(models: dict[str, Segmenter], head: Head):
-    """So that the one above shows something."""
+def test_every_norm_changes_the_logits(models: dict[str, Segmenter], head: Head):
+    """Otherwise the test above would prove nothing."""
     with torch.no_grad():
         expected = models[head](image(64, 64))
         for name in ("extra_norm_list.0", "extra_norm_list.1", "extra_norm_list.2", "norm"):
@@ -136,9 +136,9 @@ def test_losses_come_from_both_heads(models: dict[str, Segmenter]):
     model = models["uper"]
     settings = LossSettings(dice=0.5, auxiliary=0.3)
     targets_NHW = torch.randint(0, CLASSES, (2, 64, 96), generator=torch.Generator().manual_seed(0))
-    targets_NHW[0, :9] = IGNORED
+    targets_NHW[0, :9] = IGNORE_INDEX
     with torch.no_grad():
-        losses = model(image(64, 96), Lesson(targets_NHW, settings))
+        losses = model(image(64, 96), SegmentationTargets(targets_NHW, settings))
         maps = model.backbone(image(64, 96))
         assert model.auxiliary_head is not None
         own = head_losses(model.decode_head(maps), targets_NHW, settings)
@@ -149,16 +149,16 @@ def test_losses_come_from_both_heads(models: dict[str, Segmenter]):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_step_against_the_gradient_learns(head: Head):
+def test_training_steps_reduce_the_loss(head: Head):
     torch.manual_seed(0)
     model = random_segmenter(head).float().train()
     targets_NHW = torch.zeros(2, 64, 64, dtype=torch.uint8)
     targets_NHW[:, :, 32:] = 2
-    lesson = Lesson(targets_NHW, LossSettings(tversky=1.0))
+    targets = SegmentationTargets(targets_NHW, LossSettings(tversky=1.0))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     totals = []
     for _ in range(6):
-        total = torch.stack(list(model(image(64, 64).float(), lesson).values())).sum()
+        total = torch.stack(list(model(image(64, 64).float(), targets).values())).sum()
         optimiser.zero_grad()
         total.backward()
         assert all(each.grad is not None for each in model.parameters())
@@ -170,8 +170,8 @@ def test_a_step_against_the_gradient_learns(head: Head):
 def test_without_an_auxiliary_head_there_is_no_loss_of_it():
     model = random_segmenter(auxiliary_width=0)
     assert not any("auxiliary" in name for name in model.state_dict())
-    lesson = Lesson(torch.zeros(2, 64, 64, dtype=torch.uint8), LossSettings())
-    assert model(image(64, 64), lesson).keys() == {"cross_entropy"}
+    targets = SegmentationTargets(torch.zeros(2, 64, 64, dtype=torch.uint8), LossSettings())
+    assert model(image(64, 64), targets).keys() == {"cross_entropy"}
 
 
 def test_a_card_says_which_model_it_is(models: dict[str, Segmenter]):
@@ -183,7 +183,7 @@ def test_a_card_says_which_model_it_is(models: dict[str, Segmenter]):
         architecture=to_plain(VARIANTS["nextvit_nano"]),
         head=to_plain(models["uper"].segmenter),
     )
-    model = segmenter_for(card)
+    model = build_segmenter(card)
     assert (model.segmenter, model.num_classes) == (models["uper"].segmenter, 4)
     assert model.state_dict().keys() == models["uper"].state_dict().keys()
 
@@ -205,24 +205,24 @@ def test_settings_are_checked(settings: dict[str, Any], message: str):
 
 
 @pytest.mark.parametrize("num_classes", [1, 256])
-def test_classes_that_an_index_cannot_tell_are_refused(num_classes: int):
+def test_numbers_of_classes_beyond_the_range_of_an_index_are_refused(num_classes: int):
     with pytest.raises(InputError, match=f"has from 2 to 255 classes, got {num_classes}"):
-        Segmenter(VARIANTS["nextvit_nano"], LIGHT, num_classes=num_classes)
+        Segmenter(VARIANTS["nextvit_nano"], LIGHT_FPN, num_classes=num_classes)
 
 
 def pixels(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
 
 
-def test_a_class_map_is_the_best_of_the_upsampled_logits():
+def test_a_class_map_is_the_argmax_of_the_upsampled_logits():
     logits_NCHW = torch.randn(2, 5, 6, 4, dtype=torch.float64)
-    classes_NHW = class_map(logits_NCHW, (21, 16))
+    classes_NHW = class_map_from_logits(logits_NCHW, (21, 16))
     assert classes_NHW.dtype == torch.uint8
-    assert (classes_NHW.numpy() == plain.resized(logits_NCHW.numpy(), (21, 16)).argmax(axis=1)).all()
+    assert (classes_NHW.numpy() == plain.resize_bilinear(logits_NCHW.numpy(), (21, 16)).argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_deployed_form_answers_with_classes(head: Head):
+def test_the_deployment_form_predicts_classes(head: Head):
     model = random_segmenter(head).float()
     images_NHWC = pixels(2, 64, 96, 3)
     with torch.no_grad():
@@ -230,19 +230,19 @@ def test_the_deployed_form_answers_with_classes(head: Head):
         classes_NHW, logits_NCHW = DeployedSegmenter(model, FIXED, scores=True)(images_NHWC)
         alone_NHW = DeployedSegmenter(model, FIXED)(images_NHWC)
     torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
-    assert torch.equal(classes_NHW, class_map(logits_NCHW, (64, 96)))
+    assert torch.equal(classes_NHW, class_map_from_logits(logits_NCHW, (64, 96)))
     assert torch.equal(alone_NHW, classes_NHW)
     assert (classes_NHW.shape, classes_NHW.dtype) == ((2, 64, 96), torch.uint8)
     assert len(classes_NHW.unique()) > 1
 
 
-def test_what_lies_beyond_a_picture_has_no_part_in_the_answer():
+def test_the_padding_does_not_change_the_prediction():
     model = random_segmenter("uper").float()
-    deployed = DeployedSegmenter(model, FRAMES, scores=True)
+    deployed = DeployedSegmenter(model, PADDED, scores=True)
     images_NHWC, sizes_N2 = pixels(2, 64, 96, 3), torch.tensor([[64, 96], [50, 80]])
     other_NHWC = images_NHWC.clone()
     other_NHWC[1, 50:], other_NHWC[1, :, 80:] = 7, 200
-    normalised_NCHW = normalise(images_NHWC.permute(0, 3, 1, 2), FRAMES)
+    normalised_NCHW = normalise(images_NHWC.permute(0, 3, 1, 2), PADDED)
     normalised_NCHW[1, :, 50:], normalised_NCHW[1, :, :, 80:] = 0, 0
     with torch.no_grad():
         classes_NHW, logits_NCHW = deployed(images_NHWC, sizes_N2)
@@ -250,16 +250,16 @@ def test_what_lies_beyond_a_picture_has_no_part_in_the_answer():
         expected = model(normalised_NCHW)
     assert torch.equal(classes_NHW, others[0]) and torch.equal(logits_NCHW, others[1])
     torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
-    assert torch.equal(classes_NHW[1, :50, :80], class_map(logits_NCHW, (64, 96))[1, :50, :80])
-    assert (classes_NHW[1, 50:] == IGNORED).all() and (classes_NHW[1, :, 80:] == IGNORED).all()
+    assert torch.equal(classes_NHW[1, :50, :80], class_map_from_logits(logits_NCHW, (64, 96))[1, :50, :80])
+    assert (classes_NHW[1, 50:] == IGNORE_INDEX).all() and (classes_NHW[1, :, 80:] == IGNORE_INDEX).all()
     assert (classes_NHW[0] < CLASSES).all()
 
 
-def test_a_standardised_picture_has_mean_0_and_deviation_1_whatever_its_light():
-    picture = torch.rand(1, 3, 40, 60, dtype=torch.float64)
-    pictures_NCHW = torch.cat([picture, 0.5 * picture - 2, torch.full_like(picture, 1.7)])
-    found_NCHW = standardised(pictures_NCHW)
-    values = picture.numpy()
+def test_a_standardised_image_has_mean_0_and_standard_deviation_1_whatever_its_brightness():
+    image_NCHW = torch.rand(1, 3, 40, 60, dtype=torch.float64)
+    images_NCHW = torch.cat([image_NCHW, 0.5 * image_NCHW - 2, torch.full_like(image_NCHW, 1.7)])
+    found_NCHW = standardise_images(images_NCHW)
+    values = image_NCHW.numpy()
     expected = (values - values.mean()) / np.sqrt(values.var() + 1e-3)
     assert found_NCHW[:1].numpy() == pytest.approx(expected, abs=1e-12)
     assert found_NCHW[1].mean().item() == pytest.approx(0, abs=1e-12)
@@ -267,30 +267,30 @@ def test_a_standardised_picture_has_mean_0_and_deviation_1_whatever_its_light():
     assert found_NCHW[2].abs().max() < 1e-12
 
 
-def test_standardised_models_see_a_picture_alike_in_every_frame():
-    """Before the network: the network itself sees the blank part, too."""
-    pictures_NCHW, inside_N1HW = torch.randn(2, 3, 32, 64), torch.zeros(2, 1, 32, 64, dtype=torch.bool)
+def test_standardising_does_not_depend_on_the_padding():
+    """This holds before the network; the network itself also sees the padding."""
+    images_NCHW, inside_N1HW = torch.randn(2, 3, 32, 64), torch.zeros(2, 1, 32, 64, dtype=torch.bool)
     inside_N1HW[0], inside_N1HW[1, :, :20, :50] = True, True
-    pictures_NCHW = pictures_NCHW * inside_N1HW
-    found_NCHW = standardised(pictures_NCHW, inside_N1HW)
-    torch.testing.assert_close(found_NCHW[0], standardised(pictures_NCHW)[0])
-    torch.testing.assert_close(found_NCHW[1:, :, :20, :50], standardised(pictures_NCHW[1:, :, :20, :50]))
+    images_NCHW = images_NCHW * inside_N1HW
+    found_NCHW = standardise_images(images_NCHW, inside_N1HW)
+    torch.testing.assert_close(found_NCHW[0], standardise_images(images_NCHW)[0])
+    torch.testing.assert_close(found_NCHW[1:, :, :20, :50], standardise_images(images_NCHW[1:, :, :20, :50]))
 
 
-@pytest.mark.parametrize("spec", [FIXED, FRAMES])
-def test_what_is_deployed_standardises_as_it_was_learnt(spec: Preprocess):
+@pytest.mark.parametrize("spec", [FIXED, PADDED])
+def test_the_deployment_form_standardises_as_in_training(spec: Preprocess):
     model = random_segmenter(standardise=True).float()
     images_NHWC = pixels(2, 64, 96, 3)
-    sizes = (torch.tensor([[64, 96], [64, 96]]),) if spec is FRAMES else ()
+    sizes = (torch.tensor([[64, 96], [64, 96]]),) if spec is PADDED else ()
     with torch.no_grad():
         _, logits_NCHW = DeployedSegmenter(model, spec, scores=True)(images_NHWC, *sizes)
         unlike_NCHW = model(normalise(images_NHWC.permute(0, 3, 1, 2), spec))
-        expected = model(standardised(normalise(images_NHWC.permute(0, 3, 1, 2), spec)))
+        expected = model(standardise_images(normalise(images_NHWC.permute(0, 3, 1, 2), spec)))
     torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(logits_NCHW, unlike_NCHW, rtol=1e-3, atol=1e-3)
 
 
-def test_in_lower_precision_the_logits_stay_float32_and_near():
+def test_in_lower_precision_the_logits_are_float32_and_close():
     model = random_segmenter("uper").float()
     with torch.no_grad():
         _, logits_NCHW = DeployedSegmenter(model, FIXED, scores=True, dtype=torch.bfloat16)(pixels(1, 64, 96, 3))
@@ -301,7 +301,7 @@ def test_in_lower_precision_the_logits_stay_float32_and_near():
 
 def test_a_side_that_is_no_multiple_of_32_is_rounded_up_as_in_training():
     model = random_segmenter().float()
-    spec = Preprocess(image_size=(50, 75), resize="squash")
+    spec = Preprocess(image_size=(50, 75), resize="stretch")
     images_NHWC = pixels(1, 50, 75, 3)
     with torch.no_grad():
         _, logits_NCHW = DeployedSegmenter(model, spec, scores=True)(images_NHWC)
@@ -310,21 +310,21 @@ def test_a_side_that_is_no_multiple_of_32_is_rounded_up_as_in_training():
     torch.testing.assert_close(logits_NCHW, expected, rtol=1e-3, atol=1e-3)
 
 
-def in_frames(model: Segmenter) -> Callable[..., Any]:
-    """A program for pictures in frames of any multiples of 32."""
+def export_padded(model: Segmenter) -> Callable[..., Any]:
+    """A program for padded images with any multiples of 32 as height and width."""
     batch, rows, columns = (torch.export.Dim(name, min=1, max=128) for name in ("batch", "rows", "columns"))
-    deployed = DeployedSegmenter(model, FRAMES, scores=True)
+    deployed = DeployedSegmenter(model, PADDED, scores=True)
     example = (pixels(2, 96, 128, 3), torch.tensor([[80, 100], [96, 128]]))
     shapes = ({0: batch, 1: 32 * rows, 2: 32 * columns}, {0: batch})
     with torch.no_grad():
         return torch.export.export(deployed, example, dynamic_shapes=shapes).module()
 
 
-def of_any_size(model: Segmenter) -> Callable[..., Any]:
-    """A program for pictures of any height and width."""
+def export_any_size(model: Segmenter) -> Callable[..., Any]:
+    """A program for images of any height and width."""
     batch = torch.export.Dim("batch", min=1, max=128)
     height, width = (torch.export.Dim(name, min=33, max=4096) for name in ("height", "width"))
-    deployed = DeployedSegmenter(for_any_size(model), FIXED, scores=True)
+    deployed = DeployedSegmenter(adapt_to_any_size(model), FIXED, scores=True)
     with torch.no_grad():
         program = torch.export.export(
             deployed, (pixels(2, 64, 96, 3),), dynamic_shapes=({0: batch, 1: height, 2: width},)
@@ -333,9 +333,9 @@ def of_any_size(model: Segmenter) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_one_program_is_for_frames_of_all_sizes(head: Head):
+def test_one_program_takes_padded_images_of_all_sizes(head: Head):
     model = random_segmenter(head).float()
-    program, deployed = in_frames(model), DeployedSegmenter(model, FRAMES, scores=True)
+    program, deployed = export_padded(model), DeployedSegmenter(model, PADDED, scores=True)
     for (count, height, width), sizes in (((1, 64, 96), [[60, 96]]), ((3, 160, 96), [[160, 96], [150, 96], [0, 0]])):
         inputs = pixels(count, height, width, 3), torch.tensor(sizes)
         with torch.no_grad():
@@ -343,9 +343,9 @@ def test_one_program_is_for_frames_of_all_sizes(head: Head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_one_program_is_for_images_of_all_sizes(head: Head):
+def test_one_program_takes_images_of_all_sizes(head: Head):
     model = random_segmenter(head).float()
-    program, deployed = of_any_size(model), DeployedSegmenter(model, FIXED, scores=True)
+    program, deployed = export_any_size(model), DeployedSegmenter(model, FIXED, scores=True)
     for size in ((64, 64), (70, 91), (97, 200)):
         with torch.no_grad():
             assert_same(program(pixels(1, *size, 3)), deployed(pixels(1, *size, 3)))

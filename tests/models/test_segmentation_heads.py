@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from nextvit.models.segmentation_heads import ConvNormReLU, FCNHead, FPNHead, MeanOfParts, UPerHead, resized
+from nextvit.models.segmentation_heads import (
+    AdaptiveAveragePool,
+    ConvNormReLU,
+    FCNHead,
+    FPNHead,
+    UPerHead,
+    resize_bilinear,
+)
 from tests.models import plain_segmentation as plain
 from tests.models.segmenters import CLASSES
 
@@ -12,8 +19,8 @@ WIDTHS = (3, 4, 5, 6)
 SIDES = [((16, 24), (8, 12), (4, 6), (2, 3)), ((15, 9), (8, 5), (4, 3), (2, 2)), ((8, 8), (4, 4), (2, 2), (1, 1))]
 
 
-def lively(head: nn.Module) -> nn.Module:
-    """With random weights and statistics, in float64 and eval mode."""
+def randomise(head: nn.Module) -> nn.Module:
+    """Give a head random weights and batch-norm statistics; return it in float64 and eval mode."""
     torch.manual_seed(0)
     for name, tensor in (*head.named_parameters(), *head.named_buffers()):
         if tensor.is_floating_point():
@@ -34,8 +41,8 @@ def weights_of(module: nn.Module) -> plain.Weights:
 
 
 @pytest.mark.parametrize("sides", SIDES)
-def test_semantic_fpn_is_what_the_definition_says(sides: tuple[tuple[int, int], ...]):
-    head = lively(FPNHead(3, width=7, dropout=0.1, num_classes=CLASSES))
+def test_semantic_fpn_matches_a_plain_computation(sides: tuple[tuple[int, int], ...]):
+    head = randomise(FPNHead(3, width=7, dropout=0.1, num_classes=CLASSES))
     maps = maps_of(sides, (3, 3, 3, 3))
     expected = plain.semantic_fpn([each.numpy() for each in maps], weights_of(head))
     with torch.no_grad():
@@ -45,8 +52,8 @@ def test_semantic_fpn_is_what_the_definition_says(sides: tuple[tuple[int, int], 
 
 
 @pytest.mark.parametrize("sides", SIDES)
-def test_upernet_is_what_the_definition_says(sides: tuple[tuple[int, int], ...]):
-    head = lively(UPerHead(WIDTHS, width=7, pool_sides=(1, 2, 3, 6), dropout=0.1, num_classes=CLASSES))
+def test_upernet_matches_a_plain_computation(sides: tuple[tuple[int, int], ...]):
+    head = randomise(UPerHead(WIDTHS, width=7, pool_sides=(1, 2, 3, 6), dropout=0.1, num_classes=CLASSES))
     maps = maps_of(sides, WIDTHS)
     expected = plain.upernet([each.numpy() for each in maps], weights_of(head), pool_sides=(1, 2, 3, 6))
     with torch.no_grad():
@@ -55,8 +62,8 @@ def test_upernet_is_what_the_definition_says(sides: tuple[tuple[int, int], ...])
     torch.testing.assert_close(logits_NCHW, torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
 
 
-def test_the_auxiliary_head_is_what_the_definition_says():
-    head = lively(FCNHead(3, width=7, dropout=0.1, num_classes=CLASSES))
+def test_the_auxiliary_head_matches_a_plain_computation():
+    head = randomise(FCNHead(3, width=7, dropout=0.1, num_classes=CLASSES))
     (map_NCHW,) = maps_of(((5, 6),), (3,))
     expected = plain.fcn(map_NCHW.numpy(), weights_of(head))
     with torch.no_grad():
@@ -65,22 +72,24 @@ def test_the_auxiliary_head_is_what_the_definition_says():
 
 @pytest.mark.parametrize("size", [(12, 18), (7, 5), (2, 4), (1, 1)])
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
-def test_means_of_parts_are_those_of_adaptive_pooling(size: tuple[int, int], side: int):
+def test_adaptive_average_pool_equals_that_of_pytorch(size: tuple[int, int], side: int):
     x_NCHW = torch.randn(2, 3, *size, dtype=torch.float64)
-    found = MeanOfParts(side)(x_NCHW)
+    found = AdaptiveAveragePool(side)(x_NCHW)
     torch.testing.assert_close(found, nn.functional.adaptive_avg_pool2d(x_NCHW, side), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found, torch.from_numpy(plain.mean_of_parts(x_NCHW.numpy(), side)))
+    torch.testing.assert_close(found, torch.from_numpy(plain.adaptive_average_pool(x_NCHW.numpy(), side)))
 
 
-def test_means_of_parts_lose_little_in_half_precision():
-    x_NCHW = 30 * torch.ones(1, 2, 120, 120)  # the sum of a part is beyond the range
-    assert torch.equal(MeanOfParts(2)(x_NCHW.half()), 30 * torch.ones(1, 2, 2, 2).half())
+def test_adaptive_average_pool_does_not_overflow_in_half_precision():
+    x_NCHW = 30 * torch.ones(1, 2, 120, 120)  # the sum of one output is beyond the range
+    assert torch.equal(AdaptiveAveragePool(2)(x_NCHW.half()), 30 * torch.ones(1, 2, 2, 2).half())
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 5), (3, 3)])
 def test_resizing_has_half_pixel_centres(size: tuple[int, int]):
     x_NCHW = torch.randn(2, 3, 4, 6, dtype=torch.float64)
-    torch.testing.assert_close(resized(x_NCHW, size), torch.from_numpy(plain.resized(x_NCHW.numpy(), size)))
+    torch.testing.assert_close(
+        resize_bilinear(x_NCHW, size), torch.from_numpy(plain.resize_bilinear(x_NCHW.numpy(), size))
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,18 +101,18 @@ def test_resizing_has_half_pixel_centres(size: tuple[int, int]):
     ],
     ids=["fpn", "uper", "fcn"],
 )
-def test_whole_channels_are_dropped_before_the_classes(head: nn.Module):
+def test_dropout_before_the_last_layer_drops_entire_channels(head: nn.Module):
     torch.manual_seed(0)
-    seen: list[torch.Tensor] = []
-    head.get_submodule("conv_seg").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    inputs_seen: list[torch.Tensor] = []
+    head.get_submodule("conv_seg").register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
     widths = WIDTHS if isinstance(head, UPerHead) else (3, 3, 3, 3)
     maps = [each.float() for each in maps_of(SIDES[0], widths)]
     head.train()(maps[0] if isinstance(head, FCNHead) else maps)
-    silent_NC = (seen[0] == 0).flatten(2).all(dim=2)
-    assert 0 < silent_NC.sum() < silent_NC.numel()
+    is_dropped_NC = (inputs_seen[0] == 0).flatten(2).all(dim=2)
+    assert 0 < is_dropped_NC.sum() < is_dropped_NC.numel()
 
 
-def test_heads_start_as_mmsegmentations():
+def test_heads_are_initialised_as_in_mmsegmentation():
     torch.manual_seed(0)
     head = UPerHead((64, 64), width=64, pool_sides=(1,), dropout=0.1, num_classes=100)
     convs = [module for module in head.modules() if isinstance(module, ConvNormReLU)]

@@ -1,4 +1,4 @@
-"""What segmentation models learn from, against plain NumPy."""
+"""The losses of segmentation models, against plain NumPy."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextvit.errors import InputError
-from nextvit.models.segmentation_losses import IGNORED, LossSettings, class_weights, head_losses
+from nextvit.models.segmentation_losses import IGNORE_INDEX, LossSettings, class_weights, head_losses
 from tests.models import plain_segmentation as plain
 
 CLASSES = 3
@@ -20,19 +20,19 @@ def logits() -> Tensor:
 
 
 def targets() -> Tensor:
-    """(2, 12, 16) with ignored pixels; class 2 is on the second picture alone."""
+    """(2, 12, 16) with ignored pixels; class 2 is only in the second image."""
     targets_NHW = torch.randint(0, 2, (2, 12, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    targets_NHW[0, :5, :7] = IGNORED
+    targets_NHW[0, :5, :7] = IGNORE_INDEX
     targets_NHW[1, 3:6, 3:5] = 2
     return targets_NHW
 
 
 def pixel_rows(logits_NCHW: Tensor, targets_NHW: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Probabilities (P, C) and classes (P,) of the labelled pixels."""
-    upsampled = plain.resized(logits_NCHW.double().numpy(), tuple(targets_NHW.shape[1:]))
+    upsampled = plain.resize_bilinear(logits_NCHW.double().numpy(), tuple(targets_NHW.shape[1:]))
     exponentials = np.exp(upsampled - upsampled.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    labelled = targets_NHW.numpy() != IGNORED
+    labelled = targets_NHW.numpy() != IGNORE_INDEX
     return probabilities.transpose(0, 2, 3, 1)[labelled], targets_NHW.numpy()[labelled].astype(np.int64)
 
 
@@ -61,9 +61,9 @@ def test_cross_entropy_is_the_mean_over_the_pixels(mean_over: Any):
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 def test_a_pixel_of_a_rare_class_weighs_more(balance: float):
     pixels_C = np.array([900, 90, 10])
-    shares_C = pixels_C / 1000
-    weights_C = (1 / shares_C) ** balance
-    weights_C /= sum(share * weight for share, weight in zip(shares_C, weights_C, strict=True))
+    fractions_C = pixels_C / 1000
+    weights_C = (1 / fractions_C) ** balance
+    weights_C /= sum(fraction * weight for fraction, weight in zip(fractions_C, weights_C, strict=True))
     probabilities_PC, classes_P = pixel_rows(logits(), targets())
     entropy_P = -np.log(probabilities_PC[np.arange(len(classes_P)), classes_P])
     expected = (weights_C[classes_P] * entropy_P).mean()
@@ -79,33 +79,33 @@ def test_a_class_without_pixels_changes_no_other_weight():
 def test_dice_is_the_overlap_of_each_class():
     probabilities_PC, classes_P = pixel_rows(logits(), targets())
     is_class_PC = classes_P[:, None] == np.arange(CLASSES)
-    common_C = (probabilities_PC * is_class_PC).sum(axis=0)
-    dice_C = 2 * common_C / (probabilities_PC.sum(axis=0) + is_class_PC.sum(axis=0))
+    intersection_C = (probabilities_PC * is_class_PC).sum(axis=0)
+    dice_C = 2 * intersection_C / (probabilities_PC.sum(axis=0) + is_class_PC.sum(axis=0))
     assert one_loss(only(dice=1.0)) == pytest.approx(1 - dice_C.mean(), rel=1e-5)
     assert one_loss(only(tversky=2.0, missed=0.5)) == pytest.approx(2 * (1 - dice_C.mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("missed", [0.3, 0.7])
-def test_tversky_weighs_what_is_missed_against_what_is_too_much(missed: float):
+def test_tversky_weighs_false_negatives_against_false_positives(missed: float):
     probabilities_PC, classes_P = pixel_rows(logits(), targets())
     indices = []
     for number in range(CLASSES):
         of_class = classes_P == number
-        hits = probabilities_PC[of_class, number].sum()
-        misses = (1 - probabilities_PC[of_class, number]).sum()
-        extras = probabilities_PC[~of_class, number].sum()
-        indices.append(hits / (hits + missed * misses + (1 - missed) * extras))
+        true_positives = probabilities_PC[of_class, number].sum()
+        false_negatives = (1 - probabilities_PC[of_class, number]).sum()
+        false_positives = probabilities_PC[~of_class, number].sum()
+        indices.append(true_positives / (true_positives + missed * false_negatives + (1 - missed) * false_positives))
     assert one_loss(only(tversky=1.0, missed=missed)) == pytest.approx(1 - np.mean(indices), rel=1e-5)
 
 
-def test_a_class_that_no_picture_shows_is_left_out_of_the_overlap():
-    shown = targets()
-    shown[shown == 2] = 0
-    probabilities_PC, classes_P = pixel_rows(logits(), shown)
+def test_a_class_that_no_image_contains_is_left_out_of_the_dice_loss():
+    labels_NHW = targets()
+    labels_NHW[labels_NHW == 2] = 0
+    probabilities_PC, classes_P = pixel_rows(logits(), labels_NHW)
     is_class_PC = classes_P[:, None] == np.arange(2)
-    common_C = (probabilities_PC[:, :2] * is_class_PC).sum(axis=0)
-    dice_C = 2 * common_C / (probabilities_PC[:, :2].sum(axis=0) + is_class_PC.sum(axis=0))
-    assert one_loss(only(dice=1.0), targets_NHW=shown) == pytest.approx(1 - dice_C.mean(), rel=1e-5)
+    intersection_C = (probabilities_PC[:, :2] * is_class_PC).sum(axis=0)
+    dice_C = 2 * intersection_C / (probabilities_PC[:, :2].sum(axis=0) + is_class_PC.sum(axis=0))
+    assert one_loss(only(dice=1.0), targets_NHW=labels_NHW) == pytest.approx(1 - dice_C.mean(), rel=1e-5)
 
 
 def test_ignored_pixels_have_no_part_in_any_loss():
@@ -114,7 +114,7 @@ def test_ignored_pixels_have_no_part_in_any_loss():
     logits_NCHW.requires_grad_()
     losses = head_losses(logits_NCHW, targets(), LossSettings(dice=1.0, tversky=1.0))
     torch.stack(list(losses.values())).sum().backward()
-    ignored_NHW = targets() == IGNORED
+    ignored_NHW = targets() == IGNORE_INDEX
     assert logits_NCHW.grad is not None
     gradient_PC = logits_NCHW.grad.movedim(1, -1)
     assert not gradient_PC[ignored_NHW].any()
@@ -122,16 +122,16 @@ def test_ignored_pixels_have_no_part_in_any_loss():
 
 
 @pytest.mark.parametrize("settings", [LossSettings(), only(dice=1.0), only(tversky=1.0)])
-def test_a_batch_without_labels_teaches_nothing(settings: LossSettings):
+def test_a_batch_without_labels_has_no_gradient(settings: LossSettings):
     logits_NCHW = logits().requires_grad_()
-    (loss,) = head_losses(logits_NCHW, torch.full((2, 12, 16), IGNORED, dtype=torch.uint8), settings).values()
+    (loss,) = head_losses(logits_NCHW, torch.full((2, 12, 16), IGNORE_INDEX, dtype=torch.uint8), settings).values()
     loss.backward()
     assert loss.item() == 0
     assert logits_NCHW.grad is not None and not logits_NCHW.grad.any()
 
 
-def test_a_rare_class_weighs_in_the_overlap_what_it_does_not_in_the_pixels():
-    """A background that is right everywhere, and a class of 4 pixels in 4096 that is missed."""
+def test_a_rare_class_counts_in_dice_and_tversky_more_than_in_the_cross_entropy():
+    """The background is right everywhere; the other class has 4 of 4096 pixels, all missed."""
     targets_NHW = torch.zeros(1, 64, 64, dtype=torch.uint8)
     targets_NHW[0, 10:12, 10:12] = 1
     logits_NCHW = torch.zeros(1, 2, 64, 64)

@@ -237,7 +237,7 @@ def test_a_missing_key_is_named(trained: dict[str, Segmenter], tmp_path: Path, k
         load_weights(fresh(trained["uper"]), save_mmsegmentation(tmp_path / "seg.pth", state))
 
 
-def test_a_head_of_another_kind_or_other_widths_is_told(trained: dict[str, Segmenter], tmp_path: Path):
+def test_a_head_of_another_kind_or_other_widths_is_reported(trained: dict[str, Segmenter], tmp_path: Path):
     path = save_mmsegmentation(tmp_path / "seg.pth", mmsegmentation_state(trained["uper"]))
     with pytest.raises(InputError, match=r"no place for key 'decode_head\..*'; its heads are of another kind"):
         load_weights(fresh(trained["fpn"]), path)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from nextvit.models.suppression import best_of, keep_best
+from nextvit.models.suppression import keep_best, select_top
 from tests.models import plain_detection as plain
 
 
@@ -31,14 +31,14 @@ def test_no_box_above_the_threshold_and_no_row_at_all():
     assert keep_best(boxes_BK4[:0], scores_BK[:0], 0.5, 0.0).shape == (0, 5)
 
 
-def test_the_operator_keeps_the_rules_of_the_compiler():
+def test_the_operator_passes_opcheck():
     torch.library.opcheck(keep_best, (*random_boxes(2, 6), 0.5, 0.1))
 
 
-def test_the_best_are_in_order_and_what_is_missing_is_zero():
+def test_the_top_boxes_are_sorted_and_missing_ones_are_zero():
     boxes_NK4, _ = random_boxes(1, 4)
     scores_NK = torch.tensor([[0.2, 0.0, 0.9, 0.0]], dtype=torch.float64)
-    boxes_NC4, best_NC, places_NC = best_of(boxes_NK4, scores_NK, count=3)
+    boxes_NC4, best_NC, indices_NC = select_top(boxes_NK4, scores_NK, count=3)
     assert best_NC.tolist() == [[0.9, 0.2, 0.0]]
-    assert places_NC[0, :2].tolist() == [2, 0]
+    assert indices_NC[0, :2].tolist() == [2, 0]
     assert torch.equal(boxes_NC4[0], torch.stack([boxes_NK4[0, 2], boxes_NK4[0, 0], torch.zeros(4)]))

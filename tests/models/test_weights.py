@@ -19,7 +19,8 @@ from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.published import PUBLISHED
-from nextvit.models.weights import load_model, load_weights, our_name, read_state, save_model
+from nextvit.models.weights import load_weights, our_name, read_state, save_model
+from nextvit.tasks.network import load_model
 from tests.models.calibrated import calibrate, image
 
 SMALL_DEPTHS = VARIANTS["nextvit_small"].depths
@@ -159,7 +160,7 @@ def test_other_shape_is_named_with_both_shapes(small: nn.Module, tmp_path: Path)
         load_weights(fresh_small(in_chans=4), tmp_path / "official.pth")
 
 
-def test_other_variant_is_told_by_its_number_of_blocks(small: nn.Module, tmp_path: Path):
+def test_other_variant_is_reported_with_its_number_of_blocks(small: nn.Module, tmp_path: Path):
     torch.save(official_state(small), tmp_path / "official.pth")
     with pytest.raises(InputError, match="the checkpoint has 20 blocks, the model 30"):
         load_weights(create_model("nextvit_base").double(), tmp_path / "official.pth")

@@ -30,7 +30,7 @@ def averaged_probabilities(
     image: Image.Image, *, limits: tuple[int, int], scales: tuple[float, ...], flip: bool = True
 ) -> NDArray[np.floating[Any]]:
     """The probabilities (C, H, W) of the whole picture."""
-    spec = Preprocess(image_size=limits, resize="fit")
+    spec = Preprocess(image_size=limits, resize="pad")
     bands = list(averaged_bands(image, cells_of, spec, scales=scales, flip=flip))
     assert all(band.shape[1] <= BAND for band in bands)
     return np.concatenate(bands, axis=1)
@@ -67,14 +67,14 @@ def test_places_between_cells_are_bilinear_and_clamped():
 def test_a_picture_that_is_squashed_is_seen_in_the_same_place():
     image = smooth_picture(101, 67)
     colours = (np.array(image) / 32).transpose(2, 0, 1)
-    spec = Preprocess(image_size=(128, 96), resize="squash")
+    spec = Preprocess(image_size=(128, 96), resize="stretch")
     found = np.concatenate(list(averaged_bands(image, cells_of, spec, scales=(1.0, 2.0))), axis=1)
     assert found.shape == (3, 67, 101) and np.abs(found - softmax(colours)).mean() < 0.03
 
 
 def test_memory_is_that_of_the_views_and_a_band():
     image = Image.new("RGB", (400, 6000))
-    spec = Preprocess(image_size=(64, 960), resize="fit")
+    spec = Preprocess(image_size=(64, 960), resize="pad")
     tracemalloc.start()
     for _ in averaged_bands(image, cells_of, spec, scales=(1.0,), flip=False):
         pass

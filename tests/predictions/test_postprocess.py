@@ -6,12 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco
-
-from nextvit.bundle.card import ModelCard
-from nextvit.errors import InputError
-from nextvit.image.masks import decode
-from nextvit.image.resizing import Prepared, Preprocess
 from nextvit.predictions.postprocess import (
     detections_of,
     present,
@@ -21,6 +15,12 @@ from nextvit.predictions.postprocess import (
     to_detections,
     to_multi_labels,
 )
+from pycocotools import mask as coco
+
+from nextvit.bundle.card import ModelCard
+from nextvit.errors import InputError
+from nextvit.image.masks import decode
+from nextvit.image.resizing import Prepared, Preprocess
 
 
 def test_softmax_sums_to_one_and_survives_large_values():
@@ -126,7 +126,7 @@ def test_outputs_that_are_no_detections_of_these_classes_are_refused(changes: di
         task="detection",
         classes=("fig", "nut"),
         category_ids=(1, 5),
-        input=Preprocess(image_size=(32, 32), resize="fit"),
+        input=Preprocess(image_size=(32, 32), resize="pad"),
         variant="by hand",
         architecture={},
         head={"masks": False, "detections": 2, "score_threshold": 0.05, "iou": 0.5},

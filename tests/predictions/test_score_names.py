@@ -1,11 +1,11 @@
 """Names of scores."""
 
-from nextvit.predictions.score_names import main_score, spoken
+from nextvit.predictions.score_names import display_name, main_score
 
 
 def test_scores_have_names_for_people():
-    assert spoken("mean_ap_score") == "mean AP"
-    assert spoken("exact_match_score") == "exact match"
+    assert display_name("mean_ap_score") == "mean AP"
+    assert display_name("exact_match_score") == "exact match"
 
 
 def test_the_main_score_is_the_first_whether_of_an_exam_or_of_an_epoch():

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from nextvit.report.bench_figures import along, front, latency_bars, number, pareto, shortened, spread
-from nextvit.report.bench_report import bench_report
+from nextvit.report.bench_figures import (
+    draw_latency_bars,
+    draw_pareto_front,
+    find_pareto_front,
+    format_number,
+    points_along_steps,
+    shorten_name,
+    space_apart,
+)
+from nextvit.report.bench_report import render_bench_report
 from tests.report.bench_records import records
 
 MISSING = [
@@ -26,7 +34,7 @@ def text_of(page: str) -> str:
 def page() -> str:
     made = records(20)
     made[2] |= {"ratio_interval_95": None, "verdict": "no difference shown"}
-    return bench_report(made, MISSING, warning="this machine is too busy: other processes took 31%")
+    return render_bench_report(made, MISSING, warning="this machine is too busy: other processes took 31%")
 
 
 def test_the_page_is_one_file_that_loads_nothing(page: str):
@@ -54,7 +62,7 @@ def test_a_row_tells_the_ratio_with_its_interval_and_the_verdict():
     made = records(4, batches=(1,))
     made[1] |= {"ratio": 0.5, "ratio_interval_95": [0.48, 0.53], "verdict": "faster"}
     made[2] |= {"ratio": 1.01, "ratio_interval_95": None, "verdict": "no difference shown"}
-    text = text_of(bench_report(made))
+    text = text_of(render_bench_report(made))
     assert re.search(r"0\.50 \(0\.48 to 0\.53\) +faster", text)
     assert re.search(r"1\.01 \(too few rounds\) +no difference shown", text)
     assert re.search(r" 1 +first", text)
@@ -63,7 +71,7 @@ def test_a_row_tells_the_ratio_with_its_interval_and_the_verdict():
 def test_what_was_not_available_stands_with_its_reason_once(page: str):
     assert "&lt;b&gt; tensorrt, c tensorrt</td><td>needs a CUDA device" in page
     assert "d onnx</td><td>no &lt;file&gt;" in page
-    assert "Not available" not in bench_report(records(2))
+    assert "Not available" not in render_bench_report(records(2))
 
 
 OPTIONAL = ("cold_start_ms", "peak_memory_mib", "macs", "parameters", "gflops_per_second", "peak_gflops_per_second",
@@ -78,37 +86,37 @@ def test_any_value_may_be_missing(name: str, gone: bool):
         del record[name]
         if not gone:
             record[name] = None
-    assert "Latency, batch 8" in bench_report(made)
+    assert "Latency, batch 8" in render_bench_report(made)
 
 
 def test_sections_without_values_are_left_out():
     made = [{**record, **dict.fromkeys(OPTIONAL)} for record in records(4)]
-    titles = re.findall(r"<h2>(.*?)</h2>", bench_report(made))
+    titles = re.findall(r"<h2>(.*?)</h2>", render_bench_report(made))
     assert titles == ["Latency, batch 1", "Latency, batch 8", "What it costs", "How it was measured"]
 
 
 def test_nothing_measured_is_a_page_too():
-    text = text_of(bench_report([], MISSING))
+    text = text_of(render_bench_report([], MISSING))
     assert "nothing could be measured" in text and "needs a CUDA device" in text
 
 
 def test_one_score_makes_no_front():
     made = records(1)
-    assert "against latency" not in bench_report(made)
+    assert "against latency" not in render_bench_report(made)
 
 
 def test_threads_and_sizes_are_columns_where_they_differ():
     made = records(4, batches=(1,))
-    assert "<th>image_size" not in bench_report(made)
+    assert "<th>image_size" not in render_bench_report(made)
     made[1] |= {"threads": 2, "image_size": [384, 512]}
-    page = bench_report(made)
+    page = render_bench_report(made)
     assert "512x384" in page and "threads: 1, 2" in text_of(page)
 
 
 def test_the_pareto_front_is_what_none_beats_in_both():
     times, scores = [3.0, 1.0, 2.0, 2.0, 4.0, 1.0], [90.0, 80.0, 80.0, 85.0, 89.0, 79.0]
-    assert pareto(times, scores) == [1, 3, 0]
-    assert pareto([5.0], [1.0]) == [0]
+    assert find_pareto_front(times, scores) == [1, 3, 0]
+    assert find_pareto_front([5.0], [1.0]) == [0]
 
 
 def texts_with_places(svg: str) -> list[tuple[float, float, str]]:
@@ -121,7 +129,7 @@ def test_labels_of_the_front_do_not_overlap():
     made = [record for record in records(60, batches=(1,)) if record["published_top1"]]
     for place, record in enumerate(made):
         record |= {"p50_ms": 10.0 + place, "name": f"network number {place}"}
-    svg = front(made[:14], [70 + 0.05 * place for place in range(14)], name="top-1, %")
+    svg = draw_pareto_front(made[:14], [70 + 0.05 * place for place in range(14)], name="top-1, %")
     placed = sorted((y, x) for x, y, text in texts_with_places(svg) if text.startswith("network number"))
     assert len(placed) >= 5
     for place, (y, x) in enumerate(placed):
@@ -132,35 +140,35 @@ def test_labels_of_the_front_do_not_overlap():
 def test_a_far_p99_ends_in_an_arrow_and_leaves_the_bars_long():
     made = records(3, batches=(1,))
     made[0]["p99_ms"] = 1e6
-    svg = latency_bars(made)
+    svg = draw_latency_bars(made)
     assert "1e6" not in svg and "1000000" not in svg
-    assert f"{number(made[1]['p50_ms'])} ms" in svg
+    assert f"{format_number(made[1]['p50_ms'])} ms" in svg
 
 
 def test_old_and_unrated_records_are_drawn_without_a_ratio():
     made: list[dict[str, Any]] = [{**each, "ratio": None} for each in records(2, batches=(1,))]
-    assert "(1.00)" not in latency_bars(made)
-    assert "(1.00)" in latency_bars(records(2, batches=(1,)))
+    assert "(1.00)" not in draw_latency_bars(made)
+    assert "(1.00)" in draw_latency_bars(records(2, batches=(1,)))
 
 
 def test_heights_are_spread_in_their_order():
-    moved = spread([0.5, 0.1, 0.52, 0.51], least=0.05)
+    moved = space_apart([0.5, 0.1, 0.52, 0.51], least=0.05)
     assert moved[1] == 0.1
     assert all(b - a >= 0.0499 for a, b in pairwise(sorted(moved)))
     assert moved[0] < moved[3] < moved[2]
 
 
 def test_small_things():
-    assert [number(value) for value in (0.456, 12.34, 123.4, 12345.6)] == ["0.46", "12.3", "123", "12346"]
-    assert shortened("a" * 80) == "a" * 20 + "\N{HORIZONTAL ELLIPSIS}" + "a" * 20
-    assert shortened("short") == "short"
-    assert along([(1.0, 5.0)]) == []
-    assert (1.0, 5.0) in along([(1.0, 5.0), (2.0, 6.0)])
+    assert [format_number(value) for value in (0.456, 12.34, 123.4, 12345.6)] == ["0.46", "12.3", "123", "12346"]
+    assert shorten_name("a" * 80) == "a" * 20 + "\N{HORIZONTAL ELLIPSIS}" + "a" * 20
+    assert shorten_name("short") == "short"
+    assert points_along_steps([(1.0, 5.0)]) == []
+    assert (1.0, 5.0) in points_along_steps([(1.0, 5.0), (2.0, 6.0)])
 
 
 def test_names_are_text_and_start_no_formula():
     made = records(2, batches=(1,))
     for place, record in enumerate(made):
         record["name"] = f"cost $x^2$ <{place}>"
-    page = bench_report(made)
+    page = render_bench_report(made)
     assert "cost $x^2$ &lt;1&gt;" in page

@@ -13,15 +13,15 @@ from nextvit.check.check import check_survey
 from nextvit.check.masks import survey_masks
 from nextvit.check.survey import survey_pictures
 from nextvit.data.findings import in_order
-from nextvit.data.reading import read_with_faults
 from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
+from nextvit.tasks.reading import read_with_findings
 from tests.conftest import draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 
 def page_of(root: Path) -> str:
-    dataset, faults = read_with_faults(root)
+    dataset, faults = read_with_findings(root)
     survey = survey_pictures(dataset)
     path = root.parent / "check.html"
     masks = survey_masks(dataset) if dataset.masks else None
@@ -31,7 +31,7 @@ def page_of(root: Path) -> str:
 
 def test_a_good_dataset_is_called_fit_for_training(colours: Path, tmp_path: Path):
     page = page_of(draw_dataset(tmp_path / "good", train=10))
-    assert "this dataset is fit for training" in page
+    assert "this dataset is ready for training" in page
     assert "10 PNG" not in page and "42 PNG" in page
     assert "<img" not in page
 

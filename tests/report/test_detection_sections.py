@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.metrics.detection import judge_detections
+from nextvit.metrics.detection import evaluate_detections
 from nextvit.report import classification_sections as exam
 from nextvit.report import detection_sections as detection_exam
 from nextvit.report.classification_sections import percent
@@ -28,7 +28,7 @@ def details(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     paths = [folder / f"{number}.png" for number in range(len(answers))]
     for path in paths[:-1]:
         Image.fromarray(np.full((*SIZE, 3), 128, np.uint8)).save(path)
-    _, told = judge_detections(answers, annotations, CLASSES, paths=paths, masks=True)
+    _, told = evaluate_detections(answers, annotations, CLASSES, paths=paths, masks=True)
     assert any(each["path"] == str(paths[-1]) for each in told["detection"]["examples"])
     return {**told, "classes": list(NAMES)}
 

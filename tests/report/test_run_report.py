@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nextvit.errors import InputError
-from nextvit.report.contents import duration, millions
-from nextvit.report.page import Markup, escape, page, table
+from nextvit.report.contents import format_count, format_duration
+from nextvit.report.page import Markup, escape, render_page, table
 from nextvit.report.run_report import write_run_report
 from tests.report.bench_records import MACHINE, records
 from tests.report.conftest import epoch, write_run
@@ -34,7 +34,7 @@ def test_every_section_stands_on_the_page_of_a_whole_run(run: Path):
         "A training batch, as the network sees it",
         "One image of each class",
         "Mistakes, the most confident first",
-        "What the answers rest on",
+        "Evidence for predictions",
         "Most confused pairs",
         "Confusion",
         "Classes",
@@ -142,22 +142,26 @@ def test_an_epoch_that_was_repeated_after_a_kill_counts_once(run: Path):
 
 
 def test_page_and_table_are_html():
-    text = page("a & b", [table(["name", "count"], [("<x>", 3), (Markup("<b>y</b>"), 4)])])
+    text = render_page("a & b", [table(["name", "count"], [("<x>", 3), (Markup("<b>y</b>"), 4)])])
     assert text.startswith("<!doctype html>") and "<title>a &amp; b</title>" in text
     assert "&lt;x&gt;" in text and "<b>y</b>" in text and "<td class=number>3</td>" in text
     assert escape("<") == "&lt;"
 
 
 def test_no_picture_is_wider_than_the_page():
-    assert "img { max-width: 100%; }" in page("a batch", [])
+    assert "img { max-width: 100%; }" in render_page("a batch", [])
 
 
 def test_counts_are_said_as_people_do():
-    assert (millions(11_500_000), millions(5_794_000_000), millions(2_180_000)) == ("11.5 M", "5.79 G", "2.18 M")
+    assert (format_count(11_500_000), format_count(5_794_000_000), format_count(2_180_000)) == (
+        "11.5 M",
+        "5.79 G",
+        "2.18 M",
+    )
 
 
 def test_times_are_said_as_people_do():
-    assert [duration(seconds) for seconds in (9.4, 200, 7500)] == ["9 s", "3 min 20 s", "2 h 05 min"]
+    assert [format_duration(seconds) for seconds in (9.4, 200, 7500)] == ["9 s", "3 min 20 s", "2 h 05 min"]
 
 
 def test_exports_of_a_detector_are_compared_by_objects(run: Path):

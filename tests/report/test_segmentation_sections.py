@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.data.reading import read_dataset
-from nextvit.image.class_maps import from_text
+from nextvit.image.class_maps import from_base64_png
 from nextvit.image.drawing import class_colours
 from nextvit.metrics.mean_iou import dice_scores, iou_scores, precision_scores, recall_scores
 from nextvit.report import classification_sections as exam
 from nextvit.report import detection_sections as detection_exam
 from nextvit.report import figures
 from nextvit.report import segmentation_sections as segmentation_exam
-from nextvit.report.class_overlays import GAP_PX, SIDE_PX, views
+from nextvit.report.class_overlays import GAP_PX, SIDE_PX, overlay_row
 from nextvit.report.run_report import write_run_report
+from nextvit.tasks.reading import read_dataset
 from tests.data.masks_by_hand import draw_masked
 from tests.tasks.by_colour import by_colour, task_at
 
@@ -107,7 +107,7 @@ def test_examples_hold_the_truth_and_the_answer_of_each_picture(details: dict[st
     assert [each["kind"] for each in examples] == [kind for kind in ("best", "typical", "worst") for _ in range(3)]
     for each in examples:
         index = places[Path(each["path"]).name]
-        truth, answer = from_text(each["truth"]), from_text(each["answer"])
+        truth, answer = from_base64_png(each["truth"]), from_base64_png(each["answer"])
         assert np.array_equal(truth, dataset.masks["val"][index]) and answer.shape == truth.shape
         assert each["accuracy"] == pytest.approx(100 * (truth == answer).mean())
         iou = [
@@ -148,7 +148,7 @@ def test_what_the_columns_are_is_told_above_the_first_picture(details: dict[str,
 def test_a_crack_of_one_pixel_is_seen_in_its_full_colour_and_the_ground_through_the_common_class():
     labels = np.zeros((900, 1200), np.uint8)
     labels[450, 200:1000] = 2
-    pixels = views(Image.new("RGB", (1200, 900), "#808080"), [labels], class_pixels=[10**6, 5, 800])
+    pixels = overlay_row(Image.new("RGB", (1200, 900), "#808080"), [labels], class_pixels=[10**6, 5, 800])
     assert pixels.shape == (225, 2 * SIDE_PX + GAP_PX, 3)
     alone, under = pixels[:, :SIDE_PX], pixels[:, SIDE_PX + GAP_PX :]
     assert (alone == 128).all()
@@ -161,7 +161,7 @@ def test_classes_of_which_none_prevails_have_the_tint_of_predict():
     labels = np.repeat(np.arange(2, dtype=np.uint8), 150)[None].repeat(300, axis=0)
     labels[:20] = 255
     grey = Image.new("RGB", (300, 300), "#808080")
-    pixels = views(grey, [labels], class_pixels=[500, 500])[:, SIDE_PX + GAP_PX :]
+    pixels = overlay_row(grey, [labels], class_pixels=[500, 500])[:, SIDE_PX + GAP_PX :]
     assert tuple(pixels[5, 5]) == (128, 128, 128)
     for x, colour in zip((40, 250), class_colours(2), strict=True):
         expected = np.array(rgb(colour)) * 140 / 255 + 128 * 115 / 255
@@ -172,7 +172,7 @@ def test_classes_of_which_none_prevails_have_the_tint_of_predict():
 def test_pictures_of_any_shape_can_be_shown(size: tuple[int, int]):
     width, height = size
     labels = np.ones((min(height, 40), min(width, 40)), np.uint8)
-    pixels = views(Image.new("RGB", size), [labels, labels], class_pixels=[1, 2])
+    pixels = overlay_row(Image.new("RGB", size), [labels, labels], class_pixels=[1, 2])
     assert max(pixels.shape[0], (pixels.shape[1] - 2 * GAP_PX) // 3) <= SIDE_PX
 
 
@@ -208,7 +208,7 @@ def test_the_matrix_tells_shares_of_whole_rows_in_percent():
     figure = text[: text.index("</svg>")]
     written = re.findall(r"<text[^>]*>\s*([^<]*?)\s*</text>", figure)
     assert [each for each in written if each.isdigit()] == ["100", "30", "70"]
-    assert max(map(len, written)) == figures.LONGEST_NAME
+    assert max(map(len, written)) == figures.MAX_NAME_LENGTH
 
 
 def test_of_many_classes_the_matrix_shows_those_with_most_mistakes_and_the_table_the_worst():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Golden, Manifest, read_manifest, write_golden, write_manifest
-from nextvit.files.durable import sha256_of
+from nextvit.bundle.golden import Golden, write_golden
+from nextvit.bundle.manifest import Manifest, read_manifest, write_manifest
+from nextvit.files.durable import compute_sha256
 from nextvit.image.resizing import Preprocess
 from tests.runtime.onnx_by_hand import colour_model
 
@@ -44,7 +45,7 @@ def write_colour_bundle(folder: Path, *, model: bytes | None = None, dynamic_siz
 
 def checksums(folder: Path) -> dict[str, str]:
     files = [file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json"]
-    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+    return {file.relative_to(folder).as_posix(): compute_sha256(file) for file in files}
 
 
 def sealed(folder: Path, **changes: Any) -> Path:

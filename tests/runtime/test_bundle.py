@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextvit.bundle.manifest import (
-    checksum_of,
-    file_stem,
-    is_bundle,
-    read_bundle,
-    read_golden,
-    read_manifest,
-    write_manifest,
-)
+from nextvit.bundle.golden import read_golden
+from nextvit.bundle.manifest import checksum_of, file_stem, is_bundle, read_bundle, read_manifest, write_manifest
 from nextvit.errors import InputError
 from nextvit.runtime.predictor import load_bundle
-from nextvit.runtime.session import factory_of, open_session
+from nextvit.runtime.session import import_session_class, open_session
 
 
 def test_manifest_survives_the_disk(bundle: Path):
@@ -95,7 +88,7 @@ def test_an_unknown_backend_is_named(bundle: Path):
     with pytest.raises(InputError, match=r"colours\.nextvit: unknown backend 'onxn'; did you mean 'onnx'"):
         open_session(bundle, manifest)
     with pytest.raises(InputError, match=r"^unknown backend 'onxn'; did you mean 'onnx'"):
-        factory_of("onxn")
+        import_session_class("onxn")
 
 
 def test_golden_examples_come_back(bundle: Path):

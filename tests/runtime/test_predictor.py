@@ -14,7 +14,7 @@ from PIL import Image
 import nextvit
 from nextvit.bundle.manifest import read_manifest
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError
+from nextvit.image.reading import DecodeError
 from nextvit.predictions.results import MultiLabel
 from nextvit.runtime.predictor import Predictor, load_bundle
 from tests.runtime.conftest import CLASSES, sealed, write_colour_bundle

@@ -11,7 +11,8 @@ import pytest
 
 import nextvit
 from nextvit.bundle import manifest as bundles
-from nextvit.bundle.manifest import Golden, read_bundle, read_golden, write_golden
+from nextvit.bundle.golden import Golden, read_golden, write_golden
+from nextvit.bundle.manifest import read_bundle
 from nextvit.errors import InputError
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.onnx_contents import check_self_contained
@@ -152,7 +153,7 @@ def test_no_tensor_may_lie_in_another_file(tmp_path: Path, location: str, place:
     bundle = write_colour_bundle(tmp_path / "planted.nextvit", model=external_models(location)[place])
     for folder in (tmp_path, bundle):
         TENTHS.tofile(folder / "outside.bin" if folder == tmp_path else folder / "inside.bin")
-    with pytest.raises(InputError, match=r"model\.onnx: a tensor lies outside of the file"):
+    with pytest.raises(InputError, match=r"model\.onnx: a tensor is stored outside of the file"):
         nextvit.load(sealed(bundle))
 
 

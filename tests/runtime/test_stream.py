@@ -18,11 +18,12 @@ from PIL import Image
 
 import nextvit
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError, Encoded, Preprocess
+from nextvit.image.reading import DecodeError, Encoded
+from nextvit.image.resizing import Preprocess
 from nextvit.predictions.results import Classification
 from nextvit.runtime import read_ahead as reading
 from nextvit.runtime.predictor import AHEAD, Predictor, load_bundle
-from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, read_ahead, usable_cores
+from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, prepare_ahead, usable_cores
 
 pytestmark = pytest.mark.serial
 
@@ -333,7 +334,7 @@ def test_waiting_for_images_takes_no_more_of_them_than_promised(photos: list[Pat
     taken: list[Path] = []
     images = (taken.append(photo) or photo for photo in photos)
     spec = Preprocess(image_size=(32, 48))
-    inputs = read_ahead(images, spec, workers=1, ahead=4)
+    inputs = prepare_ahead(images, spec, workers=1, ahead=4)
     first = next(inputs)
     assert not isinstance(first, InputError) and np.array_equal(first.pixels, spec(photos[0]))
     assert len(taken) == 5

@@ -20,7 +20,7 @@ from nextvit.runtime.predictor import Predictor, card_at, predictor_for
 from nextvit.runtime.tiled_session import Views, check_views
 
 Arrays = Mapping[str, NDArray[Any]]
-FIT = Preprocess(image_size=(64, 96), resize="fit")
+FIT = Preprocess(image_size=(64, 96), resize="pad")
 CARD = ModelCard(
     task="segmentation", classes=("red", "green", "blue"), input=FIT, variant="by hand", architecture={}, scores=True
 )
@@ -60,7 +60,7 @@ def clear(image: Image.Image) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     [
         (FIT, Views(window_px=64), (4, 64, 64, 3)),
         (FIT, Views(window_px=256), (1, 256, 256, 3)),
-        (replace(FIT, image_size=(32, 32), resize="squash"), Views(window_px=32), (4, 32, 32, 3)),
+        (replace(FIT, image_size=(32, 32), resize="stretch"), Views(window_px=32), (4, 32, 32, 3)),
         (FIT, Views(scales=(0.5, 1.5), flip=True), (1, 32, 64, 3)),
         (FIT, Views(flip=True), (1, 64, 96, 3)),
     ],
@@ -154,7 +154,7 @@ def test_models_that_cannot_look_so_are_refused():
     photos = replace(CARD, task="classification", scores=False)
     refuse(photos, windows, "model: windows, scales and flips are for segmentation, this is a model for classification")
     refuse(replace(CARD, scores=False), scales, "model: answers classes alone, .* export it again with --scores")
-    fixed = replace(CARD, input=Preprocess(image_size=(96, 96), resize="squash"))
+    fixed = replace(CARD, input=Preprocess(image_size=(96, 96), resize="stretch"))
     refuse(fixed, windows, "takes images of height 96, width 96 alone, got height 64", any_size=False)
     refuse(fixed, scales, "takes images of height 96, width 96 alone, got height 48", any_size=False)
     check_views(Views(window_px=96), fixed, what=Path("model"), card_of=lambda size: fixed)
@@ -211,7 +211,7 @@ def test_a_picture_is_let_go_before_its_answer_is_used():
     predictor = predictor_for(Colours(), CARD, Views(window_px=64))
     spec = predictor.card.input
     predictor.card = replace(
-        predictor.card, input=Watched(image_size=spec.image_size, resize="keep", mean=spec.mean, std=spec.std)
+        predictor.card, input=Watched(image_size=spec.image_size, resize="original", mean=spec.mean, std=spec.std)
     )
     answers = predictor.stream([smooth(50, 50)], workers=0)
     assert isinstance(next(answers), ClassMap)

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from nextvit.errors import InputError
-from nextvit.runtime.torch_session import TorchSession, precision_of
+from nextvit.runtime.torch_session import TorchSession, module_precision
 
 
 def module(most: torch.dtype) -> torch.nn.Module:
@@ -16,8 +16,8 @@ def module(most: torch.dtype) -> torch.nn.Module:
 def test_precision_is_that_of_most_parameters():
     assert TorchSession(module(torch.float32)).facts()["precision"] == "fp32"
     assert TorchSession(module(torch.bfloat16), precision="bf16").facts()["precision"] == "bf16"
-    assert precision_of(module(torch.float16)) == "fp16"
-    assert precision_of(module(torch.float64)) == "torch.float64"
+    assert module_precision(module(torch.float16)) == "fp16"
+    assert module_precision(module(torch.float64)) == "torch.float64"
 
 
 def test_another_precision_than_was_asked_for_is_refused():

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
-from nextvit.data.reading import read_dataset
-from nextvit.image.masks import IGNORED
+from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
 from nextvit.tasks import task_for
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
 from tests.data.masks_by_hand import CLASSES
 
 CARD = ModelCard(
     task="segmentation",
     classes=CLASSES,
-    input=Preprocess(image_size=(72, 120), resize="fit"),
+    input=Preprocess(image_size=(72, 120), resize="pad"),
     variant="nextvit_nano",
     architecture={},
 )
@@ -29,8 +29,8 @@ def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     red, green, blue = np.moveaxis(inputs["images"].astype(int), 3, 0)
     classes = np.where((red > 170) & (blue < 90) & (green < 90), 1, np.where((blue > 170) & (red < 90), 2, 0))
     for each, (height, width) in zip(classes, inputs["sizes"], strict=True):
-        each[height:] = IGNORED
-        each[:, width:] = IGNORED
+        each[height:] = IGNORE_INDEX
+        each[:, width:] = IGNORE_INDEX
     return {"classes": classes.astype(np.uint8)}
 
 

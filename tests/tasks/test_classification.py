@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from nextvit.bundle.card import card_from_plain
-from nextvit.data.reading import read_dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.models.deployed import Deployed, normalise
 from nextvit.tasks.classification import ClassificationTask, cross_entropy
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import Loss
 from tests.tasks.cards import card
 

@@ -11,16 +11,17 @@ from PIL import Image
 
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Arrays
+from nextvit.data.dataset import Dataset
 from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Targets
-from nextvit.data.reading import Dataset, read_dataset
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
-from nextvit.models.detection import LIGHT
+from nextvit.models.detection import LIGHT_MASK_RCNN
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import answers
 from nextvit.tasks.detection import DetectionTask
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import ALONE, Loss, Share
 from nextvit.views.training_batches import Framed
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects, spoil
@@ -34,8 +35,8 @@ def detection_card(**changes: object) -> ModelCard:
         "task": "detection",
         "classes": ("square", "disc"),
         "category_ids": (3, 7),
-        "input": Preprocess(image_size=(64, 107), resize="fit"),
-        "head": to_plain(LIGHT),
+        "input": Preprocess(image_size=(64, 107), resize="pad"),
+        "head": to_plain(LIGHT_MASK_RCNN),
     }
     return card(**{**facts, **changes})
 
@@ -111,7 +112,9 @@ def test_a_model_for_boxes_alone_is_judged_by_its_boxes(dataset: Dataset):
         return {name: each for name, each in knows(inputs).items() if name != "masks"}
 
     knows = all_knowing(dataset, "val")
-    evaluation = task(dataset, head=to_plain(replace(LIGHT, masks=False))).evaluate(without_masks, split="val")
+    evaluation = task(dataset, head=to_plain(replace(LIGHT_MASK_RCNN, masks=False))).evaluate(
+        without_masks, split="val"
+    )
     assert evaluation.scores["box_ap_score"] == pytest.approx(100)
     assert not any(name.startswith("mask") for name in evaluation.scores)
 

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from nextvit.bundle.card import ModelCard
-from nextvit.data.reading import Dataset, read_dataset
+from nextvit.data.dataset import Dataset
 from nextvit.errors import InputError
 from nextvit.image.resizing import Preprocess
 from nextvit.tasks import task_for
 from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import Loss, Share
 from tests.conftest import COLOURS
 from tests.tasks.cards import card

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nextvit.predictions.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
-from nextvit.image.masks import IGNORED
+from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Prepared, Preprocess
 from nextvit.metrics.bootstrap import resample_counts
-from nextvit.models.segmentation import Lesson
-from nextvit.predictions.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
+from nextvit.models.segmentation import SegmentationTargets
 from nextvit.predictions.results import ClassMap
 from nextvit.runtime.predictor import predictor_for
 from nextvit.runtime.tiled_session import Views
 from nextvit.tasks import task_for
 from nextvit.tasks.answers import PackedMap
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.task import Loss, Share
 from tests.data.masks_by_hand import draw_masked, read_mask, repaint
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     for only in (2, 3):
         repaint(
             root,
-            lambda mask: np.where(np.arange(36)[:, None] < 9, IGNORED, mask).astype(np.uint8),
+            lambda mask: np.where(np.arange(36)[:, None] < 9, IGNORE_INDEX, mask).astype(np.uint8),
             split="val",
             only=only,
         )
@@ -57,9 +57,9 @@ def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path)
         for label in range(3):
             told, true = answer.labels == label, mask == label
             hits[label] += (told & true).sum()
-            union[label] += ((told | true) & (mask != IGNORED)).sum()
+            union[label] += ((told | true) & (mask != IGNORE_INDEX)).sum()
         right += (answer.labels == mask).sum()
-        labelled += (mask != IGNORED).sum()
+        labelled += (mask != IGNORE_INDEX).sum()
     assert evaluation.details["class_scores"] == pytest.approx(100 * hits / union)
     assert evaluation.scores["mean_iou_score"] == pytest.approx(100 * (hits / union).mean())
     assert evaluation.scores["pixel_accuracy_score"] == pytest.approx(100 * right / labelled)
@@ -92,7 +92,7 @@ def test_a_mask_of_another_size_is_told_by_its_picture(root: Path):
 
 
 def test_a_split_without_labels_cannot_be_scored(root: Path):
-    repaint(root, lambda mask: np.full_like(mask, IGNORED), split="val")
+    repaint(root, lambda mask: np.full_like(mask, IGNORE_INDEX), split="val")
     with pytest.raises(InputError, match="no pixel of these images has a label"):
         task_at(root).evaluate(by_colour)
 
@@ -119,11 +119,11 @@ def test_what_is_no_map_of_these_images_is_refused(classes: NDArray[Any], words:
 
 
 def test_balance_weighs_classes_by_their_training_pixels(root: Path):
-    taught: list[Lesson] = []
+    received: list[SegmentationTargets] = []
 
-    class Pupil(torch.nn.Module):
-        def forward(self, images: torch.Tensor, lesson: Lesson) -> dict[str, torch.Tensor]:
-            taught.append(lesson)
+    class RecordingModel(torch.nn.Module):
+        def forward(self, images: torch.Tensor, targets: SegmentationTargets) -> dict[str, torch.Tensor]:
+            received.append(targets)
             return {}
 
     masks = [np.array(Image.open(path)) for path in sorted((root / "masks" / "train").iterdir())]
@@ -131,15 +131,15 @@ def test_balance_weighs_classes_by_their_training_pixels(root: Path):
     shares /= shares.sum()
     batch = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, 32, 32, dtype=torch.uint8)
     for balance in (0.0, 0.5):
-        task_for(read_dataset(root), CARD, loss=Loss(balance=balance)).losses(Pupil(), *batch)
-    plain, balanced = (lesson.weights for lesson in taught)
+        task_for(read_dataset(root), CARD, loss=Loss(balance=balance)).losses(RecordingModel(), *batch)
+    plain, balanced = (targets.class_weights_C for targets in received)
     assert plain is None
     assert balanced is not None
     expected = shares**-0.5 / (shares * shares**-0.5).sum()
     assert balanced.numpy() == pytest.approx(expected, rel=1e-6)
 
 
-SOUND = replace(CARD, classes=("sound", "square"), input=Preprocess(image_size=(32, 64), resize="fit"))
+SOUND = replace(CARD, classes=("sound", "square"), input=Preprocess(image_size=(32, 64), resize="pad"))
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def probabilities_by_hand(task: SegmentationTask) -> tuple[list[float], list[boo
         of_image = []
         for y in range(36):
             for x in range(48):
-                if mask[y, x] != IGNORED:
+                if mask[y, x] != IGNORE_INDEX:
                     seen_y, seen_x = (
                         int((at + 0.5) * to / of) for at, to, of in zip((y, x), prepared.size, (36, 48), strict=True)
                     )
@@ -237,7 +237,7 @@ def test_defects_are_judged_as_by_hand_and_the_other_scores_stay(sound_root: Pat
 
 
 def test_a_pixel_is_answered_as_a_defect_where_that_is_the_more_probable(sound_root: Path):
-    for spec in (SOUND.input, Preprocess(image_size=(64, 32), resize="squash")):
+    for spec in (SOUND.input, Preprocess(image_size=(64, 32), resize="stretch")):
         card = replace(SOUND, input=spec)
         prepared = spec.prepare(sound_root / "images" / "val" / "0.png")
         outputs = reddish(spec.network_inputs([prepared.pixels]))
@@ -323,7 +323,7 @@ def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
         def facts(self) -> dict[str, Any]:
             return {}
 
-    card = replace(CARD, input=Preprocess(image_size=(64, 64), resize="fit"))
+    card = replace(CARD, input=Preprocess(image_size=(64, 64), resize="pad"))
     paths = [root / "images" / "val" / f"{index}.png" for index in range(4)]
     predictor = predictor_for(Session(), card, None)
     together, alone = predictor(paths), [predictor([path])[0] for path in paths]

@@ -13,15 +13,15 @@ import yaml
 from torch import nn
 
 from nextvit.cli import main as command_line
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, SegmenterConfig
-from nextvit.models.weights import load_model
 from nextvit.recipes import recipe_named
 from nextvit.tasks import task_for
+from nextvit.tasks.network import load_model
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
@@ -106,7 +106,7 @@ def test_the_recipes_are_the_papers(
     recipe = settled(replace(recipe, model=replace(recipe.model, weights="bd_in1k")), read_dataset(ade20k))
     model = recipe.model
     assert (model.drop_path, model.frozen_stages, model.frozen_norms) == (0.2, 0, False)  # 0.2 for nextvit_small, too
-    assert recipe.data.preprocess() == Preprocess(image_size=(512, 2048), resize="fit")
+    assert recipe.data.preprocess() == Preprocess(image_size=(512, 2048), resize="pad")
     assert (recipe.data.preprocess().mean, recipe.data.preprocess().std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert (recipe.data.batch_size, recipe.schedule.epoch_steps, recipe.schedule.epochs) == (batch, every, 10)
     assert recipe.masks == SegmentationAugment(

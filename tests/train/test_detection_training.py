@@ -14,17 +14,16 @@ from PIL import Image
 from torch import nn
 
 from nextvit.cli import main as command_line
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import count_parameters
 from nextvit.models.detection import DetectorConfig
-from nextvit.models.network import network_for
-from nextvit.models.weights import load_model
 from nextvit.recipes import recipe_named
 from nextvit.report.run_report import write_run_report
 from nextvit.tasks import task_for
+from nextvit.tasks.network import build_network, load_model
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import Evaluation, Loss
 from nextvit.train.distributed import World
 from nextvit.train.loop import Tick, Training, standing
@@ -96,7 +95,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
     best, card = load_model(out / "checkpoints" / "best" / "model.safetensors")
     assert (card.task, card.category_ids, card.head["masks"]) == ("detection", (3, 7), True)
     facts = json.loads((out / "environment.json").read_text())
-    assert facts["parameters"] == count_parameters(best) == count_parameters(network_for(card))
+    assert facts["parameters"] == count_parameters(best) == count_parameters(build_network(card))
     assert facts["macs"] > 2e8  # the backbone alone has as many
 
 
@@ -481,7 +480,7 @@ def test_between_epochs_without_score_the_lower_training_loss_is_better():
         ({"augment": replace(RECIPE.augment, flip=0.0)}, "augment is for pictures with labels alone"),
         ({"mix": replace(RECIPE.mix, mixup=0.2)}, "pictures with objects cannot be mixed"),
         ({"distill": replace(RECIPE.distill, teacher="runs/a")}, "a detector cannot be taught by another model"),
-        ({"data": Data(resize="squash")}, "a detector takes whole pictures"),
+        ({"data": Data(resize="stretch")}, "a detector takes whole pictures"),
         ({"data": Data(balance="on")}, "data.balance needs one class for each image"),
         ({"loss": Loss(label_smoothing=0.0)}, "loss.label_smoothing is for pictures with labels alone"),
     ],
@@ -497,7 +496,7 @@ def test_what_is_meant_for_classifiers_is_refused(pictures: Path, changes: dict[
         ({"objects": DetectionAugment(flip=0.0)}, "the section objects is for pictures with annotated objects"),
         ({"heads": Heads(size="light")}, "the section heads is for pictures with annotated objects"),
         ({"data": Data(longer_side=800)}, "data.longer_side is for detectors"),
-        ({"data": Data(resize="fit")}, "data.resize fit is for detectors"),
+        ({"data": Data(resize="pad")}, "data.resize fit is for detectors"),
         ({"data": Data(leave_out_empty=True)}, "data.leave_out_empty is for detectors"),
         ({"loss": Loss(region_samples=64)}, "loss.region_samples are for detectors"),
     ],

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.reading import read_dataset
 from nextvit.train.device import ran_out_of_memory
 from nextvit.train.distributed import World
 from nextvit.train.memory import found_batch_size, largest_that_fits

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.reading import Dataset, read_dataset
+from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.models.published import best_tag
 from nextvit.recipes import recipe_named
+from nextvit.tasks.reading import read_dataset
 from nextvit.train.recipe import Model
 from nextvit.train.resolve import described, settled
 from tests.data.coco_by_hand import draw_objects
@@ -56,10 +57,10 @@ def test_a_start_from_weights_learns_more_slowly_below():
 def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert best_tag("nextvit_small") == "bd_ssld_6m_in1k" and best_tag("nextvit_nano") is None
-    monkeypatch.setattr("nextvit.train.resolve.downloaded", lambda name, tag: False)
+    monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: False)
     with pytest.raises(InputError, match=r"add --weights bd_ssld_6m_in1k to download them .* or --weights none"):
         settled(recipe_named("finetune"), dataset(9, 9))
-    monkeypatch.setattr("nextvit.train.resolve.downloaded", lambda name, tag: True)
+    monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: True)
     assert settled(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
 
 

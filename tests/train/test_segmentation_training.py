@@ -11,16 +11,16 @@ import torch
 import yaml
 
 from nextvit.check.masks import training_pixels
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.files.run_folder import read_json_lines
-from nextvit.image.masks import IGNORED
+from nextvit.image.masks import IGNORE_INDEX
 from nextvit.models.cost import count_parameters
 from nextvit.models.segmentation import PUBLISHED_UPER, Segmenter
-from nextvit.models.weights import load_model
 from nextvit.report.run_report import write_run_report
 from nextvit.tasks import task_for
+from nextvit.tasks.network import load_model
+from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import Loss
 from nextvit.train.distributed import World
 from nextvit.train.loop import Training
@@ -31,7 +31,7 @@ from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe
 from nextvit.train.resolve import settled
 from nextvit.train.start import make_card, train
 from nextvit.views.mix import Mix
-from nextvit.views.segmentation_view import rarity_of
+from nextvit.views.segmentation_view import compute_class_rarity
 from nextvit.views.settings import Augment, SegmentationAugment
 from nextvit.views.training_batches import Batch, TrainingSet
 from tests.conftest import MadeOnce, draw_dataset
@@ -93,7 +93,7 @@ def test_a_run_leaves_what_it_promises(finished: Path):
     )  # fmt: skip
     facts = json.loads((finished / "environment.json").read_text())
     assert facts["parameters"] == count_parameters(best) and facts["macs"] > 1e8
-    assert yaml.safe_load((finished / "recipe.yaml").read_text())["data"]["resize"] == "fit"
+    assert yaml.safe_load((finished / "recipe.yaml").read_text())["data"]["resize"] == "pad"
 
 
 def test_the_evaluation_tells_of_each_class(finished: Path):
@@ -152,8 +152,8 @@ def test_losses_have_the_weights_of_the_recipe(pictures: Path):
 
 def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
     root = draw_masked(tmp_path / "drawn")
-    repaint(root, lambda mask: np.where(mask == 2, IGNORED, mask).astype(np.uint8), only=3)
-    rarity = rarity_of(training_pixels(read_dataset(root)))  # the background is everywhere, and so not sought
+    repaint(root, lambda mask: np.where(mask == 2, IGNORE_INDEX, mask).astype(np.uint8), only=3)
+    rarity = compute_class_rarity(training_pixels(read_dataset(root)))  # the background is everywhere, and so not sought
     assert rarity[0] == 0 < rarity[1:].min() and rarity.sum() == pytest.approx(1)
     recipe = replace(RECIPE, masks=replace(RECIPE.masks, rare_crops=1.0))
     assert batch_of(training_for(root, recipe), 0, 1).masks is not None

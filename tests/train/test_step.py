@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from nextvit.data.reading import read_dataset
 from nextvit.models.deployed import normalise
 from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.reading import read_dataset
 from nextvit.train.distributed import World
 from nextvit.train.loop import Training
 from nextvit.train.prepare import prepare

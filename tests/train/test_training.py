@@ -15,11 +15,11 @@ import torch
 
 import nextvit
 from benchmarks.kill import campaign
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.recipes import RECIPES, recipe_named
 from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.reading import read_dataset
 from nextvit.train.checkpoint import resume
 from nextvit.train.distributed import World
 from nextvit.train.prepare import prepare

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nextvit.image.resizing import DecodeError, read_image
+from nextvit.image.reading import DecodeError, read_image
 from nextvit.views.decode import JpegHeader, decode, read_jpeg_header
 from tests.image.photos import photo
 

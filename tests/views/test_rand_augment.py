@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.image.resizing import Pixels
+from nextvit.image.reading import Pixels
 from nextvit.views.rand_augment import FILL, OPERATIONS, RandAugment
 from tests.image.photos import photo
 

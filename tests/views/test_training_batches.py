@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvit.data.reading import read_dataset
-from nextvit.image.resizing import ImageLike, Prepared, Preprocess
+from nextvit.image.reading import ImageLike
+from nextvit.image.resizing import Prepared, Preprocess
+from nextvit.tasks.reading import read_dataset
 from nextvit.views.detection_view import DetectionView
 from nextvit.views.evaluation_batches import evaluation_batches
 from nextvit.views.label_view import build_view

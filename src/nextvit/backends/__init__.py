@@ -1,1 +1,1 @@
-"""One writer for each format and precision: from the captured network to files."""
+"""One writer for each format and precision: a captured network goes in, model files come out."""

@@ -1,11 +1,12 @@
-"""ExportedProgram -> model.pte for ExecuTorch, lowered to its XNNPACK backend, in fp32.
+"""Source -> model.pte for ExecuTorch, lowered to its XNNPACK backend, in fp32.
 
-The program is rewritten into equal forms first, because XNNPACK takes over a run of operators only where all of them are
-known to it: as captured, the smallest network falls into 34 pieces with copies between them; as rewritten, all behind the
-entrance is one piece (a few where sides are odd), which takes half the time to lower and two thirds of the time to run.
+The program is first decomposed into equivalent operators, because XNNPACK takes over a sequence of operators only where
+it supports all of them. As captured, the smallest network falls into 34 partitions with copies between them.
+Decomposed, all of it but the input is one partition (a few where sides are odd), which takes half the time to lower and
+two thirds of the time to run.
 
-There is no form for any size: ExecuTorch plans all memory for the largest input when the file is written. For the smallest
-network, 8 images and sides up to 4096 px that is a plan of 1.2 TB, and the file cannot be loaded.
+There is no form for dynamic image sizes: ExecuTorch plans all memory for the largest input when the file is written.
+For the smallest network, 8 images and sides up to 4096 px that is a plan of 1.2 TB, and the file cannot be loaded.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from torch.fx import GraphModule, Node
 
 from nextvit.backends.program import Source
 from nextvit.errors import MissingDependency
-from nextvit.machine.quiet import quietly
+from nextvit.machine.quiet import suppress_output
 
 MODEL_FILE = "model.pte"
 MAX_BATCH = 8
@@ -29,17 +30,20 @@ aten = torch.ops.aten
 
 
 def export(source: Source, folder: Path) -> str:
-    """Write the program for ExecuTorch under `folder`; returns the file's name.
+    """Write the program for ExecuTorch under `folder`.
+
+    Returns:
+        The name of the file.
 
     Raises:
         MissingDependency: ExecuTorch is not installed.
     """
-    with quietly():
-        return lower(plain(source.program(max_batch=MAX_BATCH)), folder)
+    with suppress_output():
+        return lower(decompose(source.capture_program(max_batch=MAX_BATCH)), folder)
 
 
 def lower(program: ExportedProgram, folder: Path) -> str:
-    """Hand what XNNPACK knows over to it, and write the file."""
+    """Delegate the operators that XNNPACK supports to it, write the file under `folder`, and return its name."""
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -50,14 +54,14 @@ def lower(program: ExportedProgram, folder: Path) -> str:
     return MODEL_FILE
 
 
-def plain(program: ExportedProgram) -> ExportedProgram:
-    """An equal program out of operators that XNNPACK knows."""
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """Rewrite a program into an equivalent one whose operators XNNPACK supports."""
     return program.run_decompositions(
         {
-            aten.matmul.default: product,
-            aten.avg_pool1d.default: pool_runs,
-            aten.avg_pool2d.default: pool_up,
-            aten.mean.dim: mean_of_positions,
+            aten.matmul.default: matmul_as_bmm,
+            aten.avg_pool1d.default: avg_pool1d_as_2d,
+            aten.avg_pool2d.default: ceil_pool_as_pad_and_pool,
+            aten.mean.dim: mean_as_keepdim_and_flatten,
         }
     )
 
@@ -65,8 +69,8 @@ def plain(program: ExportedProgram) -> ExportedProgram:
 # N batch, H heads, T S D any sizes
 
 
-def product(a_NHTD: Tensor, b_NHDS: Tensor) -> Tensor:
-    """Matrix products of all heads as one batch: left alone, their shapes are spread by an operator that XNNPACK lacks."""
+def matmul_as_bmm(a_NHTD: Tensor, b_NHDS: Tensor) -> Tensor:
+    """Matrix products of all heads as one batch; torch would broadcast with an operator that XNNPACK lacks."""
     if not a_NHTD.ndim == b_NHDS.ndim == 4:
         return NotImplemented  # a linear layer without bias
     heads, tokens = a_NHTD.shape[1:3]
@@ -74,17 +78,19 @@ def product(a_NHTD: Tensor, b_NHDS: Tensor) -> Tensor:
     return torch.bmm(a, b).reshape(-1, heads, tokens, b.shape[2])
 
 
-def pool_runs(x_NCT: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Average runs of tokens as a pooling of images that are one row high."""
+def avg_pool1d_as_2d(x_NCT: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """1D average pooling as 2D pooling of maps that are one row high."""
     channels, tokens = x_NCT.shape[1:]
     pooled = aten.avg_pool2d(x_NCT.reshape(-1, channels, 1, tokens), [1, *kernel_size], [1, *stride])
     return pooled.reshape(-1, channels, pooled.shape[3])
 
 
-def pool_up(x_NCHW: Tensor, kernel_size: Sequence[int], stride: Sequence[int], *options: Any) -> Tensor:
-    """2x2 pooling that rounds up, as plain pooling with the last row and column repeated where a side is odd."""
-    rounds_up = len(options) > 1 and options[1]
-    if not rounds_up:
+def ceil_pool_as_pad_and_pool(
+    x_NCHW: Tensor, kernel_size: Sequence[int], stride: Sequence[int], *options: Any
+) -> Tensor:
+    """2x2 average pooling with ceil_mode, as replicate padding of odd sides and pooling without ceil_mode."""
+    ceil_mode = len(options) > 1 and options[1]
+    if not ceil_mode:
         return NotImplemented
     height, width = x_NCHW.shape[2:]
     if height % 2:
@@ -94,17 +100,17 @@ def pool_up(x_NCHW: Tensor, kernel_size: Sequence[int], stride: Sequence[int], *
     return aten.avg_pool2d(x_NCHW, kernel_size, stride)
 
 
-def mean_of_positions(x_NCHW: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
-    """The mean with its two axes kept, which are dropped in a second step."""
+def mean_as_keepdim_and_flatten(x_NCHW: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
+    """The mean over both spatial axes with keepdim, and then a flatten, which XNNPACK supports."""
     return NotImplemented if keepdim else aten.mean.dim(x_NCHW, dim, True).flatten(1)
 
 
 def infer_batch(graph: GraphModule) -> Any:
-    """Let every change of shape infer the size that depends on the batch: XNNPACK knows one unknown size, but no formula."""
+    """Replace sizes that depend on the batch by -1 in reshapes: XNNPACK takes one unknown size, but no expression."""
     from executorch.exir.dialects import _ops
     from torch.fx.passes.infra.pass_base import PassResult
 
-    edge: Any = _ops.ops.edge  # its attributes are made when asked for
+    edge: Any = _ops.ops.edge  # its attributes are created on first access
     for node in graph.graph.find_nodes(op="call_function", target=edge.aten.view_copy.default):
         values, shape = node.args
         if sum(isinstance(size, Node) for size in shape) == 1:

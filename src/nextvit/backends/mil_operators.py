@@ -1,7 +1,8 @@
-"""The operators of ML programs, in PyTorch, each written from its published definition (Core ML's MIL reference).
+"""Operands of an ML program's operator -> its result, in PyTorch, as Core ML's MIL reference defines it.
 
-Floating-point values are computed in fp32 from operands that have their declared precision already; whoever calls
-rounds the result to the type that the program declares for it. Integers and texts are operands, such as strides.
+Floating-point results are computed in fp32 from operands that are already rounded to their declared precision; the
+caller rounds each result to its declared type. Integers and strings are operands, too, such as strides and padding
+modes.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,28 +30,28 @@ def conv(
     dilations: Tensor | None = None,
     groups: Tensor | None = None,
 ) -> Tensor:
-    """2D convolution (N, in, H, W), with padding given before and after each axis."""
+    """2D convolution of (N, in, H, W), with explicit padding before and after each axis."""
     if x.ndim != 4:
-        raise InputError(f"conv of {x.ndim - 2} axes is not known here")
-    padded = functional.pad(x, padding(pad_type, pad))
+        raise InputError(f"conv of {x.ndim - 2} axes is not supported")
+    padded = functional.pad(x, to_torch_padding(pad_type, pad))
     return functional.conv2d(
         padded,
         weight,
         bias,
-        stride=integers(strides, (1, 1)),
-        dilation=integers(dilations, (1, 1)),
+        stride=to_ints(strides, (1, 1)),
+        dilation=to_ints(dilations, (1, 1)),
         groups=1 if groups is None else int(groups),
     )
 
 
-def padding(pad_type: str, pad: Tensor | None) -> tuple[int, ...]:
-    """What goes before and after each spatial axis, in PyTorch's order: the last axis first."""
+def to_torch_padding(pad_type: str, pad: Tensor | None) -> tuple[int, ...]:
+    """The padding before and after each spatial axis, in PyTorch's order: the last axis first."""
     if pad_type == "valid":
         return (0,) * 4
     if pad_type != "custom":
-        raise InputError(f"padding of the kind {pad_type!r} is not known here")
-    given = integers(pad, ())
-    pairs = [given[start : start + 2] for start in range(0, len(given), 2)]
+        raise InputError(f"padding of the kind {pad_type!r} is not supported")
+    flat = to_ints(pad, ())
+    pairs = [flat[start : start + 2] for start in range(0, len(flat), 2)]
     return tuple(side for pair in reversed(pairs) for side in pair)
 
 
@@ -66,36 +67,36 @@ def avg_pool(
 ) -> Tensor:
     """Average pooling over 1 or 2 axes.
 
-    With `ceil_mode` the last window may hang over the edge; what hangs over counts as padding, so whether it is in the
-    divisor is `exclude_padding_from_average`'s to say.
+    With `ceil_mode` the last window may extend beyond the edge. The part beyond it counts as padding, so
+    `exclude_padding_from_average` decides whether it is part of the divisor.
     """
-    kernel = integers(kernel_sizes, ())
-    steps = integers(strides, (1,) * len(kernel))
-    around = (0,) * 2 * len(kernel) if pad_type == "valid" else integers(pad, (0,) * 2 * len(kernel))
+    kernel = to_ints(kernel_sizes, ())
+    steps = to_ints(strides, (1,) * len(kernel))
+    pads = (0,) * 2 * len(kernel) if pad_type == "valid" else to_ints(pad, (0,) * 2 * len(kernel))
     if pad_type not in ("valid", "custom"):
-        raise InputError(f"padding of the kind {pad_type!r} is not known here")
-    counted = torch.ones_like(x)
+        raise InputError(f"padding of the kind {pad_type!r} is not supported")
+    counts = torch.ones_like(x)
     for axis, (size, step) in enumerate(zip(kernel, steps, strict=True)):
-        before, after = around[2 * axis : 2 * axis + 2]
+        before, after = pads[2 * axis : 2 * axis + 2]
         length = x.shape[2 + axis]
-        positions = windows(length, before, after, size, step, rounding_up=truth(ceil_mode))
-        reach = max(0, (positions - 1) * step + size - before - length)
-        x, counted = (summed(each, 2 + axis, before, reach, size, step, positions) for each in (x, counted))
-    divisor = counted if truth(exclude_padding_from_average) else torch.full_like(counted, float(np.prod(kernel)))
+        positions = count_windows(length, before, after, size, step, ceil_mode=to_bool(ceil_mode))
+        overhang = max(0, (positions - 1) * step + size - before - length)
+        x, counts = (sum_windows(each, 2 + axis, before, overhang, size, step, positions) for each in (x, counts))
+    divisor = counts if to_bool(exclude_padding_from_average) else torch.full_like(counts, float(np.prod(kernel)))
     return x / divisor
 
 
-def windows(length: int, before: int, after: int, size: int, step: int, *, rounding_up: bool) -> int:
+def count_windows(length: int, before: int, after: int, size: int, step: int, *, ceil_mode: bool) -> int:
     """How many windows fit along an axis."""
-    if not rounding_up:
+    if not ceil_mode:
         return (length + before + after - size) // step + 1
     positions = ceil((length + before + after - size) / step) + 1
-    starts_behind = (positions - 1) * step >= length + before and before + after > 0
-    return positions - starts_behind
+    starts_beyond = (positions - 1) * step >= length + before and before + after > 0
+    return positions - starts_beyond
 
 
-def summed(x: Tensor, axis: int, before: int, after: int, size: int, step: int, positions: int) -> Tensor:
-    """Sums of windows along one axis, over zeros around it."""
+def sum_windows(x: Tensor, axis: int, before: int, after: int, size: int, step: int, positions: int) -> Tensor:
+    """Sums of windows along one axis, which is padded with zeros."""
 
     def zeros(count: int) -> Tensor:
         return x.new_zeros([count if each == axis else side for each, side in enumerate(x.shape)])
@@ -110,7 +111,7 @@ def linear(*, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def matmul(*, x: Tensor, y: Tensor, transpose_x: Tensor | None = None, transpose_y: Tensor | None = None) -> Tensor:
-    return (x.mT if truth(transpose_x) else x) @ (y.mT if truth(transpose_y) else y)
+    return (x.mT if to_bool(transpose_x) else x) @ (y.mT if to_bool(transpose_y) else y)
 
 
 def softmax(*, x: Tensor, axis: Tensor) -> Tensor:
@@ -119,44 +120,44 @@ def softmax(*, x: Tensor, axis: Tensor) -> Tensor:
 
 
 def reduce_mean(*, x: Tensor, axes: Tensor, keep_dims: Tensor) -> Tensor:
-    return x.mean(dim=integers(axes, ()), keepdim=truth(keep_dims))
+    return x.mean(dim=to_ints(axes, ()), keepdim=to_bool(keep_dims))
 
 
 def transpose(*, x: Tensor, perm: Tensor) -> Tensor:
-    return x.permute(integers(perm, ()))
+    return x.permute(to_ints(perm, ()))
 
 
 def reshape(*, x: Tensor, shape: Tensor) -> Tensor:
-    """Row-major; 0 keeps an axis of `x`, -1 is what is left."""
-    wanted = integers(shape, ())
-    return x.reshape([x.shape[axis] if side == 0 else side for axis, side in enumerate(wanted)])
+    """Reshape in row-major order; 0 keeps the size of that axis of `x`, -1 is inferred."""
+    sizes = to_ints(shape, ())
+    return x.reshape([x.shape[axis] if side == 0 else side for axis, side in enumerate(sizes)])
 
 
 def concat(*, values: Sequence[Tensor], axis: Tensor, interleave: Tensor | None = None) -> Tensor:
-    if truth(interleave):
-        raise InputError("concat with interleaved values is not known here")
-    return torch.cat([torch.atleast_1d(each) for each in values], dim=int(axis))  # numbers make a list
+    if to_bool(interleave):
+        raise InputError("concat with interleaved values is not supported")
+    return torch.cat([torch.atleast_1d(each) for each in values], dim=int(axis))  # scalars become a list
 
 
 def pad(*, x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Tensor | None = None) -> Tensor:
-    """Padding of the last axes: as many as there are pairs."""
+    """Replicate padding of the last axes, as many as there are pairs in `pad`."""
     if mode != "replicate":
-        raise InputError(f"pad of the kind {mode!r} is not known here")
-    given = integers(pad, ())
-    first = x.ndim - len(given) // 2
+        raise InputError(f"pad of the kind {mode!r} is not supported")
+    pads = to_ints(pad, ())
+    first = x.ndim - len(pads) // 2
     for axis in range(first, x.ndim):
-        before, after = given[2 * (axis - first) : 2 * (axis - first) + 2]
+        before, after = pads[2 * (axis - first) : 2 * (axis - first) + 2]
         last = x.shape[axis] - 1
-        taken = torch.arange(-before, last + 1 + after).clamp(0, last)
-        x = x.index_select(axis, taken)
+        indices = torch.arange(-before, last + 1 + after).clamp(0, last)
+        x = x.index_select(axis, indices)
     return x
 
 
 def upsample_nearest_neighbor(*, x: Tensor, scale_factor_height: Tensor, scale_factor_width: Tensor) -> Tensor:
-    """Each value of the last two axes so many times; which one a fraction of a place takes is not published."""
+    """Repeat each value of the last two axes. Fractional factors are refused: their source pixel is not documented."""
     for axis, factor in ((-2, float(scale_factor_height)), (-1, float(scale_factor_width))):
         if factor != int(factor):
-            raise InputError(f"upsample_nearest_neighbor by {factor:g} is not known here")
+            raise InputError(f"upsample_nearest_neighbor by {factor:g} is not supported")
         x = x.repeat_interleave(int(factor), dim=axis)
     return x
 
@@ -164,27 +165,29 @@ def upsample_nearest_neighbor(*, x: Tensor, scale_factor_height: Tensor, scale_f
 def upsample_bilinear(
     *, x: Tensor, scale_factor_height: Tensor, scale_factor_width: Tensor, align_corners: Tensor | None = None
 ) -> Tensor:
-    """Linear interpolation along the last two axes. The factors say how long the axes become, rounded down; the spacing
-    follows from the two lengths."""
-    if align_corners is None or truth(align_corners):
-        raise InputError("upsample_bilinear with aligned corners is not known here")
+    """Bilinear interpolation of the last two axes.
+
+    A factor gives the new size of its axis, rounded down; the sampling step is the ratio of the two sizes.
+    """
+    if align_corners is None or to_bool(align_corners):
+        raise InputError("upsample_bilinear with aligned corners is not supported")
     for axis, factor in ((-2, float(scale_factor_height)), (-1, float(scale_factor_width))):
-        x = interpolated(x, axis, floor(x.shape[axis] * factor))
+        x = interpolate(x, axis, floor(x.shape[axis] * factor))
     return x
 
 
-def interpolated(x: Tensor, axis: int, size: int) -> Tensor:
-    """One axis at `size` evenly spaced places, the middles of as many parts."""
+def interpolate(x: Tensor, axis: int, size: int) -> Tensor:
+    """Interpolate one axis at the centres of `size` equal parts (corners not aligned)."""
     length = x.shape[axis]
-    places = ((torch.arange(size, dtype=torch.float64) + 0.5) * (length / size) - 0.5).clamp(0, length - 1)
-    below = places.long()
+    positions = ((torch.arange(size, dtype=torch.float64) + 0.5) * (length / size) - 0.5).clamp(0, length - 1)
+    below = positions.long()
     above = (below + 1).clamp(max=length - 1)
-    share = (places - below).to(x.dtype).reshape(-1, *[1] * (-1 - axis))
-    return x.index_select(axis, below) * (1 - share) + x.index_select(axis, above) * share
+    fraction = (positions - below).to(x.dtype).reshape(-1, *[1] * (-1 - axis))
+    return x.index_select(axis, below) * (1 - fraction) + x.index_select(axis, above) * fraction
 
 
 def reduce_argmax(*, x: Tensor, axis: Tensor, keep_dims: Tensor) -> Tensor:
-    return x.argmax(dim=int(axis), keepdim=truth(keep_dims))
+    return x.argmax(dim=int(axis), keepdim=to_bool(keep_dims))
 
 
 def slice_by_index(
@@ -196,27 +199,29 @@ def slice_by_index(
     end_mask: Tensor | None = None,
     **options: Tensor,
 ) -> Tensor:
-    """A part of each axis; masked, from its start, or to its end."""
-    plain = {"stride": 1, "squeeze_mask": 0}
-    if any(name not in plain or bool((value != plain[name]).any()) for name, value in options.items()):
-        raise InputError("slice_by_index with steps or fewer axes is not known here")
-    starts, ends = integers(begin, ()), integers(end, ())
+    """A slice of each axis; the masks extend it to the start or the end of the axis."""
+    defaults = {"stride": 1, "squeeze_mask": 0}
+    if any(name not in defaults or bool((value != defaults[name]).any()) for name, value in options.items()):
+        raise InputError("slice_by_index with steps or fewer axes is not supported")
+    starts, ends = to_ints(begin, ()), to_ints(end, ())
     for axis in range(x.ndim):
-        start = 0 if masked(begin_mask, axis) else starts[axis]
-        stop = x.shape[axis] if masked(end_mask, axis) else ends[axis]
+        start = 0 if is_masked(begin_mask, axis) else starts[axis]
+        stop = x.shape[axis] if is_masked(end_mask, axis) else ends[axis]
         x = x.narrow(axis, start, stop - start)
     return x
 
 
-def masked(mask: Tensor | None, axis: int) -> bool:
+def is_masked(mask: Tensor | None, axis: int) -> bool:
     return mask is not None and bool(mask[axis])
 
 
 def gather(*, x: Tensor, indices: Tensor, axis: Tensor, **options: Tensor) -> Tensor:
-    """One value of a list, such as one side of a shape."""
-    plain = all(name in ("batch_dims", "validate_indices") and not truth(value) for name, value in options.items())
-    if x.ndim != 1 or not plain:
-        raise InputError("gather from more than a list is not known here")
+    """Values of a list, such as one side of a shape."""
+    has_defaults = all(
+        name in ("batch_dims", "validate_indices") and not to_bool(value) for name, value in options.items()
+    )
+    if x.ndim != 1 or not has_defaults:
+        raise InputError("gather from more than a list is not supported")
     return x[indices.long()]
 
 
@@ -225,9 +230,9 @@ def shape(*, x: Tensor) -> Tensor:
 
 
 def cast(*, x: Tensor, dtype: str) -> Tensor:
-    """What it becomes is the declared type of the result, which whoever calls applies."""
+    """Truncate floats that become integers; the caller converts the result to its declared type."""
     if dtype not in ("fp16", "fp32", "int32"):
-        raise InputError(f"cast to {dtype!r} is not known here")
+        raise InputError(f"cast to {dtype!r} is not supported")
     return x.trunc() if dtype == "int32" and x.is_floating_point() else x
 
 
@@ -236,19 +241,19 @@ def floor_div(*, x: Tensor, y: Tensor) -> Tensor:
 
 
 def constexpr_affine_dequantize(*, quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: Tensor) -> Tensor:
-    """Linear 8-bit weights: scale * (data - zero point), with one scale in all or one for each slice along an axis."""
-    along = [-1 if each == int(axis) % quantized_data.ndim else 1 for each in range(quantized_data.ndim)]
-    offset, factor = (each.float().reshape(along) if each.ndim else each.float() for each in (zero_point, scale))
+    """Linearly quantised 8-bit weights: scale * (data - zero point), one scale per tensor or per slice of an axis."""
+    sides = [-1 if each == int(axis) % quantized_data.ndim else 1 for each in range(quantized_data.ndim)]
+    offset, factor = (each.float().reshape(sides) if each.ndim else each.float() for each in (zero_point, scale))
     return factor * (quantized_data.float() - offset)
 
 
 def constexpr_lut_to_dense(*, indices: Tensor, lut: Tensor, shape: Tensor) -> Tensor:
-    """Weights from a palette: indices of log2(palette) bits, packed from the lowest bit of the first byte on."""
+    """Palettised weights: indices of log2(palette) bits, packed from the lowest bit of the first byte."""
     bits_each = len(lut).bit_length() - 1
-    sides = integers(shape, ())
+    sides = to_ints(shape, ())
     bits = np.unpackbits(indices.numpy(), bitorder="little")[: int(np.prod(sides)) * bits_each]
-    places = (bits.reshape(-1, bits_each) << np.arange(bits_each)).sum(axis=1)
-    return lut[torch.from_numpy(places)].reshape(sides)
+    positions = (bits.reshape(-1, bits_each) << np.arange(bits_each)).sum(axis=1)
+    return lut[torch.from_numpy(positions)].reshape(sides)
 
 
 OPERATORS: dict[str, Operator] = {
@@ -281,10 +286,10 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
-def integers(given: Tensor | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """A list of integers."""
-    return default if given is None else tuple(int(each) for each in given)
+def to_ints(values: Tensor | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    """A tensor of integers as a tuple; None: the default."""
+    return default if values is None else tuple(int(each) for each in values)
 
 
-def truth(given: Any) -> bool:
-    return given is not None and bool(given)
+def to_bool(value: Any) -> bool:
+    return value is not None and bool(value)

@@ -1,4 +1,4 @@
-"""Which group of layers a node of an exported ONNX file belongs to."""
+"""ONNX model -> the group of layers that each of its nodes belongs to."""
 
 import onnx
 
@@ -6,9 +6,9 @@ from nextvit.backends.layers import group_of
 
 
 def groups_of_nodes(model: onnx.ModelProto) -> dict[str, str]:
-    """Name of each node -> its group, as `layers.group_of` names them.
+    """Map the name of each node to its group, as `layers.group_of` names groups.
 
-    Nodes that no module of the network computes (the layout of the input, its sizes, casts at the ends) are left out.
+    Nodes outside the network's modules are left out: the layout of the input, its sizes, casts of inputs and outputs.
     """
     found: dict[str, str] = {}
     for node in model.graph.node:

@@ -1,4 +1,4 @@
-"""ExportedProgram -> model.xml and model.bin, in fp32, or with fp16 weights, to be computed in fp16 or bf16."""
+"""Source -> model.xml and model.bin for OpenVINO in fp32, with fp16 weights, or to be computed in bf16."""
 
 import tempfile
 from dataclasses import replace
@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.backends import onnx as to_onnx
+from nextvit.backends.metadata import file_metadata
 from nextvit.backends.program import Source
 from nextvit.errors import MissingDependency
-from nextvit.export.meanings import description
 from nextvit.runtime.telemetry import without_telemetry
 
 MODEL_FILE = "model.xml"
 
 
 def export(source: Source, folder: Path) -> str:
-    """Write the program for OpenVINO under `folder`; returns the file's name, beside which its weights lie.
+    """Write the program for OpenVINO under `folder`.
 
-    For fp16 the weights are stored in fp16, and the graph stays fp32: what a device computes in is asked for when the
-    file is loaded. So it is with bf16, whose file is the fp32 one, that weights are rounded only once.
+    For fp16 the weights are stored in fp16 and the graph stays fp32; the session requests the precision of the
+    computation when it loads the file. A bf16 file is the fp32 one, so that weights are rounded only once.
+
+    Returns:
+        The name of the .xml file; the weights are in the .bin file beside it.
+
+    Raises:
+        MissingDependency: OpenVINO is not installed.
     """
     with tempfile.TemporaryDirectory() as temporary, without_telemetry():
         model = convert(source, Path(temporary))
@@ -27,11 +33,12 @@ def export(source: Source, folder: Path) -> str:
 
 
 def convert(source: Source, folder: Path) -> Any:
-    """The fp32 program as an `openvino.Model`, by way of the ONNX file, which is left in `folder`.
+    """Convert the fp32 program to an `openvino.Model` through an ONNX file, which is left in `folder`.
 
-    Converted directly, torch's program gives the same answers (both within 1e-6 of PyTorch) and nearly as many operators
-    with a fixed size (164 after compiling, against 167 by way of ONNX). With a dynamic size it gives many more (339
-    against 214: it takes the replicate pad apart), and it loses height and width, names, and modules.
+    Direct conversion of torch's program gives the same outputs (both within 1e-6 of PyTorch) and, for a fixed size,
+    nearly the same number of operators (164 after compiling, against 167 through ONNX). For a dynamic size it gives
+    many more (339 against 214, because it decomposes the replicate padding), and it loses height and width, names, and
+    modules.
     """
     try:
         import openvino  # pyright: ignore[reportMissingTypeStubs]
@@ -41,11 +48,10 @@ def convert(source: Source, folder: Path) -> Any:
 
 
 def save(model: Any, source: Source, folder: Path, *, fp16_weights: bool) -> None:
-    """Write the model with the card, and what inputs and outputs mean, in its own metadata, so that it explains itself outside
-    its bundle."""
+    """Write the model under `folder`, with the card and the meaning of inputs and outputs in its metadata."""
     import openvino  # pyright: ignore[reportMissingTypeStubs]
 
-    del model.rt_info["framework"]  # the ONNX file's metadata, which is the card, too
-    for name, values in description(source).items():
+    del model.rt_info["framework"]  # the ONNX file's metadata, which repeats the card
+    for name, values in file_metadata(source.card, dynamic_size=source.dynamic_size).items():
         model.set_rt_info(values, name)
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=fp16_weights)

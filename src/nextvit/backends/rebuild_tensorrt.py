@@ -1,9 +1,9 @@
-"""A TensorRT bundle for this machine's GPU and version, from the ONNX file of one that was built elsewhere.
+"""TensorRT bundle built elsewhere -> a bundle for this machine's GPU and TensorRT version, from its ONNX file.
 
     python -m nextvit.backends.rebuild_tensorrt photos.nextvit photos-here.nextvit
 
-The engine of the old bundle is not even opened, so this is also how to use a bundle of somebody whose native code you do not
-want to run. Needs neither torch nor onnx.
+The engine of the old bundle is not opened, so this is also how to use a bundle from an untrusted source, whose native
+code you do not want to run. Needs neither torch nor onnx.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from pathlib import Path
 from nextvit.backends.tensorrt_engine import build_engine, build_plan
 from nextvit.bundle.manifest import CARD_PAGE, MANIFEST, SUFFIX, Manifest, read_bundle, write_manifest
 from nextvit.errors import InputError, MissingDependency, NotProven
-from nextvit.files.durable import durable_folder, sha256_of
+from nextvit.files.durable import compute_sha256, durable_folder
 from nextvit.proof.golden import golden_parity
 from nextvit.report.bundle_card import bundle_card
 from nextvit.runtime.session import open_session
@@ -23,12 +23,12 @@ ONNX_FILE = "model.onnx"
 
 
 def rebuild(bundle: Path, out: Path) -> Manifest:
-    """Build the engine anew as the bundle `out`, and prove it on the golden examples.
+    """Build a new engine in the bundle `out`, and verify it on the golden examples.
 
     Raises:
-        InputError: `bundle` is none for TensorRT or is damaged, `out` exists, or TensorRT cannot build the network.
+        InputError: `bundle` is damaged or not for TensorRT, `out` exists, or TensorRT cannot build the network.
         MissingDependency: TensorRT is not installed.
-        NotProven: the new engine's answers differ by more than the precision may; then there is no `out`.
+        NotProven: the outputs of the new engine differ by more than the precision allows; then `out` is not written.
     """
     manifest = read_bundle(bundle)
     if manifest.backend != "tensorrt" or ONNX_FILE not in manifest.sha256:
@@ -50,13 +50,13 @@ def rebuild(bundle: Path, out: Path) -> Manifest:
         manifest = replace(manifest, verification={**manifest.verification, "rebuilt": rebuilt})
         (folder / CARD_PAGE).write_text(bundle_card(manifest), encoding="utf-8")
         names = [name for name in manifest.sha256 if name != MANIFEST]
-        manifest = replace(manifest, sha256={name: sha256_of(folder / name) for name in names})
+        manifest = replace(manifest, sha256={name: compute_sha256(folder / name) for name in names})
         write_manifest(folder, manifest)
     return manifest
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line; exit codes as those of `nextvit`."""
     if len(sys.argv) != 3:
         sys.exit("usage: python -m nextvit.backends.rebuild_tensorrt BUNDLE.nextvit NEW.nextvit")
     codes = {NotProven: 1, InputError: 2, MissingDependency: 3}

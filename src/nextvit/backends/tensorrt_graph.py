@@ -1,4 +1,4 @@
-"""Rewrites an ONNX graph, with the same answers, into what the documents of TensorRT's parser promise to take."""
+"""ONNX model -> an equivalent one in the form that TensorRT's parser is documented to take."""
 
 from typing import Any
 
@@ -9,38 +9,38 @@ from onnx import TensorProto, helper, numpy_helper
 from nextvit.image.resizing import INPUT_NAME
 
 
-def fit(model: onnx.ModelProto) -> None:
-    """Change the graph in place: uint8 at nothing but the input, pooling over two axes and without a ceiling."""
-    cast_first(model.graph)
+def adapt_graph(model: onnx.ModelProto) -> None:
+    """Rewrite the graph in place: uint8 only at the input, pooling over two axes and without ceil_mode."""
+    cast_input_first(model.graph)
     pool_over_two_axes(model.graph)
     pool_without_ceiling(model.graph)
 
 
-def cast_first(graph: onnx.GraphProto) -> None:
-    """Turn the uint8 input into floats before anything else reads it, be it for its layout or its shape."""
+def cast_input_first(graph: onnx.GraphProto) -> None:
+    """Cast the uint8 input to float before any other node reads it, for its values or its shape."""
     name = f"{INPUT_NAME}_float"
     for node in graph.node:
         replace_input(node, INPUT_NAME, name)
     graph.node.insert(0, helper.make_node("Cast", [INPUT_NAME], [name], f"cast_{INPUT_NAME}", to=TensorProto.FLOAT))
     transposed = {node.output[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] == name}
     for cast in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in transposed]:
-        assert attribute(cast, "to", 0) == TensorProto.FLOAT
+        assert get_attribute(cast, "to", 0) == TensorProto.FLOAT
         for node in graph.node:
             replace_input(node, cast.output[0], cast.input[0])
         graph.node.remove(cast)
     for value in [value for value in graph.value_info if value.name in transposed]:
-        graph.value_info.remove(value)  # it says uint8
+        graph.value_info.remove(value)  # its recorded type is uint8
 
 
 def pool_over_two_axes(graph: onnx.GraphProto) -> None:
-    """Average pooling of (N, C, L) as that of (N, C, 1, L)."""
+    """Rewrite average pooling of (N, C, L) as pooling of (N, C, 1, L)."""
     for node in [
-        each for each in graph.node if each.op_type == "AveragePool" and len(attribute(each, "kernel_shape")) == 1
+        each for each in graph.node if each.op_type == "AveragePool" and len(get_attribute(each, "kernel_shape")) == 1
     ]:
-        [kernel], [stride] = attribute(node, "kernel_shape"), attribute(node, "strides", [1])
-        before, after = attribute(node, "pads", [0, 0])
+        [kernel], [stride] = get_attribute(node, "kernel_shape"), get_attribute(node, "strides", [1])
+        before, after = get_attribute(node, "pads", [0, 0])
         axis, (wide, pooled) = (
-            constant(graph, f"{node.name}_axis", [2]),
+            add_constant(graph, f"{node.name}_axis", [2]),
             (f"{node.name}_{end}" for end in ("wide", "pooled")),
         )
         pool = helper.make_node(
@@ -51,45 +51,51 @@ def pool_over_two_axes(graph: onnx.GraphProto) -> None:
             kernel_shape=[1, kernel],
             strides=[1, stride],
             pads=[0, before, 0, after],
-            ceil_mode=attribute(node, "ceil_mode", 0),
-            count_include_pad=attribute(node, "count_include_pad", 0),
+            ceil_mode=get_attribute(node, "ceil_mode", 0),
+            count_include_pad=get_attribute(node, "count_include_pad", 0),
         )
         widen = helper.make_node("Unsqueeze", [node.input[0], axis], [wide], f"{node.name}_unsqueeze")
         narrow = helper.make_node("Squeeze", [pooled, axis], [node.output[0]], f"{node.name}_squeeze")
-        put_instead(graph, node, [widen, pool, narrow])
+        replace_node(graph, node, [widen, pool, narrow])
 
 
 def pool_without_ceiling(graph: onnx.GraphProto) -> None:
-    """Pooling of 2x2 that rounds the size up, as plain pooling of an image whose odd sides are continued by one.
+    """Rewrite 2x2 pooling with ceil_mode as replicate padding of odd sides and pooling without ceil_mode.
 
-    Runtimes differ in what they divide the sums of overhanging windows by; here no window overhangs.
+    Runtimes differ in the divisor for windows that extend beyond the edge; here no window does.
     """
     shapes = {value.name: value.type.tensor_type.shape for value in graph.value_info}
-    for node in [each for each in graph.node if each.op_type == "AveragePool" and attribute(each, "ceil_mode", 0)]:
-        form = (attribute(node, "kernel_shape"), attribute(node, "strides"), attribute(node, "pads", [0] * 4))
-        assert form == ([2, 2], [2, 2], [0, 0, 0, 0]), f"{node.name}: no such pooling is known in this network"
+    for node in [each for each in graph.node if each.op_type == "AveragePool" and get_attribute(each, "ceil_mode", 0)]:
+        form = (
+            get_attribute(node, "kernel_shape"),
+            get_attribute(node, "strides"),
+            get_attribute(node, "pads", [0] * 4),
+        )
+        assert form == ([2, 2], [2, 2], [0, 0, 0, 0]), (
+            f"{node.name}: only 2x2 pooling with stride 2 and without padding is supported"
+        )
         height, width = (dim.dim_value for dim in shapes[node.input[0]].dim[2:])
-        assert height and width, f"{node.name}: a graph for any size must not round up"
+        assert height and width, f"{node.name}: ceil_mode needs a fixed image size"
         next(each for each in node.attribute if each.name == "ceil_mode").i = 0
         if height % 2 or width % 2:
-            pads = constant(graph, f"{node.name}_pads", [0, 0, 0, 0, 0, 0, height % 2, width % 2])
+            pads = add_constant(graph, f"{node.name}_pads", [0, 0, 0, 0, 0, 0, height % 2, width % 2])
             padded = f"{node.name}_padded"
             pad = helper.make_node("Pad", [node.input[0], pads], [padded], f"{node.name}_pad", mode="edge")
             pool = onnx.NodeProto()
             pool.CopyFrom(node)
             pool.input[0] = padded
-            put_instead(graph, node, [pad, pool])
+            replace_node(graph, node, [pad, pool])
 
 
-def put_instead(graph: onnx.GraphProto, node: onnx.NodeProto, others: list[onnx.NodeProto]) -> None:
-    """Put nodes in the place of one."""
+def replace_node(graph: onnx.GraphProto, node: onnx.NodeProto, others: list[onnx.NodeProto]) -> None:
+    """Replace a node by others, at its position."""
     position = list(graph.node).index(node)
     graph.node.remove(node)
     for offset, other in enumerate(others):
         graph.node.insert(position + offset, other)
 
 
-def constant(graph: onnx.GraphProto, name: str, values: list[int]) -> str:
+def add_constant(graph: onnx.GraphProto, name: str, values: list[int]) -> str:
     graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
     return name
 
@@ -100,6 +106,6 @@ def replace_input(node: onnx.NodeProto, old: str, new: str) -> None:
             node.input[position] = new
 
 
-def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+def get_attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     """The value of an attribute of a node."""
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)

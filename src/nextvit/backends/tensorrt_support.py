@@ -1,8 +1,8 @@
-"""What the published support table of ONNX-TensorRT promises to take, and a check of a graph against it.
+"""ONNX model -> the list of what the published support table of ONNX-TensorRT does not cover.
 
-The table is docs/operators.md of github.com/onnx/onnx-tensorrt as it stands for TensorRT 10.15 (opsets 9 to 24; the guide of
-TensorRT 11 names 9 to 25). A graph that it does not cover may still be parsed; one that is refused here is known to be
-outside what was promised.
+The table is docs/operators.md of github.com/onnx/onnx-tensorrt for TensorRT 10.15 (opsets 9 to 24; the guide of
+TensorRT 11 names 9 to 25). TensorRT may still parse a graph that the table does not cover; a graph that is refused here
+is outside of the documented support.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper, shape_inference
 
-from nextvit.backends.tensorrt_graph import attribute
+from nextvit.backends.tensorrt_graph import get_attribute
 from nextvit.bundle.manifest import Precision
 
 SOURCE = "docs/operators.md of onnx-tensorrt for TensorRT 10.15"
@@ -107,13 +107,13 @@ SUPPORTED: dict[str, frozenset[str]] = {
     ),
     "Mean": NUMBERS | {"FP8"},
     "Gelu": FLOATS | {"INT8", "INT32", "INT64"},
-    "Cast": ANY | {"UINT8"},  # uint8 as nothing but an input or output of the network
+    "Cast": ANY | {"UINT8"},  # uint8 only as an input or output of the network
     "DequantizeLinear": frozenset({"INT8", "FP8", "FP4", "INT4"}),
     "And": frozenset({"BOOL"}),
     "Or": frozenset({"BOOL"}),
     "Not": frozenset({"BOOL"}),
 }
-"""Types that each operator takes, for those that networks like ours are made of."""
+"""Types that each operator takes, for the operators of networks like ours."""
 
 TYPE_NAMES: dict[int, str] = {
     TensorProto.FLOAT: "FP32",
@@ -126,16 +126,16 @@ TYPE_NAMES: dict[int, str] = {
     TensorProto.INT64: "INT64",
     TensorProto.BOOL: "BOOL",
 }
-COMPUTES_IN: dict[Precision, str] = {"fp32": "FP32", "fp16": "FP16", "int8": "FP32"}
-"""Type that weighted layers read; int8 ones read what was made float from int8 just before."""
+EXPECTED_TYPES: dict[Precision, str] = {"fp32": "FP32", "fp16": "FP16", "int8": "FP32"}
+"""Input type of layers with weights; int8 layers read a float that DequantizeLinear has made from int8."""
 
 Constants = dict[str, onnx.TensorProto]
 Rule = Callable[[onnx.NodeProto, Constants], str | None]
-"""What a node does that the table's third column forbids, or None."""
+"""Returns how a node breaks the restrictions in the table's third column, or None."""
 
 
-def unsupported(model: onnx.ModelProto, precision: Precision) -> list[str]:
-    """One line for everything in a graph that the table does not cover, or that is not of the precision."""
+def find_unsupported(model: onnx.ModelProto, precision: Precision) -> list[str]:
+    """Describe, a line each, what the table does not cover in a graph and which layers compute in another precision."""
     opsets = {each.domain: each.version for each in model.opset_import}
     found = [f"operators of {domain!r} are unknown to TensorRT" for domain in opsets if domain not in ("", "ai.onnx")]
     version = opsets.get("", opsets.get("ai.onnx", 0))
@@ -143,15 +143,18 @@ def unsupported(model: onnx.ModelProto, precision: Precision) -> list[str]:
         return [*found, f"opset {version} is outside {OPSETS.start} to {OPSETS.stop - 1}"]
     graph = shape_inference.infer_shapes(model).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    types = types_of(graph)
-    ends = {each.name for each in (*graph.input, *graph.output)}
+    types = tensor_types(graph)
+    graph_ends = {each.name for each in (*graph.input, *graph.output)}
     for node in graph.node:
-        found += [f"{node.name} ({node.op_type}): {what}" for what in faults(node, types, constants, ends, version)]
-    found += not_of_the_precision(graph, types, precision)
+        found += [
+            f"{node.name} ({node.op_type}): {what}"
+            for what in find_node_faults(node, types, constants, graph_ends, version)
+        ]
+    found += find_wrong_precision(graph, types, precision)
     return found
 
 
-def types_of(graph: onnx.GraphProto) -> dict[str, str]:
+def tensor_types(graph: onnx.GraphProto) -> dict[str, str]:
     """Element type of each tensor, by name."""
     values = {
         value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)
@@ -160,12 +163,12 @@ def types_of(graph: onnx.GraphProto) -> dict[str, str]:
     return {name: TYPE_NAMES.get(number, TensorProto.DataType.Name(number)) for name, number in values.items()}
 
 
-def faults(
-    node: onnx.NodeProto, types: dict[str, str], constants: Constants, ends: set[str], version: int
+def find_node_faults(
+    node: onnx.NodeProto, types: dict[str, str], constants: Constants, graph_ends: set[str], version: int
 ) -> list[str]:
-    """What is wrong with one node."""
+    """Describe, a line each, what the table does not cover in one node."""
     if node.domain not in ("", "ai.onnx"):
-        return []  # said of its domain
+        return []  # its domain is reported already
     if node.op_type not in SUPPORTED:
         return [f"the operator is not among those of {SOURCE} that are known here"]
     names = main_inputs(node, version)
@@ -175,7 +178,7 @@ def faults(
         if types.get(name) not in SUPPORTED[node.op_type]
     ]
     for name in (*names, *node.output):
-        if types.get(name) == "UINT8" and name not in ends:
+        if types.get(name) == "UINT8" and name not in graph_ends:
             found.append(f"{name} is uint8 inside the network, which is allowed at its ends alone")
     if (rule := RULES.get(node.op_type)) and (fault := rule(node, constants)):
         found.append(fault)
@@ -183,7 +186,7 @@ def faults(
 
 
 def main_inputs(node: onnx.NodeProto, version: int) -> list[str]:
-    """The inputs whose type the table means: the first, and those that must be of the same type."""
+    """The inputs that the table's types are about: the first, and those that must have the same type."""
     formal = onnx.defs.get_schema(node.op_type, version).inputs
     if not formal:
         return []
@@ -196,33 +199,33 @@ def main_inputs(node: onnx.NodeProto, version: int) -> list[str]:
     ]
 
 
-def not_of_the_precision(graph: onnx.GraphProto, types: dict[str, str], precision: Precision) -> list[str]:
-    """In a strongly typed network the graph alone decides what is computed in; so it must say what was asked for."""
-    wanted = COMPUTES_IN[precision]
+def find_wrong_precision(graph: onnx.GraphProto, types: dict[str, str], precision: Precision) -> list[str]:
+    """List the layers that do not compute in `precision`, which in a strongly typed network the graph alone decides."""
+    expected = EXPECTED_TYPES[precision]
     found = [
-        f"{node.name} ({node.op_type}) computes in {types.get(node.input[0])}, not in {wanted} as {precision} asks"
+        f"{node.name} ({node.op_type}) computes in {types.get(node.input[0])}, not in {expected} as {precision} asks"
         for node in graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul") and types.get(node.input[0]) != wanted
+        if node.op_type in ("Conv", "Gemm", "MatMul") and types.get(node.input[0]) != expected
     ]
     if precision == "int8" and not any(node.op_type == "QuantizeLinear" for node in graph.node):
         found.append("int8 was asked for, and nothing in the graph is quantised")
     return found
 
 
-def pooling(node: onnx.NodeProto, constants: Constants) -> str | None:
-    if len(attribute(node, "kernel_shape")) not in (2, 3):
+def check_pooling(node: onnx.NodeProto, constants: Constants) -> str | None:
+    if len(get_attribute(node, "kernel_shape")) not in (2, 3):
         return "pools over other than 2 or 3 axes"
-    if set(attribute(node, "dilations", [1])) != {1}:
+    if set(get_attribute(node, "dilations", [1])) != {1}:
         return "has dilations"
     if node.op_type == "MaxPool" and len(node.output) > 1:
         return "gives indices"
-    if node.op_type == "AveragePool" and attribute(node, "ceil_mode", 0):
-        # Not of the table: what the sum of an overhanging window is divided by is documented nowhere.
+    if node.op_type == "AveragePool" and get_attribute(node, "ceil_mode", 0):
+        # Not from the table: the divisor for windows that extend beyond the edge is not documented.
         return "rounds the size up"
     return None
 
 
-def zero_point(node: onnx.NodeProto, constants: Constants) -> str | None:
+def check_zero_point(node: onnx.NodeProto, constants: Constants) -> str | None:
     if len(node.input) < 3 or not node.input[2]:
         return "has no zero point, which makes it uint8"
     tensor = constants.get(node.input[2])
@@ -231,11 +234,11 @@ def zero_point(node: onnx.NodeProto, constants: Constants) -> str | None:
     return None if tensor.data_type == TensorProto.INT8 else "its quantised type is not int8"
 
 
-def constant_axes(node: onnx.NodeProto, constants: Constants) -> str | None:
+def check_constant_axes(node: onnx.NodeProto, constants: Constants) -> str | None:
     return None if len(node.input) < 2 or node.input[1] in constants else "its axes are not constant"
 
 
-def resize(node: onnx.NodeProto, constants: Constants) -> str | None:
+def check_resize(node: onnx.NodeProto, constants: Constants) -> str | None:
     allowed = {
         "coordinate_transformation_mode": (
             {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"},
@@ -246,29 +249,29 @@ def resize(node: onnx.NodeProto, constants: Constants) -> str | None:
         "keep_aspect_ratio_policy": ({"stretch"}, "stretch"),
     }
     for name, (values, default) in allowed.items():
-        if (value := attribute(node, name, default.encode()).decode()) not in values:
+        if (value := get_attribute(node, name, default.encode()).decode()) not in values:
             return f"{name} is {value!r}"
-    return "smooths before it shrinks" if attribute(node, "antialias", 0) else None
+    return "smooths before it shrinks" if get_attribute(node, "antialias", 0) else None
 
 
-def one_output(node: onnx.NodeProto, constants: Constants) -> str | None:
+def check_single_output(node: onnx.NodeProto, constants: Constants) -> str | None:
     return "gives more than its first output" if len([name for name in node.output if name]) > 1 else None
 
 
-def scatter(node: onnx.NodeProto, constants: Constants) -> str | None:
-    return None if attribute(node, "reduction", b"none") == b"none" else "reduces"
+def check_scatter(node: onnx.NodeProto, constants: Constants) -> str | None:
+    return None if get_attribute(node, "reduction", b"none") == b"none" else "reduces"
 
 
-def top_k(node: onnx.NodeProto, constants: Constants) -> str | None:
-    return None if attribute(node, "sorted", 1) else "is not sorted"
+def check_top_k(node: onnx.NodeProto, constants: Constants) -> str | None:
+    return None if get_attribute(node, "sorted", 1) else "is not sorted"
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("AveragePool", "MaxPool"), pooling),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), zero_point),
-    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Squeeze", "Unsqueeze"), constant_axes),
-    "Resize": resize,
-    "LayerNormalization": one_output,
-    "ScatterND": scatter,
-    "TopK": top_k,
+    **dict.fromkeys(("AveragePool", "MaxPool"), check_pooling),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), check_zero_point),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Squeeze", "Unsqueeze"), check_constant_axes),
+    "Resize": check_resize,
+    "LayerNormalization": check_single_output,
+    "ScatterND": check_scatter,
+    "TopK": check_top_k,
 }

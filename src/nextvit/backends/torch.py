@@ -1,6 +1,6 @@
-"""ExportedProgram -> model.pt2, the archive of torch.export, in fp32 or bf16.
+"""Source -> model.pt2, the archive of torch.export, in fp32 or bf16.
 
-Read it with nextvit: `torch.export.load` is for files that one wrote oneself (see `runtime.torch_program`).
+Read it with nextvit: `torch.export.load` is safe only for files from a trusted source (see `runtime.torch_program`).
 """
 
 from pathlib import Path
@@ -14,11 +14,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def export(source: Source, folder: Path) -> str:
-    """Write the program as an archive under `folder`; returns the file's name.
+    """Write the program as an archive under `folder`.
 
     A bf16 file states bf16 for every tensor between the normalised image and the logits.
+
+    Returns:
+        The name of the file.
     """
-    program = source.program(dtype=DTYPES[source.precision])
+    program = source.capture_program(dtype=DTYPES[source.precision])
     program.example_inputs = None  # they would be stored as a pickle, and nothing reads them
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of the machine that exported

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, Precision, is_bundle, read_manifest
-from nextvit.errors import InputError, MissingDependency
+from nextvit.errors import InputError, MissingDependency, first_line
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle
-from nextvit.runtime.session import first_line, import_session_class
+from nextvit.runtime.session import import_session_class
 
 if TYPE_CHECKING:
     from nextvit.models.cost import Cost

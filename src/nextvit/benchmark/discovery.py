@@ -20,6 +20,7 @@ from nextvit.bundle.manifest import SUFFIX, is_bundle
 from nextvit.errors import InputError, MissingDependency
 from nextvit.files.run_folder import is_run
 from nextvit.models.config import VARIANTS
+from nextvit.tasks.task import task_named
 
 
 def find_configurations(
@@ -56,7 +57,7 @@ def find_backbones(found: Candidates, selection: Selection, folder: Path, *, say
     """The backbones of the detectors among these, in the same runtimes and precisions."""
     by_model: dict[str, dict[tuple[str, str], Configuration]] = {}
     for each in found:
-        if isinstance(each, Configuration) and each.card.task == "detection":
+        if isinstance(each, Configuration) and task_named(each.card.task).backbone_apart:
             by_model.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
     candidates: Candidates = []
     for number, detectors in enumerate(by_model.values()):

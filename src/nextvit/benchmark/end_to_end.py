@@ -78,6 +78,6 @@ def predict_in_stages(predictor: Predictor, file: Path) -> tuple[Prediction, lis
     decoded = time.perf_counter()
     pixels = resize_image(image, predictor.card.input)
     resized = time.perf_counter()
-    [prediction] = Predictor(session, predictor.card).answer_prepared([Prepared(pixels, (image.height, image.width))])
+    [prediction] = Predictor(session, predictor.card).predict_prepared([Prepared(pixels, (image.height, image.width))])
     predicted = time.perf_counter() - resized
     return prediction, [read - started, decoded - read, resized - decoded, session.seconds, predicted - session.seconds]

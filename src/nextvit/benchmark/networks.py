@@ -49,6 +49,7 @@ from nextvit.runtime.predictor import Predictor, card_at
 from nextvit.runtime.session import import_session_class
 from nextvit.runtime.torch_session import TorchSession, torch_device
 from nextvit.tasks.network import deployed_cost, deployed_form
+from nextvit.tasks.task import task_named
 
 EAGER, COMPILED = "torch", "torch-compiled"
 TORCH_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -294,7 +295,7 @@ def module_configurations(
         outputs: names of its outputs.
         cost: counts the cost for one image.
     """
-    computed_in = ("fp32",) if card.task == "detection" else tuple(TORCH_DTYPES)
+    computed_in = ("fp32",) if task_named(card.task).only_fp32 else tuple(TORCH_DTYPES)
     if precision not in computed_in:
         error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(computed_in)}")
         facts = {"variant": card.variant, "backend": backend, "precision": precision}

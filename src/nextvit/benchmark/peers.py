@@ -18,7 +18,7 @@ from nextvit.benchmark.configurations import TIMM_PREFIX
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Precision
 from nextvit.errors import InputError, MissingDependency, did_you_mean
-from nextvit.export.proof_images import PICTURES
+from nextvit.export.proof_images import SAMPLE_IMAGES
 from nextvit.files.records import from_plain, to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
@@ -218,7 +218,7 @@ def suggest_name(name: str, known: list[str]) -> str:
 
 def load_photographs(spec: Preprocess) -> NDArray[np.uint8]:
     """The bundled photographs, preprocessed: uint8 (N, H, W, 3)."""
-    return np.stack([spec(path) for path in sorted(PICTURES.glob("*.jpg"))])
+    return np.stack([spec(path) for path in sorted(SAMPLE_IMAGES.glob("*.jpg"))])
 
 
 def set_batch_norm_statistics(model: nn.Module, images_NHWC: NDArray[np.uint8], spec: Preprocess) -> nn.Module:

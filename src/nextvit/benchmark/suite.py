@@ -18,7 +18,7 @@ from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
 from nextvit.benchmark.ratio import compare_latencies
 from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError, MissingDependency
-from nextvit.export.proof_images import PICTURES
+from nextvit.export.proof_images import SAMPLE_IMAGES
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.machine.environment import describe_environment
 from nextvit.machine.timing import MIN_RUNS, Latency, Turns, measure_interleaved, time_run
@@ -267,7 +267,7 @@ def timed_inputs(card: ModelCard, batch: int) -> dict[str, Any]:
     spec = card.input
     if spec.padded:
         whole = replace(spec, resize="stretch")
-        return spec.network_inputs([whole(path) for path in islice(cycle(sorted(PICTURES.glob("*.jpg"))), batch)])
+        return spec.network_inputs([whole(path) for path in islice(cycle(sorted(SAMPLE_IMAGES.glob("*.jpg"))), batch)])
     height, width = spec.image_size
     generator = np.random.default_rng(0)
     return {INPUT_NAME: generator.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)}

@@ -3,20 +3,17 @@
 import hashlib
 import json
 import re
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard, card_from_plain
 from nextvit.errors import InputError
 from nextvit.files.durable import compare_checksums
-from nextvit.files.records import fits, from_plain, to_plain
-from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, UNREADABLE
+from nextvit.files.records import from_plain, matches_type, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
 """What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never "int8"."""
@@ -43,8 +40,6 @@ READ_BACK: dict[str, Any] = {
     "environment": dict[str, Any],
 }
 """What is read back of a manifest's verification, where it is there; the rest is for people."""
-MAX_GOLDEN_BYTES = 2**28
-"""Unpacked; what `export` writes is far below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +57,7 @@ class Manifest:
     made_with: dict[str, str]
     """Versions of what wrote the file, and when."""
     inputs: dict[str, str] = field(default_factory=dict[str, str])
-    """The same of each input; those of `ModelCard.inputs`, whether a file says so or not."""
+    """The same of each input; those of `Preprocess.names`, whether a file says so or not."""
     dynamic_size: bool = False
     """Whether images of other sizes than the card's are taken, too."""
     float_layers: tuple[str, ...] = ()
@@ -149,7 +144,7 @@ def check_verification(verification: dict[str, Any], what: str) -> None:
         value = plain = verification[name]
         if isinstance(plain, list):
             value = tuple(cast("list[Any]", plain))
-        if not fits(value, READ_BACK[name]):
+        if not matches_type(value, READ_BACK[name]):
             raise InputError(f"{what}: damaged (verification: {name} cannot be {str(value)[:40]!r})")
 
 
@@ -158,76 +153,6 @@ def stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
     plain = "\\" not in name and ":" not in name and not path.is_absolute()
     return plain and path.name != "" and ".." not in path.parts
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A few inputs (N, H, W, 3) of one size and the outputs that PyTorch gives for them, by name."""
-
-    images: NDArray[np.uint8]
-    outputs: Arrays
-    sizes: NDArray[np.int64] | None = None
-    """Height and width (N, 2) of each picture in its frame, where the model takes them."""
-
-    @property
-    def inputs(self) -> Arrays:
-        """What the graph takes."""
-        return {INPUT_NAME: self.images, **({} if self.sizes is None else {SIZES_NAME: self.sizes})}
-
-
-def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
-    """Keep golden examples, those of the card's size first."""
-    arrays: Arrays = {}
-    for number, each in enumerate(examples):
-        arrays |= {f"{number}.{name}": value for name, value in each.inputs.items()}
-        arrays |= {f"{number}.output.{name}": value for name, value in each.outputs.items()}
-    cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
-
-
-def read_golden(path: Path) -> list[Golden]:
-    """The golden examples of a bundle, those of the card's size first.
-
-    Raises:
-        InputError: the file is damaged, holds something else, or would unpack to more than `MAX_GOLDEN_BYTES`.
-    """
-    try:
-        with zipfile.ZipFile(path / GOLDEN) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_GOLDEN_BYTES:
-            raise ValueError(f"unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
-        with np.load(path / GOLDEN, allow_pickle=False) as stored:
-            arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
-        count = len({name.partition(".")[0] for name in arrays})
-        examples = [
-            Golden(
-                arrays[f"{number}.{INPUT_NAME}"],
-                starting_with(f"{number}.output.", arrays),
-                arrays.get(f"{number}.{SIZES_NAME}"),
-            )
-            for number in range(count)
-        ]
-        if not examples or not all(map(is_golden, examples)):
-            raise ValueError("holds something else than images and their outputs")
-        return examples
-    except (*UNREADABLE, zipfile.BadZipFile) as error:
-        raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
-
-
-def is_golden(example: Golden) -> bool:
-    """Whether its arrays have the types and shapes that they should."""
-    images, sizes, outputs = example.images, example.sizes, example.outputs.values()
-    is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
-    are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
-    return (
-        is_images
-        and are_sizes
-        and all(each.dtype.kind in "fiu" and each.shape[:1] == images.shape[:1] for each in outputs)
-    )
-
-
-def starting_with(prefix: str, arrays: Arrays) -> Arrays:
-    """Those whose names start so, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def is_bundle(path: Path) -> bool:

@@ -1,23 +1,24 @@
-"""Who made a bundle: an Ed25519 signature over the exact bytes of its manifest, which holds the checksums of all else.
+"""Bundle and Ed25519 key -> manifest.sig, a signature of the manifest, and its verification.
 
-The signature is 64 bytes in `manifest.sig`, such as OpenSSL makes and checks, too. Needs cryptography.
+The signature covers the exact bytes of the manifest, which contains the checksums of all other files. It is 64 raw
+bytes, which OpenSSL can create and verify, too. Needs cryptography.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvit.bundle.manifest import MANIFEST, SIGNATURE
-from nextvit.errors import InputError, MissingDependency, NotProven
+from nextvit.errors import InputError, MissingDependency, NotProven, first_line
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 
 def read_private_key(path: Path) -> "Ed25519PrivateKey":
-    """The key to sign with, from a PEM file without a passphrase.
+    """Read the key to sign with, from a PEM file without a passphrase.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: there is no such file, or it contains something else.
         MissingDependency: cryptography is not installed.
     """
     serialization, ed25519, UnsupportedAlgorithm = load_cryptography()
@@ -27,17 +28,17 @@ def read_private_key(path: Path) -> "Ed25519PrivateKey":
     except TypeError:
         raise InputError(f"{path}: is encrypted; sign with a key file that has no passphrase") from None
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no private key in PEM form ({first_line(error)})") from None
+        raise InputError(f"{path}: no private key in PEM form ({first_sentence(error)})") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise InputError(f"{path}: a key of another kind; bundles are signed with Ed25519")
     return key
 
 
 def read_public_key(path: Path) -> "Ed25519PublicKey":
-    """The key to check with, from a PEM file.
+    """Read the key to verify with, from a PEM file.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: there is no such file, or it contains something else.
         MissingDependency: cryptography is not installed.
     """
     serialization, ed25519, UnsupportedAlgorithm = load_cryptography()
@@ -47,7 +48,7 @@ def read_public_key(path: Path) -> "Ed25519PublicKey":
     try:
         key = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no public key in PEM form ({first_line(error)})") from None
+        raise InputError(f"{path}: no public key in PEM form ({first_sentence(error)})") from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise InputError(f"{path}: a key of another kind; bundles are signed with Ed25519")
     return key
@@ -59,11 +60,12 @@ def sign_bundle(folder: Path, key: "Ed25519PrivateKey") -> None:
 
 
 def check_signature(folder: Path, key: "Ed25519PublicKey") -> None:
-    """Check that the holder of the private key made this manifest. Whether the files are those it lists, is
-    `nextvit.bundle.manifest.read_bundle`'s to say.
+    """Check that the holder of the private key signed this manifest.
+
+    `nextvit.bundle.manifest.read_bundle` checks that the files are those of the manifest.
 
     Raises:
-        NotProven: there is no signature, or it is not of this manifest by this key.
+        NotProven: there is no signature, or it does not match this manifest and key.
     """
     from cryptography.exceptions import InvalidSignature
 
@@ -84,12 +86,13 @@ def read_key_file(path: Path) -> bytes:
         raise InputError(f"{path}: no key can be read there ({error.strerror or error})") from None
 
 
-def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(".")[0]
+def first_sentence(error: Exception) -> str:
+    """The first sentence of an error's message; the further ones of cryptography are links and parser details."""
+    return first_line(error).partition(".")[0]
 
 
 def load_cryptography() -> tuple[Any, Any, Any]:
-    """Its modules for key files and for Ed25519, and what it raises for keys that it does not know."""
+    """Import cryptography's modules for key files and for Ed25519, and its error for unsupported keys."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization

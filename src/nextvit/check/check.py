@@ -1,18 +1,23 @@
 """What is wrong with a dataset, by content: from a survey to findings."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.check.masks import MaskSurvey, check_masks, survey_masks
+from nextvit.check.masks import MaskSurvey, check_masks, mask_survey_of, pictures_with
 from nextvit.check.objects import check_objects
 from nextvit.check.similar import groups, similar_pairs
 from nextvit.check.survey import FORMAT_OF, Survey, Trait, counted, listed, named, survey_pictures
+from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding, in_order
-from nextvit.data.reading import Dataset
-from nextvit.image.resizing import FORMATS, MAX_PIXELS, Preprocess, scaled_size
+from nextvit.image.reading import FORMATS, MAX_PIXELS
+from nextvit.image.resizing import Preprocess, size_before_crop
+
+Integers = NDArray[np.integer[Any]]
 
 FEW_IMAGES = 10
 TINY_PX = 32
@@ -25,26 +30,62 @@ GREY_DIFFERENCE = 0.5
 AT_224 = Preprocess(image_size=(224, 224))
 
 
-def check_dataset(dataset: Dataset) -> list[Finding]:
-    """Everything that reading each picture once brings to light, errors first."""
-    return check_survey(survey_pictures(dataset), survey_masks(dataset) if dataset.masks else None)
+Watch = Callable[[str, int, int], None]
+"""Called with what is read, how many files are done, and how many there are."""
 
 
-def check_survey(survey: Survey, masks: MaskSurvey | None = None) -> list[Finding]:
-    """The findings of a survey, errors first; of data with masks with that of these."""
-    findings = [Finding("unreadable", f"{survey.name(at)}: {why}", (at,)) for at, why in survey.unreadable.items()]
-    findings += find_copies(survey)
-    findings += find_similar(survey)
-    if survey.dataset.task == "detection":
-        findings += check_objects(survey)
-    elif masks:
-        findings += check_masks(survey, masks)
-    else:
-        findings += check_classes(survey.dataset)
-        findings += check_grey(survey)
-    findings += check_sizes(survey)
-    findings += check_traits(survey)
-    return in_order(findings)
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What reading a dataset whole found."""
+
+    survey: Survey
+    findings: list[Finding]
+    """Errors first."""
+    class_counts: Mapping[str, Integers]
+    """For each split, the number (classes,) of images of each class, or of objects where they are annotated."""
+    masks: MaskSurvey | None = None
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+def check_labelled(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+    """Check a dataset whose images have labels; every image is read."""
+    survey = watched_survey(dataset, watch)
+    own = [*check_classes(dataset), *check_grey(survey), *check_shapes(survey)]
+    findings = in_order([*check_images(survey), *find_similar(survey, across_classes=True), *own])
+    counts = {split: samples.counts(len(dataset.classes)) for split, samples in dataset.splits.items()}
+    return Checked(survey=survey, findings=findings, class_counts=counts)
+
+
+def check_annotated(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+    """Check a dataset with annotated objects; every image is read. Images of one scene may show other objects."""
+    survey = watched_survey(dataset, watch)
+    found = [*check_images(survey), *find_similar(survey, across_classes=False), *check_objects(survey)]
+    counts = {split: dataset.annotations[split].counts(len(dataset.classes)) for split in dataset.splits}
+    return Checked(survey=survey, findings=in_order(found), class_counts=counts)
+
+
+def check_masked(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+    """Check a dataset with masks; every image and every mask is read."""
+    survey = watched_survey(dataset, watch)
+    total = sum(map(len, dataset.masks.values()))
+    masks = mask_survey_of(dataset, watch=lambda done: watch("masks", done, total))
+    found = [*check_images(survey), *find_similar(survey, across_classes=True), *check_masks(survey, masks)]
+    return Checked(survey=survey, findings=in_order(found), class_counts=pictures_with(dataset, masks), masks=masks)
+
+
+def watched_survey(dataset: Dataset, watch: Watch) -> Survey:
+    """The survey of a dataset's images."""
+    total = sum(map(len, dataset.splits.values()))
+    return survey_pictures(dataset, watch=lambda done: watch("images", done, total))
+
+
+def check_images(survey: Survey) -> list[Finding]:
+    """What can be wrong with images, whatever is known of them."""
+    unreadable = [Finding("unreadable", f"{survey.name(at)}: {why}", (at,)) for at, why in survey.unreadable.items()]
+    return [*unreadable, *find_copies(survey), *check_tiny(survey), *check_traits(survey)]
 
 
 def find_copies(survey: Survey) -> list[Finding]:
@@ -59,8 +100,8 @@ def find_copies(survey: Survey) -> list[Finding]:
     return [Finding("duplicate" + reach(survey, same), listed(survey, same), tuple(same)) for same in copies.values()]
 
 
-def find_similar(survey: Survey) -> list[Finding]:
-    """Different files that show nearly the same."""
+def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
+    """Different files that show nearly the same; with `across_classes` it is an error where these have other labels."""
     readable = survey.readable()
     # Of exact copies the first stands for all: they have a finding of their own.
     _, first = np.unique(survey.rows["digest"][readable], axis=0, return_index=True)
@@ -70,7 +111,7 @@ def find_similar(survey: Survey) -> list[Finding]:
     within: list[int] = []
     for alike in groups(single[pairs]):
         kind = "near_duplicate" + reach(survey, alike)
-        if survey.dataset.task == "detection":  # pictures of one scene show other objects
+        if not across_classes:
             kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
         if kind == "near_duplicate":
             within += alike
@@ -134,19 +175,23 @@ def check_grey(survey: Survey) -> list[Finding]:
     return [Finding("grey_share", message)]
 
 
-def check_sizes(survey: Survey) -> list[Finding]:
-    """Pictures that are tiny or long."""
+def check_tiny(survey: Survey) -> list[Finding]:
+    """Tiny images."""
+    readable = survey.readable()
+    shorter = survey.rows["size_wh"][readable].min(axis=1)
+    if not len(tiny := readable[shorter < TINY_PX].tolist()):
+        return []
+    message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
+    return [Finding("tiny", message, tuple(tiny))]
+
+
+def check_shapes(survey: Survey) -> list[Finding]:
+    """Elongated images, of which a crop leaves little."""
     readable = survey.readable()
     shorter, longer = np.sort(survey.rows["size_wh"][readable], axis=1).T
-    findings: list[Finding] = []
-    if len(tiny := readable[shorter < TINY_PX].tolist()):
-        message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
-        findings.append(Finding("tiny", message, tuple(tiny)))
-    if survey.dataset.task in ("detection", "segmentation"):  # whole pictures are taken, whatever their shape
-        return findings
     long = readable[longer > ELONGATED * shorter].tolist()
     refused = [at for at in long if is_refused(survey, at)]
-    findings += [Finding("too_elongated", sized(survey, at), (at,)) for at in refused]
+    findings = [Finding("too_elongated", sized(survey, at), (at,)) for at in refused]
     if passable := sorted(set(long) - set(refused)):
         message = f"{counted(passable)} longer than {ELONGATED}:1, first: {sized(survey, passable[0])}"
         findings.append(Finding("elongated", message, tuple(passable)))
@@ -156,7 +201,7 @@ def check_sizes(survey: Survey) -> list[Finding]:
 def is_refused(survey: Survey, position: int) -> bool:
     """Whether a picture is too elongated for an input of 224x224."""
     width, height = survey.rows["size_wh"][position].tolist()
-    scaled_height, scaled_width = scaled_size((width, height), AT_224)
+    scaled_height, scaled_width = size_before_crop((width, height), AT_224)
     return scaled_height * scaled_width > MAX_PIXELS
 
 

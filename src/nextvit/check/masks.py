@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from nextvit.check.survey import Survey, counted, listed, named
 from nextvit.data.class_masks import BadMask, Coding, Masks
+from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
-from nextvit.data.reading import Dataset
-from nextvit.image.masks import IGNORED
+from nextvit.image.masks import IGNORE_INDEX
 
 FEW_PICTURES = 10
 MAX_RATIO = 100
@@ -85,14 +85,22 @@ def class_counts(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
     """Pixels of each class, and in the last column those without label: (N, classes + 1) from those of each value (N, 256)."""
     columns = np.zeros((256, coding.num_classes + 1), np.int64)
     known = np.flatnonzero(coding.known)
-    columns[known, np.where(coding.table[known] == IGNORED, coding.num_classes, coding.table[known])] = 1
+    columns[known, np.where(coding.table[known] == IGNORE_INDEX, coding.num_classes, coding.table[known])] = 1
     return counts_NV.astype(np.int64) @ columns
 
 
-def training_pixels(dataset: Dataset, survey: MaskSurvey | None = None) -> Integers:
-    """How many pixels of the training split have each class: (classes,). Its masks are read, unless a survey of all is there."""
+def mask_survey_of(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> MaskSurvey:
+    """The survey of all masks of a dataset, which are read once, whoever asks."""
+    return dataset.once("mask survey", lambda: survey_masks(dataset, watch=watch))
+
+
+def training_pixels(dataset: Dataset) -> Integers:
+    """How many pixels of the training split have each class: (classes,)."""
     masks = dataset.masks["train"]
-    survey = survey or survey_masks(replace(dataset, masks={"train": masks}))
+    if next(iter(dataset.masks)) == "train" and "mask survey" in dataset.made:
+        survey = mask_survey_of(dataset)
+    else:
+        survey = dataset.once("training mask survey", lambda: survey_masks(replace(dataset, masks={"train": masks})))
     return class_counts(survey.counts[: len(masks)], masks.coding)[:, :-1].sum(axis=0)
 
 
@@ -166,7 +174,7 @@ def check_values(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[
         yield Finding("class_not_listed", message, tuple(positions))
         return
     message = f"{enumerated(values)} in the mask of {whose}; a class is {first} to {last}, and 255 is no label"
-    step = math.gcd(*there[there < IGNORED].tolist())
+    step = math.gcd(*there[there < IGNORE_INDEX].tolist())
     if step > 1:
         message += f"; all are multiples of {step}: were they spread to be seen?"
     yield Finding("value_out_of_range", message, tuple(positions))
@@ -179,8 +187,8 @@ def enumerated(values: Integers) -> str:
 
 def check_white(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[Finding]:
     """Masks as black and white pictures, whose white is no class."""
-    if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORED] and not coding.zero_is_ignored:
-        positions = np.flatnonzero(masks.counts[:, IGNORED]).tolist()
+    if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORE_INDEX] and not coding.zero_is_ignored:
+        positions = np.flatnonzero(masks.counts[:, IGNORE_INDEX]).tolist()
         name = survey.dataset.classes[0]
         message = f"every pixel is 0, {name!r}, or 255, no label, so {name!r} is all that can be learnt"
         yield Finding("white_mask", f"{message}; first: {named(survey, positions)}", tuple(positions))

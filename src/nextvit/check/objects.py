@@ -10,7 +10,7 @@ from nextvit.check.survey import Survey, counted, named
 from nextvit.data.annotations import POLYGONS, RUNS, Annotations
 from nextvit.data.coco import find_sources
 from nextvit.data.findings import Finding
-from nextvit.data.reading import image_files
+from nextvit.data.image_files import image_files
 
 FEW_OBJECTS = 10
 TINY_PX = 4

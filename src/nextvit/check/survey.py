@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops
 
 from nextvit.check.similar import SIDE, difference_hash, thumbnail
-from nextvit.data.reading import Dataset
+from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Sample
-from nextvit.image.resizing import FORMATS, JPEG_SUFFIXES, UNREADABLE, DecodeError, Encoded, read_image
+from nextvit.image.reading import FORMATS, JPEG_SUFFIXES, UNREADABLE, DecodeError, Encoded, read_image
 
 SUFFIXES_OF = {
     "JPEG": JPEG_SUFFIXES,

@@ -217,14 +217,14 @@ def check_places(*files: Path | None) -> None:
 def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
     from nextvit.benchmark.discovery import model_kind
-    from nextvit.tasks import task_for
     from nextvit.tasks.reading import read_dataset
+    from nextvit.tasks.task import evaluator_for
 
     dataset = read_dataset(data)
     for model in named:
         card = card_of(Path(model), model_kind(model))
         if card:
-            task_for(dataset, card)
+            evaluator_for(dataset, card)
     return dataset
 
 
@@ -290,7 +290,7 @@ def has_score(loaded: "LoadedConfiguration") -> bool:
 
 def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> dict[str, Record]:
     """The exam's score of each trained model, by its name in the records; threads change no answer."""
-    from nextvit.tasks import task_for
+    from nextvit.tasks.task import evaluator_for
 
     scores: dict[str, Record] = {}
     known: dict[str, Record] = {}
@@ -300,7 +300,7 @@ def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> di
         same = str({**each.configuration.facts, "threads": None})
         if same not in known:
             say(f"scoring {each.name} on {dataset.root}")
-            evaluation = task_for(dataset, each.predictor.card).evaluate(each.predictor.session.run, split="val")
+            evaluation = evaluator_for(dataset, each.predictor.card).evaluate(each.predictor.session.run, split="val")
             known[same] = {
                 "name": evaluation.main_score,
                 "value": round(evaluation.scores[evaluation.main_score], 3),
@@ -315,21 +315,21 @@ def keep(records: list[Record], first: str, *, page: Path | None, save: Path | N
     """Leave the records where they were asked for, and in the run's own report."""
     done = [each for each in records if "unavailable" not in each]
     if is_run(Path(first)):
-        from nextvit.report.run_report import write_run_report
+        from nextvit.cli.run_report import write_report
 
         for record in done:
             append_json_line(Path(first) / BENCHMARK, record)
-        write_run_report(Path(first))
+        write_report(Path(first))
     if save:
         for record in records:
             append_json_line(save, record)
     if page:
         from nextvit.benchmark.summary import comparability_warnings
         from nextvit.files.durable import write_durably
-        from nextvit.report.bench_report import bench_report
+        from nextvit.report.bench_report import render_bench_report
 
         missing = [each for each in records if "unavailable" in each]
-        write_durably(page, bench_report(done, missing, warning="; ".join(comparability_warnings(done)) or None))
+        write_durably(page, render_bench_report(done, missing, warning="; ".join(comparability_warnings(done)) or None))
         say(f"wrote {page}")
 
 

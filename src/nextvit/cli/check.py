@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 
 if TYPE_CHECKING:
-    from nextvit.check.masks import MaskSurvey
     from nextvit.data.findings import Finding
-    from nextvit.data.reading import Dataset
 
 SHOWN_OF_A_KIND = 3
 SHOWN_CLASSES = 40
@@ -45,28 +43,32 @@ def check(
     report: Path
         Write a page that shows the pictures of each finding.
     """
-    from nextvit.check.check import check_survey
-    from nextvit.check.masks import survey_masks
-    from nextvit.check.survey import survey_pictures
     from nextvit.data.findings import in_order
-    from nextvit.data.reading import read_with_faults
+    from nextvit.tasks.reading import read_with_findings
+    from nextvit.tasks.task import task_named
 
     if report and not report.parent.is_dir():
         raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
-    data, faults = read_with_faults(dataset, task=task or "auto")
+    data, faults = read_with_findings(dataset, task=task)
     with Progress(console=progress, transient=True) as bar:
-        line = bar.add_task("reading pictures", total=sum(map(len, data.splits.values())))
-        survey = survey_pictures(data, watch=lambda done: bar.update(line, completed=done))
-        line = bar.add_task("reading masks", total=sum(map(len, data.masks.values())), visible=bool(data.masks))
-        masks = survey_masks(data, watch=lambda done: bar.update(line, completed=done)) if data.masks else None
-    findings = in_order([*faults, *check_survey(survey, masks)])
-    counts_of = class_counts(data, masks)
+        lines: dict[str, TaskID] = {}
+
+        def watch(what: str, done: int, total: int) -> None:
+            if what not in lines:
+                lines[what] = bar.add_task(f"reading {what}", total=total)
+            bar.update(lines[what], completed=done)
+
+        checked = task_named(data.task).check(data, watch=watch)
+    survey, masks = checked.survey, checked.masks
+    findings = in_order([*faults, *checked.findings])
+    counts = zip(data.classes, *(each.tolist() for each in checked.class_counts.values()), strict=True)
+    counts_of = {name: list(row) for name, *row in counts}
     if report:
         from nextvit.report.check_report import write_check_report
 
         write_check_report(report, survey, findings, masks)
     severities = [finding.severity for finding in findings]
-    counts = {severity: severities.count(severity) for severity in ("error", "warning", "note")}
+    by_severity = {severity: severities.count(severity) for severity in ("error", "warning", "note")}
     rows = [row for _, same in groupby(findings, key=lambda each: each.kind) for row in finding_rows(list(same))]
     show(
         as_json,
@@ -74,13 +76,13 @@ def check(
         *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
         "",
         f"{len(survey.rows)} pictures: "
-        + ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items()),
+        + ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in by_severity.items()),
         *([f"the pictures of each finding: {report}"] if report else []),
         document={
             "verb": "check",
             "classes": {name: dict(zip(data.splits, row, strict=True)) for name, row in counts_of.items()},
             "images": {name: len(samples) for name, samples in data.splits.items()},
-            **{f"{severity}s": count for severity, count in counts.items()},
+            **{f"{severity}s": count for severity, count in by_severity.items()},
             "report": str(report) if report else None,
             "findings": [
                 {
@@ -93,7 +95,7 @@ def check(
             ],
         },
     )
-    return int(counts["error"] > 0)
+    return int(by_severity["error"] > 0)
 
 
 def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
@@ -101,18 +103,6 @@ def finding_rows(same: "list[Finding]") -> list[tuple[str, str, str]]:
     rows = [(finding.severity, finding.kind, finding.message) for finding in same[:SHOWN_OF_A_KIND]]
     more = len(same) - SHOWN_OF_A_KIND
     return [*rows, ("", "", f"... and {more} more")] if more > 0 else rows
-
-
-def class_counts(data: "Dataset", masks: "MaskSurvey | None") -> dict[str, list[int]]:
-    """The number of pictures of each class in each split; in data with objects, of objects."""
-    if masks:
-        from nextvit.check.masks import pictures_with
-
-        counts = [each.tolist() for each in pictures_with(data, masks).values()]
-    else:
-        counted = data.annotations or data.splits
-        counts = [counted[split].counts(len(data.classes)).tolist() for split in data.splits]
-    return {name: list(row) for name, *row in zip(data.classes, *counts, strict=True)}
 
 
 def class_rows(counts: dict[str, list[int]]) -> list[tuple[str, ...]]:

@@ -1,31 +1,19 @@
 """nextvit eval"""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.bundle.card import ModelCard, TaskName
+from nextvit.bundle.card import ModelCard
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.cli.tiling import views_of
 from nextvit.errors import InputError
-from nextvit.machine.environment import environment
-from nextvit.predictions.score_names import spoken
+from nextvit.machine.environment import describe_environment
+from nextvit.predictions.kind import kind_of, output_names
+from nextvit.predictions.score_names import display_name
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from nextvit.tasks.task import Evaluation, Task
-
-Exam = Callable[..., "Evaluation"]
-
-CLASS_SCORES: dict[TaskName, str] = {
-    "classification": "accuracy",
-    "multilabel": "average precision",
-    "detection": "box AP",
-    "segmentation": "IoU",
-}
 
 
 def evaluate(
@@ -41,7 +29,7 @@ def evaluate(
     device: str | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run, a checkpoint or a bundle on labelled images: the same exam for all.
+    """Score a run, a checkpoint or a bundle on labelled images: the same evaluation for all.
 
     Example: nextvit eval runs/photos photos --split val
 
@@ -54,8 +42,8 @@ def evaluate(
     split: str
         "val" or "train".
     false_alarms: float
-        Of a segmentation model with two classes, the first of what is sound: at how many percent of false alarms it is told
-        how many defects are missed, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
+        Of a segmentation model with two classes, the first of them normal: at how many percent of false alarms missed defects
+        are counted, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
     windows: int
         Of a segmentation model: answer pictures in windows of so many pixels a side, as `nextvit predict` does.
     scales: str
@@ -65,61 +53,62 @@ def evaluate(
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """
-    from nextvit.data.reading import read_dataset
     from nextvit.loading import load
-    from nextvit.tasks import task_for
+    from nextvit.tasks.reading import read_dataset
+    from nextvit.tasks.task import evaluator_for, task_named
 
-    data = read_dataset(dataset)
     views = views_of(windows, scales, flip)
-    # A segmentation model takes objects as masks, which have a background besides.
-    is_binary = len(data.classes) + (data.task == "detection") == 2
-    predictor = load(model, device=device, scores=is_binary, views=views)
-    task = task_for(data, predictor.card)
-    exam: Exam = task.evaluate
+    data, predictor = read_dataset(dataset), load(model, device=device, views=views)
+    evaluator = evaluator_for(data, predictor.card)
+    task = task_named(predictor.card.task)
+    if (wanted := task.evaluation_card(predictor.card)) != predictor.card:
+        predictor = load(model, device=device, scores="logits" in output_names(wanted), views=views)
+    options: dict[str, Any] = {}
     if false_alarms is not None:
-        exam = exam_of_defects(task, predictor.card, false_alarms, model=model)
-    evaluation = exam(predictor.session.run, split=split)
+        options["false_alarms"] = checked_false_alarms(false_alarms, predictor.card, model)
+    evaluation = evaluator.evaluate(predictor.session.run, split=split, **options)
     for message in evaluation.unreadable:
         progress.print(f"could not be read: {message}", markup=False, soft_wrap=True)
     low, high = evaluation.interval_95
-    scores = "  ".join(f"{spoken(name)} {score:.2f} %" for name, score in evaluation.scores.items() if name != "loss")
+    scores = "  ".join(
+        f"{display_name(name)} {score:.2f} %" for name, score in evaluation.scores.items() if name != "loss"
+    )
     show(
         as_json,
-        class_table(evaluation.details, CLASS_SCORES[predictor.card.task]),
+        class_table(evaluation.details, task.class_score),
         *defect_lines(evaluation.details),
-        f"{scores}  on {evaluation.images} images ({spoken(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
+        f"{scores}  on {evaluation.images} images ({display_name(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
         document={
             "verb": "eval",
             "model": str(model),
             "split": split,
             **asdict(evaluation),
             "runtime": predictor.session.facts(),
-            "environment": environment(),
+            "environment": describe_environment(),
         },
     )
 
 
-def exam_of_defects(task: "Task", card: ModelCard, false_alarms: float, *, model: Path) -> Exam:
-    """The exam of a model that tells defects from what is sound, at so many percent of false alarms.
+def checked_false_alarms(false_alarms: float, card: ModelCard, model: Path) -> float:
+    """The percentage of false alarms at which misses are counted.
 
     Raises:
-        InputError: it is no such model, or does not give its scores, or this is no share in percent.
+        InputError: the model does not tell defects from what is normal, or puts out no logits, or this is no percentage.
     """
-    from nextvit.tasks.segmentation import SegmentationTask
-
-    if not isinstance(task, SegmentationTask) or len(card.classes) != 2:
-        raise InputError("--false-alarms is for segmentation models with two classes, sound and defect; leave it out")
-    if not card.scores:
+    kind = kind_of(card)
+    if not kind.can_be_tiled or len(card.classes) != 2:
+        raise InputError("--false-alarms is for segmentation models with two classes, normal and defect; leave it out")
+    if "logits" not in kind.output_meanings():
         raise InputError(
-            f"{model}: answers classes alone, and --false-alarms needs their scores; export it again with --scores"
+            f"{model}: puts out classes alone, and --false-alarms needs their logits; export it again with --scores"
         )
     if not 0 <= false_alarms <= 100:
-        raise InputError(f"--false-alarms is a share from 0 to 100 percent, got {false_alarms:g}")
-    return partial(task.evaluate, false_alarms=false_alarms)
+        raise InputError(f"--false-alarms is a percentage from 0 to 100, got {false_alarms:g}")
+    return false_alarms
 
 
 def defect_lines(details: dict[str, Any]) -> list[str]:
-    """How well defects are told from what is sound, where that was judged."""
+    """How well defects are found, where that was scored."""
     defects = details.get("segmentation", {}).get("defects")
     if not defects:
         return []
@@ -127,7 +116,7 @@ def defect_lines(details: dict[str, Any]) -> list[str]:
     for of, whole in (("pixel", "pixels"), ("image", "images")):
         auroc, miss = defects[f"{of}_auroc"], defects[f"{of}_miss"]
         if auroc is None:
-            lines.append(f"{whole}: there are not both defects and sound ones, so nothing is told of them")
+            lines.append(f"{whole}: there are not both defects and normal ones, so they cannot be scored")
             continue
         threshold = "none" if miss["threshold"] is None else f"{miss['threshold']:.4f}"
         lines.append(

@@ -1,7 +1,6 @@
 """nextvit export"""
 
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from nextvit.bundle.manifest import SUFFIX, Precision, file_stem
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
 from nextvit.files.run_folder import is_run
-from nextvit.predictions.score_names import spoken
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.score_names import display_name
 
 if TYPE_CHECKING:
     from nextvit.bundle.card import ModelCard
@@ -85,12 +85,12 @@ def export(
     from nextvit.export.export import check_request, export_bundle
     from nextvit.export.targets import target_of
     from nextvit.loading import load_trained
-    from nextvit.proof.tolerances import TOLERANCES
+    from nextvit.predictions.tolerances import TOLERANCES
 
     target_of(to, precision, dynamic_size=dynamic_size)
     network, card = load_trained(model)
     target_of(to, precision, dynamic_size=dynamic_size, task=card.task)
-    card = asked_for(card, scores=scores, fixed_size=fixed_size, dynamic_size=dynamic_size)
+    card = with_options(card, scores=scores, fixed_size=fixed_size, dynamic_size=dynamic_size)
     out = out or default_bundle(
         model,
         to,
@@ -101,11 +101,13 @@ def export(
     )
     check_request(card, out, backend=to, dynamic_size=dynamic_size, max_drop=max_drop, explain_layers=explain)
     proof = images_for(model, data, card, limit=images)
-    if max_drop is not None and proof.task is None and precision in TOLERANCES:
+    if max_drop is not None and proof.evaluator is None and precision in TOLERANCES:
         raise InputError("--max-drop needs labelled images; pass a dataset with --data")
-    if proof.task is None:
-        judged = "" if precision in TOLERANCES else ", and every answer that differs from PyTorch's counts as wrong"
-        progress.print(f"these images have no labels, so there is no score{judged}", markup=False, soft_wrap=True)
+    if proof.evaluator is None:
+        counted = (
+            "" if precision in TOLERANCES else ", and every prediction that differs from PyTorch's counts as wrong"
+        )
+        progress.print(f"these images have no labels, so there is no score{counted}", markup=False, soft_wrap=True)
     source = calibrated_on(model, data) if precision == "int8" else None
     calibration = read_calibration_images(source, card, count=calibration_images) if source else None
     manifest = export_bundle(
@@ -124,11 +126,11 @@ def export(
         say=partial(progress.print, markup=False, soft_wrap=True),
     )
     if is_run(model):
-        from nextvit.report.run_report import write_run_report
+        from nextvit.cli.run_report import write_report
 
-        write_run_report(model)
+        write_report(model)
     proven = manifest.verification
-    tables = [make_table(["", ""], [*proof_rows(proven), *file_rows(manifest)])]
+    tables = [make_table(["", ""], [*proof_rows(proven, card), *file_rows(manifest)])]
     if "layers" in proven:
         tables.append(make_table(["layer", "largest / spread", "mean / spread", "share"], layer_rows(proven["layers"])))
     if "sensitivity" in proven:
@@ -141,23 +143,24 @@ def export(
     )
 
 
-def asked_for(card: "ModelCard", *, scores: bool, fixed_size: str | None, dynamic_size: bool) -> "ModelCard":
-    """The card of the file that is to be written: of a segmentation model with scores as an output, or one fixed size.
+def with_options(card: "ModelCard", *, scores: bool, fixed_size: str | None, dynamic_size: bool) -> "ModelCard":
+    """The card of the file that is to be written: with logits as an output, or of one fixed size, where the task has these.
 
     Raises:
         InputError: another task, no such size, or a size both fixed and dynamic.
     """
-    for option, given in (("--scores", scores), ("--fixed-size", fixed_size is not None)):
-        if given and card.task != "segmentation":
-            raise InputError(f"{option} is for segmentation models, and this is one for {card.task}; leave it out")
-    if fixed_size is None:
-        return replace(card, scores=scores)
-    if dynamic_size:
+    if not scores and fixed_size is None:
+        return card
+    if fixed_size is not None and dynamic_size:
         raise InputError("a file takes one size (--fixed-size) or any (--dynamic-size); leave one of them out")
-    if not (sides := re.fullmatch(r"(\d{1,5})x(\d{1,5})", fixed_size)):
-        raise InputError(f"--fixed-size is HEIGHTxWIDTH in pixels, such as 352x480; got {fixed_size!r}")
-    size = (int(sides[1]), int(sides[2]))
-    return replace(card, scores=scores, input=replace(card.input, image_size=size, resize="squash"))
+    return kind_of(card).exported_with(scores=scores, fixed_size=parse_size(fixed_size) if fixed_size else None)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from HEIGHTxWIDTH."""
+    if not (sides := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)):
+        raise InputError(f"--fixed-size is HEIGHTxWIDTH in pixels, such as 352x480; got {text!r}")
+    return int(sides[1]), int(sides[2])
 
 
 def default_bundle(
@@ -199,48 +202,23 @@ def dataset_if_known(model: Path) -> Path | None:
     return dataset_of(model) if is_run(model) else None
 
 
-def proof_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
+def proof_rows(proven: dict[str, Any], card: "ModelCard") -> list[tuple[str, str]]:
     """A verification as rows for people."""
-    rows = [("images compared", f"{proven['images']} ({proven['source']})"), *parity_rows(proven)]
+    rows = [("images compared", f"{proven['images']} ({proven['source']})"), *kind_of(card).parity_rows(proven)]
     if "unreadable" in proven:
         rows.append(
             ("images that cannot be read", f"{proven['unreadable']['images']}: {proven['unreadable']['first'][0]}")
         )
     if "before" in proven:
-        name = spoken(proven["before"]["metric"])
+        name = display_name(proven["before"]["metric"])
         rows.append((f"{name}, PyTorch", f"{proven['before']['score']:.2f} %"))
         rows.append((f"{name}, exported", f"{proven['after']['score']:.2f} %"))
         low, high = proven["drop_interval_95"]
         allowed = "" if proven.get("max_drop") is None else f", allowed: {proven['max_drop']:g}"
         rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f}{allowed})"))
-    if "masks_before" in proven:
-        name = spoken("mask_ap_score")
-        rows.append((f"{name}, PyTorch", f"{proven['masks_before']:.2f} %"))
-        rows.append((f"{name}, exported", f"{proven['masks_after']:.2f} %"))
-    return rows
-
-
-def parity_rows(parity: dict[str, Any]) -> list[tuple[str, str]]:
-    """How a classifier's outputs, the objects that a detector finds, or the classes of pixels compare."""
-    if "pixels" in parity:
-        rows = [
-            ("same class", f"{parity['agreement']:.4%} of {parity['pixels']} pixels"),
-            ("most that differs on an image", f"{parity['max_error']:.2e}"),
-        ]
-        if parity["logits_error"] is not None:
-            rows.append(("largest difference of logits / spread", f"{parity['logits_error']:.2e}"))
-        return rows
-    if "objects" not in parity:
-        return [
-            ("same answer", f"{parity['agreement']:.2%}"),
-            ("largest difference / spread", f"{parity['max_error']:.2e}"),
-        ]
-    rows = [
-        ("same objects", f"{parity['agreement']:.2%} of {parity['objects']}"),
-        ("largest difference of scores", f"{parity['max_error']:.2e}"),
-    ]
-    if parity["mask_iou"] is not None:
-        rows.append(("mean overlap of masks", f"{parity['mask_iou']:.5f}"))
+    for name, each in proven.get("further", {}).items():
+        rows.append((f"{display_name(name)}, PyTorch", f"{each['before']:.2f} %"))
+        rows.append((f"{display_name(name)}, exported", f"{each['after']:.2f} %"))
     return rows
 
 

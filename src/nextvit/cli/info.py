@@ -7,10 +7,11 @@ from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.errors import InputError
-from nextvit.files.durable import present
-from nextvit.files.run_folder import METRICS, best_weights, is_run, read_json_lines
-from nextvit.image.resizing import STRIDE_PX
-from nextvit.predictions.score_names import main_score, spoken
+from nextvit.files.durable import locate_folder
+from nextvit.files.run_folder import METRICS, find_best_weights, is_run, read_json_lines
+from nextvit.image.canvas import STRIDE_PX
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.score_names import display_name, main_score
 
 
 def info(path: Path, /, *, as_json: AsJson = False) -> None:
@@ -33,7 +34,7 @@ def info(path: Path, /, *, as_json: AsJson = False) -> None:
 
 def describe(path: Path) -> dict[str, Any]:
     """Plain facts about a path."""
-    path = present(path)
+    path = locate_folder(path)
     if not path.exists():
         raise InputError(f"{path}: no such run, checkpoint or bundle")
     if is_bundle(path):
@@ -57,9 +58,9 @@ def describe(path: Path) -> dict[str, Any]:
         facts: dict[str, Any] = {"what": "run", "epochs done": len({record["epoch"] for record in epochs})}
         if not epochs:
             return facts
-        _, card = read_state(best_weights(path))
+        _, card = read_state(find_best_weights(path))
         name = main_score(epochs[0])
-        facts[f"best {spoken(name)}"] = f"{max(record[f'val_{name}'] for record in epochs):.2f} %"
+        facts[f"best {display_name(name)}"] = f"{max(record[f'val_{name}'] for record in epochs):.2f} %"
     elif path.is_dir():
         raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
     else:
@@ -69,9 +70,9 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def sizes_taken(manifest: Manifest) -> str:
-    """Which sizes of the resized picture the file itself takes."""
-    if manifest.card.input.resize == "fit":
-        return f"any size, in frames of multiples of {STRIDE_PX} px"
+    """Which sizes of the resized image the file itself takes."""
+    if manifest.card.input.padded:
+        return f"any size, on canvases of multiples of {STRIDE_PX} px"
     return f"any size from {MIN_DYNAMIC_SIDE_PX} px" if manifest.dynamic_size else "this one"
 
 
@@ -80,12 +81,7 @@ def proven_on(manifest: Manifest) -> str:
     proven = manifest.verification
     if not {"images", "max_error"} <= proven.keys():
         return "nothing"
-    if "pixels" in proven:
-        return f"{proven['pixels']} pixels on {proven['images']} images, {proven['agreement']:.3%} of the same class"
-    if "objects" in proven:
-        found = f"{proven['objects']} objects on {proven['images']} images"
-        return f"{found}, largest difference of scores {proven['max_error']:.1e}"
-    return f"{proven['images']} images, largest error {proven['max_error']:.1e}"
+    return kind_of(manifest.card).parity_line(proven)
 
 
 def score_facts(manifest: Manifest) -> dict[str, str]:
@@ -93,7 +89,7 @@ def score_facts(manifest: Manifest) -> dict[str, str]:
     proven, facts = manifest.verification, dict[str, str]()
     metric, score = (proven.get("after", {}).get(name) for name in ("metric", "score"))
     if isinstance(metric, str) and isinstance(score, int | float):
-        facts[spoken(metric)] = f"{score:.2f} %"
+        facts[display_name(metric)] = f"{score:.2f} %"
     if "drop" in proven:
         facts["drop against PyTorch"] = f"{proven['drop']:.2f} points"
     return facts
@@ -105,23 +101,8 @@ def card_facts(card: ModelCard) -> dict[str, Any]:
         "task": card.task,
         "variant": card.variant,
         "input": f"uint8 RGB, {card.input.words}",
-        **head_facts(card),
+        **kind_of(card).card_rows(),
         "classes": list(card.classes),
         "started from": card.pretrained or "scratch",
         "weights licence": card.weights_licence,
-    }
-
-
-def head_facts(card: ModelCard) -> dict[str, Any]:
-    """What a detector or a segmentation model answers."""
-    if card.task == "segmentation":
-        head = {"fpn": "Semantic FPN", "uper": "UperNet"}[card.head["head"]]
-        answers = "the class of each pixel, and the scores of all" if card.scores else "the class of each pixel"
-        return {"answers": f"{answers}, by {head} of {card.head['head_width']} channels"}
-    if card.task != "detection":
-        return {}
-    masks = "boxes and masks" if card.head["masks"] else "boxes"
-    return {
-        "answers": f"{masks} of at most {card.head['detections']} objects, of scores above {card.head['score_threshold']:g}",
-        "category ids": list(card.category_ids),
     }

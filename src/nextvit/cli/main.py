@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 import nextvit
-from nextvit.cli.settings import recipe_settings
 from nextvit.errors import InputError, MissingDependency, NotProven
 
 VERBS = {  # in the order of a model's life
@@ -61,7 +60,6 @@ def build_app() -> App:
     )
     for order, (verb, target) in enumerate(VERBS.items()):
         app.command(target, name=verb, sort_key=order)
-    app.config = (recipe_settings,)
     return app
 
 

@@ -24,9 +24,9 @@ def report(*runs: Path, out: Path | None = None, as_json: AsJson = False) -> Non
     if not chosen:
         raise InputError("no run given; pass one or more folders that nextvit train wrote")
     if len(chosen) == 1:
-        from nextvit.report.run_report import write_run_report
+        from nextvit.cli.run_report import write_report
 
-        path = write_run_report(chosen[0], out=out)
+        path = write_report(chosen[0], out=out)
         show(as_json, f"report: {path}", document={"verb": "report", "report": str(path), "runs": [str(chosen[0])]})
         return
     from nextvit.report.compare import write_comparison

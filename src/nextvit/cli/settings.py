@@ -1,62 +1,59 @@
 """Where a recipe's fields get their values: flags, then --config FILE.yaml, then the recipe or the run to resume."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from cyclopts import App, ArgumentCollection
-from cyclopts.config import Dict
+from typing import Any
 
 from nextvit.errors import InputError
-from nextvit.files.records import to_plain
 from nextvit.files.run_folder import RECIPE, is_run
-
-if TYPE_CHECKING:
-    from nextvit.bundle.card import TaskName
+from nextvit.train.recipe import Recipe
+from nextvit.train.recipe_sections import Sections, from_sections, merged, read_sections, to_sections
 
 DATASET = "dataset"
 
 
-def recipe_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in what the command line left open; cyclopts checks names and types, whatever they come from."""
-    if commands != ("train",):
-        return
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if config := given(arguments, "--config"):
-        layers.append((config, sections_of(Path(config))))
-    out = given(arguments, "--out")
-    resumed = Path(out or "") / RECIPE
-    if given(arguments, "--resume") is not None and resumed.is_file():
-        layers.append((str(resumed), sections_of(resumed)))
+def build_recipe(task: str, flags: Sections, *, name: str | None, config: Path | None, resumed: Path | None) -> Recipe:
+    """The recipe that a command line asks for.
+
+    Args:
+        task: of the dataset.
+        flags: the fields that were given as flags.
+        name: of the recipe to start from; None: the task's own.
+        config: a YAML file with sections and fields.
+        resumed: the run to go on with, whose recipe stands in for that of `name`.
+
+    Raises:
+        InputError: no such recipe or file, or a field that the task does not have, by name.
+    """
+    if resumed is not None and is_run(resumed):
+        base = file_sections(task, resumed / RECIPE)
     else:
-        from nextvit.recipes import default_recipe, recipe_named
-
-        as_masks = "segmentation" in (given(arguments, "--task"), given(arguments, "--data.task"))
-        task = "segmentation" if as_masks else task_at(given(arguments, "DATASET"))
-        name = given(arguments, "--recipe") or default_recipe(task)
-        layers.append((f"recipe {name}", to_plain(recipe_named(name))))
-    for source, values in layers:
-        Dict(values, source=source, use_commands_as_keys=False)(app, commands, arguments)
+        base = to_sections(named_recipe(task, name))
+    configured = file_sections(task, config) if config else {}
+    # Each source by itself, so that a message says where a value is from.
+    for source, sections in (("--config " + str(config), configured), ("the command line", flags)):
+        from_sections(task, sections, source=source)
+    return from_sections(task, merged(base, configured, flags), source="the recipe")
 
 
-def task_at(dataset: str | None) -> "TaskName":
-    """Which kind of recipe a dataset calls for, by a glance: a missing or broken one is judged later."""
-    from nextvit.data.coco import is_coco
-    from nextvit.data.masks_folder import is_masks_folder
+def named_recipe(task: str, name: str | None) -> Recipe:
+    """The recipe of that name, or the task's own; InputError where it is one of another task."""
+    from nextvit.recipes import recipe_named
+    from nextvit.tasks.task import task_named
 
-    if dataset and is_masks_folder(Path(dataset)):
-        return "segmentation"
-    return "detection" if dataset and is_coco(Path(dataset)) else "classification"
-
-
-def given(arguments: ArgumentCollection, flag: str) -> str | None:
-    """The value of a flag on the command line, if it is there."""
-    values = [token.value or "" for argument in arguments if argument.name == flag for token in argument.tokens]
-    return values[0] if values else None
+    wanted = task_named(task)
+    recipe = recipe_named(name or wanted.recipe)
+    if not isinstance(recipe.task, wanted.settings):
+        raise InputError(
+            f"the recipe {name} is not for {task}, which the dataset is for; leave it out, or take {wanted.recipe}"
+        )
+    return recipe
 
 
-def sections_of(path: Path) -> dict[str, Any]:
+def file_sections(task: str, path: Path) -> Sections:
     """The sections of a recipe file; where a run's dataset lay is not one of them."""
-    return {name: fields for name, fields in read_recipe(path).items() if name != DATASET}
+    values = read_recipe(path)
+    of_run = DATASET in values
+    return read_sections(task, {name: each for name, each in values.items() if name != DATASET}, of_run=of_run)
 
 
 def dataset_of(run: Path) -> Path:
@@ -72,7 +69,7 @@ def dataset_of(run: Path) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe file as it is: sections with fields, and in a run's own the path of its dataset."""
+    """A recipe file as it is: sections with fields, and in a run's own the path of its dataset and its task."""
     import yaml
 
     try:

@@ -24,8 +24,8 @@ def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson
     shard_size: int
         Size in MiB at which a shard is full.
     """
-    from nextvit.data.reading import read_dataset
     from nextvit.data.shards import write_shards
+    from nextvit.tasks.reading import read_dataset
 
     if shard_size < 1:
         raise InputError(f"--shard-size must be at least 1 MiB, got {shard_size}")

@@ -2,22 +2,22 @@
 
 import shlex
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from nextvit.cli.console import AsJson, progress, show
+from nextvit.cli.recipe_flags import given_sections, recipe_flags
+from nextvit.cli.settings import build_recipe
 from nextvit.files.run_folder import checkpoint_folder
-from nextvit.machine.environment import environment
-from nextvit.predictions.score_names import spoken
-from nextvit.train.recipe import Recipe
+from nextvit.machine.environment import describe_environment
+from nextvit.predictions.score_names import display_name
 
 if TYPE_CHECKING:
     from nextvit.train.loop import Tick
 
-Section = TypeVar("Section")
+Flags = recipe_flags()
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     resume: bool = False,
     watch: tuple[str, ...] = (),
     as_json: AsJson = False,
-    settings: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
+    settings: Annotated[Flags, Parameter(name="*")] = Flags(),  # pyright: ignore[reportInvalidTypeForm] # noqa: B008
 ) -> None:
     """Train on your own images.
 
@@ -78,37 +78,54 @@ def train(
     watch: tuple[str, ...]
         Who else is told of every step, as module:factory; may be repeated. See docs/watching.md.
     """
-    settings = replace(
-        settings,
-        model=with_given(settings.model, name=model, weights=weights),
-        data=with_given(settings.data, task=task, image_size=image_size, batch_size=batch_size),
-        schedule=with_given(settings.schedule, epochs=epochs),
-        distill=with_given(settings.distill, teacher=teacher),
+    from nextvit.tasks.reading import task_at
+    from nextvit.train.recipe_sections import merged
+
+    learnt = task or recorded_task(out, resume=resume) or task_at(dataset).name
+    short = {
+        "model": {"name": model, "weights": weights},
+        "data": {"image_size": image_size, "batch_size": batch_size},
+        "schedule": {"epochs": epochs},
+        "distill": {"teacher": teacher},
+    }
+    given = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in short.items()
+        if any(value is not None for value in values.values())
+    }
+    resolved = build_recipe(
+        learnt,
+        merged(given_sections(settings), given),
+        name=recipe,
+        config=config,
+        resumed=out if resume else None,
     )
-    from nextvit.report.run_report import write_run_report
+    from nextvit.cli.run_report import write_report
     from nextvit.train import start
     from nextvit.train.distributed import world_from_environment
     from nextvit.train.watchers import load_watch, together
 
     if not world_from_environment().is_first:  # the first process writes and talks for all
-        start.train(dataset, settings, run=out, resume=resume, watch=together([]), say=lambda message: None)
+        start.train(
+            dataset, resolved, run=out, task=learnt, resume=resume, watch=together([]), say=lambda message: None
+        )
         return
     progress_line = ProgressLine()
-    watches = [progress_line.update, *(load_watch(name, out, settings) for name in watch)]
+    watches = [progress_line.update, *(load_watch(name, out, resolved) for name in watch)]
     try:
         evaluation = start.train(
-            dataset, settings, run=out, resume=resume, watch=together(watches), say=progress_line.say
+            dataset, resolved, run=out, task=learnt, resume=resume, watch=together(watches), say=progress_line.say
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():
             again = shlex.join(["nextvit", "train", str(dataset), "--out", str(out), "--resume"])
             progress_line.say(f"stopped and saved, go on with: {again}")
         raise
-    report = write_run_report(out)
+    report = write_report(out)
     low, high = evaluation.interval_95
     show(
         as_json,
-        f"best checkpoint: {spoken(evaluation.main_score)} {evaluation.scores[evaluation.main_score]:.2f} % "
+        f"best checkpoint: {display_name(evaluation.main_score)} {evaluation.scores[evaluation.main_score]:.2f} % "
         f"on {evaluation.images} images (95 %: {low:.1f} to {high:.1f})",
         f"report: {report}",
         document={
@@ -118,14 +135,24 @@ def train(
             "scores": evaluation.scores,
             "interval_95": evaluation.interval_95,
             "images": evaluation.images,
-            "environment": environment(),
+            "environment": describe_environment(),
         },
     )
 
 
-def with_given(section: Section, **values: Any) -> Section:
-    """A copy of a section in which the values that are not None are set."""
-    return replace(section, **{name: value for name, value in values.items() if value is not None})  # pyright: ignore
+def recorded_task(run: Path, *, resume: bool) -> str | None:
+    """The task of the run to resume; None where none is resumed, or it was written before recipes named their task."""
+    from nextvit.cli.settings import read_recipe
+    from nextvit.files.run_folder import RECIPE, is_run
+
+    if not resume or not is_run(run):
+        return None
+    recipe = read_recipe(run / RECIPE)
+    if isinstance(recipe.get("task"), str):
+        return recipe["task"]
+    # The first format says only whether objects are read as masks.
+    learnt = (recipe.get("data") or {}).get("task", "auto")
+    return None if learnt == "auto" else learnt
 
 
 class ProgressLine:
@@ -139,7 +166,7 @@ class ProgressLine:
             main = tick.evaluation.main_score
             self.say(
                 f"epoch {tick.epoch + 1:>3}/{tick.epochs}  loss {tick.loss:.3f}  "
-                f"{spoken(main)} {tick.evaluation.scores[main]:6.2f} %  {tick.images_per_second:5.0f} images/s  "
+                f"{display_name(main)} {tick.evaluation.scores[main]:6.2f} %  {tick.images_per_second:5.0f} images/s  "
                 f"waiting {tick.waiting_share:4.0%}  {left(tick.seconds_left)} left"
             )
         elif time.perf_counter() - self.shown_at > (0.2 if progress.is_terminal else 30):

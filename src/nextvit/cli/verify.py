@@ -1,17 +1,18 @@
 """nextvit verify"""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import SIGNATURE, Manifest, is_bundle
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.errors import InputError, NotProven
-from nextvit.files.durable import present
+from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import is_run
-from nextvit.machine.environment import environment
-from nextvit.predictions.score_names import spoken
+from nextvit.machine.environment import describe_environment
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.score_names import display_name
 
 
 def verify(
@@ -49,25 +50,24 @@ def verify(
         from nextvit.bundle.signature import check_signature, read_public_key
 
         check_signature(bundle, read_public_key(key))
-    from nextvit.cli.export import parity_rows
     from nextvit.proof.golden import verify_bundle
 
     manifest, session, golden = verify_bundle(bundle, device=device)
-    here = {**environment(), **session.facts()}
+    here = {**describe_environment(), **session.facts()}
     document: dict[str, Any] = {
         "verb": "verify",
         "bundle": str(bundle),
         "signed": (bundle / SIGNATURE).is_file(),
         "signed_by": str(key) if key else None,
-        "golden": asdict(golden),
+        "golden": asdict(cast(Any, golden)),
         "runtime": session.facts(),
-        "environment": environment(),
+        "environment": describe_environment(),
         "differs": differences(manifest, here),
     }
     rows = [
         ("files unchanged", str(len(manifest.sha256))),
         ("golden examples met", str(golden.images)),
-        *parity_rows(asdict(golden)),
+        *kind_of(manifest.card).parity_rows(asdict(cast(Any, golden))),
         ("runtime", session.facts()["runtime"]),
     ]
     if key:
@@ -77,27 +77,28 @@ def verify(
     rows += [(name, f"{now}; made with {then}") for name, (then, now) in document["differs"].items()]
     if against:
         from nextvit.cli.export import images_for, proof_rows
-        from nextvit.export.reference import failures, prove
+        from nextvit.export.reference import prove
         from nextvit.loading import load_trained
+        from nextvit.proof.verdict import failures
 
         network, card = load_trained(against)
-        card = asked_as(card, manifest.card)
+        card = kind_of(card).exported_like(manifest.card)
         check_comparable(bundle, manifest.card, against, card)
         images = images_for(against, data, card)
         proof = prove(network.eval(), card, session, images)
-        document["against"] = proof.record(images.task)
+        document["against"] = proof.record(images.evaluator)
         if found := failures(
             document["against"], proof.parity, manifest.precision, manifest.verification.get("max_drop")
         ):
             raise NotProven(f"{bundle} differs from {against} on {proof.parity.images} images: {'; '.join(found)}")
-        rows += [(f"{name}, against {against.name}", value) for name, value in proof_rows(document["against"])]
+        rows += [(f"{name}, against {against.name}", value) for name, value in proof_rows(document["against"], card)]
         if data and "after" in document["against"]:
             document["exam"] = document["against"]["after"]
     elif data:
-        from nextvit.data.reading import read_dataset
-        from nextvit.tasks import task_for
+        from nextvit.tasks.reading import read_dataset
+        from nextvit.tasks.task import evaluator_for
 
-        evaluation = task_for(read_dataset(data), manifest.card).evaluate(session.run, split="val")
+        evaluation = evaluator_for(read_dataset(data), manifest.card).evaluate(session.run, split="val")
         score = evaluation.scores[evaluation.main_score]
         document["exam"] = {
             "metric": evaluation.main_score,
@@ -105,7 +106,7 @@ def verify(
             "interval_95": evaluation.interval_95,
             "images": evaluation.images,
         }
-        rows.append((spoken(evaluation.main_score), f"{score:.2f} %"))
+        rows.append((display_name(evaluation.main_score), f"{score:.2f} %"))
     show(as_json, make_table(["verified", ""], rows), document=document)
 
 
@@ -115,7 +116,7 @@ def checked_path(path: Path) -> Path:
     Raises:
         InputError: there is none, or something else.
     """
-    path = present(path)
+    path = locate_folder(path)
     if not path.exists():
         raise InputError(f"{path}: no such bundle")
     if is_run(path):
@@ -125,20 +126,9 @@ def checked_path(path: Path) -> Path:
     return path
 
 
-def asked_as(card: ModelCard, of_bundle: ModelCard) -> ModelCard:
-    """The card of a model as a bundle answers: that of a segmentation model may answer its logits, too (`export --scores`),
-    and take one fixed size (`export --fixed-size`)."""
-    if card.task != "segmentation" or of_bundle.task != "segmentation":
-        return card
-    spec = of_bundle.input
-    if spec.resize == "squash":
-        card = replace(card, input=replace(card.input, image_size=spec.image_size, resize=spec.resize))
-    return replace(card, scores=of_bundle.scores)
-
-
 def check_comparable(bundle: Path, of_bundle: ModelCard, against: Path, other: ModelCard) -> None:
     """Raise InputError where a bundle and the model that it is compared with do not answer the same question."""
-    for name in ("task", "input", "classes", "category_ids", "head", "thresholds"):
+    for name in ("task", "input", "classes", "facts", "head"):
         if getattr(of_bundle, name) != getattr(other, name):
             what = name.replace("_", " ")
             raise InputError(f"{against} and {bundle} differ in {what}, so their answers cannot be compared")

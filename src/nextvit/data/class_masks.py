@@ -17,8 +17,8 @@ from nextvit.data.object_masks import mask_of
 from nextvit.data.objects import Objects
 from nextvit.data.samples import Rows
 from nextvit.errors import InputError
-from nextvit.image.masks import IGNORED
-from nextvit.image.resizing import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
+from nextvit.image.masks import IGNORE_INDEX
+from nextvit.image.reading import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
 
 ClassMask = NDArray[np.uint8]
 """(height, width), of each pixel the index of its class, or IGNORED."""
@@ -52,14 +52,14 @@ class Coding:
         table = np.arange(256).astype(np.uint8)
         if self.zero_is_ignored:
             table[1:] -= 1
-            table[0] = IGNORED
-        table[IGNORED] = IGNORED
+            table[0] = IGNORE_INDEX
+        table[IGNORE_INDEX] = IGNORE_INDEX
         return table
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """(256,), which values may occur."""
-        return (self.table < self.num_classes) | (self.table == IGNORED)
+        return (self.table < self.num_classes) | (self.table == IGNORE_INDEX)
 
     def classes(self, values_HW: NDArray[np.uint8], *, name: str | Path) -> ClassMask:
         """The classes of a mask's values.
@@ -182,7 +182,7 @@ def drawn(objects: Objects, height: int, width: int) -> ClassMask:
     for k, segmentation in enumerate(segmentations):
         masks[k] = mask_of(segmentation, height, width) if segmentation else box_mask(objects.boxes[k], height, width)
     for k in sorted(masks, key=lambda k: (not vague[k], -int(masks[k].sum()), k)):
-        mask_HW[masks[k]] = IGNORED if vague[k] else objects.labels[k] + 1
+        mask_HW[masks[k]] = IGNORE_INDEX if vague[k] else objects.labels[k] + 1
     return mask_HW
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nextvit.data.findings import Finding
 from nextvit.errors import InputError
-from nextvit.image.resizing import SUFFIXES
+from nextvit.image.reading import SUFFIXES
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nextvit.data.objects import Segmentation
 from nextvit.errors import InputError
-from nextvit.image.masks import from_text
+from nextvit.image.masks import counts_from_text
 
 MAX_COORDINATE = 100_000
 """Pixels. Rasterising takes memory for each pixel of an outline, whether it lies on the picture or not."""
@@ -57,7 +57,7 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArra
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
     try:
-        runs = from_text(counts) if isinstance(counts, str) else np.array(counts)
+        runs = counts_from_text(counts) if isinstance(counts, str) else np.array(counts)
     except (TypeError, ValueError, OverflowError):
         runs = np.empty(0)
     if runs.dtype.kind != "i" or runs.ndim != 1:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.files.tar_members import Member
-from nextvit.image.resizing import DecodeError, reason
+from nextvit.image.reading import DecodeError, reason
 
 
 @dataclass(frozen=True)

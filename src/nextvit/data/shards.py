@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle.card import TaskName
 from nextvit.data.samples import Packer, Places, Rows, Sample, Samples
 from nextvit.errors import InputError
-from nextvit.files.durable import durable_folder, sha256_of
+from nextvit.files.durable import compute_sha256, durable_folder
 from nextvit.files.records import from_plain, to_plain
-from nextvit.image.resizing import SUFFIXES
+from nextvit.image.reading import SUFFIXES
 
 CONTENTS = "shards.json"
 VERSION = 1
+
+
+ONE_LABEL = {"classification": True, "multilabel": False}
+"""Of the tasks whose datasets can be packed: whether an image has exactly one label, which other readers find as .cls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ class Contents:
     """What `shards.json` holds."""
 
     version: int = VERSION
-    task: TaskName = "classification"
+    task: str = "classification"
+    """A name of `ONE_LABEL`."""
     classes: tuple[str, ...]
     splits: dict[str, Any]
 
@@ -53,7 +57,7 @@ def write_shards(
     classes: tuple[str, ...],
     out: Path,
     *,
-    task: TaskName,
+    task: str,
     shard_bytes: int,
     written: Callable[[str, int], object],
 ) -> dict[str, Split]:
@@ -71,7 +75,7 @@ def write_shards(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and is not an empty folder; choose another --out")
-    one_label = task == "classification"
+    one_label = ONE_LABEL[task]
     done: dict[str, Split] = {}
     with durable_folder(out) as folder:
         for name, samples in splits.items():
@@ -165,10 +169,10 @@ def write_index(path: Path, samples: Samples, places: Places) -> str:
         size=places.size,
         sha256=places.sha256,
     )
-    return sha256_of(path)
+    return compute_sha256(path)
 
 
-def read_shards(root: Path) -> tuple[tuple[str, ...], dict[str, Samples], TaskName]:
+def read_shards(root: Path) -> tuple[tuple[str, ...], dict[str, Samples], str]:
     """Classes, splits and task of a folder that `write_shards` made. No image is read; sizes and indices are compared.
 
     Raises:
@@ -213,7 +217,7 @@ def read_index(path: Path, split: Split) -> Samples:
     """The samples of a split."""
     if not path.is_file():
         raise InputError(f"{path}: missing; copy it again")
-    if sha256_of(path) != split.index_sha256:
+    if compute_sha256(path) != split.index_sha256:
         raise InputError(f"{path}: damaged or changed, its SHA-256 is not the recorded one; copy it again")
     with np.load(path, allow_pickle=False) as index:
         places = Places(

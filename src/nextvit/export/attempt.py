@@ -6,20 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
+from nextvit.backends.metadata import describe_inputs
 from nextvit.backends.program import Source
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import MAX_GOLDEN_BYTES, Golden, Manifest, write_golden
+from nextvit.bundle.golden import MAX_GOLDEN_BYTES, Golden, write_golden
+from nextvit.bundle.manifest import Manifest
 from nextvit.data.samples import Sample
 from nextvit.errors import InputError, NotProven
-from nextvit.export.meanings import input_meanings, output_meanings
 from nextvit.export.proof_images import ProofImages
-from nextvit.export.reference import allowed_drop, failures, prove, reference_outputs
+from nextvit.export.reference import prove
 from nextvit.export.targets import Target
-from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Encoded
-from nextvit.machine.environment import environment, versions
+from nextvit.image.reading import Encoded
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
+from nextvit.machine.environment import describe_environment, installed_versions
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import golden_difference, golden_parity
-from nextvit.proof.tolerances import TOLERANCES
+from nextvit.proof.verdict import allowed_drop, failures
 from nextvit.runtime.session import Session
+from nextvit.tasks.task import task_named
 
 GOLDEN_IMAGES = 4
 GOLDEN_BYTES = MAX_GOLDEN_BYTES // 2
@@ -48,9 +53,9 @@ def attempt(
         backend=backend,
         precision=source.precision,
         model_file=target.writer(source.precision)(source, folder),
-        inputs=input_meanings(source.card, dynamic_size=source.dynamic_size),
-        outputs=output_meanings(source.card, classes_type=target.classes_type),
-        made_with={**versions(), "time": environment()["time"]},
+        inputs=describe_inputs(source.card, dynamic_size=source.dynamic_size),
+        outputs=kind_of(source.card).output_meanings(classes_type=target.classes_type),
+        made_with={**installed_versions(), "time": describe_environment()["time"]},
         dynamic_size=source.dynamic_size,
         float_layers=source.float_layers,
     )
@@ -59,9 +64,9 @@ def attempt(
     golden = golden_examples(source, proof.samples)
     write_golden(folder, golden)
     record = {
-        **proof.record(images.task),
+        **proof.record(images.evaluator),
         "runtime": session.facts(),
-        "environment": environment(),
+        "environment": describe_environment(),
         "max_drop": allowed_drop(source.precision, max_drop),
         **target.checked(folder, manifest),
     }
@@ -91,7 +96,7 @@ def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
     golden: list[Golden] = []
     for card in cards:
         inputs = card.input.network_inputs([card.input(Encoded(sample.read(), sample.path)) for sample in chosen])
-        outputs = reference_outputs(source.model, source.card, inputs)
+        outputs = task_named(source.card.task).reference_outputs(source.model, source.card, inputs)
         example = Golden(inputs[INPUT_NAME], outputs, inputs.get(SIZES_NAME))
         golden.append(as_many_as_fit(example, GOLDEN_BYTES // len(cards)))
     return golden

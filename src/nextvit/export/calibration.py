@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
-from nextvit.data.reading import is_dataset, list_images, read_dataset
+from nextvit.data.image_files import list_images
+from nextvit.data.reading import is_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME
+from nextvit.tasks.reading import read_dataset
 from nextvit.views.evaluation_batches import evaluation_batches
 
 COUNT = 300

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nextvit.backends.layers import TAP_SCALE, Trained, is_block, tap_points, watched
+from nextvit.backends.layers import TAP_SCALE, TrainedNetwork, is_block_output, record_outputs, tap_points
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Arrays, Manifest, Precision
 from nextvit.export.targets import Target
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.proof.tolerances import TOLERANCES
+from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.runtime.session import Session
 
 MOVED, MOVED_AT_LEAST = 1.0, 1e-5
@@ -73,9 +73,9 @@ def explain(
 
 def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: NDArray[np.uint8]) -> list[LayerError]:
     """The tensors of a file, by tap point, against PyTorch's."""
-    trained = Trained(source.classifier, source.card.input).eval()
+    trained = TrainedNetwork(source.classifier, source.card.input).eval()
     pixels = torch.from_numpy(pixels_NHWC)
-    with torch.inference_mode(), watched(trained, names) as tensors:
+    with torch.inference_mode(), record_outputs(trained, names) as tensors:
         logits = trained(pixels)
     errors: list[LayerError] = []
     total = mean_error(logits, torch.from_numpy(np.array(got["logits"])))
@@ -83,7 +83,7 @@ def compare_layers(source: Source, names: list[str], got: Arrays, pixels_NHWC: N
     for name in names:
         expected, other = tensors[name], torch.from_numpy(got[name] / TAP_SCALE).reshape(tensors[name].shape)
         share = None
-        if is_block(name):
+        if is_block_output(name):
             after = mean_error(logits, continued_from(trained, name, other, pixels))
             share, before = (after - before) / total if total else 0.0, after
         errors.append(

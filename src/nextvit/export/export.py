@@ -28,15 +28,16 @@ from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.proof_images import ProofImages
-from nextvit.export.sensitivity import GroupCost, islands, sensitivity
+from nextvit.export.sensitivity import GroupCost, float_layer_candidates, sensitivity
 from nextvit.export.targets import TARGETS, Target, target_of
-from nextvit.files.durable import durable_folder, sha256_of, write_durably
+from nextvit.files.durable import compute_sha256, durable_folder, write_durably
 from nextvit.files.records import to_plain
 from nextvit.machine.timing import Latency, measure_interleaved
-from nextvit.models.classification import Classifier
 from nextvit.models.network import Network
-from nextvit.proof.tolerances import TOLERANCES
+from nextvit.predictions.tolerances import TOLERANCES
+from nextvit.proof.golden import STAND_INS
 from nextvit.report.bundle_card import bundle_card
+from nextvit.tasks.task import task_named
 
 REFUSED = ".refused"
 
@@ -97,7 +98,7 @@ def export_bundle(
     with durable_folder(out) as folder:
         tried = attempt(source, target, backend, folder, images, max_drop)
         if tried.failures and precision == "int8":
-            source, tried = with_islands(source, target, backend, folder, images, max_drop, tried, say)
+            source, tried = with_float_layers(source, target, backend, folder, images, max_drop, tried, say)
         elif explain_layers and calibration is not None and precision == "int8":
             tried = with_costs(tried, sensitivity(source, target, tried.manifest, calibration))
         if tried.failures or explain_layers:
@@ -105,7 +106,7 @@ def export_bundle(
             say(where)
             if tried.failures:
                 refuse(tried, where, out)
-        if not target.stand_in:
+        if backend not in STAND_INS:
             tried = with_facts(tried, latency=latency(tried))
         manifest = finish(tried.manifest, folder)
         if key:
@@ -119,12 +120,11 @@ def check_request(
     card: ModelCard, out: Path, *, backend: str, dynamic_size: bool, max_drop: float | None, explain_layers: bool
 ) -> None:
     """Refuse what cannot succeed before any work is done."""
-    if explain_layers and card.task in ("detection", "segmentation"):
+    if explain_layers and not task_named(card.task).has_watched_layers:
         raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
-    if card.task == "segmentation":
-        check_size(card, backend, dynamic_size=dynamic_size)
+    check_size(card, backend, dynamic_size=dynamic_size)
     if dynamic_size and min(card.input.image_size) < MIN_DYNAMIC_SIDE_PX:
         raise InputError(f"--dynamic-size takes sides from {MIN_DYNAMIC_SIDE_PX} px, and the model is one for 32 px")
     if out.suffix != SUFFIX:
@@ -134,14 +134,17 @@ def check_request(
 
 
 def check_size(card: ModelCard, backend: str, *, dynamic_size: bool) -> None:
-    """Refuse a size that a segmentation model or its backend does not take."""
-    if dynamic_size and card.input.resize == "fit":
-        raise InputError("this model takes pictures whole (data.resize fit), and so of any size without --dynamic-size")
-    if TARGETS[backend].one_size_segmenters and (dynamic_size or card.input.resize == "fit"):
-        raise InputError(f"{backend} takes segmentation models of one size alone; pass --fixed-size HEIGHTxWIDTH")
+    """Refuse a size that a model or its backend does not take."""
+    padded = card.input.padded
+    if dynamic_size and padded:
+        raise InputError(
+            "this model keeps aspect ratios and pads (data.resize pad), and so takes any size without --dynamic-size"
+        )
+    if card.task in TARGETS[backend].one_size and (dynamic_size or padded):
+        raise InputError(f"{backend} takes models for {card.task} of one size alone; pass --fixed-size HEIGHTxWIDTH")
 
 
-def with_islands(
+def with_float_layers(
     source: Source,
     target: Target,
     backend: str,
@@ -156,7 +159,7 @@ def with_islands(
     assert source.calibration is not None
     costs = sensitivity(source, target, refused.manifest, source.calibration)
     tried = refused
-    for float_layers in islands(costs):
+    for float_layers in float_layer_candidates(costs):
         say(f"trying again with {', '.join(float_layers)} in float")
         source = replace(source, float_layers=float_layers)
         tried = attempt(source, target, backend, folder, images, max_drop)
@@ -172,8 +175,8 @@ def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
 def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, str]:
     """With the errors of all layers at the card's size, or if none departs there at the second size; and what they say."""
     layers: list[LayerError] = []
-    if not isinstance(source.model, Classifier):
-        return tried, "where it departs is known of classifiers alone"
+    if not task_named(source.card.task).has_watched_layers:
+        return tried, "layers are compared for classifiers alone"
     for example in tried.golden:
         try:
             layers = explain(source, target, tried.manifest, tried.session, example.images)
@@ -202,7 +205,7 @@ def finish(manifest: Manifest, folder: Path) -> Manifest:
 
 def with_checksums(manifest: Manifest, folder: Path) -> Manifest:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return replace(manifest, sha256={file.relative_to(folder).as_posix(): sha256_of(file) for file in files})
+    return replace(manifest, sha256={file.relative_to(folder).as_posix(): compute_sha256(file) for file in files})
 
 
 def with_facts(tried: Attempt, **facts: Any) -> Attempt:

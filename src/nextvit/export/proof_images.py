@@ -8,13 +8,14 @@ import numpy as np
 
 import nextvit
 from nextvit.bundle.card import ModelCard
-from nextvit.data.reading import is_dataset, list_images, read_dataset
+from nextvit.data.image_files import list_images
+from nextvit.data.reading import is_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
-from nextvit.tasks import task_for
-from nextvit.tasks.task import Task
+from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.task import Evaluator, evaluator_for
 
-PICTURES = Path(nextvit.__file__).parent / "sample_images"
+SAMPLE_IMAGES = Path(nextvit.__file__).parent / "sample_images"
 MIN_LIMIT = 256
 
 
@@ -25,7 +26,7 @@ class ProofImages:
     samples: Sequence[Sample]
     source: str
     """Where they are from, for people."""
-    task: Task | None = None
+    evaluator: Evaluator | None = None
     """What scores them, if they have labels."""
 
 
@@ -41,7 +42,7 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
     if limit is not None and limit < MIN_LIMIT:
         raise InputError(f"a proof needs at least {MIN_LIMIT} images, or all there are; got {limit}")
     if data is None:
-        return ProofImages(samples=plain(list_images(PICTURES)), source="bundled photographs")
+        return ProofImages(samples=plain(list_images(SAMPLE_IMAGES)), source="bundled photographs")
     if not is_dataset(data):
         paths = list_images(data)
         if not paths:
@@ -49,7 +50,9 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
         return ProofImages(samples=spread(plain(paths), limit), source=data.resolve().name)
     dataset = read_dataset(data)
     samples = spread(dataset.split(split), limit)
-    return ProofImages(samples=samples, source=f"{data.resolve().name}, {split}", task=task_for(dataset, card))
+    return ProofImages(
+        samples=samples, source=f"{data.resolve().name}, {split}", evaluator=evaluator_for(dataset, card)
+    )
 
 
 def plain(paths: Sequence[Path]) -> Samples:

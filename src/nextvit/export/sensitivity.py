@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.backends.layers import groups
+from nextvit.backends.layers import layer_groups
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest
-from nextvit.export.reference import reference_logits
 from nextvit.export.targets import Target
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.proof.parity import compare
+from nextvit.predictions.kind import kind_of
+from nextvit.tasks.task import task_named
 
 IMAGES = 64
 
@@ -24,15 +24,16 @@ class GroupCost:
 
     group: str
     mean_error: float
-    """Mean difference of the logits from PyTorch's, relative to their spread."""
+    """Mean difference of the logits from PyTorch's, relative to their standard deviation."""
     agreement: float
 
 
 def sensitivity(source: Source, target: Target, manifest: Manifest, pixels_NHWC: NDArray[np.uint8]) -> list[GroupCost]:
     """The cost of every group, in the order of computation, on at most 64 images."""
     pixels = pixels_NHWC[:: max(1, len(pixels_NHWC) // IMAGES)][:IMAGES]
-    expected = reference_logits(source.classifier, source.card, pixels)
-    names = groups(source.classifier)
+    inputs = {INPUT_NAME: pixels}
+    expected = task_named(source.card.task).reference_outputs(source.classifier, source.card, inputs)["logits"]
+    names = layer_groups(source.classifier)
     costs: list[GroupCost] = []
     for group in names:
         alone = replace(source, float_layers=tuple(name for name in names if name != group))
@@ -40,13 +41,13 @@ def sensitivity(source: Source, target: Target, manifest: Manifest, pixels_NHWC:
             folder = Path(temporary)
             model_file = target.writer(source.precision)(alone, folder)
             session = target.session(folder, replace(manifest, model_file=model_file))
-            got = session.run({INPUT_NAME: pixels})["logits"]
-        parity = compare(expected, got, thresholds=source.card.thresholds)
+            got = session.run(inputs)["logits"]
+        parity = kind_of(source.card).compare(expected, got)
         costs.append(GroupCost(group=group, mean_error=parity.mean_error, agreement=parity.agreement))
     return costs
 
 
-def islands(costs: list[GroupCost]) -> list[tuple[str, ...]]:
+def float_layer_candidates(costs: list[GroupCost]) -> list[tuple[str, ...]]:
     """What to leave in float, in the order to try: the one, two, four, eight ... most costly groups."""
     ranked = [each.group for each in sorted(costs, key=lambda each: -each.mean_error)]
     counts = [1 << power for power in range(len(ranked).bit_length()) if 1 << power < len(ranked)]

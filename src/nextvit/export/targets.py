@@ -1,13 +1,12 @@
 """What `nextvit export --to` knows: a row for each backend."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from nextvit.backends.program import Source
-from nextvit.bundle.card import TaskName
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
 from nextvit.proof.golden import open_or_stand_in
@@ -25,14 +24,10 @@ class Target:
     """The module whose `export(source, folder)` writes the file, for each precision."""
     dynamic_size: bool = True
     """Whether it can take images of any size."""
-    stand_in: str | None = None
-    """Module whose `open_session` proves the file where its own runtime does not exist; None: that runtime is needed."""
-    detectors: tuple[Precision, ...] = ()
-    """The precisions in which it takes a detector."""
-    segmenters: tuple[Precision, ...] = ()
-    """The precisions in which it takes a segmentation model."""
-    one_size_segmenters: bool = False
-    """Whether these must be of one fixed size."""
+    limits: dict[str, tuple[Precision, ...]] = field(default_factory=dict[str, tuple[Precision, ...]])
+    """For tasks by name, the only precisions in which it takes their networks; a task that is not there may have any."""
+    one_size: tuple[str, ...] = ()
+    """Tasks whose networks it takes for one fixed size alone."""
     classes_type: str = "uint8"
     """Type of their map of classes."""
     check: str | None = None
@@ -42,13 +37,15 @@ class Target:
         return import_module(self.writers[precision]).export
 
     def session(self, folder: Path, manifest: Manifest) -> Session:
-        """What runs the file for the proof: its own runtime, or where that does not exist what stands in for it."""
+        """What runs the file for the proof: its own runtime, or its stand-in where that does not exist."""
         return open_or_stand_in(folder, manifest)
 
     def checked(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
         """What a look at the written file found, for the record."""
         return {"program": import_module(self.check).check(folder, manifest)} if self.check else {}
 
+
+CLASSIFIERS_ALONE: dict[str, tuple[Precision, ...]] = {"detection": (), "segmentation": ()}
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(
@@ -57,8 +54,7 @@ TARGETS: dict[str, Target] = {
             "fp16": "nextvit.backends.onnx",
             "int8": "nextvit.backends.onnx_int8",
         },
-        detectors=("fp32",),
-        segmenters=("fp32", "fp16"),
+        limits={"detection": ("fp32",), "segmentation": ("fp32", "fp16")},
     ),
     "openvino": Target(
         writers={
@@ -67,33 +63,39 @@ TARGETS: dict[str, Target] = {
             "bf16": "nextvit.backends.openvino",
             "int8": "nextvit.backends.openvino_int8",
         },
-        detectors=("fp32",),
-        segmenters=("fp32", "fp16", "bf16"),
+        limits={"detection": ("fp32",), "segmentation": ("fp32", "fp16", "bf16")},
     ),
     "tensorrt": Target(
         writers={
             "fp16": "nextvit.backends.tensorrt",
             "fp32": "nextvit.backends.tensorrt",
             "int8": "nextvit.backends.tensorrt_int8",
-        }
+        },
+        limits=CLASSIFIERS_ALONE,
     ),
     "coreml": Target(
         writers=dict.fromkeys(("fp32", "fp16", "w8", "w6"), "nextvit.backends.coreml"),
-        segmenters=("fp32", "fp16"),
-        one_size_segmenters=True,
+        limits={"detection": (), "segmentation": ("fp32", "fp16")},
+        one_size=("segmentation",),
         classes_type="int32",  # Core ML has no output of unsigned 8 bits
-        stand_in="nextvit.backends.coreml_stand_in",
         check="nextvit.backends.coreml_check",
     ),
     "executorch": Target(
-        writers={"fp32": "nextvit.backends.executorch", "int8": "nextvit.backends.executorch_int8"}, dynamic_size=False
+        writers={"fp32": "nextvit.backends.executorch", "int8": "nextvit.backends.executorch_int8"},
+        dynamic_size=False,
+        limits=CLASSIFIERS_ALONE,
     ),
-    "torch": Target(writers={"fp32": "nextvit.backends.torch", "bf16": "nextvit.backends.torch"}),
+    "torch": Target(
+        writers={"fp32": "nextvit.backends.torch", "bf16": "nextvit.backends.torch"}, limits=CLASSIFIERS_ALONE
+    ),
 }
 
 
-def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskName = "classification") -> Target:
+def target_of(backend: str, precision: str, *, dynamic_size: bool, task: str | None = None) -> Target:
     """The row of a request.
+
+    Args:
+        task: of the network; None: it is not known yet.
 
     Raises:
         InputError: no such backend, or it lacks the precision or dynamic sizes, or does not take a network for the task.
@@ -106,17 +108,8 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: TaskNam
     if dynamic_size and not target.dynamic_size:
         able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
         raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
-    if task in ("detection", "segmentation"):
-        check_takes(task, backend, precision)
-    if task == "detection" and dynamic_size:
-        raise InputError("a detector takes pictures of any size without --dynamic-size; leave it out")
-    return target
-
-
-def check_takes(task: TaskName, backend: str, precision: str) -> None:
-    """Raise InputError where a backend does not take a detector or a segmentation model so."""
-    what = "a detector" if task == "detection" else "a segmentation model"
-    taken = {name: each.detectors if task == "detection" else each.segmenters for name, each in TARGETS.items()}
-    if precision not in taken[backend]:
+    if precision not in target.limits.get(task or "", (precision,)):
+        taken = {name: each.limits.get(task or "", tuple(each.writers)) for name, each in TARGETS.items()}
         able = " and ".join(f"{name} in {', '.join(precisions)}" for name, precisions in taken.items() if precisions)
-        raise InputError(f"{backend} {precision} is for classifiers; {what} is exported to {able}")
+        raise InputError(f"{backend} {precision} is not for {task}; a network for {task} is exported to {able}")
+    return target

@@ -1,1 +1,1 @@
-"""The network: its configuration, its parts, its deployment form, its checkpoints, its cost."""
+"""The networks: configurations, layers, heads, losses, deployment form, checkpoints, cost."""

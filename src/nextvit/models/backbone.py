@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 from nextvit.errors import InputError
 from nextvit.models.config import NextViTConfig
 
-MIN_SIDE_PX = 32  # below it, stage 2 has fewer tokens than one pooling run
+MIN_SIDE_PX = 32  # below it, stage 2 has fewer tokens than one pooling window
 
 
 class ConvBNReLU(nn.Module):
@@ -31,9 +31,10 @@ class ConvBNReLU(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Entrance of every block: halve the resolution and change the width, each only where needed.
+    """First layer of every block: halves the resolution and changes the width, each only where needed.
 
-    (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)). Odd sides round up, as in the published weights.
+    (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)). Odd heights and widths are rounded up, as for the
+    published weights.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
@@ -52,7 +53,7 @@ class PatchEmbed(nn.Module):
 
 
 class MHCA(nn.Module):
-    """Multi-Head Convolutional Attention (section 3.2): one 3x3 group per head, then a 1x1 mix of the heads.
+    """Multi-Head Convolutional Attention (section 3.2): a 3x3 convolution with a group per head, then a 1x1 projection.
 
     (N, C, H, W) -> (N, C, H, W). No norm before it and none after the projection.
     """
@@ -71,9 +72,9 @@ class MHCA(nn.Module):
 class EMHSA(nn.Module):
     """Efficient Multi-Head Self-Attention (section 3.3): keys and values are pooled, queries are not.
 
-    (N, C, H, W) -> (N, C, H, W). The pooling is one-dimensional: it averages runs of `reduction ** 2` consecutive
-    row-major tokens, which wrap round the ends of rows, and drops an incomplete last run. That is not a 2D pooling,
-    and the published weights need it exactly.
+    (N, C, H, W) -> (N, C, H, W). The pooling is one-dimensional: it averages windows of `reduction ** 2` consecutive
+    tokens in row-major order, which continue across row ends, and drops an incomplete last window. That is not a 2D
+    pooling, and the published weights need it exactly.
     """
 
     def __init__(self, channels: int, *, head_dim: int, reduction: int) -> None:
@@ -93,11 +94,11 @@ class EMHSA(nn.Module):
         x_NCT = x_NCHW.flatten(2)
         x_NTC = x_NCT.transpose(1, 2)
         pooled_NTC = self.norm(self.pool(x_NCT)).transpose(1, 2)
-        mixed = nn.functional.scaled_dot_product_attention(
+        attended = nn.functional.scaled_dot_product_attention(
             self.split_heads(self.q(x_NTC)), self.split_heads(self.k(pooled_NTC)), self.split_heads(self.v(pooled_NTC))
         )
-        mixed_NTC = mixed.transpose(1, 2).flatten(2)
-        return self.proj(mixed_NTC).transpose(1, 2).reshape(x_NCHW.shape)
+        attended_NTC = attended.transpose(1, 2).flatten(2)
+        return self.proj(attended_NTC).transpose(1, 2).reshape(x_NCHW.shape)
 
     def split_heads(self, x_NTC: Tensor) -> Tensor:
         """(N, T, C) -> (N, heads, T, head_dim)."""
@@ -118,7 +119,7 @@ class Mlp(nn.Module):
 
 
 class NCB(nn.Module):
-    """Next Convolution Block (section 3.2): MHCA, then an MLP behind a batch norm, both residual.
+    """Next Convolution Block (section 3.2): MHCA, then a batch norm and an MLP, both residual.
 
     (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
     """
@@ -141,8 +142,10 @@ class NCB(nn.Module):
 
 
 class NTB(nn.Module):
-    """Next Transformer Block (section 3.3): E-MHSA on `mhsa_channels`, MHCA on `mhca_channels` made from its result,
-    the two concatenated, then an MLP. Low frequencies from attention, high ones from convolution.
+    """Next Transformer Block (section 3.3).
+
+    E-MHSA gives `mhsa_channels` (low frequencies), MHCA on a projection of them gives `mhca_channels` (high
+    frequencies); both are concatenated and go through an MLP.
 
     (N, in, H, W) -> (N, mhsa + mhca, ceil(H / stride), ceil(W / stride)).
     """
@@ -184,7 +187,7 @@ class NTB(nn.Module):
 
 
 class Stage(nn.Module):
-    """The blocks of one resolution; each is recomputed in the backward pass when `checkpoint_activations` is set."""
+    """The blocks of one resolution; with `checkpoint_activations` each is recomputed in the backward pass."""
 
     def __init__(self, blocks: list[nn.Module]) -> None:
         super().__init__()
@@ -203,13 +206,13 @@ class Stage(nn.Module):
 class NextViT(nn.Module):
     """The backbone: (N, in_chans, H, W) -> four maps (N, config.feature_widths[s], H / 2^(s+2), W / 2^(s+2)).
 
-    Any height and width from 32 px up; sides that are no multiple of 32 round up at every halving.
+    Any height and width of at least 32 px; those that are not a multiple of 32 are rounded up at every halving.
     """
 
     def __init__(self, config: NextViTConfig) -> None:
         super().__init__()
         self.config = config
-        self.fused = False  # set by nextvit.models.fuse alone; part of the state, see get_extra_state
+        self.fused = False  # set only by nextvit.models.fuse; part of the state dict, see get_extra_state
         first, narrow, last = config.stem_widths
         self.stem = nn.Sequential(
             ConvBNReLU(config.in_chans, first, stride=2),
@@ -230,17 +233,21 @@ class NextViT(nn.Module):
         return maps
 
     def set_activation_checkpointing(self, *, enabled: bool) -> None:
-        """Trade time for memory: keep only the blocks' inputs for the backward pass."""
+        """Save memory at the cost of time: keep only the inputs of the blocks for the backward pass."""
         for stage in self.stages:
             assert isinstance(stage, Stage)
             stage.checkpoint_activations = enabled
 
     def get_extra_state(self) -> Tensor:
-        """Whether batch norms are folded, carried in every state dict: see `set_extra_state`."""
+        """Whether batch norms are folded, as a part of every state dict; see `set_extra_state`."""
         return torch.tensor(self.fused)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Refuse weights of the other form; `load_state_dict` calls this even with strict=False."""
+        """Refuse weights of the other form; `load_state_dict` calls this even with strict=False.
+
+        Raises:
+            InputError: the weights are fused and the model is not, or the other way round.
+        """
         if bool(state) != self.fused:
             form = {True: "fused (batch norms folded, for deployment)", False: "unfused (for training)"}
             raise InputError(
@@ -250,22 +257,22 @@ class NextViT(nn.Module):
 
 
 def check_sides(image_NCHW: Tensor) -> None:
-    """Refuse images that are too small for the second stage."""
+    """Raise InputError if the images are too small for the second stage."""
     if min(image_NCHW.shape[2:]) < MIN_SIDE_PX:
         raise InputError(f"images must be at least {MIN_SIDE_PX} px a side, got {tuple(image_NCHW.shape[2:])}")
 
 
 def build_stages(config: NextViTConfig) -> list[Stage]:
-    """The four stages; drop path grows linearly over all blocks of the network, as published."""
+    """The four stages; the drop path rate grows linearly over all blocks, as in the official code."""
     last_block = sum(config.depths) - 1
     drop_paths = (config.drop_path * block / max(1, last_block) for block in range(last_block + 1))
     channels = config.stem_widths[-1]
     stages: list[Stage] = []
-    for stage, pattern in enumerate(config.blocks):
+    for stage, block_types in enumerate(config.blocks):
         blocks: list[nn.Module] = []
-        for position, kind in enumerate(pattern):
+        for position, block_type in enumerate(block_types):
             stride = 2 if stage > 0 and position == 0 else 1
-            if kind == "C":
+            if block_type == "C":
                 block = NCB(
                     channels,
                     config.conv_widths[stage],
@@ -293,7 +300,7 @@ def build_stages(config: NextViTConfig) -> list[Stage]:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Truncated normal of deviation 0.02 for convolutions and linear layers alike, as in the official code."""
+    """Truncated normal initialisation with std 0.02 of convolutions and linear layers, as in the official code."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

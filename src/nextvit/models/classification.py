@@ -1,4 +1,4 @@
-"""Image classifier: the backbone, a batch norm, the mean over all positions, a linear layer."""
+"""Image classifier: backbone, batch norm, global average pooling, linear layer."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,11 @@ from nextvit.bundle.card import ModelCard
 from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT, init_weights
 from nextvit.models.config import NextViTConfig
+from nextvit.models.network import Network
 
 
-class Classifier(nn.Module):
-    """(N, in_chans, H, W), normalised -> logits (N, num_classes)."""
+class Classifier(Network):
+    """Normalised images (N, in_chans, H, W) -> logits (N, num_classes)."""
 
     def __init__(self, config: NextViTConfig, *, num_classes: int) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class Classifier(nn.Module):
         return self.head(torch.mean(self.norm(last_NCHW), dim=(2, 3)))
 
 
-def classifier_for(card: ModelCard) -> Classifier:
-    """A fresh classifier of the architecture and classes that a card states."""
+def build_classifier(card: ModelCard) -> Classifier:
+    """A new classifier with the architecture and classes of a model card; its weights are random."""
     config = from_plain(NextViTConfig, card.architecture, what=card.variant)
     return Classifier(config, num_classes=len(card.classes))

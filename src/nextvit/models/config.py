@@ -1,7 +1,7 @@
-"""What a Next-ViT is made of, as data: the paper's knobs (arXiv:2207.05501, sections 3.4 and 3.5) and the named variants.
+"""The architecture of a Next-ViT as data (arXiv:2207.05501, sections 3.4 and 3.5), and the named variants.
 
-The Next Hybrid Strategy, which block stands where, is the `blocks` string of each stage:
-"C" is a Next Convolution Block, "T" a Next Transformer Block.
+The Next Hybrid Strategy, the order of the blocks, is a string for each stage: "C" is a Next Convolution Block, "T" a
+Next Transformer Block.
 """
 
 from dataclasses import dataclass, replace
@@ -18,23 +18,23 @@ class NextViTConfig:
     stem_widths: tuple[int, int, int] = (64, 32, 64)
     """Channels of the stem's convolutions; the last width is used twice."""
     blocks: tuple[str, str, str, str]
-    """Which block stands where in each stage: "CCCT" is three convolution blocks, then a transformer block."""
+    """The blocks of each stage in order: "CCCT" is three convolution blocks, then a transformer block."""
     conv_widths: tuple[int, int, int, int]
     """Output channels of the convolution blocks of each stage."""
     transformer_widths: tuple[int, int, int, int]
     """Output channels of the transformer blocks of each stage."""
     head_dim: int = 32
-    """Channels of one attention head, and of one group of a grouped convolution."""
+    """Channels of an attention head, and of a group of a grouped convolution."""
     mix_ratio: float = 0.75
-    """Share of a transformer block's channels that self-attention makes; convolution makes the rest ("r")."""
+    """Fraction of a transformer block's channels from self-attention, "r" in the paper; the rest is from convolution."""
     conv_expansion: int = 3
-    """Hidden over outer channels in the MLP of a convolution block."""
+    """Ratio of hidden to input channels in the MLP of a convolution block."""
     transformer_expansion: int = 2
-    """Hidden over outer channels in the MLP of a transformer block."""
+    """Ratio of hidden to input channels in the MLP of a transformer block."""
     spatial_reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
-    """Keys and values of stage s are pooled over runs of `spatial_reductions[s] ** 2` tokens."""
+    """In stage s, keys and values are pooled over `spatial_reductions[s] ** 2` consecutive tokens."""
     drop_path: float = 0.1
-    """Stochastic depth of the last block; it grows linearly from 0 at the first."""
+    """Stochastic depth rate of the last block; it grows linearly from 0 at the first block."""
 
     def __post_init__(self) -> None:
         for stage, blocks in enumerate(self.blocks):
@@ -69,7 +69,7 @@ class NextViTConfig:
         )
 
     def split_width(self, width: int) -> tuple[int, int]:
-        """Channels of a transformer block that come from self-attention, and from convolution."""
+        """Split the channels of a transformer block into those from self-attention and those from convolution."""
         mhsa_width = make_divisible(int(width * self.mix_ratio), self.head_dim)
         return mhsa_width, width - mhsa_width
 
@@ -80,7 +80,7 @@ def make_divisible(value: float, divisor: int) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-# The published variants differ only in how often stage 3 repeats (N x C + 1 x T), and in drop path.
+# The published variants differ only in how often stage 3 repeats (N x C + 1 x T), and in the drop path rate.
 SMALL = NextViTConfig(
     blocks=("CCC", "CCCT", "CCCCT" * 2, "CCT"),
     conv_widths=(96, 192, 384, 768),
@@ -90,7 +90,8 @@ SMALL = NextViTConfig(
 BASE = replace(SMALL, blocks=("CCC", "CCCT", "CCCCT" * 4, "CCT"), drop_path=0.2)
 LARGE = replace(BASE, blocks=("CCC", "CCCT", "CCCCT" * 6, "CCT"))
 
-# Ours, scaled by the paper's rules: head_dim, mix ratio, expansions, reductions and the (N x C + T) x L pattern stay.
+# Our own variants, scaled by the rules of the paper: head_dim, mix ratio, expansions, reductions and the pattern
+# (N x C + T) x L are unchanged.
 # TINY halves every width of SMALL (stage 1: 48 would not divide into heads, so 64) and repeats stage 3 once more.
 TINY = replace(
     SMALL,
@@ -99,7 +100,7 @@ TINY = replace(
     conv_widths=(64, 96, 192, 384),
     transformer_widths=(128, 128, 256, 512),
 )
-# NANO takes a third of SMALL's widths, each at the next width that splits into attention and convolution.
+# NANO has a third of the widths of SMALL, rounded to the next width that can be split into attention and convolution.
 NANO = replace(
     SMALL,
     stem_widths=(32, 16, 32),

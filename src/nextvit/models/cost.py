@@ -7,18 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from nextvit.bundle.card import ModelCard
-from nextvit.image.resizing import Size, frame_size
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NextViTConfig
-from nextvit.models.network import deployed_form, network_for
 
 BYTES: dict[str, tuple[float, float]] = {
     # precision: bytes of a weight, and of a value that one layer hands to the next
@@ -67,40 +63,6 @@ def cost(config: NextViTConfig, *, num_classes: int = 1000, image_size: tuple[in
         model = Classifier(config, num_classes=num_classes)
         image_NCHW = torch.empty(1, config.in_chans, *image_size)
     return module_cost(model, image_NCHW)
-
-
-def deployed_cost(card: ModelCard) -> Cost:
-    """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's size.
-
-    Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
-    """
-    with torch.device("meta"):
-        model = network_for(card)
-    model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data.zero_()
-    fits = card.input.resize == "fit"
-    height, width = largest_frame(card) if fits else card.input.image_size
-    images_NHWC = torch.empty(1, height, width, 3, dtype=torch.uint8, device="meta")
-    sizes = (torch.empty(1, 2, dtype=torch.int64),) if fits else ()
-    return module_cost(deployed_form(model, card), images_NHWC, *sizes)
-
-
-def trained_cost(card: ModelCard) -> Cost:
-    """The cost of a card's network as it is trained, for one image at the card's size; with "fit" for the largest, in its
-    frame, and with as many regions and detections as there may be."""
-    with torch.device("meta"):
-        model = network_for(card)
-        if card.input.resize != "fit":
-            return module_cost(model, torch.empty(1, 3, *card.input.image_size))
-        image_NCHW = torch.empty(1, 3, *largest_frame(card))
-        sizes = (torch.empty(1, 2, dtype=torch.int64),) if card.task == "detection" else ()
-        return module_cost(model, image_NCHW, *sizes)
-
-
-def largest_frame(card: ModelCard) -> Size:
-    """The frame, wide, of the largest picture that is taken whole."""
-    return frame_size(np.array([card.input.image_size]))
 
 
 def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:

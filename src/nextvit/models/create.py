@@ -1,4 +1,4 @@
-"""One call from a name to a model."""
+"""Create a model by name, with or without weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from nextvit.errors import InputError, did_you_mean
-from nextvit.files.run_folder import best_weights, is_run
+from nextvit.files.run_folder import find_best_weights, is_run
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS, NextViTConfig
@@ -28,12 +28,15 @@ def create_model(
     Args:
         name: one of `nextvit.models.config.VARIANTS`, as in timm.
         weights: None, a published tag such as "bd_ssld_6m_in1k" (downloaded on first use), a checkpoint file, or a run.
-        num_classes: outputs of the head; differing from the checkpoint's, the head starts fresh.
+        num_classes: outputs of the head; if the checkpoint has another number, the head is initialised at random.
         in_chans: channels of the input image.
-        drop_path: stochastic depth of the last block; None: the variant's own.
+        drop_path: stochastic depth rate of the last block; None: that of the variant.
         features_only: leave out the last norm and the head.
+
+    Raises:
+        InputError: there is no such model or no such weights, or the weights do not fit the model.
     """
-    config = replace(variant(name), in_chans=in_chans)
+    config = replace(find_variant(name), in_chans=in_chans)
     if drop_path is not None:
         config = replace(config, drop_path=drop_path)
     model = NextViT(config) if features_only else Classifier(config, num_classes=num_classes)
@@ -42,18 +45,26 @@ def create_model(
     return model
 
 
-def variant(name: str) -> NextViTConfig:
-    """The configuration of a named variant."""
+def find_variant(name: str) -> NextViTConfig:
+    """The configuration of a named variant.
+
+    Raises:
+        InputError: there is no variant of that name.
+    """
     if name not in VARIANTS:
         raise InputError(f"no model {name!r}; {did_you_mean(name, VARIANTS)}")
     return VARIANTS[name]
 
 
 def find_weights(name: str, weights: str | Path) -> Path:
-    """The file that a published tag or a path names; of a run, its best checkpoint."""
+    """Path of the weights: a file, the best checkpoint of a run, or published weights, downloaded on first use.
+
+    Raises:
+        InputError: there are no such weights.
+    """
     if str(weights) in TAGS:
         return download(name, str(weights))
-    path = best_weights(Path(weights)) if is_run(Path(weights)) else Path(weights)
+    path = find_best_weights(Path(weights)) if is_run(Path(weights)) else Path(weights)
     if not path.is_file():
         raise InputError(f"no weights {str(weights)!r}: no file, no run and no published tag ({', '.join(TAGS)})")
     return path

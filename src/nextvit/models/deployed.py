@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from nextvit.image.resizing import Preprocess
 from nextvit.models.classification import Classifier
 from nextvit.models.detection import MaskRCNN
-from nextvit.models.fuse import for_whole_halvings, fuse
-from nextvit.models.rearrange import rearrange
-from nextvit.models.segmentation import Segmenter, class_map, standardised
-from nextvit.models.segmentation_losses import IGNORED
+from nextvit.models.fuse import adapt_to_multiples_of_32, fuse
+from nextvit.models.rearrange import rearrange_classifier
+from nextvit.models.segmentation import Segmenter, class_map_from_logits, standardise_images
+from nextvit.models.segmentation_losses import IGNORE_INDEX
 
 
 def scale_and_shift(spec: Preprocess) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,7 @@ def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
 
 def blank_outside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
     """Normalised images with zeros beyond the height and width of each: MMDetection pads after it has normalised."""
-    return torch.where(inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
+    return torch.where(is_inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
 
 
 class Normalise(nn.Module):
@@ -54,7 +54,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.normalise = Normalise(spec).to(next(model.parameters()).device)
         fused = fuse(model)
-        self.model = (rearrange(fused) if isinstance(fused, Classifier) else fused).to(dtype)
+        self.model = (rearrange_classifier(fused) if isinstance(fused, Classifier) else fused).to(dtype)
         self.dtype = dtype
         self.eval()
 
@@ -73,7 +73,7 @@ class DeployedDetector(nn.Module):
     def __init__(self, model: MaskRCNN, spec: Preprocess) -> None:
         super().__init__()
         self.normalise = Normalise(spec).to(next(model.parameters()).device)
-        self.model = for_whole_halvings(fuse(model))
+        self.model = adapt_to_multiples_of_32(fuse(model))
         self.eval()
 
     def forward(self, images_NHWC: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
@@ -98,7 +98,7 @@ class DeployedSegmenter(nn.Module):
         super().__init__()
         self.normalise = Normalise(spec).to(next(model.parameters()).device)
         fused = fuse(model)
-        self.model = (for_whole_halvings(fused) if spec.resize == "fit" else fused).to(dtype)
+        self.model = (adapt_to_multiples_of_32(fused) if spec.padded else fused).to(dtype)
         self.dtype, self.scores, self.standardise = dtype, scores, model.segmenter.standardise
         self.eval()
 
@@ -106,18 +106,18 @@ class DeployedSegmenter(nn.Module):
         images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
         inside_N1HW = None
         if sizes_N2 is not None:
-            inside_N1HW = inside(images_NCHW, sizes_N2)
+            inside_N1HW = is_inside(images_NCHW, sizes_N2)
             images_NCHW = torch.where(inside_N1HW, images_NCHW, 0.0)
         if self.standardise:
-            images_NCHW = standardised(images_NCHW, inside_N1HW)
+            images_NCHW = standardise_images(images_NCHW, inside_N1HW)
         logits_NCHW = self.model(images_NCHW.to(self.dtype)).float()
-        classes_NHW = class_map(logits_NCHW, images_NCHW.shape[2:])
+        classes_NHW = class_map_from_logits(logits_NCHW, images_NCHW.shape[2:])
         if inside_N1HW is not None:
-            classes_NHW = torch.where(inside_N1HW[:, 0], classes_NHW, IGNORED)
+            classes_NHW = torch.where(inside_N1HW[:, 0], classes_NHW, IGNORE_INDEX)
         return (classes_NHW, logits_NCHW) if self.scores else classes_NHW
 
 
-def inside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
+def is_inside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
     """Which places (N, 1, H, W) belong to pictures of heights and widths `sizes_N2` at the top left."""
     height, width = images_NCHW.shape[2:]
     rows_NH = torch.arange(height, device=sizes_N2.device)[None] < sizes_N2[:, :1]

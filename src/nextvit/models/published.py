@@ -1,4 +1,4 @@
-"""The published Next-ViT weights: what there is, how good, and how to fetch one when a user asks for it by name."""
+"""The published Next-ViT weights: which ones exist, their accuracy, and how to download one by name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ class Published:
 
     variant: str
     tag: str
+    """timm's name of the weights of a variant, for example "bd_in1k"."""
     image_size_px: int
+    """Height and width of the images that it was trained on."""
     top1: float
-    """ImageNet-1k top-1 in percent, as the official README states it (Resize size / 0.875, CenterCrop)."""
+    """ImageNet-1k top-1 accuracy in percent, from the official README (Resize to size / 0.875, CenterCrop)."""
 
     @property
     def repository(self) -> str:
@@ -40,13 +42,17 @@ TAGS = tuple(dict.fromkeys(each.tag for each in PUBLISHED))
 
 
 def best_tag(variant: str) -> str | None:
-    """The published weights with the highest score at 224 px; None for a variant that has none."""
+    """Tag of the published weights with the highest top-1 accuracy at 224 px; None for a variant without weights."""
     known = [each for each in PUBLISHED if each.variant == variant and each.image_size_px == 224]
     return max(known, key=lambda each: each.top1).tag if known else None
 
 
-def downloaded(variant: str, tag: str) -> bool:
-    """Whether a published checkpoint is in the hub's cache."""
+def is_downloaded(variant: str, tag: str) -> bool:
+    """Whether a published checkpoint is in the cache of the Hugging Face hub.
+
+    Raises:
+        MissingDependency: huggingface-hub is not installed.
+    """
     try:
         from huggingface_hub import try_to_load_from_cache
     except ModuleNotFoundError:
@@ -55,7 +61,12 @@ def downloaded(variant: str, tag: str) -> bool:
 
 
 def download(variant: str, tag: str) -> Path:
-    """Fetch a published checkpoint, or find it in the hub's cache; the only place that uses the network."""
+    """Path of a published checkpoint, downloaded unless it is in the cache; nothing else here uses the network.
+
+    Raises:
+        InputError: there are no such weights, or they could not be downloaded.
+        MissingDependency: huggingface-hub is not installed.
+    """
     if not any(each.variant == variant and each.tag == tag for each in PUBLISHED):
         tags = [each.tag for each in PUBLISHED if each.variant == variant]
         what = f"choose one of {', '.join(tags)}" if tags else "there are none; train from scratch with --weights none"

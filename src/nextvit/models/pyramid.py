@@ -1,4 +1,4 @@
-"""Feature pyramid (Lin et al., arXiv:1612.03144): what the deep maps know, at the resolution of the shallow ones."""
+"""Feature pyramid network (Lin et al., arXiv:1612.03144): adds the deep feature maps to the high-resolution ones."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class PlainConv(nn.Module):
-    """A convolution with bias that keeps the size, under the name that published checkpoints give it."""
+    """A convolution with bias that keeps the size; the name `conv` is that of the published checkpoints."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int) -> None:
         super().__init__()
@@ -17,8 +17,10 @@ class PlainConv(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Four maps (N, in_widths[s], H / 2^(s+2), W / 2^(s+2)) -> as many (N, width, same height, same width), and with
-    `extra_level` one more at half the resolution of the last."""
+    """Four maps (N, in_widths[s], H / 2^(s+2), W / 2^(s+2)) -> four maps (N, width, same height, same width).
+
+    With `extra_level` there is a fifth map at half the resolution of the last.
+    """
 
     def __init__(self, in_widths: Sequence[int], width: int, *, extra_level: bool) -> None:
         super().__init__()

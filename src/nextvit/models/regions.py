@@ -1,6 +1,6 @@
-"""What is in each region (He et al., arXiv:1703.06870): its class, its box and its mask, as in MMDetection.
+"""RoI pooling and the box and mask heads of Mask R-CNN (He et al., arXiv:1703.06870), as in MMDetection.
 
-Letters: R regions, C channels or classes, S side of a pooled region.
+Letters: R regions of all images, N images, K boxes of an image, C channels or classes, S side of a pooled region.
 """
 
 from collections.abc import Sequence
@@ -12,53 +12,61 @@ from torchvision.ops import roi_align
 from nextvit.models.proposals import STRIDES_PX
 
 BOX_SIDE = 7
-"""A region is pooled to so many places a side for its class and box ..."""
+"""Side of a region that is pooled for the box head, in positions."""
 MASK_SIDE = 14
-"""... and to so many for its mask, which has twice as many."""
+"""Side of a region that is pooled for the mask head, in positions; the predicted mask has twice this side."""
 FINEST_SIDE_PX = 56
-"""Regions of less than twice this side are looked at on the finest map."""
+"""Regions with a side below twice this are pooled from the finest map (MMDetection: `finest_scale`)."""
 POOLED_LEVELS = 4
-"""Regions are pooled from the maps of strides 4 to 32; the fifth is for proposals alone."""
-LEAST_WEIGHT = 1e-30
-"""Of all other classes together, relative to the best: the odds stay inside float32."""
-NOWHERE_PX = (-1001.0, -1001.0, -1000.0, -1000.0)
-"""The box of a region on the maps that it is not pooled from: it takes one sample for each place, outside of the map, which
-is 0. A box without area takes none, and OpenVINO divides by their number."""
+"""Regions are pooled from the maps of strides 4 to 32; the fifth map is used for proposals only."""
+MIN_OTHERS = 1e-30
+"""Lower limit of the sum over all other classes, relative to the largest exponential: keeps the odds finite in float32."""
+OUTSIDE_BOX_PX = (-1001.0, -1001.0, -1000.0, -1000.0)
+"""Replaces a region on the maps that it is not pooled from. Each position takes one sample, which lies outside of the
+map and is 0. A box without area would take no sample, and OpenVINO divides by the number of samples."""
 
 
 def region_levels(boxes_R4: Tensor) -> Tensor:
-    """On which map (R,), 0 to 3, each box is looked at: one further with every doubling of its side."""
+    """Index (R,) from 0 to 3 of the map to pool each box from: one coarser for every doubling of the side."""
     sides_R = torch.sqrt((boxes_R4[:, 2] - boxes_R4[:, 0]) * (boxes_R4[:, 3] - boxes_R4[:, 1]))
     return torch.floor(torch.log2(sides_R / FINEST_SIDE_PX + 1e-6)).clamp(0, POOLED_LEVELS - 1)
 
 
 def pool_regions(maps: Sequence[Tensor], regions_R5: Tensor, output_size: int) -> Tensor:
-    """Regions (index in the batch, x1, y1, x2, y2 in pixels) -> (R, C, output_size, output_size).
+    """RoIAlign of each region from the map of its size.
 
-    Every map pools all regions, so that no shape depends on where they are; the ones that belong to another map lie
-    outside of it and give exactly 0, which adds nothing and costs next to nothing. Regions without area give 0.
+    All regions are pooled from every map, so that no shape depends on their sizes. On the maps that a region does not
+    belong to, it is replaced by a box outside of the map, which gives exactly 0 at little cost; the results are summed.
+
+    Args:
+        maps: of strides 4, 8, 16 and 32; more are ignored.
+        regions_R5: index of the image in the batch, and x1, y1, x2, y2 in pixels.
+        output_size: side of a pooled region, in positions.
+
+    Returns:
+        (R, C, output_size, output_size); 0 for regions without area.
     """
     boxes_R4 = regions_R5[:, 1:]
     has_area_R = (boxes_R4[:, 2:] > boxes_R4[:, :2]).all(dim=1)
     levels_R = torch.where(has_area_R, region_levels(boxes_R4), -1.0)
-    nowhere_4 = boxes_R4.new_tensor(NOWHERE_PX)
+    outside_4 = boxes_R4.new_tensor(OUTSIDE_BOX_PX)
     pooled: list[Tensor] = []
     for level, (map_NCHW, stride_px) in enumerate(zip(maps[:POOLED_LEVELS], STRIDES_PX, strict=False)):
-        here_R4 = torch.where((levels_R == level)[:, None], boxes_R4, nowhere_4)
-        rois_R5 = torch.cat([regions_R5[:, :1], here_R4], dim=1)
+        level_boxes_R4 = torch.where((levels_R == level)[:, None], boxes_R4, outside_4)
+        rois_R5 = torch.cat([regions_R5[:, :1], level_boxes_R4], dim=1)
         pooled.append(roi_align(map_NCHW, rois_R5, output_size, 1 / stride_px, sampling_ratio=0, aligned=True))
     return sum(pooled[1:], start=pooled[0])
 
 
-def with_batch_index(boxes_NK4: Tensor) -> Tensor:
-    """Boxes (N, K, 4) as regions (N * K, 5), each with its picture's index first."""
+def prepend_batch_index(boxes_NK4: Tensor) -> Tensor:
+    """Boxes (N, K, 4) as regions (N * K, 5), each preceded by the index of its image."""
     index_N = torch.arange(boxes_NK4.shape[0], device=boxes_NK4.device).to(boxes_NK4.dtype)
     index_NK1 = index_N[:, None, None].expand(-1, boxes_NK4.shape[1], 1)
     return torch.cat([index_NK1, boxes_NK4], dim=2).flatten(0, 1)
 
 
 class BoxHead(nn.Module):
-    """(R, channels, 7, 7) -> logits (R, classes + 1), the background last, and differences (R, classes * 4)."""
+    """(R, channels, 7, 7) -> logits (R, classes + 1), background last, and box deltas (R, classes * 4)."""
 
     def __init__(self, channels: int, *, width: int, num_classes: int) -> None:
         super().__init__()
@@ -81,15 +89,15 @@ class BoxHead(nn.Module):
 
 
 def class_odds(logits_RC: Tensor) -> Tensor:
-    """The odds p / (1 - p) (R, classes) of each class's probability p by softmax, without the background, which is last.
+    """The odds p / (1 - p) (R, classes) of each class, p by softmax, without the background, which is the last logit.
 
-    Odds are in the order of probabilities, of which near 1 there are few different ones. Objects that a network is sure of
-    are found many times over, and which of them goes first must not be up to the runtime.
+    Odds rank boxes like probabilities do, but near 1 there are few distinct floating-point probabilities. An object of
+    high confidence is detected many times, and the order of these detections must not depend on the runtime.
     """
-    weights_RC = (logits_RC - logits_RC.amax(dim=1, keepdim=True)).exp()
-    # Summed without the class itself: its weight less the sum of all would leave as few digits as 1 - p.
+    exponentials_RC = (logits_RC - logits_RC.amax(dim=1, keepdim=True)).exp()
+    # The sum leaves out the class itself; subtracting it from the sum of all would lose as many digits as 1 - p.
     others_CC = 1 - torch.eye(logits_RC.shape[1], dtype=logits_RC.dtype, device=logits_RC.device)
-    return (weights_RC / (weights_RC @ others_CC).clamp(min=LEAST_WEIGHT))[:, :-1]
+    return (exponentials_RC / (exponentials_RC @ others_CC).clamp(min=MIN_OTHERS))[:, :-1]
 
 
 class MaskConv(nn.Module):
@@ -125,7 +133,7 @@ class MaskHead(nn.Module):
 
 
 class RegionHeads(nn.Module):
-    """The two heads, under the names of published checkpoints; `mask_head` is None in a model for boxes alone."""
+    """The two heads, with the names of the published checkpoints; `mask_head` is None in a detector without masks."""
 
     def __init__(self, bbox_head: BoxHead, mask_head: MaskHead | None) -> None:
         super().__init__()

@@ -1,6 +1,8 @@
 """Semantic segmentation on Next-ViT: Semantic FPN and UperNet, with MMSegmentation's names and meaning of every weight.
 
-The network answers at a quarter of the resolution; `class_map` takes that to the classes of the pixels.
+The network predicts at a quarter of the resolution; `class_map_from_logits` upsamples to the class of each pixel.
+
+Letters: N images, C channels or classes, H W height and width.
 """
 
 from collections.abc import Sequence
@@ -15,32 +17,33 @@ from nextvit.errors import InputError
 from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT, check_sides
 from nextvit.models.config import NextViTConfig
+from nextvit.models.network import Network
 from nextvit.models.pyramid import FeaturePyramid
-from nextvit.models.segmentation_heads import FCNHead, FPNHead, UPerHead, resized
-from nextvit.models.segmentation_losses import IGNORED, LossSettings, head_losses
+from nextvit.models.segmentation_heads import FCNHead, FPNHead, UPerHead, resize_bilinear
+from nextvit.models.segmentation_losses import IGNORE_INDEX, LossSettings, head_losses
 
-AUXILIARY_STAGE = 2  # the third: coarse enough to know objects, fine enough to place them
+AUXILIARY_STAGE = 2  # the third stage: coarse enough to recognise objects, fine enough to locate them
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterConfig:
-    """All of a segmentation model that is not its backbone."""
+    """The architecture of a segmentation model without its backbone."""
 
     head: Literal["fpn", "uper"] = "fpn"
-    """"fpn": Semantic FPN; "uper": UperNet, more accurate, and several times as much to compute."""
+    """"fpn": Semantic FPN; "uper": UperNet, more accurate at several times the computation."""
     neck_width: int = 256
-    """Channels of the pyramid before the head "fpn"; "uper" has none."""
+    """Channels of the feature pyramid before the head "fpn"; "uper" has no such pyramid."""
     head_width: int = 128
-    """Channels of the head."""
+    """Channels of the decode head."""
     pool_sides: tuple[int, ...] = (1, 2, 3, 6)
-    """With "uper", into how many parts a side the coarsest map is averaged; "fpn" does not."""
+    """Output sides of the pyramid pooling of "uper", in positions; "fpn" does not pool."""
     auxiliary_width: int = 0
-    """Channels of a second head on stage 3, which is there for training alone; 0: none."""
+    """Channels of the auxiliary head on stage 3, which is used in training only; 0: no auxiliary head."""
     dropout: float = 0.1
-    """Share of the channels that each head leaves out while it is trained."""
+    """Fraction of the channels that each head drops in training."""
     standardise: bool = False
-    """Whether `standardised` pictures are learnt from and answered: for pictures whose light differs by more than what is looked
-    for on them."""
+    """Whether each image is standardised (`standardise_images`) in training and prediction: for images whose
+    illumination varies more than the objects of interest do."""
 
     def __post_init__(self) -> None:
         for name in ("neck_width", "head_width"):
@@ -56,30 +59,31 @@ class SegmenterConfig:
 
 PUBLISHED_FPN = SegmenterConfig()
 PUBLISHED_UPER = SegmenterConfig(head="uper", head_width=512, auxiliary_width=256)
-LIGHT = SegmenterConfig(neck_width=64, head_width=64)
-"""A head in proportion to the small backbones, which train on a CPU."""
+LIGHT_FPN = SegmenterConfig(neck_width=64, head_width=64)
+"""A smaller head for the small backbones, which can be trained on a CPU."""
 
 
-def segmenter_of(variant_name: str) -> SegmenterConfig:
-    """The head that a named backbone gets unless another is asked for."""
-    return LIGHT if variant_name in ("nextvit_nano", "nextvit_tiny") else PUBLISHED_FPN
+def default_segmenter_config(variant_name: str) -> SegmenterConfig:
+    """The default head for a named backbone."""
+    return LIGHT_FPN if variant_name in ("nextvit_nano", "nextvit_tiny") else PUBLISHED_FPN
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What is on the pictures of a batch, and how it is learnt."""
+class SegmentationTargets:
+    """The ground truth of a batch, and the settings of the losses."""
 
-    targets: Tensor
-    """(N, H, W), uint8 or int64, index of the class of each pixel, or IGNORED."""
+    labels_NHW: Tensor
+    """uint8 or int64, class index of each pixel, or IGNORE_INDEX."""
     settings: LossSettings
-    weights: Tensor | None = None
-    """(num_classes,), what each class weighs in the cross-entropy; None: all 1."""
+    class_weights_C: Tensor | None = None
+    """Weight of each class in the cross-entropy; None: all 1."""
 
 
 class NormedNextViT(NextViT):
-    """The backbone with a batch norm behind each stage, through which the next stage, too, gets its input.
+    """The backbone with a batch norm after each stage; the next stage takes the normalised map, too.
 
-    Behind the last it is the norm of the pretrained classifier; the other three are new.
+    (N, in_chans, H, W) -> four maps as `NextViT`. The norm after the last stage is that of the pretrained classifier;
+    the other three are new.
     """
 
     def __init__(self, config: NextViTConfig) -> None:
@@ -98,13 +102,13 @@ class NormedNextViT(NextViT):
         return maps
 
 
-class Segmenter(nn.Module):
-    """(N, in_chans, H, W), normalised -> logits (N, num_classes, H / 4, W / 4), rounded up; with a lesson, named losses."""
+class Segmenter(Network):
+    """Normalised images (N, in_chans, H, W) -> logits (N, num_classes, ceil(H / 4), ceil(W / 4)), or named losses."""
 
     def __init__(self, config: NextViTConfig, segmenter: SegmenterConfig, *, num_classes: int) -> None:
         super().__init__()
-        if not 2 <= num_classes <= IGNORED:
-            raise InputError(f"a segmentation model has from 2 to {IGNORED} classes, got {num_classes}")
+        if not 2 <= num_classes <= IGNORE_INDEX:
+            raise InputError(f"a segmentation model has from 2 to {IGNORE_INDEX} classes, got {num_classes}")
         self.segmenter, self.num_classes = segmenter, num_classes
         widths, dropout = config.feature_widths, segmenter.dropout
         self.backbone = NormedNextViT(config)
@@ -129,44 +133,59 @@ class Segmenter(nn.Module):
                 widths[AUXILIARY_STAGE], width=segmenter.auxiliary_width, dropout=dropout, num_classes=num_classes
             )
 
-    def forward(self, images_NCHW: Tensor, lesson: Lesson | None = None) -> Tensor | dict[str, Tensor]:
+    def forward(self, images_NCHW: Tensor, targets: SegmentationTargets | None = None) -> Tensor | dict[str, Tensor]:
+        """The logits, or with `targets` the losses by name, see `losses`."""
         maps = self.backbone(images_NCHW)
         logits_NCHW = self.decode_head(maps if self.neck is None else self.neck(maps))
-        return logits_NCHW if lesson is None else self.losses(logits_NCHW, maps, lesson)
+        return logits_NCHW if targets is None else self.losses(logits_NCHW, maps, targets)
 
-    def losses(self, logits_NCHW: Tensor, maps: list[Tensor], lesson: Lesson) -> dict[str, Tensor]:
-        """Named losses with their weights, those of the auxiliary head as one."""
-        losses = head_losses(logits_NCHW, lesson.targets, lesson.settings, lesson.weights)
+    def losses(self, logits_NCHW: Tensor, maps: list[Tensor], targets: SegmentationTargets) -> dict[str, Tensor]:
+        """The weighted losses of the decode head by name, and the sum of those of the auxiliary head as "auxiliary".
+
+        Args:
+            logits_NCHW: outputs of the decode head, at any resolution.
+            maps: the four maps of the backbone.
+            targets: ground truth of the batch.
+        """
+        losses = head_losses(logits_NCHW, targets.labels_NHW, targets.settings, targets.class_weights_C)
         if self.auxiliary_head is not None:
             logits_NCHW = self.auxiliary_head(maps[AUXILIARY_STAGE])
-            own = head_losses(logits_NCHW, lesson.targets, lesson.settings, lesson.weights)
-            losses["auxiliary"] = lesson.settings.auxiliary * torch.stack(list(own.values())).sum()
+            auxiliary = head_losses(logits_NCHW, targets.labels_NHW, targets.settings, targets.class_weights_C)
+            losses["auxiliary"] = targets.settings.auxiliary * torch.stack(list(auxiliary.values())).sum()
         return losses
 
 
-def standardised(images_NCHW: Tensor, inside_N1HW: Tensor | None = None) -> Tensor:
-    """Each picture less its mean, over its deviation, both over all channels and places, or over those that are inside."""
+def standardise_images(images_NCHW: Tensor, inside_N1HW: Tensor | None = None) -> Tensor:
+    """Subtract each image's mean and divide by its standard deviation, both over all channels and positions.
+
+    Args:
+        images_NCHW: normalised images.
+        inside_N1HW: bool, which positions belong to the image and not to padding; only these count. None: all.
+
+    Returns:
+        A new tensor of the same shape; a blank image stays blank.
+    """
     axes = (1, 2, 3)
     if inside_N1HW is None:
         centred_NCHW = images_NCHW - images_NCHW.mean(dim=axes, keepdim=True)
         variance_N111 = centred_NCHW.square().mean(dim=axes, keepdim=True)
     else:
         weights_N1HW = inside_N1HW.to(images_NCHW.dtype)
-        share_N111 = weights_N1HW.mean(dim=axes, keepdim=True)
-        mean_N111 = (images_NCHW * weights_N1HW).mean(dim=axes, keepdim=True) / share_N111
+        fraction_N111 = weights_N1HW.mean(dim=axes, keepdim=True)
+        mean_N111 = (images_NCHW * weights_N1HW).mean(dim=axes, keepdim=True) / fraction_N111
         centred_NCHW = images_NCHW - mean_N111
-        variance_N111 = (centred_NCHW * weights_N1HW).square().mean(dim=axes, keepdim=True) / share_N111
-    # The least deviation is of about two grey levels: a blank picture stays blank.
+        variance_N111 = (centred_NCHW * weights_N1HW).square().mean(dim=axes, keepdim=True) / fraction_N111
+    # The added variance is that of about two grey levels: a blank image stays blank.
     return centred_NCHW / (variance_N111 + 1e-3).sqrt()
 
 
-def class_map(logits_NCHW: Tensor, size: Sequence[int]) -> Tensor:
-    """The class of each pixel: logits at any resolution -> uint8 (N, *size)."""
-    return resized(logits_NCHW, size).argmax(dim=1).to(torch.uint8)
+def class_map_from_logits(logits_NCHW: Tensor, size: Sequence[int]) -> Tensor:
+    """The most likely class of each pixel, uint8 (N, *size), from logits at any resolution."""
+    return resize_bilinear(logits_NCHW, size).argmax(dim=1).to(torch.uint8)
 
 
-def segmenter_for(card: ModelCard) -> Segmenter:
-    """A fresh segmentation model of the architecture, head and classes that a card states."""
+def build_segmenter(card: ModelCard) -> Segmenter:
+    """A new segmentation model with the architecture, head and classes of a model card; its weights are random."""
     config = from_plain(NextViTConfig, card.architecture, what=card.variant)
     head = from_plain(SegmenterConfig, card.head, what=f"head of {card.variant}")
     return Segmenter(config, head, num_classes=len(card.classes))

@@ -1,8 +1,11 @@
-"""From a backbone's four maps to a score of each class at each place: the heads of Semantic FPN (Kirillov et al.,
-arXiv:1901.02446) and of UperNet (Xiao et al., arXiv:1807.10221), and a third one that only training uses.
+"""Decode heads, from four feature maps to logits of each class at each position.
 
-Names and meaning of every weight are MMSegmentation's. All upsampling is bilinear with align_corners=False.
-Read in order: ConvNormReLU, FPNHead, UPerHead, FCNHead. C classes, S parts of a pooled side.
+Semantic FPN (Kirillov et al., arXiv:1901.02446), UperNet (Xiao et al., arXiv:1807.10221), and the FCN head that is the
+auxiliary head in training. Names and meaning of every weight are those of MMSegmentation. All upsampling is bilinear
+with align_corners=False.
+
+Read in order: ConvNormReLU, FPNHead, UPerHead, FCNHead.
+Letters: N images, C channels or classes, H W height and width, S side of a pooled map, L length of an axis.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 
 class ConvNormReLU(nn.Module):
-    """A convolution that keeps the size, batch norm, ReLU: (N, in, H, W) -> (N, out, H, W)."""
+    """Convolution that keeps the size, batch norm, ReLU: (N, in, H, W) -> (N, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int) -> None:
         super().__init__()
@@ -27,28 +30,28 @@ class ConvNormReLU(nn.Module):
 class FPNHead(nn.Module):
     """Four maps (N, in_channels, H / 2^s, W / 2^s), s from 0 to 3 -> logits (N, C, H, W).
 
-    Each map is brought to the resolution of the first by doublings, a convolution before each, and they are added.
+    Each map is upsampled to the resolution of the first, by factors of 2 with a convolution before each, and added.
     """
 
     def __init__(self, in_channels: int, *, width: int, dropout: float, num_classes: int) -> None:
         super().__init__()
-        self.scale_heads = nn.ModuleList(doublings(in_channels, width, count=level) for level in range(4))
+        self.scale_heads = nn.ModuleList(build_upsampling(in_channels, width, count=level) for level in range(4))
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = class_layer(width, num_classes)
+        self.conv_seg = build_class_layer(width, num_classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        parts = [head(each_NCHW) for head, each_NCHW in zip(self.scale_heads, maps, strict=True)]
-        sum_NCHW = parts[0]
-        for part_NCHW in parts[1:]:
-            # Where a side is no multiple of 32, doubling makes it larger than the finest map's.
-            sum_NCHW = sum_NCHW + resized(part_NCHW, sum_NCHW.shape[2:])
+        upsampled = [head(each_NCHW) for head, each_NCHW in zip(self.scale_heads, maps, strict=True)]
+        sum_NCHW = upsampled[0]
+        for each_NCHW in upsampled[1:]:
+            # If an image side is not a multiple of 32, factors of 2 give a larger side than that of the finest map.
+            sum_NCHW = sum_NCHW + resize_bilinear(each_NCHW, sum_NCHW.shape[2:])
         return self.conv_seg(self.dropout(sum_NCHW))
 
 
 class UPerHead(nn.Module):
     """Four maps (N, in_widths[s], H / 2^s, W / 2^s) -> logits (N, C, H, W).
 
-    The coarsest map sees means over larger and larger parts of itself; then a pyramid takes it to the finer ones.
+    Pyramid pooling on the coarsest map, then a feature pyramid down to the finest one.
     """
 
     def __init__(
@@ -63,49 +66,49 @@ class UPerHead(nn.Module):
         super().__init__()
         *finer, last = in_widths
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(MeanOfParts(side), ConvNormReLU(last, width, kernel_size=1)) for side in pool_sides
+            nn.Sequential(AdaptiveAveragePool(side), ConvNormReLU(last, width, kernel_size=1)) for side in pool_sides
         )
         self.bottleneck = ConvNormReLU(last + len(pool_sides) * width, width, kernel_size=3)
         self.lateral_convs = nn.ModuleList(ConvNormReLU(channels, width, kernel_size=1) for channels in finer)
         self.fpn_convs = nn.ModuleList(ConvNormReLU(width, width, kernel_size=3) for _ in finer)
         self.fpn_bottleneck = ConvNormReLU(len(in_widths) * width, width, kernel_size=3)
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = class_layer(width, num_classes)
+        self.conv_seg = build_class_layer(width, num_classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         laterals = [conv(each_NCHW) for conv, each_NCHW in zip(self.lateral_convs, maps[:-1], strict=True)]
-        laterals.append(self.with_surroundings(maps[-1]))
+        laterals.append(self.pool_pyramid(maps[-1]))
         for level in range(len(laterals) - 1, 0, -1):
             finer_NCHW = laterals[level - 1]
-            laterals[level - 1] = finer_NCHW + resized(laterals[level], finer_NCHW.shape[2:])
+            laterals[level - 1] = finer_NCHW + resize_bilinear(laterals[level], finer_NCHW.shape[2:])
         finest, *others = [conv(each_NCHW) for conv, each_NCHW in zip(self.fpn_convs, laterals[:-1], strict=True)]
-        coarser = [resized(each_NCHW, finest.shape[2:]) for each_NCHW in (*others, laterals[-1])]
+        coarser = [resize_bilinear(each_NCHW, finest.shape[2:]) for each_NCHW in (*others, laterals[-1])]
         return self.conv_seg(self.dropout(self.fpn_bottleneck(torch.cat([finest, *coarser], dim=1))))
 
-    def with_surroundings(self, x_NCHW: Tensor) -> Tensor:
-        """The coarsest map with what is around each place (Pyramid Pooling Module): (N, in, H, W) -> (N, width, H, W)."""
-        means = [resized(pool(x_NCHW), x_NCHW.shape[2:]) for pool in self.psp_modules]
-        return self.bottleneck(torch.cat([x_NCHW, *means], dim=1))
+    def pool_pyramid(self, x_NCHW: Tensor) -> Tensor:
+        """Pyramid Pooling Module (Zhao et al., arXiv:1612.01105): (N, in, H, W) -> (N, width, H, W)."""
+        pooled = [resize_bilinear(pool(x_NCHW), x_NCHW.shape[2:]) for pool in self.psp_modules]
+        return self.bottleneck(torch.cat([x_NCHW, *pooled], dim=1))
 
 
 class FCNHead(nn.Module):
-    """One map (N, in, H, W) -> logits (N, C, H, W). Beside the main head it shows the backbone's middle what to learn."""
+    """One map (N, in, H, W) -> logits (N, C, H, W): the auxiliary head, which supervises a middle stage in training."""
 
     def __init__(self, in_channels: int, *, width: int, dropout: float, num_classes: int) -> None:
         super().__init__()
         self.convs = nn.Sequential(ConvNormReLU(in_channels, width, kernel_size=3))
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = class_layer(width, num_classes)
+        self.conv_seg = build_class_layer(width, num_classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.conv_seg(self.dropout(self.convs(x_NCHW)))
 
 
-class MeanOfParts(nn.Module):
-    """Adaptive average pooling: (N, C, H, W) -> (N, C, side, side); parts of a side that does not divide overlap.
+class AdaptiveAveragePool(nn.Module):
+    """The same as `nn.AdaptiveAvgPool2d(side)`, in a form that can be exported: (N, C, H, W) -> (N, C, side, side).
 
-    It multiplies with matrices, because exported files can pool adaptively only where the size is fixed. The mean of the whole
-    needs none, and as a product it could not be captured for every size.
+    It multiplies with matrices, because exported files support adaptive pooling only for a fixed image size. The mean
+    over the whole map (side 1) needs no matrix, and as a product it could not be captured for every size.
     """
 
     def __init__(self, side: int) -> None:
@@ -115,34 +118,33 @@ class MeanOfParts(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         if self.side == 1:
             return x_NCHW.mean(dim=(2, 3), keepdim=True)
-        return self.over_last_axis(self.over_last_axis(x_NCHW).transpose(2, 3)).transpose(2, 3)
+        return self.pool_last_axis(self.pool_last_axis(x_NCHW).transpose(2, 3)).transpose(2, 3)
 
-    def over_last_axis(self, x_NCHL: Tensor) -> Tensor:
+    def pool_last_axis(self, x_NCHL: Tensor) -> Tensor:
         """(N, C, H, L) -> (N, C, H, side)."""
-        length, parts_S = x_NCHL.shape[3], torch.arange(self.side, device=x_NCHL.device)
-        starts_S = parts_S * length // self.side
-        ends_S = ((parts_S + 1) * length + self.side - 1) // self.side
-        places_L1 = torch.arange(length, device=x_NCHL.device)[:, None]
-        inside_LS = torch.logical_and(
-            places_L1 >= starts_S, places_L1 < ends_S
-        )  # not "&", which coremltools does not know
-        # The sums come first: 0 and 1 are exact in any precision, shares are not.
+        length, outputs_S = x_NCHL.shape[3], torch.arange(self.side, device=x_NCHL.device)
+        starts_S = outputs_S * length // self.side
+        ends_S = ((outputs_S + 1) * length + self.side - 1) // self.side
+        positions_L1 = torch.arange(length, device=x_NCHL.device)[:, None]
+        # Not "&", which coremltools does not support.
+        inside_LS = torch.logical_and(positions_L1 >= starts_S, positions_L1 < ends_S)
+        # Sum first, then divide: 0 and 1 are exact in any precision, reciprocals of lengths are not.
         return x_NCHL @ inside_LS.to(x_NCHL.dtype) / (ends_S - starts_S).to(x_NCHL.dtype)
 
 
-def doublings(in_channels: int, width: int, *, count: int) -> nn.Sequential:
-    """A convolution, and `count` doublings of the resolution with a convolution before each."""
+def build_upsampling(in_channels: int, width: int, *, count: int) -> nn.Sequential:
+    """`count` times a convolution and upsampling by 2; with `count` 0 a single convolution."""
     if count == 0:
         return nn.Sequential(ConvNormReLU(in_channels, width, kernel_size=3))
     layers: list[nn.Module] = []
-    for step in range(count):
-        layers.append(ConvNormReLU(in_channels if step == 0 else width, width, kernel_size=3))
+    for index in range(count):
+        layers.append(ConvNormReLU(in_channels if index == 0 else width, width, kernel_size=3))
         layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
     return nn.Sequential(*layers)
 
 
-def class_layer(width: int, num_classes: int) -> nn.Conv2d:
-    """The last layer of a head, from features to logits."""
+def build_class_layer(width: int, num_classes: int) -> nn.Conv2d:
+    """The last layer of a head, a 1x1 convolution from features to logits."""
     layer = nn.Conv2d(width, num_classes, 1)
     assert layer.bias is not None
     nn.init.normal_(layer.weight, std=0.01)
@@ -150,6 +152,6 @@ def class_layer(width: int, num_classes: int) -> nn.Conv2d:
     return layer
 
 
-def resized(x_NCHW: Tensor, size: Sequence[int]) -> Tensor:
+def resize_bilinear(x_NCHW: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear interpolation to a height and width."""
     return nn.functional.interpolate(x_NCHW, size=size, mode="bilinear", align_corners=False)  # pyright: ignore

@@ -1,7 +1,8 @@
-"""What a segmentation model learns from: from a head's logits and the true classes to named losses.
+"""The losses of a segmentation model: logits of a head and ground truth -> named losses.
 
-Logits are upsampled to the size of the truth, and losses are float32 whatever the network computes in.
-N pictures, C classes.
+Logits are upsampled to the size of the ground truth. Losses are float32 whatever the precision of the network.
+
+Letters: N images, C classes, H W height and width.
 """
 
 from dataclasses import dataclass
@@ -14,29 +15,29 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nextvit.errors import InputError
-from nextvit.models.segmentation_heads import resized
+from nextvit.models.segmentation_heads import resize_bilinear
 
-IGNORED = 255
-"""In place of a class: pixels of which nothing is learnt."""
+IGNORE_INDEX = 255
+"""The label of pixels that no loss counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """Which losses are added, and with what weights. The defaults are MMSegmentation's but for `mean_over`."""
+    """The weights of the losses. The defaults are those of MMSegmentation, except for `mean_over`."""
 
     cross_entropy: float = 1.0
-    """Weight of the cross-entropy of each pixel."""
+    """Weight of the cross-entropy of the pixels."""
     dice: float = 0.0
-    """Weight of 1 - Dice, the overlap of each class as a whole: a class of a thousandth of the pixels counts like any other."""
+    """Weight of the Dice loss, which counts every class alike, even one with a thousandth of the pixels."""
     tversky: float = 0.0
-    """Weight of 1 - Tversky's index: Dice in which missing a pixel and taking one for too much weigh differently."""
+    """Weight of the Tversky loss: a Dice loss in which false negatives and false positives have different weights."""
     missed: float = 0.7
-    """In Tversky's index, how much a missed pixel weighs; one too much weighs the rest to 1. With 0.5 it is Dice."""
+    """Weight of false negatives in the Tversky index; false positives weigh 1 - `missed`. With 0.5 it is Dice."""
     auxiliary: float = 0.4
-    """Weight of all of these at the auxiliary head, where there is one."""
+    """Weight of the summed losses of the auxiliary head, if there is one."""
     mean_over: Literal["labelled", "all"] = "labelled"
-    """Of which pixels the cross-entropy is the mean. "all" counts ignored ones, too, as zeros: so the published models
-    learnt, and their learning rates fit it."""
+    """Pixels over which the cross-entropy is averaged. "all" also counts ignored ones, as zeros: the published models
+    were trained so, with learning rates that suit it."""
 
     def __post_init__(self) -> None:
         for name in ("cross_entropy", "dice", "tversky", "auxiliary"):
@@ -49,8 +50,17 @@ class LossSettings:
 
 
 def class_weights(pixels_C: NDArray[np.integer[Any]], balance: float) -> Tensor:
-    """How much a pixel of each class weighs, float32 (C,), from the number of each in the training data: as the class's share of
-    them to the power of -balance, and 1 in the mean over the pixels. 0: all alike; 1: each class as much as any other."""
+    """Class weights for the cross-entropy that give rare classes more weight.
+
+    The weight is proportional to the class frequency to the power of -balance.
+
+    Args:
+        pixels_C: number of pixels of each class in the training data.
+        balance: 0: all pixels weigh the same; 1: all classes have the same total weight.
+
+    Returns:
+        float32 (C,), with a mean of 1 over all pixels.
+    """
     weights_C = np.maximum(pixels_C, 1.0) ** -balance
     return torch.tensor(weights_C * pixels_C.sum() / (pixels_C * weights_C).sum(), dtype=torch.float32)
 
@@ -58,53 +68,65 @@ def class_weights(pixels_C: NDArray[np.integer[Any]], balance: float) -> Tensor:
 def head_losses(
     logits_NCHW: Tensor, targets_NHW: Tensor, settings: LossSettings, weights_C: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The losses of one head, by name, each with its weight.
+    """The losses of one head by name, multiplied by their weights.
 
     Args:
         logits_NCHW: at any resolution.
-        targets_NHW: uint8 or int64, index of the class of each pixel, or IGNORED.
-        settings: what is added.
-        weights_C: what the cross-entropy of each class's pixels is multiplied by; None: by 1.
+        targets_NHW: uint8 or int64, class index of each pixel, or IGNORE_INDEX; at any resolution.
+        settings: which losses are computed, and with what weights.
+        weights_C: weight of each class in the cross-entropy; None: all 1.
+
+    Returns:
+        Those of "cross_entropy", "dice" and "tversky" whose weight is not 0, each a float32 scalar.
     """
-    logits_NCHW = resized(logits_NCHW.float(), targets_NHW.shape[1:])
+    logits_NCHW = resize_bilinear(logits_NCHW.float(), targets_NHW.shape[1:])
     targets_NHW = targets_NHW.long()
     losses: dict[str, Tensor] = {}
     if settings.cross_entropy:
-        entropy = pixel_entropy(logits_NCHW, targets_NHW, weights_C, mean_over=settings.mean_over)
-        losses["cross_entropy"] = settings.cross_entropy * entropy
+        loss = pixel_cross_entropy(logits_NCHW, targets_NHW, weights_C, mean_over=settings.mean_over)
+        losses["cross_entropy"] = settings.cross_entropy * loss
     for name, weight, missed in (("dice", settings.dice, 0.5), ("tversky", settings.tversky, settings.missed)):
         if weight:
-            losses[name] = weight * overlap_loss(logits_NCHW.softmax(dim=1), targets_NHW, missed=missed)
+            losses[name] = weight * tversky_loss(logits_NCHW.softmax(dim=1), targets_NHW, missed=missed)
     return losses
 
 
-def pixel_entropy(
+def pixel_cross_entropy(
     logits_NCHW: Tensor, targets_NHW: Tensor, weights_C: Tensor | None, *, mean_over: Literal["labelled", "all"]
 ) -> Tensor:
-    """The mean over the pixels of their cross-entropy times the weight of their class; 0 where nothing is labelled.
+    """The mean over the pixels of the class-weighted cross-entropy; 0 if no pixel is labelled.
 
-    It is divided by the number of pixels, not by the sum of their weights: a batch with much of a rare class teaches more.
+    The sum is divided by the number of pixels, not by the sum of their weights as in PyTorch. A batch with many pixels
+    of a rare class therefore has a larger gradient.
     """
-    total = cross_entropy(logits_NCHW, targets_NHW, weight=weights_C, ignore_index=IGNORED, reduction="sum")
+    total = cross_entropy(logits_NCHW, targets_NHW, weight=weights_C, ignore_index=IGNORE_INDEX, reduction="sum")
     if mean_over == "all":
         return total / targets_NHW.numel()
-    return total / (targets_NHW != IGNORED).sum().clamp(min=1)
+    return total / (targets_NHW != IGNORE_INDEX).sum().clamp(min=1)
 
 
-def overlap_loss(probabilities_NCHW: Tensor, targets_NHW: Tensor, *, missed: float) -> Tensor:
-    """1 - Tversky's index (Salehi et al., arXiv:1706.05721), the mean of the classes that the batch shows.
+def tversky_loss(probabilities_NCHW: Tensor, targets_NHW: Tensor, *, missed: float) -> Tensor:
+    """1 - Tversky index (Salehi et al., arXiv:1706.05721), averaged over the classes in the ground truth of the batch.
 
-    The index of a class is hits / (hits + missed * misses + (1 - missed) * extras), each a sum of probabilities over the
-    labelled pixels of all pictures, so that a picture without the class shows what is too much; 0 where nothing is labelled.
+    The index of a class is TP / (TP + missed * FN + (1 - missed) * FP), each a sum of probabilities over the labelled
+    pixels of all images together; images without the class add false positives.
+
+    Args:
+        probabilities_NCHW: softmax of the logits.
+        targets_NHW: int64, class index of each pixel, or IGNORE_INDEX.
+        missed: weight of false negatives, between 0 and 1.
+
+    Returns:
+        A scalar; 0 if no pixel is labelled.
     """
     classes_C11 = torch.arange(probabilities_NCHW.shape[1], device=targets_NHW.device)[:, None, None]
-    is_class_NCHW = targets_NHW[:, None] == classes_C11  # of an ignored pixel nowhere
-    labelled_N1HW = (targets_NHW != IGNORED)[:, None]
+    is_class_NCHW = targets_NHW[:, None] == classes_C11  # all False for an ignored pixel
+    is_labelled_N1HW = (targets_NHW != IGNORE_INDEX)[:, None]
     pixels = (0, 2, 3)
-    hits_C = (probabilities_NCHW * is_class_NCHW).sum(dim=pixels)
-    extras_C = (probabilities_NCHW * (labelled_N1HW & ~is_class_NCHW)).sum(dim=pixels)
-    true_C = is_class_NCHW.sum(dim=pixels)
-    shown_C = true_C > 0
-    weighed_C = hits_C + missed * (true_C - hits_C) + (1 - missed) * extras_C
-    loss_C = 1 - hits_C / torch.where(shown_C, weighed_C, 1.0)
-    return torch.where(shown_C, loss_C, 0.0).sum() / shown_C.sum().clamp(min=1)
+    true_positives_C = (probabilities_NCHW * is_class_NCHW).sum(dim=pixels)
+    false_positives_C = (probabilities_NCHW * (is_labelled_N1HW & ~is_class_NCHW)).sum(dim=pixels)
+    support_C = is_class_NCHW.sum(dim=pixels)
+    is_present_C = support_C > 0
+    denominator_C = true_positives_C + missed * (support_C - true_positives_C) + (1 - missed) * false_positives_C
+    loss_C = 1 - true_positives_C / torch.where(is_present_C, denominator_C, 1.0)
+    return torch.where(is_present_C, loss_C, 0.0).sum() / is_present_C.sum().clamp(min=1)

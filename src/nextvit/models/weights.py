@@ -25,7 +25,6 @@ from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.models.backbone import NextViT
 from nextvit.models.detection import MaskRCNN
-from nextvit.models.network import Network, network_for
 from nextvit.models.segmentation import Segmenter
 
 State = dict[str, Tensor]
@@ -282,13 +281,3 @@ def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
         save_file(state, path, metadata={CARD_KEY: json.dumps(to_plain(card))})
     except SafetensorError as error:  # of a full disk, among others
         raise OSError(str(error)) from None
-
-
-def load_model(path: Path) -> tuple[Network, ModelCard]:
-    """Rebuild a model from a file that `save_model` wrote."""
-    _, card = read_state(path)
-    if card is None:
-        raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
-    model = network_for(card)
-    load_weights(model, path)
-    return model.eval(), card

@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.image.resizing import Pixels, Preprocess, Size, fit, fitted_size, frame_size
+from nextvit.image.canvas import canvas_size
+from nextvit.image.reading import Pixels, Size
+from nextvit.image.resizing import Preprocess, resize_image, size_within
+from nextvit.predictions.activations import softmax
+from nextvit.predictions.sampling import sample_bilinear
 
 # C classes, H W height and width
 
@@ -33,7 +37,7 @@ def averaged_bands(
     What is in memory are the scores of all views, at the sizes at which the network sees them, and one band.
 
     Args:
-        scores_of: from a picture (h, w, 3), uint8, to scores before softmax (C, cells, cells); with resize "fit" they are
+        scores_of: from a picture (h, w, 3), uint8, to scores before softmax (C, cells, cells); with resize "pad" they are
             those of its frame.
         spec: how a picture is resized at scale 1.
         scales: sizes at which the picture is answered, relative to that; at least one.
@@ -48,7 +52,9 @@ def averaged_bands(
         total_CrW: Floats = np.zeros(1, np.float32)
         for scores_CHW, at_scale, mirrored in views:
             down, across = places_of(scores_CHW, (image.height, image.width), at_scale, mirrored=mirrored)
-            total_CrW = total_CrW + softmax(sampled(scores_CHW, down[top : top + BAND], across))
+            total_CrW = total_CrW + softmax(
+                sample_bilinear(scores_CHW, down[top : top + BAND], across), axis=0, dtype=np.float32
+            )
         yield total_CrW / len(views)
 
 
@@ -66,7 +72,7 @@ def scaled_scores(
     image: Image.Image, scores_of: Callable[[Pixels], Floats], spec: Preprocess, *, mirrored: bool
 ) -> Floats:
     """The scores of one view of a picture, not mirrored back."""
-    pixels = fit(image, spec)
+    pixels = resize_image(image, spec)
     return scores_of(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
 
 
@@ -85,27 +91,8 @@ def places_of(
 
 
 def seen_and_covered(original: Size, spec: Preprocess) -> tuple[Size, Size]:
-    """The size at which the network sees a picture, and that of what its scores cover: with "fit" the frame around it."""
-    if spec.resize != "fit":
+    """The size at which the network sees a picture, and that of what its scores cover: where it is padded the canvas around it."""
+    if not spec.padded:
         return spec.image_size, spec.image_size
-    seen = fitted_size(original, spec.image_size)
-    return seen, frame_size(np.array([seen]))
-
-
-def sampled(scores_CHW: Floats, down_H: NDArray[np.float64], across_W: NDArray[np.float64]) -> Floats:
-    """Scores at places between the middles of cells, bilinear, clamped at the edges: (C, len(down_H), len(across_W))."""
-    for axis, places in ((1, down_H), (2, across_W)):
-        last = scores_CHW.shape[axis] - 1
-        place = places.clip(0, last)
-        first = place.astype(np.intp)
-        share = (place - first).astype(np.float32)
-        share = share[:, None] if axis == 1 else share
-        low, high = scores_CHW.take(first, axis=axis), scores_CHW.take(np.minimum(first + 1, last), axis=axis)
-        scores_CHW = low + share * (high - low)
-    return scores_CHW
-
-
-def softmax(scores_CHW: Floats) -> Floats:
-    """Probabilities over the classes, which come first."""
-    powers = np.exp(scores_CHW - scores_CHW.max(axis=0))
-    return powers / powers.sum(axis=0)
+    seen = size_within(original, spec.image_size)
+    return seen, canvas_size(np.array([seen]))

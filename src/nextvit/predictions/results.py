@@ -10,7 +10,7 @@ from nextvit.image.masks import RunLengths
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guess:
+class ClassProbability:
     """One class and how probable the model holds it, 0 to 1."""
 
     label: str
@@ -21,7 +21,7 @@ class Guess:
 class Classification:
     """The most probable classes of one image, best first."""
 
-    top: tuple[Guess, ...]
+    top: tuple[ClassProbability, ...]
 
     @property
     def label(self) -> str:
@@ -40,9 +40,9 @@ class Classification:
 class MultiLabel:
     """All classes of one image in two parts, each with the most probable first; either part may be empty."""
 
-    present: tuple[Guess, ...]
+    present: tuple[ClassProbability, ...]
     """Those that reach their threshold."""
-    absent: tuple[Guess, ...]
+    absent: tuple[ClassProbability, ...]
     """The others."""
 
     @property
@@ -113,4 +113,4 @@ class ClassMap:
         return {"width": width, "height": height, "shares": self.shares}
 
 
-Answer = Classification | MultiLabel | Detections | ClassMap
+Prediction = Classification | MultiLabel | Detections | ClassMap

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-SPOKEN = {
+DISPLAY_NAMES = {
     "top1_score": "top-1",
     "top5_score": "top-5",
     "mean_class_score": "mean class accuracy",
@@ -18,9 +18,9 @@ SPOKEN = {
 }
 
 
-def spoken(score: str) -> str:
+def display_name(score: str) -> str:
     """A score's name as people say it."""
-    return SPOKEN.get(score, score.removesuffix("_score").replace("_", " "))
+    return DISPLAY_NAMES.get(score, score.removesuffix("_score").replace("_", " "))
 
 
 def main_score(record: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.image.resizing import Pixels, Size
+from nextvit.image.reading import Pixels, Size
 
 # N windows, C classes, H W height and width in pixels; in cells: the scores' own pixels, of `stride` of the picture's a side
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from nextvit.bundle.card import TaskName
 from nextvit.errors import InputError, did_you_mean
 from nextvit.recipes.ade20k import ade20k_fpn_80k, ade20k_upernet_160k
 from nextvit.recipes.coco import coco_1x, coco_3x
@@ -31,8 +30,3 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name]()
-
-
-def default_recipe(task: TaskName) -> str:
-    """The name of the recipe that a dataset of a task gets unless another is asked for."""
-    return f"finetune_{task}" if task in ("detection", "segmentation") else "finetune"

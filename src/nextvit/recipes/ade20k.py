@@ -10,8 +10,8 @@ of the best evaluation; the figures of the logs are those of the last.
 
 from dataclasses import replace
 
-from nextvit.tasks.task import Loss
-from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.tasks.settings import SegmentationData, SegmentationHeads, SegmentationLoss, SegmentationSettings
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.views.settings import SegmentationAugment
 
 
@@ -33,10 +33,8 @@ def ade20k_fpn_80k() -> Recipe:
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", drop_path=0.2),
-        data=Data(image_size=512, longer_side=2048, batch_size=32, workers=4),
-        heads=Heads(size="published", decoder="fpn"),
-        masks=SegmentationAugment(colours="published"),
-        loss=Loss(mean_over="all"),
+        data=Data(image_size=512, batch_size=32, workers=4),
+        task=published_settings(SegmentationHeads(size="published", decoder="fpn")),
         optim=Optim(lr=1e-4, weight_decay=1e-4, decay_biases=True, decay_norms=True, clip_norm=0.0),
         schedule=Schedule(epochs=10, epoch_steps=4000, shape="poly", power=0.9, final_lr_ratio=0.01),
         ema=Ema(decay=0.0),
@@ -65,9 +63,19 @@ def ade20k_upernet_160k() -> Recipe:
     return replace(
         recipe,
         data=replace(recipe.data, batch_size=16),
-        heads=replace(recipe.heads, decoder="uper"),
+        task=published_settings(SegmentationHeads(size="published", decoder="uper")),
         optim=replace(recipe.optim, lr=6e-5, weight_decay=0.01, decay_norms=False),
         schedule=Schedule(
             epochs=10, epoch_steps=16_000, shape="poly", power=1.0, warmup_steps=1500, final_lr_ratio=0.0
         ),
+    )
+
+
+def published_settings(heads: SegmentationHeads) -> SegmentationSettings:
+    """What both networks share."""
+    return SegmentationSettings(
+        data=SegmentationData(longer_side=2048),
+        heads=heads,
+        masks=SegmentationAugment(colours="published"),
+        loss=SegmentationLoss(mean_over="all"),
     )

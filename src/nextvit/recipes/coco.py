@@ -6,7 +6,8 @@ annotations/instances_{train,val}2017.json as COCO has them.
 
 from dataclasses import replace
 
-from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
+from nextvit.tasks.settings import DetectionData, DetectionHeads, DetectionSettings
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.views.settings import DetectionAugment
 
 
@@ -27,9 +28,8 @@ def coco_1x() -> Recipe:
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", frozen_stages=1, frozen_norms=True),
-        data=Data(image_size=800, longer_side=1333, batch_size=16, workers=4, leave_out_empty=True),
-        heads=Heads(size="published", masks="on", anchor_scale=8.0),
-        objects=DetectionAugment(scales=(1.0,), crop=0.0, tighten=False),
+        data=Data(image_size=800, batch_size=16, workers=4),
+        task=published_settings(DetectionAugment(scales=(1.0,), crop=0.0, tighten=False)),
         optim=Optim(lr=1e-4, weight_decay=0.05, decay_biases=True, clip_norm=0.0),
         schedule=Schedule(epochs=12, shape="steps", milestones=(8, 11), warmup_steps=500),
         ema=Ema(decay=0.0),
@@ -48,6 +48,15 @@ def coco_3x() -> Recipe:
     recipe = coco_1x()
     return replace(
         recipe,
-        objects=DetectionAugment(tighten=False),
+        task=published_settings(DetectionAugment(tighten=False)),
         schedule=replace(recipe.schedule, epochs=36, milestones=(27, 33)),
+    )
+
+
+def published_settings(objects: DetectionAugment) -> DetectionSettings:
+    """What both schedules share, with views of their own."""
+    return DetectionSettings(
+        data=DetectionData(longer_side=1333, leave_out_empty=True),
+        heads=DetectionHeads(size="published", masks="on", anchor_scale=8.0),
+        objects=objects,
     )

@@ -1,6 +1,6 @@
 """The default for a user's own images, by what they are labelled with."""
 
-from nextvit.tasks.task import Loss
+from nextvit.tasks.settings import DetectionLoss, DetectionSettings, SegmentationSettings
 from nextvit.train.recipe import Data, Model, Optim, Recipe, Schedule
 from nextvit.views.settings import DetectionAugment, SegmentationAugment
 
@@ -37,8 +37,7 @@ def finetune_detection() -> Recipe:
     return Recipe(
         model=Model(weights="published"),
         data=Data(image_size=480, batch_size=8),
-        objects=DetectionAugment(photometric=0.5),
-        loss=Loss(region_samples=128),
+        task=DetectionSettings(objects=DetectionAugment(photometric=0.5), loss=DetectionLoss(region_samples=128)),
         optim=Optim(lr="auto", layer_decay="auto"),
         schedule=Schedule(epochs="auto", warmup_epochs=1, patience=15),
     )
@@ -60,7 +59,7 @@ def finetune_segmentation() -> Recipe:
     return Recipe(
         model=Model(weights="published"),
         data=Data(image_size=384, batch_size=8),
-        masks=SegmentationAugment(photometric=0.5),
+        task=SegmentationSettings(masks=SegmentationAugment(photometric=0.5)),
         optim=Optim(lr="auto", layer_decay="auto"),
         schedule=Schedule(epochs="auto", warmup_epochs=1, patience=15),
     )

@@ -6,7 +6,8 @@ val/<wnid>/*.JPEG; a batch of 2048 needs several GPUs, or --optim.accumulate on 
 
 from dataclasses import replace
 
-from nextvit.train.recipe import Compute, Data, Ema, Loss, Model, Optim, Recipe, Schedule
+from nextvit.tasks.settings import LabelData, LabelLoss, LabelSettings
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.views.mix import Mix
 from nextvit.views.settings import Augment
 
@@ -28,10 +29,13 @@ def imagenet() -> Recipe:
     """
     return Recipe(
         model=Model(name="nextvit_small"),
-        data=Data(image_size=224, crop_ratio=0.875, batch_size=2048, workers=8, balance="off"),
-        augment=Augment(crop_scale=(0.08, 1.0), rand_augment=9.0),
-        mix=Mix(mixup=0.8, cutmix=1.0, switch=0.5, erase=0.25),
-        loss=Loss(label_smoothing=0.1),
+        data=Data(image_size=224, batch_size=2048, workers=8),
+        task=LabelSettings(
+            data=LabelData(crop_ratio=0.875, balance="off"),
+            augment=Augment(crop_scale=(0.08, 1.0), rand_augment=9.0),
+            mix=Mix(mixup=0.8, cutmix=1.0, switch=0.5, erase=0.25),
+            loss=LabelLoss(label_smoothing=0.1),
+        ),
         optim=Optim(lr=2e-3, weight_decay=0.1, clip_norm=5.0),
         schedule=Schedule(epochs=300, warmup_epochs=20, final_lr_ratio=0.005),
         ema=Ema(decay=0.0),

@@ -1,6 +1,7 @@
 """A recipe for tiny pictures, to see the whole way in minutes."""
 
-from nextvit.train.recipe import Data, Ema, Loss, Model, Optim, Recipe, Schedule
+from nextvit.tasks.settings import LabelLoss, LabelSettings
+from nextvit.train.recipe import Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.views.settings import Augment
 
 
@@ -12,9 +13,11 @@ def smoke() -> Recipe:
     return Recipe(
         model=Model(name="nextvit_nano"),
         data=Data(image_size=32, batch_size=32, workers=0),
-        # A mirrored 2 is no digit.
-        augment=Augment(crop_scale=(0.7, 1.0), crop_aspect=(0.85, 1.2), flip=0.0),
-        loss=Loss(label_smoothing=0.05),
+        task=LabelSettings(
+            # A mirrored 2 is no digit.
+            augment=Augment(crop_scale=(0.7, 1.0), crop_aspect=(0.85, 1.2), flip=0.0),
+            loss=LabelLoss(label_smoothing=0.05),
+        ),
         optim=Optim(lr=2e-3, weight_decay=0.05),
         schedule=Schedule(epochs=12, warmup_epochs=1.0),
         ema=Ema(decay=0.98),

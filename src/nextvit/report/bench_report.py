@@ -1,163 +1,183 @@
-"""The page of a benchmark: what was measured, on what, how sure it is, and how far it is from what the machine can do."""
+"""The page of a benchmark: latencies and scores with their intervals, the machine, and the distance to its limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nextvit.predictions.score_names import spoken
+from nextvit.predictions.score_names import display_name
 from nextvit.report import bench_figures as figures
-from nextvit.report.bench_figures import number
-from nextvit.report.page import Cell, Markup, escape, heading, page, paragraph, section, table, tiles
+from nextvit.report.bench_figures import format_number
+from nextvit.report.page import Cell, Markup, escape, heading, paragraph, render_page, section, table, tiles
 
 Record = dict[str, Any]
 
-BACKBONES = (
-    "Of a detector the whole is timed on photographs stretched to its full size, because its time depends on what is on a picture; "
-    "its backbone alone, with random weights, at 512x512 px, as in the tables of the Next-ViT paper. FLOPs of a detector count "
-    "all regions that it may look at."
+BACKBONE_NOTE = (
+    "A whole detector is timed on photographs stretched to its full size, because its time depends on the content of "
+    "the image; its backbone alone, with random weights, at 512x512 px, as in the tables of the Next-ViT paper. The "
+    "FLOPs of a detector count the highest number of regions that it can process."
 )
 TONES = {"faster": "good", "slower": "bad"}
-HOW = (
-    "The graph alone, uint8 pixels in, outputs out, unless it says end to end. All configurations of a batch take turns in "
-    "rounds, so that a drifting machine hurts all alike; the first run of a turn does not count. The ratio is the median "
-    "time over that of the first configuration, in the same rounds and without the machine's drift between them; its 95 % "
-    "interval is a bootstrap over whole rounds, and faster or slower is said only where it excludes 1. Cold start is loading "
-    "and the first answer in a process of its own, which also gives the peak memory. FLOPs are two for each multiply-add of "
-    "the deployed graph; the peak is this runtime's own large matrix product at the same precision and threads; bytes are "
-    "the least that one run must move: input, weights, activations between layers and outputs, once each. Noise is the "
-    "spread of a fixed piece of work that was timed once in each round: 90th less 10th percentile, over the median."
+PROTOCOL_NOTE = (
+    "Latency is that of the graph alone, from uint8 pixels to outputs, except where it is called end to end. All "
+    "configurations of a batch size take turns in rounds, so that a drift of the machine's speed affects all of them "
+    "alike; the first run of a turn does not count. The ratio is the median time over that of the first configuration "
+    "in the same rounds; its 95 % interval is a bootstrap over whole rounds, and the verdict is faster or slower only "
+    "if the interval excludes 1. Cold start is loading and the first prediction in a separate process, which also "
+    "gives the peak memory. FLOPs are two for each multiply-add of the deployed graph; the peak is that of a large "
+    "matrix product in the same runtime at the same precision and threads; bytes are the least memory traffic of one "
+    "run: input, weights, activations between layers and outputs, once each. Noise is the variation of a fixed piece "
+    "of work that was timed once in each round: the 90th minus the 10th percentile, over the median."
 )
 
 
-def bench_report(records: Sequence[Record], unavailable: Sequence[Record] = (), *, warning: str | None = None) -> str:
-    """The whole page as HTML, from the records of what was measured and of what could not be.
+def render_bench_report(
+    records: Sequence[Record], unavailable: Sequence[Record] = (), *, warning: str | None = None
+) -> str:
+    """The whole page as HTML.
 
-    `warning` is the line of a machine that was too busy (`Noise.warning`).
+    Args:
+        records: one for each measured configuration, as `nextvit bench` writes them to benchmark.jsonl.
+        unavailable: those of configurations that could not be measured, with the reason.
+        warning: the line that says that the machine was too busy (`Noise.warning`).
     """
-    colours = figures.colours_of(records)
+    colours = figures.assign_colours(records)
     batches = list(dict.fromkeys(record["batch"] for record in records))
     sections = [
-        heading("nextvit bench", lead(records)),
-        busy_line(records, warning),
-        summary(records, unavailable),
-        *(speed([record for record in records if record["batch"] == batch], batch, colours) for batch in batches),
-        *fronts(records),
-        costs(records),
-        limit(records),
-        end_to_end(records),
-        not_available(unavailable),
-        section("How it was measured", *how(records), *provenance(records)) if records else None,
+        heading("nextvit bench", lead_text(records)),
+        busy_warning(records, warning),
+        summary_tiles(records, unavailable),
+        *(
+            latency_section([record for record in records if record["batch"] == batch], batch, colours)
+            for batch in batches
+        ),
+        *pareto_sections(records),
+        cost_section(records),
+        roofline_section(records),
+        end_to_end_section(records),
+        unavailable_section(unavailable),
+        section("How it was measured", *protocol(records), *provenance(records)) if records else None,
     ]
-    return page("nextvit bench", [each for each in sections if each])
+    return render_page("nextvit bench", [each for each in sections if each])
 
 
-def lead(records: Sequence[Record]) -> str:
+def lead_text(records: Sequence[Record]) -> str:
     """Machine, threads and sizes in a sentence."""
     if not records:
         return "nothing could be measured"
     machine = records[0]["environment"]
     memory = f", {machine['memory_gib']} GiB" if machine.get("memory_gib") else ""
     return (
-        f"{machine['cpu']}, {machine['cores']} cores{memory}, {machine['system']}; device: {each_of(records, 'device')}; threads: "
-        f"{each_of(records, 'threads')}; {', '.join(dict.fromkeys(map(size_of, records)))} px; {machine['time'][:10]}"
+        f"{machine['cpu']}, {machine['cores']} cores{memory}, {machine['system']}; "
+        f"device: {join_values(records, 'device')}; threads: {join_values(records, 'threads')}; "
+        f"{', '.join(dict.fromkeys(map(format_size, records)))} px; {machine['time'][:10]}"
     )
 
 
 def is_backbone(record: Record) -> bool:
-    """Whether it is of the backbone of a detector alone."""
+    """Whether the record is that of a detector's backbone alone."""
     return record.get("part") == "backbone"
 
 
-def how(records: Sequence[Record]) -> list[Markup]:
-    """The protocol, and what is different of detectors."""
-    return [paragraph(HOW), *([paragraph(BACKBONES)] if any(map(is_backbone, records)) else [])]
+def protocol(records: Sequence[Record]) -> list[Markup]:
+    """How it was measured, with a paragraph on detectors if there are any."""
+    return [paragraph(PROTOCOL_NOTE), *([paragraph(BACKBONE_NOTE)] if any(map(is_backbone, records)) else [])]
 
 
-def each_of(records: Sequence[Record], name: str) -> str:
-    """All values of a field, with commas."""
+def join_values(records: Sequence[Record], name: str) -> str:
+    """The different values of a field, joined with commas."""
     return ", ".join(dict.fromkeys(str(record.get(name, "?")) for record in records))
 
 
-def size_of(record: Record) -> str:
+def format_size(record: Record) -> str:
+    """The input's size as WIDTHxHEIGHT."""
     height, width = record["image_size"]
     return f"{width}x{height}"
 
 
-def busy_line(records: Sequence[Record], warning: str | None) -> Markup | None:
+def busy_warning(records: Sequence[Record], warning: str | None) -> Markup | None:
+    """The warning as a paragraph; a general one where only the records say that the machine was busy."""
     if warning is None and any(record.get("busy") for record in records):
         warning = "this machine was too busy to trust small differences"
     return paragraph(f"{warning[0].upper()}{warning[1:]}.", tone="warn") if warning else None
 
 
-def summary(records: Sequence[Record], unavailable: Sequence[Record]) -> Markup | None:
+def summary_tiles(records: Sequence[Record], unavailable: Sequence[Record]) -> Markup | None:
     """The few numbers that matter most."""
     if not records:
         return None
     facts: list[tuple[str, str]] = []
     whole = [record for record in records if not is_backbone(record)] or records
-    least = min(record["batch"] for record in whole)
-    fastest = min((record for record in whole if record["batch"] == least), key=lambda record: record["p50_ms"])
-    facts.append((f"{number(fastest['p50_ms'])} ms", f"fastest at batch {least}: {fastest['name']}"))
-    most = max(whole, key=lambda record: record["images_per_second"])
-    facts.append((f"{number(most['images_per_second'])} images/s", f"most: {most['name']}, batch {most['batch']}"))
+    smallest_batch = min(record["batch"] for record in whole)
+    fastest = min(
+        (record for record in whole if record["batch"] == smallest_batch), key=lambda record: record["p50_ms"]
+    )
+    facts.append((f"{format_number(fastest['p50_ms'])} ms", f"fastest at batch {smallest_batch}: {fastest['name']}"))
+    highest = max(whole, key=lambda record: record["images_per_second"])
+    facts.append(
+        (
+            f"{format_number(highest['images_per_second'])} images/s",
+            f"highest throughput: {highest['name']}, batch {highest['batch']}",
+        )
+    )
     noises = [record["noise"] for record in records if record.get("noise") is not None]
     if noises:
-        facts.append((f"{max(noises):.0%}", "noise of the machine meanwhile"))
-    told = f"configurations measured, {len(unavailable)} not available" if unavailable else "configurations measured"
-    return tiles([*facts, (str(len(records)), told)])
+        facts.append((f"{max(noises):.0%}", "noise of the machine during the benchmark"))
+    caption = f"configurations measured, {len(unavailable)} not available" if unavailable else "configurations measured"
+    return tiles([*facts, (str(len(records)), caption)])
 
 
-def speed(records: Sequence[Record], batch: int, colours: Mapping[str, str]) -> Markup:
-    """The bars and the numbers of one batch."""
-    extra = varying(records)
+def latency_section(records: Sequence[Record], batch: int, colours: Mapping[str, str]) -> Markup:
+    """The bars and the table of the latencies at one batch size."""
+    extra = varying_fields(records)
     columns = ["configuration", *extra, "least", "p50 ms", "p90", "p99", "images/s", "ratio (95 %)", "verdict"]
     rows = [
         [
             record["name"],
             *(extra_cell(record, name) for name in extra),
-            *(figure(record[name]) for name in ("least_ms", "p50_ms", "p90_ms", "p99_ms", "images_per_second")),
-            ratio_of(record),
-            Markup(f'<span class="{TONES.get(record["verdict"], "soft")}">{unbroken(record["verdict"]).text}</span>'),
+            *(number_cell(record[name]) for name in ("least_ms", "p50_ms", "p90_ms", "p99_ms", "images_per_second")),
+            ratio_cell(record),
+            Markup(f'<span class="{TONES.get(record["verdict"], "soft")}">{no_wrap(record["verdict"]).text}</span>'),
         ]
         for record in records
     ]
-    return section(f"Latency, batch {batch}", Markup(figures.latency_bars(records, colours)), table(columns, rows))
+    return section(f"Latency, batch {batch}", Markup(figures.draw_latency_bars(records, colours)), table(columns, rows))
 
 
-def varying(records: Sequence[Record]) -> list[str]:
-    """What the rows must tell besides the name."""
+def varying_fields(records: Sequence[Record]) -> list[str]:
+    """The fields that differ between the records and so need a column, besides the name."""
     return [name for name in ("threads", "image_size") if len({str(record[name]) for record in records}) > 1]
 
 
 def extra_cell(record: Record, name: str) -> Cell:
-    return size_of(record) if name == "image_size" else record[name]
+    return format_size(record) if name == "image_size" else record[name]
 
 
-def figure(value: float | None) -> Markup:
-    """A number with three digits that count; nothing where there is none."""
-    return unbroken("" if value is None else number(value))
+def number_cell(value: float | None) -> Markup:
+    """A number with three significant digits; an empty cell for None."""
+    return no_wrap("" if value is None else format_number(value))
 
 
-def unbroken(text: str) -> Markup:
-    """Text that stays on one line."""
+def no_wrap(text: str) -> Markup:
+    """Text that is not broken into lines."""
     return Markup(f'<span style="white-space:nowrap">{escape(text)}</span>')
 
 
-def ratio_of(record: Record) -> Markup:
+def ratio_cell(record: Record) -> Markup:
+    """The ratio to the first configuration, with its 95 % interval."""
     interval = record.get("ratio_interval_95")
     if record["verdict"] == "first":
         return Markup("1")
     text = f"{record['ratio']:.2f}" + (
         f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else " (too few rounds)"
     )
-    return unbroken(text)
+    return no_wrap(text)
 
 
-def fronts(records: Sequence[Record]) -> list[Markup]:
-    """Accuracy against latency: by what was measured, and by what was published; each where it has two points or more.
+def pareto_sections(records: Sequence[Record]) -> list[Markup]:
+    """Figures of accuracy against latency, by measured and by published scores, each if it has two networks or more.
 
-    Of the batches, the smallest: the time of one image.
+    They are drawn at the smallest batch size, as the latency of one image.
     """
-    found: list[Markup] = []
+    sections: list[Markup] = []
     batch = min((record["batch"] for record in records), default=1)
     single = [record for record in records if record["batch"] == batch]
     measured: dict[tuple[str, int], list[Record]] = {}
@@ -165,122 +185,131 @@ def fronts(records: Sequence[Record]) -> list[Markup]:
         if record.get("score"):
             measured.setdefault((record["score"]["name"], record["score"].get("images", 0)), []).append(record)
     for (name, images), group in measured.items():
-        if different(group):
-            told = f"{spoken(name)} measured here on {images} images, %"
+        if has_several_names(group):
+            caption = f"{display_name(name)} measured here on {images} images, %"
             values, intervals = (
                 [each["score"]["value"] for each in group],
                 [each["score"].get("interval_95") for each in group],
             )
-            drawn = Markup(figures.front(group, values, name=told, intervals=intervals))
-            found.append(section(f"{spoken(name)} against latency, measured, batch {batch}", drawn))
+            drawn = Markup(figures.draw_pareto_front(group, values, name=caption, intervals=intervals))
+            sections.append(section(f"{display_name(name)} against latency, measured, batch {batch}", drawn))
     published = [record for record in single if record.get("published_top1") is not None]
-    if different(published):
+    if has_several_names(published):
         values = [record["published_top1"] for record in published]
-        drawn = Markup(figures.front(published, values, name="published ImageNet-1k top-1, %"))
-        note = "Scores as published for the full-precision networks: int8 and bf16 may lose some of it, and training differs."
-        found.append(section(f"Published accuracy against latency, batch {batch}", drawn, paragraph(note, tone="soft")))
-    return found
+        drawn = Markup(figures.draw_pareto_front(published, values, name="published ImageNet-1k top-1, %"))
+        note = (
+            "Scores are those published for the full-precision networks: int8 and bf16 may lower them, and training recipes "
+            "differ."
+        )
+        sections.append(
+            section(f"Published accuracy against latency, batch {batch}", drawn, paragraph(note, tone="soft"))
+        )
+    return sections
 
 
-def different(records: Sequence[Record]) -> bool:
+def has_several_names(records: Sequence[Record]) -> bool:
     return len({record["name"] for record in records}) > 1
 
 
-def costs(records: Sequence[Record]) -> Markup | None:
-    """What is paid besides time, and what is got for it; a column that nothing was measured for is left out."""
+def cost_section(records: Sequence[Record]) -> Markup | None:
+    """The costs besides latency, and the scores; a column without any value is left out."""
     if not records:
         return None
-    extra = varying(records)
+    extra = varying_fields(records)
     values = {
-        "size MiB": [figure(record.get("size_mib")) for record in records],
-        "memory MiB": [figure(record.get("peak_memory_mib")) for record in records],
-        "cold start ms": [figure(record.get("cold_start_ms")) for record in records],
-        "score": [score_of(record) for record in records],
-        "published": [figure(record.get("published_top1")) for record in records],
+        "size MiB": [number_cell(record.get("size_mib")) for record in records],
+        "memory MiB": [number_cell(record.get("peak_memory_mib")) for record in records],
+        "cold start ms": [number_cell(record.get("cold_start_ms")) for record in records],
+        "score": [score_cell(record) for record in records],
+        "published": [number_cell(record.get("published_top1")) for record in records],
     }
-    held = {name: column for name, column in values.items() if any(cell.text for cell in column)}
+    filled = {name: column for name, column in values.items() if any(cell.text for cell in column)}
     rows = [
         [record["name"], record["batch"], *(extra_cell(record, name) for name in extra), *cells]
-        for record, *cells in zip(records, *held.values(), strict=True)
+        for record, *cells in zip(records, *filled.values(), strict=True)
     ]
-    return section("What it costs", table(["configuration", "batch", *extra, *held], rows))
+    return section("What it costs", table(["configuration", "batch", *extra, *filled], rows))
 
 
-def scaled(record: Record, name: str, factor: float) -> float | None:
+def scale_field(record: Record, name: str, factor: float) -> float | None:
     value = record.get(name)
     return None if value is None else value * factor
 
 
-def runtime_of(record: Record) -> str:
-    """The runtime with its version and precision, and what computes where that is not what the name says."""
-    computes = {"f32": "fp32", "f16": "fp16"}.get(record.get("computes_in", ""), record.get("computes_in"))
-    rest = f" (what is not quantised in {computes})" if record["precision"] == "int8" else f" (in {computes})"
-    return f"{record['runtime']} {record['precision']}" + (rest if computes and computes != record["precision"] else "")
+def format_runtime(record: Record) -> str:
+    """The runtime with its version and precision, and the precision in which it computes if that is another."""
+    actual = {"f32": "fp32", "f16": "fp16"}.get(record.get("computes_in", ""), record.get("computes_in"))
+    addition = f" (layers that are not quantised in {actual})" if record["precision"] == "int8" else f" (in {actual})"
+    return f"{record['runtime']} {record['precision']}" + (addition if actual and actual != record["precision"] else "")
 
 
-def score_of(record: Record) -> Markup:
-    """What was measured here, with its interval."""
+def score_cell(record: Record) -> Markup:
+    """The score that was measured here, with its 95 % interval."""
     score = record.get("score")
     if not score:
         return Markup("")
     interval = score.get("interval_95")
-    return unbroken(f"{score['value']:.2f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
+    return no_wrap(f"{score['value']:.2f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
 
 
-def limit(records: Sequence[Record]) -> Markup | None:
-    """The roofline where the machine's limits are known, and how near each comes to its peak."""
+def roofline_section(records: Sequence[Record]) -> Markup | None:
+    """The roofline, if the machine's limits are known, and the fraction of the peak that each configuration reaches."""
     computed = [record for record in records if record.get("gflops_per_second")]
     if not computed:
         return None
     needed = ("macs", "bytes", "peak_gflops_per_second", "bandwidth_gb_per_second")
     known = [record for record in computed if all(record.get(name) for name in needed)]
-    extra = varying(records)
+    extra = varying_fields(records)
     rows = [
         [
             record["name"],
             record["batch"],
             *(extra_cell(record, name) for name in extra),
-            figure(scaled(record, "parameters", 1e-6)),
-            figure(scaled(record, "macs", 1e-9)),
-            *(figure(record.get(name)) for name in ("gflops_per_second", "peak_gflops_per_second")),
-            unbroken("" if record.get("peak_share") is None else f"{record['peak_share']:.0%}"),
+            number_cell(scale_field(record, "parameters", 1e-6)),
+            number_cell(scale_field(record, "macs", 1e-9)),
+            *(number_cell(record.get(name)) for name in ("gflops_per_second", "peak_gflops_per_second")),
+            no_wrap("" if record.get("peak_share") is None else f"{record['peak_share']:.0%}"),
         ]
         for record in computed
     ]
     note = (
-        "A point can lie no higher than its flat roof; above the slope it lies where data stays in a cache. Far below both, "
-        "time goes into something other than arithmetic or memory: calls, layout changes, operators that use the units badly."
+        "A point cannot be above its flat roof; it can be above the slope if its data stays in a cache. Far below "
+        "both, the time is spent on something other than arithmetic or memory: calls, layout changes, operators that "
+        "use the processor's units badly."
     )
-    drawn = [Markup(figures.roofline(known)), paragraph(note, tone="soft")] if known else []
+    drawn = [Markup(figures.draw_roofline(known)), paragraph(note, tone="soft")] if known else []
     return section(
         "The limit",
         *drawn,
-        table(["configuration", "batch", *extra, "M params", "GMACs", "GFLOP/s", "the peak", "share"], rows),
+        table(["configuration", "batch", *extra, "M params", "GMACs", "GFLOP/s", "peak", "fraction"], rows),
     )
 
 
-def end_to_end(records: Sequence[Record]) -> Markup | None:
+def end_to_end_section(records: Sequence[Record]) -> Markup | None:
+    """The time from the file to the prediction, if it was measured."""
     known = [record for record in records if record.get("end_to_end")]
     if not known:
         return None
     counts = ", ".join(dict.fromkeys(f"{record['end_to_end']['images']}" for record in known))
-    note = f"Median time of one image from its file to its answer, over {counts} images, and what it goes into."
-    return section("End to end", Markup(figures.shares(known)), paragraph(note, tone="soft"))
+    note = (
+        f"Median time of one image from its file to its prediction, over {counts} images, and the time of each stage."
+    )
+    return section("End to end", Markup(figures.draw_stage_fractions(known)), paragraph(note, tone="soft"))
 
 
-def not_available(unavailable: Sequence[Record]) -> Markup | None:
-    """What could not be measured, those with the same reason in one row."""
+def unavailable_section(unavailable: Sequence[Record]) -> Markup | None:
+    """The configurations that could not be measured; those with the same reason share a row."""
     if not unavailable:
         return None
     names: dict[str, dict[str, None]] = {}
     for record in unavailable:
         names.setdefault(record["unavailable"], {})[record["name"]] = None
-    rows = [[", ".join(each), why] for why, each in names.items()]
+    rows = [[", ".join(each), reason] for reason, each in names.items()]
     return section("Not available here", table(["configuration", "why"], rows))
 
 
 def provenance(records: Sequence[Record]) -> list[Markup]:
-    """The command, and what ran where."""
+    """The command, the runtimes, the versions and the cores of the measurement."""
     machine = records[0]["environment"]
     affinity = "; ".join(
         dict.fromkeys(
@@ -289,7 +318,7 @@ def provenance(records: Sequence[Record]) -> list[Markup]:
     )
     versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
     facts = [
-        f"ran: {', '.join(dict.fromkeys(map(runtime_of, records)))}",
+        f"runtimes: {', '.join(dict.fromkeys(map(format_runtime, records)))}",
         f"Python {machine['python']}; {versions}",
         f"allowed to run on {affinity}" if affinity else "",
     ]

@@ -5,13 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Manifest
 from nextvit.files.records import to_plain
-from nextvit.image.masks import MASK_THRESHOLD
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.predictions.score_names import spoken
-from nextvit.report.page import Markup, bar, folded, heading, page, paragraph, section, table, tiles
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.score_names import display_name
+from nextvit.report.page import Markup, bar, folded_text, heading, paragraph, render_page, section, table, tiles
 
 PRECISIONS = {
     "fp32": "fp32",
@@ -21,17 +20,6 @@ PRECISIONS = {
     "w8": "w8 (8-bit weights)",
     "w6": "w6 (6-bit weights from a palette)",
 }
-SPREAD = (
-    "Differences are relative to the spread: the standard deviation of PyTorch's logits over all these images. 1e-3 is a "
-    "thousandth of it."
-)
-SAME_OBJECTS = (
-    "Two objects are the same where class and box (overlap of at least 0.99) agree, and scores, which are 0 to 1, to a "
-    "thousandth."
-)
-SAME_PIXELS = (
-    "Pixels are those of the images as the network saw them; the last digit decides where two classes are as probable."
-)
 NOT_CORE_ML = (
     "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published definitions; "
     "run nextvit verify on a Mac before you ship it."
@@ -65,8 +53,8 @@ def bundle_card(manifest: Manifest, *, failures: Sequence[str] = ()) -> str:
     if "program" in proven:
         sections.append(program_section(proven["program"]))
     everything = json.dumps(to_plain(manifest), indent=2, ensure_ascii=False)
-    sections.append(section("Everything", folded("manifest", everything)))
-    return page(title, sections)
+    sections.append(section("Everything", folded_text("manifest", everything)))
+    return render_page(title, sections)
 
 
 def stands_in(manifest: Manifest) -> bool:
@@ -77,53 +65,16 @@ def stands_in(manifest: Manifest) -> bool:
 def proof_section(manifest: Manifest) -> Markup:
     """How its answers compare with PyTorch's."""
     proven = manifest.verification
-    facts, note = {
-        "detection": (object_facts, SAME_OBJECTS),
-        "segmentation": (pixel_facts, SAME_PIXELS),
-    }.get(manifest.card.task, (output_facts, SPREAD))
+    kind = kind_of(manifest.card)
     content = [
-        tiles(facts(proven)),
-        paragraph(f"Measured on {proven['images']} images: {proven['source']}. {note}", tone="soft"),
+        tiles([(value, name) for name, value in kind.parity_rows(proven)]),
+        paragraph(f"Measured on {proven['images']} images: {proven['source']}. {kind.parity_note}", tone="soft"),
     ]
     if "unreadable" in proven:
         content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
     if "before" in proven:
-        content.append(table([spoken(proven["before"]["metric"]), "", "95 % interval"], score_rows(proven)))
+        content.append(table([display_name(proven["before"]["metric"]), "", "95 % interval"], score_rows(proven)))
     return section("Proof", *content)
-
-
-def output_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
-    """How a classifier's outputs compare."""
-    return [
-        (f"{float(proven['agreement']):.2%}", "same answer as PyTorch"),
-        (scaled(proven["max_error"]), "largest difference / spread"),
-        (scaled(proven["mean_error"]), "mean difference / spread"),
-        (f"{float(proven['cosine']):.6f}", "least cosine"),
-    ]
-
-
-def object_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
-    """How the objects that a detector finds compare."""
-    facts = [
-        (f"{proven['objects']}", "objects found"),
-        (f"{float(proven['agreement']):.2%}", "same objects as PyTorch"),
-        (scaled(proven["max_error"]), "largest difference of scores"),
-    ]
-    if proven["mask_iou"] is not None:
-        facts.append((f"{float(proven['mask_iou']):.5f}", "mean overlap of masks"))
-    return facts
-
-
-def pixel_facts(proven: dict[str, Any]) -> list[tuple[str, str]]:
-    """How the classes of pixels compare."""
-    facts = [
-        (f"{float(proven['agreement']):.4%}", "same class as PyTorch"),
-        (f"{proven['pixels']:,}", "pixels compared"),
-        (scaled(proven["max_error"]), "largest share of an image that differs"),
-    ]
-    if proven["logits_error"] is not None:
-        facts.append((scaled(proven["logits_error"]), "largest difference of logits / spread"))
-    return facts
 
 
 def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -136,9 +87,11 @@ def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows.append(("drop, on the same images", f"{proven['drop']:.2f} points", f"{low:.2f} to {high:.2f} points"))
     if proven.get("max_drop") is not None:
         rows.append(("drop that is allowed", f"{proven['max_drop']:.2f} points", ""))
-    if "masks_before" in proven:
-        both = (("PyTorch", proven["masks_before"]), ("this file", proven["masks_after"]))
-        rows += [(f"{spoken('mask_ap_score')}, {who}", f"{score:.2f} %", "") for who, score in both]
+    for name, each in proven.get("further", {}).items():
+        rows += [
+            (f"{display_name(name)}, {who}", f"{each[when]:.2f} %", "")
+            for who, when in (("PyTorch", "before"), ("this file", "after"))
+        ]
     return rows
 
 
@@ -160,7 +113,7 @@ def facts_section(manifest: Manifest) -> Markup:
     rows: list[tuple[str, str]] = [
         ("classes", classes),
         *((f'input "{name}"', meaning) for name, meaning in inputs_in_words(manifest).items()),
-        *decision_rows(card),
+        *((name, words(value)) for name, value in kind_of(card).card_rows().items()),
         *((f'output "{name}"', output_words(manifest, meaning)) for name, meaning in manifest.outputs.items()),
         ("licence of the weights", card.weights_licence),
         *([("left in fp32", ", ".join(manifest.float_layers))] if manifest.float_layers else []),
@@ -173,16 +126,6 @@ def facts_section(manifest: Manifest) -> Markup:
         ("command", machine["command"] or "from Python"),
     ]
     return section("Facts", table(["", ""], rows))
-
-
-def decision_rows(card: ModelCard) -> list[tuple[str, str]]:
-    """From which values on a detector answers; what several labels need is said of each class in the manifest."""
-    if card.task != "detection":
-        return []
-    head = card.head
-    said = f"score above {head['score_threshold']:g}, at most {head['detections']} objects of a picture"
-    masks = f"; a mask's pixels from {MASK_THRESHOLD:g} on" if head["masks"] else ""
-    return [("answered", f"{said}; of two of a class that overlap by more than {head['iou']:g} the surer{masks}")]
 
 
 def files_section(manifest: Manifest) -> Markup:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.image.resizing import DecodeError, Preprocess
+from nextvit.image.reading import DecodeError
+from nextvit.image.resizing import Preprocess
 from nextvit.report import figures
-from nextvit.report.page import Markup, escape, paragraph, picture, pictures, section, table
+from nextvit.report.page import Markup, escape, image_element, image_grid, paragraph, section, table
 
 THUMBNAIL = Preprocess(image_size=(160, 160))
 MOST_CLASSES = 60
@@ -36,7 +37,7 @@ def mistakes(details: Details) -> Markup | None:
 
 def answered(listed: list[Details]) -> Markup:
     """Pictures with the answer and, where it is wrong, the truth; a picture that is gone since is left out."""
-    return pictures(readable(listed, answered_one))
+    return image_grid(readable(listed, answered_one))
 
 
 def answered_one(answer: Details) -> Shown:
@@ -70,7 +71,7 @@ def example_of(pair: Details, listed: list[Details]) -> Markup:
     for answer in listed:
         if (answer["label"], answer["guess"]) == (pair["label"], pair["guess"]):
             try:
-                return picture(THUMBNAIL(answer["path"]), side_px=64)
+                return image_element(THUMBNAIL(answer["path"]), side_px=64)
             except DecodeError:
                 continue
     return Markup("")
@@ -80,7 +81,7 @@ def confusion(details: Details) -> Markup | None:
     """The confusion matrix."""
     if "confusion" not in details:
         return None
-    return section("Confusion", Markup(figures.confusion(details["confusion"], details["classes"])))
+    return section("Confusion", Markup(figures.draw_confusion(details["confusion"], details["classes"])))
 
 
 def calibration(details: Details) -> Markup | None:
@@ -97,7 +98,7 @@ def calibration(details: Details) -> Markup | None:
         f"Expected calibration error {ece:.1%} over {len(counts)} bins (Guo et al., 2017). "
         f"On average the model is {tendency} by {abs(excess):.1%}; on the diagonal it would be right as often as it says."
     )
-    return section("Calibration", Markup(figures.reliability(counts, sure, right)), paragraph(text, tone="soft"))
+    return section("Calibration", Markup(figures.draw_reliability(counts, sure, right)), paragraph(text, tone="soft"))
 
 
 def class_table(details: Details) -> Markup | None:

@@ -1,4 +1,4 @@
-"""What lies in a run's folder now, as the pages want it."""
+"""The records in a run's folder, as the pages need them."""
 
 import json
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from nextvit.files.run_folder import ENVIRONMENT, EVALUATION, METRICS, RECIPE, i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """The records of a run; what it does not have yet is empty."""
+class RunContents:
+    """The records of a run; those that it does not have yet are empty."""
 
     path: Path
     recipe: str
@@ -19,7 +19,7 @@ class Contents:
     epochs: list[dict[str, Any]]
     """One record for each finished epoch."""
     evaluation: dict[str, Any]
-    """The exam of the best checkpoint."""
+    """The evaluation of the best checkpoint."""
     facts: dict[str, Any]
     """The machine, the dataset and the size of the network."""
 
@@ -35,11 +35,15 @@ class Contents:
         return [record for record in self.epochs if record["is_best"]][-1]
 
 
-def read_contents(run: Path) -> Contents:
-    """Read a run; an epoch that was repeated after a kill counts once. InputError where there is no run."""
+def read_run_contents(run: Path) -> RunContents:
+    """Read a run; an epoch that was repeated after the process was killed counts once.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
     if not is_run(run):
         raise InputError(f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote")
-    return Contents(
+    return RunContents(
         path=run,
         recipe=(run / RECIPE).read_text(encoding="utf-8"),
         epochs=list({record["epoch"]: record for record in read_json_lines(run / METRICS)}.values()),
@@ -52,13 +56,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def millions(count: int) -> str:
-    """A count as people say it: 11.5 M, 5.79 G."""
+def format_count(count: int) -> str:
+    """A count in millions or billions: 11.5 M, 5.79 G."""
     return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it: 2 h 05 min, 3 min 20 s."""
+def format_duration(seconds: float) -> str:
+    """A time in hours, minutes and seconds: 2 h 05 min, 3 min 20 s."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

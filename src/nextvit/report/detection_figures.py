@@ -1,40 +1,42 @@
-"""Precision over recall, as inline SVG."""
+"""Precision-recall curves as inline SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 
-from nextvit.image.drawing import INK, look_of
+from nextvit.image.drawing import INK, class_style
 from nextvit.report.figures import GREY, STYLE, to_svg
 
 DASHES = ("-", "--", ":")
-MANY = 12
-"""Of more classes only the mean stands out, and no class has a colour of its own."""
+MAX_COLOURED = 12
+"""With more classes than this all curves are grey, and only the mean stands out."""
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Precision (each 0 to 1) at the same recalls: of each class that has objects, its number, name and values."""
+class PrecisionRecallCurves:
+    """The curves of all classes in one panel."""
 
     title: str
     recall: Sequence[float]
+    """The same for all classes, 0 to 1."""
     classes: Sequence[tuple[int, str, Sequence[float]]]
+    """Of each class that has objects its index, its name and the precision, 0 to 1, at each recall."""
 
 
-def precision_recall(panels: Sequence[Curves]) -> str:
-    """Panels side by side, with the classes' curves and the mean of all of them; one legend stands above."""
+def draw_precision_recall(panels: Sequence[PrecisionRecallCurves]) -> str:
+    """Panels side by side with the curves of the classes and their mean, under one legend."""
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(1, len(panels), figsize=(8.4, 4.2), layout="constrained", squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=True):
-            few = len(panel.classes) <= MANY
-            for number, name, values in panel.classes:
-                look = look_of(number)
+            few = len(panel.classes) <= MAX_COLOURED
+            for class_index, name, values in panel.classes:
+                style = class_style(class_index)
                 axes.plot(
                     panel.recall,
                     values,
-                    DASHES[look.dash] if few else "-",
-                    color=look.colour if few else GREY,
+                    DASHES[style.dash] if few else "-",
+                    color=style.colour if few else GREY,
                     alpha=1 if few else 0.35,
                     label=name if few else "_",
                 )

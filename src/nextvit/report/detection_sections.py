@@ -4,12 +4,12 @@ and is None where they lack what it shows."""
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.image.drawing import Look, Mark, Rectangle, draw_marks, look_of
-from nextvit.image.resizing import read_image
+from nextvit.image.drawing import DrawingStyle, Mark, Rectangle, class_style, draw_marks
+from nextvit.image.reading import read_image
 from nextvit.report import figures
 from nextvit.report.classification_sections import Details, Shown, captioned, percent, readable
-from nextvit.report.detection_figures import Curves, precision_recall
-from nextvit.report.page import Cell, Markup, escape, paragraph, picture, pictures, section, table
+from nextvit.report.detection_figures import PrecisionRecallCurves, draw_precision_recall
+from nextvit.report.page import Cell, Markup, escape, image_element, image_grid, paragraph, section, table
 
 SHOWN_PX = 360
 EXAMPLE_PX, GAP_PX = 480, 4
@@ -17,7 +17,7 @@ AROUND = 1.0
 """What is seen around an object, in parts of its longer side, to each direction."""
 SMALLEST_VIEW_PX = 48
 MOST_CLASSES = 60
-ANSWERED, TRUE = Look("#e69f00"), Look("#56b4e9", dash=1)
+ANSWERED, TRUE = DrawingStyle("#e69f00"), DrawingStyle("#56b4e9", dash=1)
 
 
 def detected(details: Details) -> Markup | None:
@@ -26,7 +26,7 @@ def detected(details: Details) -> Markup | None:
     if not examples:
         return None
     shown = [
-        Markup(f"<p>{picture(pixels, side_px=2 * EXAMPLE_PX + GAP_PX).text}<br>{caption.text}</p>")
+        Markup(f"<p>{image_element(pixels, side_px=2 * EXAMPLE_PX + GAP_PX).text}<br>{caption.text}</p>")
         for pixels, caption in readable(examples, side_by_side)
     ]
     note = paragraph(
@@ -53,7 +53,7 @@ def side_by_side(example: Details) -> Shown:
 def class_mark(shape: Details) -> Mark:
     """A shape in its class's look; answers have their score, so that texts tell the two apart."""
     texts = (f"{100 * shape['score']:.0f}",) if "score" in shape else ()
-    return Mark(box=tuple(shape["box"]), look=look_of(shape["class_index"]), texts=texts, mask=shape["mask"])
+    return Mark(box=tuple(shape["box"]), style=class_style(shape["class_index"]), texts=texts, mask=shape["mask"])
 
 
 def worst_false_positives(details: Details) -> Markup | None:
@@ -62,7 +62,7 @@ def worst_false_positives(details: Details) -> Markup | None:
         return None
     listed = details["detection"]["false_positives"]
     none = paragraph("None on the validation images.", tone="good")
-    shown = pictures(readable(listed, false_positive), wide=True)
+    shown = image_grid(readable(listed, false_positive), wide=True)
     return section(
         "Wrong answers, the surest first", shown if listed else none, legend(details) if listed else Markup("")
     )
@@ -72,8 +72,8 @@ def false_positive(wrong: Details) -> Shown:
     """A wrong answer among the objects around it."""
     answer = wrong["answer"]
     text = f"{answer['label']} {100 * answer['score']:.0f}"
-    marks = [Mark(box=tuple(answer["box"]), look=ANSWERED, texts=(text,), mask=answer["mask"])]
-    marks += [Mark(box=tuple(each["box"]), look=TRUE, texts=(each["label"],)) for each in wrong["objects"]]
+    marks = [Mark(box=tuple(answer["box"]), style=ANSWERED, texts=(text,), mask=answer["mask"])]
+    marks += [Mark(box=tuple(each["box"]), style=TRUE, texts=(each["label"],)) for each in wrong["objects"]]
     truth = escape(wrong["truth"] or "")
     said = {
         "twice": f"{truth} that a surer answer has found",
@@ -91,17 +91,17 @@ def worst_misses(details: Details) -> Markup | None:
         return None
     listed = details["detection"]["misses"]
     none = paragraph("None on the validation images.", tone="good")
-    shown = pictures(readable(listed, miss), wide=True)
+    shown = image_grid(readable(listed, miss), wide=True)
     return section("Objects not found", shown if listed else none, legend(details) if listed else Markup(""))
 
 
 def miss(missed: Details) -> Shown:
     """An object that was not found among the answers around it."""
     shape = missed["object"]
-    marks = [Mark(box=tuple(shape["box"]), look=TRUE, texts=(shape["label"],), mask=shape["mask"])]
+    marks = [Mark(box=tuple(shape["box"]), style=TRUE, texts=(shape["label"],), mask=shape["mask"])]
     for each in missed["answers"]:
         text = f"{each['label']} {100 * each['score']:.0f}"
-        marks.append(Mark(box=tuple(each["box"]), look=ANSWERED, texts=(text,)))
+        marks.append(Mark(box=tuple(each["box"]), style=ANSWERED, texts=(text,)))
     found = "" if missed["found_at"] is None else f": found with {missed['found_at']:.1%}, which is not believed"
     caption = f'<span class="bad">{escape(shape["label"])}</span>{found}'
     return cut_out(missed["path"], shape["box"], marks), captioned(caption, missed["path"])
@@ -141,7 +141,7 @@ def curves(details: Details) -> Markup | None:
         return None
     given = details["detection"]["curves"]
     panels = [
-        Curves(
+        PrecisionRecallCurves(
             f"Overlap of at least {overlap} (IoU)",
             given["recall"],
             [
@@ -152,7 +152,7 @@ def curves(details: Details) -> Markup | None:
         )
         for overlap, key in ((0.5, "precision_50"), (0.75, "precision_75"))
     ]
-    return section("Precision over recall, of boxes", Markup(precision_recall(panels)))
+    return section("Precision over recall, of boxes", Markup(draw_precision_recall(panels)))
 
 
 def confusion(details: Details) -> Markup | None:
@@ -160,7 +160,7 @@ def confusion(details: Details) -> Markup | None:
     if "detection" not in details:
         return None
     detection = details["detection"]
-    drawn = Markup(figures.confusion(detection["confusion"], [*details["classes"], "(nothing)"]))
+    drawn = Markup(figures.draw_confusion(detection["confusion"], [*details["classes"], "(nothing)"]))
     note = paragraph(
         f"Answers with a score of {detection['threshold']:.2f} or more, by the object that they overlap with by half. The last "
         "row is answers where nothing is annotated, the last column objects that were not found.",

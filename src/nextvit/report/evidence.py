@@ -1,4 +1,4 @@
-"""The section that shows where the evidence for answers lies, from RUN/heatmaps.npz."""
+"""The section with heatmaps of the evidence for predictions, from RUN/heatmaps.npz."""
 
 from pathlib import Path
 from typing import Any
@@ -9,51 +9,52 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nextvit.files.run_folder import HEATMAPS
-from nextvit.report.page import Markup, escape, paragraph, pictures, section
+from nextvit.report.page import Markup, escape, image_grid, paragraph, section
 
 GAP_PX = 4
-STRONGEST = 0.65
+MAX_ALPHA = 0.65
 NOTE = (
-    "Bright is where the picture speaks for a class (Grad-CAM; for inputs of 128 px and more it is the class activation "
-    "map, which splits the class's logit over the positions). Of a mistake: the picture, the evidence for the answer, "
-    "and the evidence for the truth. Of a right answer: the picture and the evidence. One map has {width}x{height} "
-    "positions; what lies between them is interpolated."
+    "Bright regions are evidence for a class (Grad-CAM; for inputs of 128 px and more it is the class activation map, "
+    "which splits the class's logit over the positions). For a mistake: the image, the evidence for the predicted "
+    "class, and the evidence for the true class. For a correct prediction: the image and the evidence. A map has "
+    "{width}x{height} positions; values between them are interpolated."
 )
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def evidence(run: Path) -> Markup | None:
-    """A few right and wrong answers with their heatmaps; None where training left none."""
+def evidence_section(run: Path) -> Markup | None:
+    """A few correct and wrong predictions with their heatmaps; None if the run has no heatmaps."""
     if not (run / HEATMAPS).is_file():
         return None
     with np.load(run / HEATMAPS, allow_pickle=False) as file:
-        kept: Arrays = dict(file)
-    height, width = kept["for_guess"].shape[1:]
-    shown = [explained(kept, index) for index in range(len(kept["pixels"]))]
+        arrays: Arrays = dict(file)
+    height, width = arrays["for_guess"].shape[1:]
+    shown = [side_by_side(arrays, index) for index in range(len(arrays["pixels"]))]
     note = paragraph(NOTE.format(width=width, height=height), tone="soft")
-    return section("What the answers rest on", pictures(shown, wide=True), note)
+    return section("Evidence for predictions", image_grid(shown, wide=True), note)
 
 
-def explained(kept: Arrays, index: int) -> tuple[NDArray[np.uint8], Markup]:
-    """One answer's pictures side by side, with a caption."""
-    pixels, guess, label = (kept[name][index] for name in ("pixels", "guesses", "labels"))
-    right = guess == label
+def side_by_side(arrays: Arrays, index: int) -> tuple[NDArray[np.uint8], Markup]:
+    """The image and the heatmaps of one prediction side by side, with a caption."""
+    pixels, guess, label = (arrays[name][index] for name in ("pixels", "guesses", "labels"))
+    is_correct = guess == label
     blank = np.full_like(pixels, 255)
     gap = blank[:, :GAP_PX]
-    for_guess = overlaid(pixels, kept["for_guess"][index])
-    for_label = blank if right else overlaid(pixels, kept["for_label"][index])
-    truth = "" if right else f" &nbsp; truth: {escape(label)}"
-    tone = "good" if right else "bad"
-    caption = f'<span class="{tone}">{escape(guess)}</span> {kept["probabilities"][index]:.0%}{truth}'
+    for_guess = overlay_heatmap(pixels, arrays["for_guess"][index])
+    for_label = blank if is_correct else overlay_heatmap(pixels, arrays["for_label"][index])
+    truth = "" if is_correct else f" &nbsp; truth: {escape(label)}"
+    tone = "good" if is_correct else "bad"
+    caption = f'<span class="{tone}">{escape(guess)}</span> {arrays["probabilities"][index]:.0%}{truth}'
     return np.concatenate([pixels, gap, for_guess, gap, for_label], axis=1), Markup(caption)
 
 
-def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) under a map (h, w), 0 to 255: the stronger the evidence, the more of the colour is seen."""
+def overlay_heatmap(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) in grey under a heatmap (h, w), 0 to 255: the stronger the evidence, the more opaque the
+    colour."""
     height, width = pixels.shape[:2]
     smooth = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BICUBIC)) / 255
     colours = matplotlib.colormaps["inferno"](smooth)[..., :3] * 255
-    share = STRONGEST * smooth[..., None]
+    alpha = MAX_ALPHA * smooth[..., None]
     grey = pixels.mean(axis=2, keepdims=True)
-    return np.rint((1 - share) * grey + share * colours).astype(np.uint8)
+    return np.rint((1 - alpha) * grey + alpha * colours).astype(np.uint8)

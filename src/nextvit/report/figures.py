@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 BLUE, LIGHT_BLUE, ORANGE, GREY = "#2563eb", "#93c5fd", "#ea580c", "#94a3b8"
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
-    "svg.hashsalt": "nextvit",  # ids are made from what they name, not at random
+    "svg.fonttype": "none",  # keep text as text: smaller, searchable, in the page's font
+    "svg.hashsalt": "nextvit",  # ids follow from the content instead of chance, so that equal figures are equal files
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -30,17 +30,17 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
 }
 MAX_CLASSES = 24
-LONGEST_NAME = 28
+MAX_NAME_LENGTH = 28
 FEW_EPOCHS = 12
 
 
 def to_svg(figure: Figure) -> str:
-    """The <svg> element alone."""
+    """A figure as an <svg> element; the figure is closed."""
     buffer = io.StringIO()
-    with warnings.catch_warnings(), plt.rc_context(STYLE):  # how text and ids are written is decided when saving
+    with warnings.catch_warnings(), plt.rc_context(STYLE):  # the style of text and ids is read when saving
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has fonts that this machine lacks
-        nothing = dict.fromkeys(("Date", "Creator", "Type", "Format"))
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=nothing)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Type", "Format"))
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=no_metadata)
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -48,7 +48,7 @@ def to_svg(figure: Figure) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """Values over epochs."""
+    """A line of values over epochs."""
 
     label: str
     colour: str
@@ -58,16 +58,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over epochs under one title; a mark is a point (epoch, value) with a text."""
+    """Lines over epochs under one title."""
 
     title: str
     lines: Sequence[Line]
     mark: tuple[int, float, str] | None = None
+    """A highlighted point: epoch, value and text."""
     from_zero: bool = False
+    """Whether the y axis begins at 0."""
 
 
-def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
-    """Panels in two columns. With a shared legend every panel has the same lines, and one legend stands above all."""
+def draw_curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
+    """Panels in two columns.
+
+    Args:
+        shared_legend: all panels have the same lines, and one legend above all of them.
+    """
     rows = math.ceil(len(panels) / 2)
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(rows, 2, figsize=(8.4, 0.3 + 2.5 * rows), layout="constrained", squeeze=False)
@@ -91,16 +97,19 @@ def curves(panels: Sequence[Panel], *, shared_legend: bool = False) -> str:
             names = [line.label for line in panels[0].lines]
             legend = figure.legend(grid.flat[0].lines, names, loc="outside upper left", ncols=4, frameon=False)
             for text in legend.get_texts():
-                text.set_parse_math(False)  # names are text: a $ in them starts no formula
+                text.set_parse_math(False)  # a $ in a name starts no formula
     return to_svg(figure)
 
 
-def training_curves(
+def draw_training_curves(
     records: Sequence[dict[str, Any]], *, score: str, name: str, beside: Mapping[str, str] | None = None
 ) -> str:
-    """Loss, the main score (its key without "val_", and its name), learning rate and waiting over epochs.
+    """Panels of the loss, the main score, the learning rate and the time spent waiting for data, over epochs.
 
     Args:
+        records: one for each epoch; one of them has `is_best`.
+        score: the key of the main score without "val_".
+        name: the main score's name for people.
         beside: keys and names of further scores that are drawn with the main one, at most three.
     """
     epochs = [record["epoch"] for record in records]
@@ -110,72 +119,83 @@ def training_curves(
         return Line(label, colour, epochs, [scale * record[key] for record in records])
 
     losses = [line("train_loss", label="training (augmented)", colour=GREY)]
-    if "val_loss" in best:  # a detector's exam has none
+    if "val_loss" in best:  # the evaluation of a detector has none
         losses.append(line("val_loss", label="validation"))
     scores = [line(f"val_{score}", label=name)]
     for (key, label), colour in zip((beside or {}).items(), (LIGHT_BLUE, ORANGE, GREY), strict=False):
         scores.append(line(f"val_{key}", label=label, colour=colour))
-    top = best[f"val_{score}"]
-    return curves(
+    best_score = best[f"val_{score}"]
+    return draw_curves(
         [
             Panel("Loss", losses),
-            Panel(f"Validation {name}, %", scores, (best["epoch"], top, f"best {top:.2f} %")),
+            Panel(f"Validation {name}, %", scores, (best["epoch"], best_score, f"best {best_score:.2f} %")),
             Panel("Learning rate, at the epoch's end", [line("lr")]),
             Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)], from_zero=True),
         ]
     )
 
 
-def reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArray[Any]) -> str:
-    """Accuracy over confidence in bins of equal width (bins,), beside how many answers (bins,) each bin holds."""
+def draw_reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArray[Any]) -> str:
+    """The reliability diagram: accuracy over confidence in bins of equal width, beside the number of predictions.
+
+    Args:
+        counts: predictions in each bin (bins,).
+        confidence: mean confidence of each bin (bins,), 0 to 1.
+        accuracy: fraction of correct predictions in each bin (bins,), 0 to 1.
+    """
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
     width = 0.92 / len(counts)
-    held = counts > 0
+    is_filled = counts > 0
     with plt.rc_context(STYLE):
-        figure, (shares, numbers) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-        shares.bar(centres, accuracy, width, color=LIGHT_BLUE, label="accuracy")
+        figure, (reliability, histogram) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+        reliability.bar(centres, accuracy, width, color=LIGHT_BLUE, label="accuracy")
         low, gap = np.minimum(accuracy, confidence), np.abs(accuracy - confidence)
-        shares.bar(
-            *(centres[held], gap[held], width, low[held]), fill=False, edgecolor=ORANGE, hatch="////", label="gap"
+        reliability.bar(
+            *(centres[is_filled], gap[is_filled], width, low[is_filled]),
+            fill=False,
+            edgecolor=ORANGE,
+            hatch="////",
+            label="gap",
         )
-        shares.plot([0, 1], [0, 1], "--", color=GREY)
-        shares.set(title="Right as often as sure?", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-        shares.legend(frameon=False, loc="upper left")
-        numbers.bar(centres, counts, width, color=GREY)
-        numbers.set(title="Answers", xlabel="confidence", xlim=(0, 1))
-        numbers.yaxis.set_major_locator(MaxNLocator(integer=True))
+        reliability.plot([0, 1], [0, 1], "--", color=GREY)
+        reliability.set(title="Reliability", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+        reliability.legend(frameon=False, loc="upper left")
+        histogram.bar(centres, counts, width, color=GREY)
+        histogram.set(title="Predictions", xlabel="confidence", xlim=(0, 1))
+        histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure)
 
 
-def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], *, percent: bool = False) -> str:
-    """The confusion matrix as shares of the true class; of many classes, the ones with most mistakes.
+def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], *, percent: bool = False) -> str:
+    """The confusion matrix, coloured by the fraction of the true class; of many classes those with most mistakes.
 
     Args:
-        percent: write the shares into the cells, not the counts.
+        matrix: counts; row is the true class, column the predicted one.
+        percent: write percentages into the cells instead of counts.
     """
     counts = np.array(matrix)
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     if len(classes) > MAX_CLASSES:
         wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
         chosen = np.sort(np.argsort(-wrong, kind="stable")[:MAX_CLASSES])
-        counts, shares = counts[np.ix_(chosen, chosen)], shares[np.ix_(chosen, chosen)]
+        counts, fractions = counts[np.ix_(chosen, chosen)], fractions[np.ix_(chosen, chosen)]
         classes = [classes[int(index)] for index in chosen]
-    written = np.rint(100 * shares).astype(int) if percent else counts
-    names = [shortened(name) for name in classes]
+    written = np.rint(100 * fractions).astype(int) if percent else counts
+    names = [shorten_name(name) for name in classes]
     side = 1.0 + 0.34 * len(names) + 0.07 * max(map(len, names))
     with plt.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
         for row, column in zip(*np.nonzero(written), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "#0f172a"
+            colour = "white" if fractions[row, column] > 0.5 else "#0f172a"
             axes.text(column, row, str(written[row, column]), ha="center", va="center", color=colour, fontsize=8)
-        # Names are text: a $ in them starts no formula.
+        # A $ in a name starts no formula.
         axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
     return to_svg(figure)
 
 
-def shortened(name: str) -> str:
-    """A class's name for the side of a figure."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def shorten_name(name: str) -> str:
+    """A class's name, cut off where it is too long for the axis of a figure."""
+    return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"

@@ -1,4 +1,4 @@
-"""A self-contained HTML page: no script, no network, readable on a phone and on paper."""
+"""A self-contained HTML page: without scripts and external files, readable on a phone and on paper."""
 
 import base64
 import html
@@ -26,7 +26,8 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.number, th.
 img { max-width: 100%; } td img { max-width: none; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; border-radius: 6px; image-rendering: auto; }
-.pictures.wide { grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); } td img { height: 48px; border-radius: 4px; }
+.pictures.wide { grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); }
+td img { height: 48px; border-radius: 4px; }
 .pictures figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
 svg { max-width: 100%; height: auto; } pre { background: #f8fafc; border: 1px solid var(--line); border-radius: 8px;
@@ -35,8 +36,8 @@ padding: .8rem; overflow-x: auto; font-size: .82rem; } details summary { cursor:
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: .8rem; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; break-inside: avoid; }
 .card.wide { grid-column: 1 / -1; } .card p { margin: 0 0 .5rem; font-size: .82rem; overflow-wrap: anywhere; }
-.bar { min-width: 12rem; height: .8rem; margin-top: .35rem; } .bar i { display: block; height: 100%; background: #2563eb;
-border-radius: 2px; }
+.bar { min-width: 12rem; height: .8rem; margin-top: .35rem; }
+.bar i { display: block; height: 100%; background: #2563eb; border-radius: 2px; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em; }
 .legend span { display: inline-block; margin-right: .9em; overflow-wrap: anywhere; }
 """
@@ -44,7 +45,7 @@ border-radius: 2px; }
 
 @dataclass(frozen=True)
 class Markup:
-    """Text that is HTML already."""
+    """HTML that is not escaped again."""
 
     text: str
 
@@ -52,8 +53,8 @@ class Markup:
 Cell = str | int | float | Markup
 
 
-def page(title: str, sections: Sequence[Markup]) -> str:
-    """The whole document."""
+def render_page(title: str, sections: Sequence[Markup]) -> str:
+    """The whole HTML document."""
     body = "\n".join(section.text for section in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -75,12 +76,16 @@ def section(title: str, *content: Markup) -> Markup:
 
 
 def paragraph(text: str, *, tone: str = "") -> Markup:
-    """Text; `tone` is one of the page's classes: good, bad, soft."""
+    """Text; `tone` is one of the CSS classes good, bad, warn and soft."""
     return Markup(f'<p class="{tone}">{escape(text)}</p>')
 
 
 def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
-    """Large values with what they mean."""
+    """Large values, each over its meaning.
+
+    Args:
+        facts: pairs of a value and its meaning.
+    """
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in facts
     )
@@ -88,7 +93,7 @@ def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
-    """Rows of cells; numbers stand to the right. A table wider than the page scrolls by itself."""
+    """Rows of cells; columns of numbers are aligned to the right. A table wider than the page scrolls by itself."""
 
     def cell(value: Cell, tag: str, *, number: bool) -> str:
         text = value.text if isinstance(value, Markup) else escape(value)
@@ -103,9 +108,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
     return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def bar(share: float) -> Markup:
-    """A bar that fills a share of its cell."""
-    return Markup(f'<div class="bar"><i style="width:{share:.1%}"></i></div>')
+def bar(fraction: float) -> Markup:
+    """A bar that fills a fraction, 0 to 1, of its cell."""
+    return Markup(f'<div class="bar"><i style="width:{fraction:.1%}"></i></div>')
 
 
 def cards(items: Sequence[tuple[bool, Sequence[Markup]]]) -> Markup:
@@ -117,22 +122,23 @@ def cards(items: Sequence[tuple[bool, Sequence[Markup]]]) -> Markup:
     return Markup(f'<div class="cards">{boxes}</div>')
 
 
-def picture(pixels: NDArray[np.uint8], *, side_px: int, quality: int = 88) -> Markup:
-    """One picture (H, W, 3), its longer side at most `side_px`; `quality` is JPEG's, up to 95."""
+def image_element(pixels: NDArray[np.uint8], *, side_px: int, quality: int = 88) -> Markup:
+    """An image (H, W, 3), its longer side at most `side_px`; `quality` is JPEG's, up to 95."""
     return Markup(f'<img src="{data_uri(pixels, side_px=side_px, quality=quality)}" alt="">')
 
 
-def pictures(items: Sequence[tuple[NDArray[np.uint8], Markup]], *, wide: bool = False) -> Markup:
-    """A grid of pictures (H, W, 3) with captions; `wide` is for rows of two or three pictures in one."""
+def image_grid(items: Sequence[tuple[NDArray[np.uint8], Markup]], *, wide: bool = False) -> Markup:
+    """A grid of images (H, W, 3) with captions; `wide` is for two or three images side by side in one."""
     figures = "".join(
-        f"<figure>{picture(pixels, side_px=480 if wide else 160).text}<figcaption>{caption.text}</figcaption></figure>"
+        f"<figure>{image_element(pixels, side_px=480 if wide else 160).text}"
+        f"<figcaption>{caption.text}</figcaption></figure>"
         for pixels, caption in items
     )
     return Markup(f'<div class="pictures{" wide" if wide else ""}">{figures}</div>')
 
 
 def data_uri(pixels: NDArray[np.uint8], *, side_px: int, quality: int) -> str:
-    """A picture as a JPEG inside the page, its longer side at most `side_px`."""
+    """An image as a JPEG inside the page, its longer side at most `side_px`."""
     image = Image.fromarray(pixels)
     if max(image.size) > side_px:
         image.thumbnail((side_px, side_px))
@@ -141,6 +147,6 @@ def data_uri(pixels: NDArray[np.uint8], *, side_px: int, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def folded(summary: str, text: str) -> Markup:
+def folded_text(summary: str, text: str) -> Markup:
     """Preformatted text behind a line to click on."""
     return Markup(f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>")

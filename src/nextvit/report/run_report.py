@@ -1,6 +1,7 @@
 """report.html of a run: a picture of what lies in its folder now. Training, export and benchmark each write it anew."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,26 @@ from nextvit.bundle.manifest import CARD_PAGE, GOLDEN, SUFFIX, Manifest, read_ma
 from nextvit.errors import InputError
 from nextvit.files.durable import write_durably
 from nextvit.files.run_folder import AUGMENTED, BENCHMARK, ENVIRONMENT, RECIPE, REPORT, read_json_lines
-from nextvit.image.resizing import read_image
-from nextvit.predictions.score_names import spoken
-from nextvit.report import classification_sections as exam
-from nextvit.report import detection_sections as detection_exam
+from nextvit.image.reading import read_image
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.score_names import display_name
+from nextvit.report import classification_sections as label_sections
 from nextvit.report import figures
-from nextvit.report import segmentation_sections as segmentation_exam
-from nextvit.report.bench_figures import latency_bars
+from nextvit.report.bench_figures import draw_latency_bars
 from nextvit.report.bundle_card import stands_in
-from nextvit.report.contents import Contents, millions, read_contents
-from nextvit.report.evidence import evidence
-from nextvit.report.label_table import label_table
-from nextvit.report.page import Markup, folded, heading, page, paragraph, picture, section, table, tiles
+from nextvit.report.contents import RunContents, format_count, read_run_contents
+from nextvit.report.evidence import evidence_section
+from nextvit.report.page import (
+    Markup,
+    folded_text,
+    heading,
+    image_element,
+    paragraph,
+    render_page,
+    section,
+    table,
+    tiles,
+)
 
 BESIDE = {
     "box_ap_score": ("box_ap50_score", "mask_ap_score", "mask_ap50_score"),
@@ -31,37 +40,39 @@ BESIDE = {
 """Scores whose curves stand beside that of the main one."""
 
 
-def write_run_report(run: Path, *, out: Path | None = None) -> Path:
-    """Write the run's page to `out`, else to its `report.html`, and return the path. InputError where there is no run."""
-    contents = read_contents(run)
+def write_run_report(run: Path, *, sections: Sequence[Markup | None], out: Path | None = None) -> Path:
+    """Write the run's page to `out`, else to its `report.html`, and return the path.
+
+    Args:
+        sections: of its task, on the evaluation; those that are None are left out.
+
+    Raises:
+        InputError: there is no run.
+    """
+    contents = read_run_contents(run)
     bundles, damaged = exported_bundles(run)
     timings = latest_benchmark(run)
     details = contents.evaluation.get("details", {})
-    sections = [
+    content = [
         heading(title(contents), lead(contents.facts)),
         summary(contents, bundles, timings),
         training(contents),
         augmented(run),
-        exam.examples(details),
-        exam.mistakes(details),
-        evidence(run),
-        exam.confused_pairs(details),
-        exam.confusion(details),
-        exam.class_table(details),
-        label_table(details),
-        exam.calibration(details),
-        *(show(details) for show in (*detection_exam.SECTIONS, *segmentation_exam.SECTIONS)),
+        label_sections.examples(details),
+        label_sections.mistakes(details),
+        evidence_section(run),
+        *sections,
         exports(bundles),
         *(section("Export", paragraph(message, tone="bad")) for message in damaged),
         latency(timings),
         section(
             "How to repeat it",
-            folded(RECIPE, contents.recipe),
-            folded(ENVIRONMENT, json.dumps(contents.facts, indent=2)),
+            folded_text(RECIPE, contents.recipe),
+            folded_text(ENVIRONMENT, json.dumps(contents.facts, indent=2)),
         ),
     ]
     path = out or run / REPORT
-    write_durably(path, page(f"nextvit: {run.name}", [each for each in sections if each]))
+    write_durably(path, render_page(f"nextvit: {run.name}", [each for each in content if each]))
     return path
 
 
@@ -103,7 +114,7 @@ def latest_benchmark(run: Path) -> list[dict[str, Any]]:
     return [record for record in records if record["environment"]["time"] == records[-1]["environment"]["time"]]
 
 
-def title(contents: Contents) -> str:
+def title(contents: RunContents) -> str:
     """What was trained on what."""
     dataset = Path(contents.facts.get("dataset", contents.path)).name
     return f"{contents.facts.get('variant', 'Next-ViT')} on {dataset}"
@@ -111,29 +122,29 @@ def title(contents: Contents) -> str:
 
 def lead(facts: dict[str, Any]) -> str:
     size = facts.get("image_size", ["?", "?"])
-    most = "at most " if facts.get("resize") == "fit" else ""
+    most = "at most " if facts.get("resize") in ("pad", "fit") else ""
     return (
         f"{facts.get('train_images', '?')} training and {facts.get('val_images', '?')} validation images, "
         f"{len(facts.get('classes', []))} classes, {most}{size[1]}x{size[0]} px; {facts.get('time', '')[:10]}, {facts.get('cpu', '')}"
     )
 
 
-def summary(contents: Contents, bundles: list[Exported], timings: list[dict[str, Any]]) -> Markup:
+def summary(contents: RunContents, bundles: list[Exported], timings: list[dict[str, Any]]) -> Markup:
     """The few numbers that matter most."""
     facts, evaluation = contents.facts, contents.evaluation
     shown: list[tuple[str, str]] = []
     if evaluation:
         low, high = evaluation["interval_95"]
         scores, main = evaluation["scores"], contents.main_score
-        meaning = f"{spoken(main)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
+        meaning = f"{display_name(main)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
         shown.append((f"{scores[main]:.2f} %", meaning))
         if "pixel_accuracy_score" in scores:
-            shown.append((f"{scores['pixel_accuracy_score']:.2f} %", "pixels whose class is told"))
+            shown.append((f"{scores['pixel_accuracy_score']:.2f} %", "pixels of the right class"))
         if main != "mean_class_score" and "mean_class_score" in scores:
             shown.append((f"{scores['mean_class_score']:.2f} %", "mean of the classes' accuracies"))
     shown += [
-        (millions(facts.get("parameters", 0)), "parameters"),
-        (millions(facts.get("macs", 0)), "multiply-adds per image"),
+        (format_count(facts.get("parameters", 0)), "parameters"),
+        (format_count(facts.get("macs", 0)), "multiply-adds per image"),
     ]
     return tiles([*shown, *export_tiles(bundles, timings)])
 
@@ -154,13 +165,13 @@ def export_tiles(bundles: list[Exported], timings: list[dict[str, Any]]) -> list
     return shown
 
 
-def training(contents: Contents) -> Markup | None:
+def training(contents: RunContents) -> Markup | None:
     """The curves, and how fast it went."""
     epochs, score = contents.epochs, contents.main_score
     if not epochs:
         return None
-    beside = {name: spoken(name) for name in BESIDE.get(score, ()) if f"val_{name}" in epochs[0]}
-    drawn = figures.training_curves(epochs, score=score, name=spoken(score), beside=beside)
+    beside = {name: display_name(name) for name in BESIDE.get(score, ()) if f"val_{name}" in epochs[0]}
+    drawn = figures.draw_training_curves(epochs, score=score, name=display_name(score), beside=beside)
     return section("Training", Markup(drawn), training_note(epochs, contents.evaluation))
 
 
@@ -180,34 +191,21 @@ def augmented(run: Path) -> Markup | None:
     if not (run / AUGMENTED).is_file():
         return None
     sheet = read_image(run / AUGMENTED)
-    return section("A training batch, as the network sees it", picture(np.asarray(sheet), side_px=max(sheet.size)))
+    return section(
+        "A training batch, as the network sees it", image_element(np.asarray(sheet), side_px=max(sheet.size))
+    )
 
 
 def exports(bundles: list[Exported]) -> Markup | None:
     """What comparing each exported file with PyTorch gave, a row for each."""
     if not bundles:
         return None
-    task = bundles[0].manifest.card.task
-    of_objects, of_pixels = task == "detection", task == "segmentation"
-    columns = [
-        "bundle",
-        "format",
-        "images",
-        "same objects" if of_objects else "same pixels" if of_pixels else "same answer",
-        "largest difference",
-        "score",
-        "drop (95 %)",
-        "MB",
-        "p50 ms",
-    ]
-    same = f"Same {'objects' if of_objects else 'pixels' if of_pixels else 'answer'} and difference"
-    measure = "relative to the spread (standard deviation) of PyTorch's logits"
-    if of_objects or of_pixels:
-        measure = "of scores, 0 to 1" if of_objects else "the largest share of an image's pixels"
+    kind = kind_of(bundles[0].manifest.card)
+    columns = ["bundle", "format", "images", kind.same, "largest difference", "score", "drop (95 %)", "MB", "p50 ms"]
     note = (
-        f"{same} are those of PyTorch on the same images; the difference is {measure}, the drop is in points, with its 95 % "
-        "interval. p50 is one image, timed shortly at the export: nextvit bench measures properly. card.html in a bundle "
-        "tells the rest."
+        f"The {kind.same} and the difference are those to PyTorch on the same images; the difference is "
+        f"{kind.max_error_note}, the drop is in points, with its 95 % interval. p50 is one image, timed shortly at the "
+        "export: nextvit bench measures properly. card.html in a bundle has the rest."
     )
     return section("Exports", table(columns, [export_row(each) for each in bundles]), paragraph(note, tone="soft"))
 
@@ -241,7 +239,7 @@ def latency(records: list[dict[str, Any]]) -> Markup | None:
     """The benchmark, drawn and in numbers."""
     if not records:
         return None
-    return section("Latency", Markup(latency_bars(records)), latency_table(records))
+    return section("Latency", Markup(draw_latency_bars(records)), latency_table(records))
 
 
 def latency_table(records: list[dict[str, Any]]) -> Markup:

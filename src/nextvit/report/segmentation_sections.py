@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from nextvit.image.class_maps import from_text
-from nextvit.image.masks import IGNORED
-from nextvit.image.resizing import read_image
+from nextvit.image.class_maps import from_base64_png
+from nextvit.image.masks import IGNORE_INDEX
+from nextvit.image.reading import read_image
 from nextvit.report import figures
-from nextvit.report.class_overlays import GAP_PX, SIDE_PX, legend, named, views
+from nextvit.report.class_overlays import GAP_PX, SIDE_PX, class_legend, class_swatch, overlay_row
 from nextvit.report.classification_sections import MOST_CLASSES, Details, Shown, captioned, percent, readable
-from nextvit.report.page import Cell, Markup, paragraph, picture, section, table
+from nextvit.report.page import Cell, Markup, image_element, paragraph, section, table
 
 KINDS = {"best": "The best", "typical": "Typical ones", "worst": "The worst"}
 MAPS = ("truth", "answer")
@@ -32,7 +32,7 @@ def overlays(details: Details) -> Markup | None:
     ]
     if not shown:
         return None
-    there = set[int]().union(*(np.unique(from_text(each[name])).tolist() for each in examples for name in MAPS))
+    there = set[int]().union(*(np.unique(from_base64_png(each[name])).tolist() for each in examples for name in MAPS))
     columns = paragraph("Left: the picture; middle: the truth; right: the answer.", tone="soft")
     note = paragraph(
         "What has no colour has no label. Best and worst are by the mean IoU of the image alone, over the classes that are on it "
@@ -40,7 +40,7 @@ def overlays(details: Details) -> Markup | None:
         "a rim; a class of most pixels is laid on thinly.",
         tone="soft",
     )
-    key = legend(sorted(there - {IGNORED}), details["classes"])
+    key = class_legend(sorted(there - {IGNORE_INDEX}), details["classes"])
     return section("Pictures of the validation set", key, columns, *shown, note)
 
 
@@ -48,13 +48,13 @@ def overlay_rows(examples: list[Details], details: Details) -> str:
     """Some images, one below the other; those that are gone since are left out."""
 
     def show(example: Details) -> Shown:
-        maps = [from_text(example[name]) for name in MAPS]
-        pixels = views(read_image(example["path"]), maps, class_pixels=details["segmentation"]["class_pixels"])
+        maps = [from_base64_png(example[name]) for name in MAPS]
+        pixels = overlay_row(read_image(example["path"]), maps, class_pixels=details["segmentation"]["class_pixels"])
         said = f"mean IoU {example['iou']:.1f} %, {example['accuracy']:.1f} % of the pixels right"
         return pixels, captioned(said, example["path"])
 
     return "".join(
-        f"<p>{picture(pixels, side_px=3 * SIDE_PX + 2 * GAP_PX, quality=78).text}<br>{caption.text}</p>"
+        f"<p>{image_element(pixels, side_px=3 * SIDE_PX + 2 * GAP_PX, quality=78).text}<br>{caption.text}</p>"
         for pixels, caption in readable(examples, show)
     )
 
@@ -80,7 +80,7 @@ def class_table(details: Details) -> Markup | None:
     # Classes that neither are there nor were told say nothing: last.
     order = sorted(range(len(names)), key=lambda label: 101.0 if scores[label] is None else scores[label])
     rows: list[tuple[Cell, ...]] = [
-        (named(label, names), *(values[label] for values in columns.values())) for label in order[:MOST_CLASSES]
+        (class_swatch(label, names), *(values[label] for values in columns.values())) for label in order[:MOST_CLASSES]
     ]
     left_out = len(order) - len(rows)
     note = paragraph(f"{left_out} better classes are left out.", tone="soft") if left_out else Markup("")
@@ -105,8 +105,8 @@ def confused_pairs(details: Details) -> Markup | None:
     order = [divmod(int(flat), len(names)) for flat in np.argsort(-share, axis=None, kind="stable")[:PAIRS_SHOWN]]
     rows: list[tuple[Cell, ...]] = [
         (
-            named(true, names),
-            named(told, names),
+            class_swatch(true, names),
+            class_swatch(told, names),
             f"{share[true, told]:.1f} %",
             f"{int(wrong[true, told]):,}",
             f"{100 * wrong[true, told] / wrong.sum():.1f} %",
@@ -125,7 +125,7 @@ def confusion(details: Details) -> Markup | None:
     if "segmentation" not in details:
         return None
     names = details["classes"]
-    drawn = figures.confusion(details["segmentation"]["confusion"], names, percent=True)
+    drawn = figures.draw_confusion(details["segmentation"]["confusion"], names, percent=True)
     some = f" over all {len(names)} classes, of which those with most wrong pixels are shown"
     note = (
         f"Percent of the true class's pixels; a row adds up to 100{some if len(names) > figures.MAX_CLASSES else ''}."

@@ -1,1 +1,4 @@
-"""Running what was exported: numpy, Pillow and one runtime. Nothing here needs torch, but `torch_session`."""
+"""Bundle -> session -> predictions, with numpy, Pillow and one runtime.
+
+Only the sessions that run in torch, and that of ExecuTorch, need torch.
+"""

@@ -1,4 +1,4 @@
-"""Core ML, which exists on macOS alone here; on iPhones and iPads the package runs without Python."""
+"""Core ML bundle -> a session on macOS; on iPhones and iPads the package runs without Python."""
 
 import platform
 import re
@@ -12,15 +12,17 @@ from PIL import Image
 from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, MissingDependency, NoRuntimeHere, did_you_mean
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.machine.quiet import quietly
-from nextvit.runtime.session import Arrays, check_images, sides_of
+from nextvit.machine.quiet import suppress_output
+from nextvit.runtime.session import Arrays, check_images, side_ranges_of
 
-UNITS = {"all": "ALL", "ane": "CPU_AND_NE", "gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
+COMPUTE_UNITS = {"all": "ALL", "ane": "CPU_AND_NE", "gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
 
 
 class CoremlSession:
-    """One Core ML package. A program takes one image; Core ML chooses among the compute units that it may use: those of
-    the device "all" (the default), "ane", "gpu", "cpu"."""
+    """A session for one Core ML package, which computes one image at a time.
+
+    The device, "all" (the default), "ane", "gpu" or "cpu", limits the compute units that Core ML may choose among.
+    """
 
     def __init__(
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
@@ -31,23 +33,25 @@ class CoremlSession:
                 "another backend, such as onnx, can run the model"
             )
         self.device = device or "all"
-        if self.device not in UNITS:
-            raise InputError(f"Core ML has no device {device!r}; {did_you_mean(self.device, UNITS)}")
+        if self.device not in COMPUTE_UNITS:
+            raise InputError(f"Core ML has no device {device!r}; {did_you_mean(self.device, COMPUTE_UNITS)}")
         try:
-            with quietly():  # here and not above: the import takes seconds, and elsewhere would only serve the refusal
+            with (
+                suppress_output()
+            ):  # imported only here: it takes seconds, and is of no use where Core ML does not exist
                 import coremltools  # pyright: ignore[reportMissingTypeStubs]
         except ModuleNotFoundError as error:
             raise MissingDependency(error.name or "coremltools", extra="coreml") from None
         ct: Any = coremltools
         package = path / manifest.model_file
         try:
-            self.model: Any = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit[UNITS[self.device]])
+            self.model: Any = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit[COMPUTE_UNITS[self.device]])
         except Exception as error:  # noqa: BLE001 (coremltools passes on whatever Core ML raises)
             reason = str(error).partition("\n")[0]
             raise InputError(f"{package}: Core ML cannot load it ({reason})") from None
         self.version = str(ct.__version__)
         self.precision, self.output_names = manifest.precision, list(manifest.outputs)
-        self.height, self.width = sides_of(manifest)
+        self.height, self.width = side_ranges_of(manifest)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         pixels_NHWC = check_images(inputs, height=self.height, width=self.width)
@@ -68,5 +72,5 @@ class CoremlSession:
 
 
 def feature_name(output: str) -> str:
-    """What Core ML calls an output: its names are those of variables in Swift, so dots are not among them."""
+    """Core ML's name of an output: names must be valid Swift identifiers, so that dots become underscores."""
     return re.sub(r"\W", "_", output, flags=re.ASCII)

@@ -1,4 +1,7 @@
-"""ExecuTorch, on the CPU, through XNNPACK. Its runtime for Python needs torch; the one for C++ does not."""
+"""ExecuTorch bundle -> a session on the CPU, through XNNPACK.
+
+The runtime for Python needs torch; the one for C++ does not.
+"""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -10,25 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.manifest import Manifest
-from nextvit.errors import InputError
-from nextvit.machine.quiet import quietly
-from nextvit.runtime.session import Arrays, check_images, concatenate, first_line
+from nextvit.errors import InputError, first_line
+from nextvit.machine.quiet import suppress_output
+from nextvit.runtime.session import Arrays, check_images, concatenate
 
-with quietly():
+with suppress_output():
     import torch
 
-    # Without stubs, and partly outside of what they call stable.
+    # These modules have no type stubs, and some are outside of the stable API.
     portable_lib: Any = import_module("executorch.extension.pybindings.portable_lib")
     runtime: Any = import_module("executorch.runtime").Runtime.get()
 VERSION = version("executorch")
-living: WeakSet["ExecutorchSession"] = WeakSet()
-"""All sessions of the process: they share its one pool of threads."""
+live_sessions: WeakSet["ExecutorchSession"] = WeakSet()
+"""All sessions of the process: they share its one thread pool."""
 
 
 class ExecutorchSession:
-    """One method of an ExecuTorch program. It computes in the types that the file states.
+    """A session for the method "forward" of an ExecuTorch program, which computes in the types that the file states.
 
-    The file has a largest batch, for which its memory is planned; larger ones run in parts.
+    The memory of a file is planned for its largest batch; larger batches are split.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None) -> None:
@@ -44,15 +47,15 @@ class ExecutorchSession:
         self.max_batch, height, width, _ = self.method.metadata.input_tensor_meta(0).sizes()
         self.height, self.width = (height, height), (width, width)
         self.output_names, self.precision = list(manifest.outputs), manifest.precision
-        living.add(self)
+        live_sessions.add(self)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = check_images(inputs, height=self.height, width=self.width)
         starts = range(0, len(images), self.max_batch)
-        # Joining copies, as it must: the runtime may use the memory of its outputs again.
-        return concatenate([self.run_part(images[start : start + self.max_batch]) for start in starts])
+        # concatenate copies, which is necessary: the runtime may reuse the memory of its outputs.
+        return concatenate([self.run_batch(images[start : start + self.max_batch]) for start in starts])
 
-    def run_part(self, images_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def run_batch(self, images_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         try:
             outputs: list[Any] = self.method.execute([torch.as_tensor(np.ascontiguousarray(images_NHWC))])
         except RuntimeError as error:
@@ -70,17 +73,17 @@ class ExecutorchSession:
 
 
 def set_threads(threads: int) -> None:
-    """Give the process's one pool of threads its size.
+    """Set the size of the process's one thread pool.
 
     Raises:
         InputError: a loaded model uses the pool, and would crash if it were replaced.
     """
-    now = portable_lib._threadpool_get_thread_count()
-    if threads == now:
+    current = portable_lib._threadpool_get_thread_count()
+    if threads == current:
         return
-    if living:
+    if live_sessions:
         raise InputError(
-            f"ExecuTorch has one pool of threads for the whole process; it has {now}, and cannot get {threads} "
+            f"ExecuTorch has one pool of threads for the whole process; it has {current}, and cannot get {threads} "
             "while another ExecuTorch model is loaded"
         )
     portable_lib._unsafe_reset_threadpool(threads)

@@ -1,4 +1,4 @@
-"""OpenVINO."""
+"""OpenVINO bundle -> a session on a CPU, GPU or NPU."""
 
 import threading
 from functools import cache
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nextvit.bundle.manifest import MAX_SIDE_PX, Manifest, Precision
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
-from nextvit.runtime.session import Arrays, Sides, check_inputs
+from nextvit.runtime.session import Arrays, SideRange, check_inputs
 from nextvit.runtime.telemetry import without_telemetry
 
 with without_telemetry():
@@ -19,53 +19,53 @@ with without_telemetry():
 ov = cast(Any, openvino)
 
 CPU = "CPU"
-HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
-"""What a file's floats are computed in. Left alone, OpenVINO takes bf16 wherever a CPU has it."""
-CPU_HINTS: dict[Precision, str] = {**HINTS, "fp16": "f32"}
-"""A CPU that is asked for f16 and has only bf16 takes that, which is coarser: fp16 weights are computed in f32 there."""
+PRECISION_HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+"""Precision of float computations, by that of the file. By default OpenVINO uses bf16 wherever a CPU supports it."""
+CPU_HINTS: dict[Precision, str] = {**PRECISION_HINTS, "fp16": "f32"}
+"""A CPU without f16 takes bf16 where f16 is requested, which is coarser: there, fp16 weights are computed in f32."""
 
 
 class OpenVinoSession:
-    """One model in OpenVINO's own format, on the device of that name: "cpu", "gpu", "gpu.1", "npu".
+    """A session for one model in OpenVINO's own format, on a device by OpenVINO's name: "cpu", "gpu", "gpu.1", "npu".
 
-    It answers one call at a time; others wait. Where the sides are fixed, single images, which most calls are, have a
-    compiled model of their own: OpenVINO computes 2 to 5 % faster when it knows all sizes. The one for any batch is
-    compiled when the first is asked for.
+    Calls run one at a time; others wait. Where the image size is fixed, single images, the most frequent call, have a
+    separate compiled model, because OpenVINO computes 2 to 5 % faster when all sizes are static. The model for any
+    batch is compiled at the first call that needs it.
 
     Raises:
-        InputError: OpenVINO cannot load the file, has no such device, or computes less exactly than the file's precision
-            states, or in another precision where that is what the file is for.
+        InputError: OpenVINO cannot load the file, has no such device, or computes in another precision than
+            `PRECISION_HINTS` and `CPU_HINTS` require for the file.
     """
 
     def __init__(
         self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
     ) -> None:
         self.core = shared_core()
-        self.model_file, self.device = path / manifest.model_file, device_named(device, self.core)
-        self.wanted = (CPU_HINTS if self.device == CPU else HINTS)[manifest.precision]
+        self.model_file, self.device = path / manifest.model_file, find_device(device, self.core)
+        self.expected_precision = (CPU_HINTS if self.device == CPU else PRECISION_HINTS)[manifest.precision]
         self.threads, self.file_precision, self.output_names = threads, manifest.precision, list(manifest.outputs)
-        self.framed = SIZES_NAME in manifest.card.inputs
-        any_size = manifest.dynamic_size or self.framed
+        self.is_padded = SIZES_NAME in manifest.card.input.names
+        any_size = manifest.dynamic_size or self.is_padded
         self.compiled: Any = self.compile(one_image=not any_size)
-        check_fit(self.model_file, self.compiled, manifest)
-        self.precision = self.property("INFERENCE_PRECISION_HINT").to_string()
-        if self.precision != self.wanted:
+        check_against_manifest(self.model_file, self.compiled, manifest)
+        self.precision = self.read_property("INFERENCE_PRECISION_HINT").to_string()
+        if self.precision != self.expected_precision:
             raise InputError(
-                f"{self.model_file}: {manifest.precision} needs {self.wanted}, and {version()} computes in "
+                f"{self.model_file}: {manifest.precision} needs {self.expected_precision}, and {version()} computes in "
                 f"{self.precision} on this {self.device}; export another precision for it"
             )
         try:
             _, height, width, _ = self.compiled.input(INPUT_NAME).partial_shape
         except (RuntimeError, ValueError):
-            raise InputError(f"{self.model_file}: its input is not one of images") from None
-        self.height, self.width = sides(height), sides(width)
+            raise InputError(f"{self.model_file}: its input is not a batch of images") from None
+        self.height, self.width = to_side_range(height), to_side_range(width)
         self.requests: dict[bool, Any] = {not any_size: self.compiled.create_infer_request()}
-        self.busy = threading.Lock()
+        self.lock = threading.Lock()
 
     def compile(self, *, one_image: bool) -> Any:
-        """The file as a compiled model, for single images or for any number."""
+        """Compile the file for single images or for any batch."""
         options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": self.wanted,
+            "INFERENCE_PRECISION_HINT": self.expected_precision,
             "PERFORMANCE_HINT": "LATENCY",
             "CACHE_DIR": "",
         }
@@ -76,15 +76,15 @@ class OpenVinoSession:
             if one_image and model.inputs[0].partial_shape.rank == 4:
                 model.reshape([1, *model.inputs[0].partial_shape[1:]])
             return self.core.compile_model(model, self.device, options)
-        except Exception as error:  # noqa: BLE001 (OpenVINO's are RuntimeErrors, and those of its bindings anything)
+        except Exception as error:  # noqa: BLE001 (OpenVINO raises RuntimeError, its bindings raise others)
             reason = last_line(error)
             raise InputError(f"{self.model_file}: {version()} cannot load it on {self.device} ({reason})") from None
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        # OpenVINO would turn floats into pixels without a word, and shapes that do not fit into a page about descriptors.
-        checked = check_inputs(inputs, height=self.height, width=self.width, framed=self.framed)
+        # OpenVINO would convert floats to pixels silently, and report a wrong shape as a page about descriptors.
+        checked = check_inputs(inputs, height=self.height, width=self.width, is_padded=self.is_padded)
         one_image = len(checked[INPUT_NAME]) == 1 and True in self.requests
-        with self.busy:
+        with self.lock:
             if one_image not in self.requests:
                 self.requests[one_image] = self.compile(one_image=False).create_infer_request()
             request = self.requests[one_image]
@@ -95,67 +95,71 @@ class OpenVinoSession:
         return {
             "backend": "openvino",
             "runtime": version(),
-            "device": ", ".join(self.property("EXECUTION_DEVICES")).lower(),
+            "device": ", ".join(self.read_property("EXECUTION_DEVICES")).lower(),
             "precision": self.file_precision,
             "computes_in": self.precision,
-            "threads": self.property("INFERENCE_NUM_THREADS") if self.device == CPU else "default",
+            "threads": self.read_property("INFERENCE_NUM_THREADS") if self.device == CPU else "default",
         }
 
-    def property(self, name: str) -> Any:
-        """What the compiled model says of itself."""
+    def read_property(self, name: str) -> Any:
+        """Read a property of the compiled model."""
         return self.compiled.get_property(name)
 
 
 @cache
 def shared_core() -> Any:
-    """The process's one Core, which is never destroyed.
+    """Return the process's one Core, which is never destroyed.
 
-    Each Core gives the thread that makes it a stack for signal handlers, and takes it away when it goes (2026.4.1). Where
-    two of them go in another order than the reverse of how they came, the thread is left with one that is gone, and the
-    next signal ends the process.
+    Each Core installs an alternate stack for signal handlers in the thread that creates it, and removes it on
+    destruction (2026.4.1). If two Cores are not destroyed in the reverse order of their creation, the thread keeps a
+    freed stack, and the next signal ends the process.
     """
     return ov.Core()
 
 
 def read_model(model_file: Path) -> Any:
-    """A model in OpenVINO's own format, and in no other: the weights are the .bin file beside it.
+    """Read a model in OpenVINO's own format, and in no other; its weights are the .bin file beside it.
 
-    OpenVINO's general reader goes by content, whatever a file is called, and an ONNX file can name weights anywhere.
+    OpenVINO's general reader decides by a file's content, not its name, and an ONNX file can name weights anywhere.
     """
     reader = ov.frontend.FrontEndManager().load_by_framework("ir")
     return reader.convert(reader.load(str(model_file)))
 
 
-def check_fit(model_file: Path, compiled: Any, manifest: Manifest) -> None:
-    """Refuse a model that takes or gives something else than its manifest says, by the names."""
-    expected = ([{name} for name in manifest.card.inputs], [{name} for name in manifest.outputs])
+def check_against_manifest(model_file: Path, compiled: Any, manifest: Manifest) -> None:
+    """Refuse a model whose inputs or outputs have other names than in its manifest.
+
+    Raises:
+        InputError: with both.
+    """
+    expected = ([{name} for name in manifest.card.input.names], [{name} for name in manifest.outputs])
     found = tuple([each.get_names() for each in ports] for ports in (compiled.inputs, compiled.outputs))
     if any(
-        len(names) != len(wanted) or not all(one <= other for one, other in zip(wanted, names, strict=True))
-        for wanted, names in zip(expected, found, strict=True)
+        len(names) != len(required) or not all(one <= other for one, other in zip(required, names, strict=True))
+        for required, names in zip(expected, found, strict=True)
     ):
         raise InputError(f"{model_file}: does not fit its manifest: takes and gives {found}, expected {expected}")
 
 
-def device_named(name: str | None, core: Any) -> str:
-    """OpenVINO's own name of a device; None: the CPU. Of several it is never left to choose one.
+def find_device(name: str | None, core: Any) -> str:
+    """OpenVINO's name of a device; None: the CPU. OpenVINO never chooses among several.
 
     Raises:
-        InputError: there is none here.
+        InputError: this system has no such device.
     """
-    wanted = (name or CPU).upper()
-    if wanted == CPU:
+    device = (name or CPU).upper()
+    if device == CPU:
         return CPU
     available: list[str] = core.available_devices
-    if wanted not in available and f"{wanted}.0" not in available:
+    if device not in available and f"{device}.0" not in available:
         raise InputError(f"device {name!r}: {version()} finds only {', '.join(available).lower()} here")
-    return wanted
+    return device
 
 
-def sides(dimension: Any) -> Sides:
-    """The sizes that an axis of the model takes."""
+def to_side_range(dimension: Any) -> SideRange:
+    """The smallest and largest size that an axis of the model takes."""
     low, high = dimension.get_min_length(), dimension.get_max_length()
-    return low, high if 0 < high <= MAX_SIDE_PX else MAX_SIDE_PX  # -1 or a very large number: any
+    return low, high if 0 < high <= MAX_SIDE_PX else MAX_SIDE_PX  # -1 or a very large number: unbounded
 
 
 def version() -> str:
@@ -163,5 +167,5 @@ def version() -> str:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of a message: the ones before it say where in OpenVINO's source."""
+    """The last line of a message; the lines before it are positions in OpenVINO's source."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.errors import InputError
-from nextvit.image.resizing import WHOLE_PICTURES, DecodeError, ImageLike, Prepared, alike
-from nextvit.predictions.postprocess import TO_ANSWERS
-from nextvit.predictions.results import Answer
-from nextvit.runtime.read_ahead import default_workers, read_ahead
+from nextvit.image.canvas import runs_of_one_canvas
+from nextvit.image.reading import DecodeError, ImageLike
+from nextvit.image.resizing import Prepared
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.results import Prediction
+from nextvit.runtime.read_ahead import default_workers, prepare_ahead
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.tiled_session import ViewedSession, Views, card_for_views, check_views
 
-BATCH_SIZE = 16
-"""Images at once where the caller says nothing, unless they are taken whole."""
 AHEAD = 2
 """Batches that are read before their turn: one could run dry where pictures differ in size."""
 
@@ -30,9 +30,9 @@ class Predictor:
     """A loaded model: `predictor(["a.jpg", array])` gives one answer for each image."""
 
     def __init__(self, session: Session, card: ModelCard) -> None:
-        self.session, self.card = session, card
+        self.session, self.card, self.kind = session, card, kind_of(card)
 
-    def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Answer]:
+    def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Prediction]:
         """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
 
         Args:
@@ -55,7 +55,7 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[False] = False,
-    ) -> Iterator[Answer]: ...
+    ) -> Iterator[Prediction]: ...
     @overload
     def stream(
         self,
@@ -64,7 +64,7 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: Literal[True],
-    ) -> Iterator[Answer | DecodeError]: ...
+    ) -> Iterator[Prediction | DecodeError]: ...
     def stream(
         self,
         images: Iterable[ImageLike],
@@ -72,7 +72,7 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
         keep_unreadable: bool = False,
-    ) -> Iterator[Answer | DecodeError]:
+    ) -> Iterator[Prediction | DecodeError]:
         """Answers in order for any number of images, of which only a few batches are in memory at a time.
 
         While the graph runs on one batch, threads read, decode and resize the files of the next ones. `images` is
@@ -99,7 +99,7 @@ class Predictor:
         if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass several images, such as [image] or a generator")
         if batch_size is None:
-            batch_size = {"fit": WHOLE_PICTURES, "keep": 1}.get(self.card.input.resize, BATCH_SIZE)
+            batch_size = self.card.input.max_batch or self.kind.batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         self._check_count(batch_size)
@@ -111,12 +111,12 @@ class Predictor:
 
     def _answers(
         self, images: Iterable[ImageLike], batch_size: int, workers: int, keep_unreadable: bool
-    ) -> Iterator[Answer | DecodeError]:
+    ) -> Iterator[Prediction | DecodeError]:
         """What `stream` gives, which has checked its arguments at once and not at the first answer."""
-        with closing(read_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
+        with closing(prepare_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
             while batch := list(islice(inputs, batch_size)):
                 prepared = [each for each in batch if isinstance(each, Prepared)]
-                answers = iter(self.answer_prepared(prepared) if prepared else ())
+                answers = iter(self.predict_prepared(prepared) if prepared else ())
                 outcomes = [each if isinstance(each, InputError) else next(answers) for each in batch]
                 del batch, prepared  # pictures that keep their size may be large, and the caller's turn long
                 for each in outcomes:
@@ -124,35 +124,35 @@ class Predictor:
                         raise each
                     yield each
 
-    def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Answer]:
+    def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Prediction]:
         """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they are.
 
         Raises:
             InputError: they are of another type or shape, or the model does not answer what its card says.
         """
         spec = self.card.input
-        shape = (*(pixels_NHWC.shape[1:3] if spec.resize in ("fit", "keep") else spec.image_size), 3)
+        shape = (*(spec.image_size if spec.one_size else pixels_NHWC.shape[1:3]), 3)
         if not are_pixels(pixels_NHWC, shape):
             given = described(pixels_NHWC)
             raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
         self._check_count(len(pixels_NHWC))
-        return self.answer_prepared([Prepared(each, each.shape[:2]) for each in pixels_NHWC])
+        return self.predict_prepared([Prepared(each, each.shape[:2]) for each in pixels_NHWC])
 
     def _check_count(self, images: int) -> None:
         """Raise InputError for more images at once than the model takes."""
-        if images > 1 and self.card.input.resize == "keep":
+        if images > (self.card.input.max_batch or images):
             raise InputError(f"in windows or at several scales pictures are answered one at once, got {images}")
 
-    def answer_prepared(self, images: Sequence[Prepared]) -> list[Answer]:
+    def predict_prepared(self, images: Sequence[Prepared]) -> list[Prediction]:
         """Answers for at least one image that is already read and resized.
 
         Raises:
             InputError: the model does not answer what its card says.
         """
-        answers: list[Answer] = []
-        for part in alike(images) if self.card.in_own_frames else (images,):
+        answers: list[Prediction] = []
+        for part in runs_of_one_canvas(images) if self.kind.own_canvas else (images,):
             outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in part]))
-            answers += TO_ANSWERS[self.card.task](outputs, part, self.card)
+            answers += self.kind.read(outputs, part)
         return answers
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
@@ -196,7 +196,7 @@ def load_bundle(
     """
     path = Path(path)
     manifest = read_bundle(path)
-    any_size = manifest.dynamic_size or manifest.card.input.resize == "fit"
+    any_size = manifest.dynamic_size or manifest.card.input.padded
     card = card_at(manifest.card, image_size, what=path, any_size=any_size)
     if views:
         check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=any_size))
@@ -225,7 +225,7 @@ def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> 
     if (height, width) == (own_height, own_width):
         return card
     got = f"got height {height}, width {width}"
-    if not any_size and card.input.resize != "fit":
+    if not any_size and not card.input.padded:
         own = f"height {own_height}, width {own_width}"
         raise InputError(f"{what}: takes images of {own} alone, {got}; export it with --dynamic-size")
     if not all(MIN_DYNAMIC_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):

@@ -1,4 +1,4 @@
-"""Images read, decoded and resized in threads, ahead of their use and in order."""
+"""Images -> the network's inputs, read, decoded and resized in threads ahead of their use, in order."""
 
 import os
 from collections import deque
@@ -7,26 +7,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from nextvit.errors import InputError
-from nextvit.image.resizing import Encoded, ImageLike, Prepared, Preprocess
+from nextvit.image.reading import Encoded, ImageLike
+from nextvit.image.resizing import Prepared, Preprocess
 
 THREAD_NAME = "nextvit-reader"
-MOST_WORKERS = 16
-"""Unless more are asked for: each holds a whole picture while it resizes it, 36 MB of one from a phone."""
+MAX_WORKERS = 16
+"""Default limit: each thread holds a whole image while it resizes it, 36 MB for a photo from a phone."""
 
 
-def read_ahead(
+def prepare_ahead(
     images: Iterable[ImageLike], preprocess: Preprocess, *, workers: int, ahead: int
 ) -> Generator[Prepared | InputError]:
-    """The network's input for each image, in order; what cannot be read is its error instead, which names it.
+    """Yield the network's input for each image, in order.
 
-    Paths and files' bytes are read in threads, which Pillow decodes and resizes in without Python's lock. Pillow images
-    and arrays are resized in the caller's thread, as soon as they are taken: they are the caller's, who may share
-    them or write the next frame into them.
+    Paths and encoded files are read in threads, where Pillow decodes and resizes without holding Python's global lock.
+    Pillow images and arrays are resized in the caller's thread as soon as they are taken: the caller owns them, and may
+    share them or write the next video frame into them.
 
     Args:
-        images: taken one after another in the caller's thread, never more than `ahead` + 1 of them before their turn.
-        workers: threads; 0: the caller's, where each image is read in its turn.
-        ahead: how many images may be read, or be waiting to be, before their turn.
+        images: iterated in the caller's thread, at most `ahead` + 1 images before their turn.
+        workers: number of threads; 0: the caller's thread reads each image in its turn.
+        ahead: number of images that may be read, or be queued, before their turn.
+
+    Yields:
+        The prepared image, or the InputError that names an image that cannot be read.
     """
 
     def read(image: ImageLike) -> Prepared | InputError:
@@ -44,24 +48,23 @@ def read_ahead(
         for image in images:
             waiting.append(pool.submit(read, image) if isinstance(image, str | Path | Encoded) else read(image))
             if len(waiting) > ahead:
-                yield result_of(waiting.popleft())
+                yield wait_for(waiting.popleft())
         while waiting:
-            yield result_of(waiting.popleft())
+            yield wait_for(waiting.popleft())
     finally:
-        # Also when the caller stops early or is interrupted: threads end with the image that they are at.
+        # Also when the caller stops early or is interrupted: each thread ends after its current image.
         pool.shutdown(cancel_futures=True)
 
 
-def result_of(read: Future[Prepared | InputError] | Prepared | InputError) -> Prepared | InputError:
+def wait_for(read: Future[Prepared | InputError] | Prepared | InputError) -> Prepared | InputError:
     return read.result() if isinstance(read, Future) else read
 
 
 def default_workers() -> int:
-    """One for each core, also where the graph takes all of them: readers that are far enough ahead wait, so they never
-    take more than their share of the work."""
-    return min(MOST_WORKERS, usable_cores())
+    """One reader per usable core, also where the runtime uses all cores: readers that are far enough ahead wait."""
+    return min(MAX_WORKERS, usable_cores())
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

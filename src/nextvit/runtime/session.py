@@ -1,4 +1,4 @@
-"""A session turns named arrays into named arrays and knows nothing of images."""
+"""Bundle -> session, which maps named input arrays to named output arrays and knows nothing of image files."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,29 +11,32 @@ from numpy.typing import NDArray
 
 from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, Manifest
 from nextvit.errors import InputError, MissingDependency, did_you_mean
-from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, STRIDE_PX
+from nextvit.image.canvas import STRIDE_PX
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class Session(Protocol):
-    """One loaded model. Inputs and outputs are numpy, whatever runs inside."""
+    """One loaded model. Inputs and outputs are numpy arrays, whatever the runtime."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name; every array has the batch as its first axis."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Backend, version, device, precision and CPU threads, as the runtime or the file tells them."""
+        """Backend, version, device, precision and CPU threads, as the runtime or the file reports them."""
         ...
 
 
 class SessionFactory(Protocol):
-    """A backend's class. One that can choose between devices takes `device: str | None = None`, too; None: the CPU."""
+    """A backend's session class. One with a choice of devices also takes `device: str | None = None`; None: the CPU."""
 
     def __call__(self, path: Path, manifest: Manifest, *, threads: int | None, **device: str) -> Session:
-        """Load `manifest.model_file` of the folder `path`, to compute with `manifest.precision`; the outputs are those
-        of `manifest.outputs`, in that order."""
+        """Load `manifest.model_file` of the folder `path`, to compute in `manifest.precision`.
+
+        `run` returns the outputs of `manifest.outputs`, in that order.
+        """
         ...
 
 
@@ -41,7 +44,8 @@ BACKENDS = {
     # backend: (module, class, package that must be installed, extra that brings it)
     "onnx": ("nextvit.runtime.onnx_session", "OnnxSession", "onnxruntime", "onnx"),
     "openvino": ("nextvit.runtime.openvino_session", "OpenVinoSession", "openvino", "openvino"),
-    "tensorrt": ("nextvit.runtime.tensorrt_session", "TensorRTSession", "tensorrt", ""),  # says itself what to install
+    # No extra brings TensorRT; the session's own error says what to install.
+    "tensorrt": ("nextvit.runtime.tensorrt_session", "TensorRTSession", "tensorrt", ""),
     "coreml": ("nextvit.runtime.coreml_session", "CoremlSession", "coremltools", "coreml"),
     "executorch": ("nextvit.runtime.executorch_session", "ExecutorchSession", "executorch", "executorch"),
     "torch": ("nextvit.runtime.torch_program_session", "TorchProgramSession", "torch", "train"),
@@ -49,35 +53,35 @@ BACKENDS = {
 
 
 def open_session(path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None) -> Session:
-    """Load a bundle's model in its backend.
+    """Load the model of a bundle in its backend.
 
     Args:
         threads: CPU threads; None: the backend's own choice.
-        device: where it computes, by the backend's own name for it ("cpu", "cuda", ...); None: the CPU, or the one
-            place that the backend knows. Another device never takes its place.
+        device: the device by the backend's own name ("cpu", "cuda", ...); None: the CPU, or the backend's only device.
+            There is no fallback to another device.
 
     Raises:
-        InputError: no such backend or device, or the backend cannot read the file.
+        InputError: there is no such backend or device, or the backend cannot read the file.
         NoRuntimeHere: the backend does not exist on this system.
         MissingDependency: the backend is not installed.
     """
     check_threads(threads)
     try:
-        factory = factory_of(manifest.backend)
+        session_class = import_session_class(manifest.backend)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if device is None:
-        return factory(path, manifest, threads=threads)
-    if "device" not in signature(factory).parameters:
+        return session_class(path, manifest, threads=threads)
+    if "device" not in signature(session_class).parameters:
         raise InputError(f"the backend {manifest.backend} has no choice of devices; leave out {device!r}")
-    return factory(path, manifest, threads=threads, device=device)
+    return session_class(path, manifest, threads=threads, device=device)
 
 
-def factory_of(backend: str) -> SessionFactory:
-    """The class of a backend, whose import brings the runtime.
+def import_session_class(backend: str) -> SessionFactory:
+    """Import the session class of a backend, and with it the runtime.
 
     Raises:
-        InputError: no such backend, as in a bundle of a newer nextvit.
+        InputError: there is no such backend, as for a bundle of a newer nextvit.
         MissingDependency: the runtime is not installed.
     """
     if backend not in BACKENDS:
@@ -96,13 +100,13 @@ def check_threads(threads: int | None) -> None:
         raise InputError(f"threads must be at least 1, got {threads}")
 
 
-Sides = tuple[int, int]
-"""The smallest and largest size of an axis."""
+SideRange = tuple[int, int]
+"""Smallest and largest size of an axis, in pixels."""
 
 
-def sides_of(manifest: Manifest) -> tuple[Sides, Sides]:
-    """The heights and the widths that a bundle's model takes, for a runtime that does not tell."""
-    if manifest.card.input.resize == "fit":
+def side_ranges_of(manifest: Manifest) -> tuple[SideRange, SideRange]:
+    """The ranges of height and width that a bundle's model takes, for runtimes that do not report them."""
+    if manifest.card.input.padded:
         return (STRIDE_PX, MAX_SIDE_PX), (STRIDE_PX, MAX_SIDE_PX)
     if manifest.dynamic_size:
         return (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX), (MIN_DYNAMIC_SIDE_PX, MAX_SIDE_PX)
@@ -110,50 +114,54 @@ def sides_of(manifest: Manifest) -> tuple[Sides, Sides]:
     return (height, height), (width, width)
 
 
-def check_images(inputs: Arrays, *, height: Sides, width: Sides) -> NDArray[np.uint8]:
-    """The images among the inputs, for a runtime that would answer something else without a word.
+def check_images(inputs: Arrays, *, height: SideRange, width: SideRange) -> NDArray[np.uint8]:
+    """Check the images among the inputs, for runtimes that compute wrong outputs from wrong inputs silently.
+
+    Returns:
+        The images, uint8 (N, H, W, 3).
 
     Raises:
-        InputError: no uint8 array (N, H, W, 3), no images, or sides that the model does not take.
+        InputError: they are not uint8 (N, H, W, 3) with N at least 1, or have a size that the model does not take.
     """
     images = inputs[INPUT_NAME]
-    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and len(images) > 0
-    if fits and height[0] <= images.shape[1] <= height[1] and width[0] <= images.shape[2] <= width[1]:
+    is_image_batch = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and len(images) > 0
+    if is_image_batch and height[0] <= images.shape[1] <= height[1] and width[0] <= images.shape[2] <= width[1]:
         return images
     sides = "x".join(str(low) if low == high else f"({low} to {high})" for low, high in (width, height))
-    got = f"{images.shape[2]}x{images.shape[1]} px" if fits else f"{images.dtype} of shape {images.shape}"
+    got = f"{images.shape[2]}x{images.shape[1]} px" if is_image_batch else f"{images.dtype} of shape {images.shape}"
     raise InputError(f"the model takes images of {sides} px as uint8 (N, height, width, 3), N at least 1; got {got}")
 
 
-def check_inputs(inputs: Arrays, *, height: Sides, width: Sides, framed: bool) -> dict[str, NDArray[Any]]:
-    """The images among the inputs, and where the model takes pictures in frames the size of each, (N, 2).
+def check_inputs(inputs: Arrays, *, height: SideRange, width: SideRange, is_padded: bool) -> dict[str, NDArray[Any]]:
+    """Check the images among the inputs, and for a padded batch the size of each image.
+
+    Args:
+        is_padded: whether the model takes padded batches: images at the top left of a common canvas.
+
+    Returns:
+        The images, uint8 (N, H, W, 3), and for a padded batch the heights and widths, int64 (N, 2).
 
     Raises:
-        InputError: as `check_images`, or frames whose sides are no multiples of 32 px, or sizes that are missing, no int64,
-            or larger than the frames.
+        InputError: as `check_images`, or H and W are not multiples of 32 px, or the sizes are missing, not int64, or
+            larger than H and W.
     """
     images = check_images(inputs, height=height, width=width)
-    if not framed:
+    if not is_padded:
         return {INPUT_NAME: images}
-    frame = f"{images.shape[2]}x{images.shape[1]} px"
+    canvas = f"{images.shape[2]}x{images.shape[1]} px"
     if images.shape[1] % STRIDE_PX or images.shape[2] % STRIDE_PX:
-        raise InputError(f"the model takes pictures in frames whose sides are multiples of {STRIDE_PX} px, got {frame}")
+        raise InputError(f"the model takes images padded to multiples of {STRIDE_PX} px, got {canvas}")
     sizes = inputs.get(SIZES_NAME)
     if sizes is not None and sizes.dtype == np.int64 and sizes.shape == (len(images), 2):
         if (sizes >= 1).all() and (sizes <= images.shape[1:3]).all():
             return {INPUT_NAME: images, SIZES_NAME: sizes}
         raise InputError(
-            f"heights and widths of pictures in a frame of {frame} must be from 1 px to its own, got {sizes.tolist()}"
+            f"heights and widths of images padded to {canvas} must be from 1 px to that size, got {sizes.tolist()}"
         )
     got = "none" if sizes is None else f"{sizes.dtype} of shape {sizes.shape}"
     raise InputError(
-        f'the model takes "{SIZES_NAME}", height and width of each picture, as int64 ({len(images)}, 2); got {got}'
+        f'the model takes "{SIZES_NAME}", height and width of each image, as int64 ({len(images)}, 2); got {got}'
     )
-
-
-def first_line(error: Exception) -> str:
-    """The part of a runtime's message that is for people."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def concatenate(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

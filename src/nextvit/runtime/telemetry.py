@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF without their telemetry."""
+"""A block of code -> the same block with the telemetry of OpenVINO and NNCF disabled."""
 
 import sys
 from collections.abc import Generator
@@ -11,16 +11,16 @@ PACKAGE = "openvino_telemetry"
 
 @contextmanager
 def without_telemetry() -> Generator[None]:
-    """While the block runs, the package that reports usage over the network cannot be imported.
+    """Prevent the import of the package that reports usage over the network, while the block runs.
 
-    OpenVINO and NNCF report as soon as they are imported, and again when they convert or quantise, unless the user has
-    objected in a file. Both do without the package for good where they do not find it when they are imported; parts of
-    them are imported late, so that calls into them belong into the block, too. A program that has imported them before
-    nextvit did keeps what it has.
+    OpenVINO and NNCF report when they are imported, and again when they convert or quantise, unless the user has opted
+    out in a file. Where they do not find the package at import, they never use it. They import some of their parts
+    late, so calls into them belong into the block, too. Where a program has imported them before nextvit, nothing
+    changes.
     """
     modules = cast(dict[str, ModuleType | None], sys.modules)
     before = {PACKAGE: modules[PACKAGE]} if PACKAGE in modules else {}
-    modules[PACKAGE] = None  # the import system's own sign for "there is none"
+    modules[PACKAGE] = None  # makes an import raise ModuleNotFoundError
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""TensorRT and CUDA for Python: imported when needed, since they come from their vendor and not with an extra."""
+"""Name -> Python module of TensorRT or CUDA, imported when needed: they come from their vendor, not with an extra."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,7 @@ INSTALL = "tensorrt cuda-python"
 
 
 def load_tensorrt() -> Any:
-    """The module `tensorrt`, version 10 or newer.
+    """Import the module `tensorrt`.
 
     Raises:
         MissingDependency: it is not installed.
@@ -18,7 +18,7 @@ def load_tensorrt() -> Any:
 
 
 def load_cuda() -> Any:
-    """CUDA's runtime functions; each returns a tuple that begins with an error code.
+    """Import CUDA's runtime functions; each returns a tuple that begins with an error code.
 
     Raises:
         MissingDependency: the package cuda-python is not installed.
@@ -35,12 +35,12 @@ def load(name: str) -> Any:
         raise MissingDependency(name.partition(".")[0], install=INSTALL) from None
 
 
-def collecting_logger(trt: Any) -> Any:
-    """A logger for TensorRT that prints nothing and keeps errors in its list `messages`."""
+def make_error_logger(trt: Any) -> Any:
+    """Make a TensorRT logger that prints nothing and collects errors in its list `messages`."""
 
     class CollectingLogger(trt.ILogger):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # the binding's own rule: its base class must be set up by name
+            trt.ILogger.__init__(self)  # the binding requires this call instead of super()
             self.messages: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
@@ -50,6 +50,6 @@ def collecting_logger(trt: Any) -> Any:
     return CollectingLogger()
 
 
-def reasons(logger: Any) -> str:
-    """What TensorRT complained of, in one line."""
+def logged_errors(logger: Any) -> str:
+    """The errors that TensorRT logged, in one line."""
     return "; ".join(logger.messages) or "it gives no reason"

@@ -12,8 +12,12 @@ from PIL import Image
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MAX_SIDE_PX
 from nextvit.errors import InputError
-from nextvit.image.resizing import INPUT_NAME, STRIDE_PX, Pixels, Size
+from nextvit.image.canvas import STRIDE_PX
+from nextvit.image.reading import Pixels, Size
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.predictions.kind import kind_of, output_names
 from nextvit.predictions.multi_scale import averaged_bands, scaled
+from nextvit.predictions.segmentation import with_scores
 from nextvit.predictions.tiling import Windows, blended_rows
 from nextvit.runtime.session import Arrays, Session
 
@@ -114,13 +118,13 @@ def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[
         what: names the model in messages.
         card_of: of the model at another size of its input; raises InputError where it takes none.
     """
-    if card.task != "segmentation":
+    if not kind_of(card).can_be_tiled:
         raise InputError(f"{what}: windows, scales and flips are for segmentation, this is a model for {card.task}")
-    if not card.scores:
+    if "logits" not in output_names(card):
         raise InputError(
             f"{what}: answers classes alone, and windows, scales and flips need their scores; export it again with --scores"
         )
-    if card.input.resize == "fit":
+    if card.input.padded:
         return
     side = views.window_px
     for size in [(side, side)] if side else [scaled(card.input, scale).image_size for scale in views.scales]:
@@ -129,4 +133,4 @@ def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[
 
 def card_for_views(card: ModelCard, views: Views, *, scores: bool) -> ModelCard:
     """The card of a model that looks at pictures so: it takes one of any size."""
-    return replace(card, input=replace(card.input, resize="keep"), scores=scores)
+    return with_scores(replace(card, input=replace(card.input, resize="original")), scores)

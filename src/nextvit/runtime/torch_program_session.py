@@ -1,4 +1,4 @@
-"""PyTorch, from a program in a file: what `nextvit export --to torch` writes. For live modules see `torch_session`."""
+"""Bundle from `nextvit export --to torch` -> a session in PyTorch. For modules in memory see `torch_session`."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,22 +9,22 @@ import torch
 from numpy.typing import NDArray
 
 from nextvit.bundle.manifest import Manifest, Precision
-from nextvit.errors import InputError
-from nextvit.runtime.session import Arrays, check_images, first_line
+from nextvit.errors import InputError, first_line
+from nextvit.runtime.session import Arrays, check_images
 from nextvit.runtime.torch_program import read_program
-from nextvit.runtime.torch_session import threads_within, torch_device, torch_threads
+from nextvit.runtime.torch_session import count_torch_threads, torch_device, torch_threads
 
 PRECISIONS: dict[torch.dtype | None, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 class TorchProgramSession:
-    """One program, run step by step. It computes in the types that the file states."""
+    """A session that runs one program step by step, in the types that the file states."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int | None = None, device: str = "cpu") -> None:
         """
         Args:
-            threads: CPU threads; torch's are the process's, so they are set while this session runs.
-            device: where torch runs it, such as "cuda".
+            threads: CPU threads of torch, a setting of the whole process that changes only while this session runs.
+            device: torch's name of the device, such as "cuda".
         """
         model_file = path / manifest.model_file
         self.device = torch_device(device)
@@ -32,12 +32,13 @@ class TorchProgramSession:
         _, self.height, self.width, channels = self.program.input_sizes
         if channels != (3, 3) or len(self.program.outputs) != len(manifest.outputs):
             raise InputError(f"{model_file}: its input or outputs are not those of the manifest")
-        # All weights but the two of the normalisation are of the type that the network computes in.
+        # All weights except the two of the normalisation have the type that the network computes in.
         types = Counter(each.dtype for each in self.program.constants.values())
         self.precision = PRECISIONS.get(max(types, key=lambda each: types[each], default=None))
         if self.precision != manifest.precision:
             raise InputError(
-                f"{model_file}: computes in {self.precision or 'other numbers'}, and its manifest says {manifest.precision}"
+                f"{model_file}: computes in {self.precision or 'another type'}, "
+                f"and its manifest says {manifest.precision}"
             )
         self.output_names, self.threads = list(manifest.outputs), threads
 
@@ -47,7 +48,7 @@ class TorchProgramSession:
             with torch_threads(self.threads), torch.inference_mode():
                 outputs = self.program(images.to(self.device))
                 return {name: output.cpu().numpy() for name, output in zip(self.output_names, outputs, strict=True)}
-        except Exception as error:  # noqa: BLE001 (steps in a file that fit each other badly raise anything)
+        except Exception as error:  # noqa: BLE001 (calls with unsuitable arguments raise anything)
             raise InputError(f"torch {torch.__version__} cannot run the program ({first_line(error)})") from None
 
     def facts(self) -> dict[str, Any]:
@@ -56,5 +57,5 @@ class TorchProgramSession:
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
             "precision": self.precision,
-            "threads": threads_within(self.threads),
+            "threads": count_torch_threads(self.threads),
         }

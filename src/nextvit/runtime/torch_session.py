@@ -1,4 +1,4 @@
-"""PyTorch, behind the same face as every runtime: the reference that the others are compared with."""
+"""Module in memory -> a session in PyTorch, the reference that the other runtimes are compared with."""
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -16,10 +16,10 @@ from nextvit.runtime.session import Arrays, check_inputs
 
 
 def torch_device(name: str) -> torch.device:
-    """The device that torch calls so: "cpu", "cuda", "cuda:1", "mps".
+    """The device with torch's name "cpu", "cuda", "cuda:1" or "mps".
 
     Raises:
-        InputError: there is none here.
+        InputError: this system has no such device.
     """
     try:
         device = torch.device(name)
@@ -33,7 +33,7 @@ def torch_device(name: str) -> torch.device:
 
 @contextmanager
 def torch_threads(threads: int | None) -> Generator[None]:
-    """So many CPU threads for now; torch's are the process's. None: as many as it has."""
+    """Set torch's number of CPU threads, which is one for the process, while the block runs; None: leave it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -42,8 +42,8 @@ def torch_threads(threads: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def threads_within(threads: int | None) -> int:
-    """How many CPU threads torch has where so many are asked for; None: as many as the process has."""
+def count_torch_threads(threads: int | None) -> int:
+    """The number of CPU threads that torch reports for a request of `threads`; None: the process's number."""
     with torch_threads(threads):
         return torch.get_num_threads()
 
@@ -51,8 +51,8 @@ def threads_within(threads: int | None) -> int:
 PRECISIONS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
-def precision_of(model: torch.nn.Module) -> str:
-    """What a module computes in: the type of most of its parameters."""
+def module_precision(model: torch.nn.Module) -> str:
+    """The precision of a module: the type of most of its parameters."""
     sizes: Counter[torch.dtype] = Counter()
     for each in model.parameters():
         sizes[each.dtype] += each.numel()
@@ -60,26 +60,26 @@ def precision_of(model: torch.nn.Module) -> str:
     return PRECISIONS.get(most, str(most))
 
 
-def numpy_of(tensor: torch.Tensor) -> NDArray[Any]:
-    """A tensor's values, floats of any precision as float32, which NumPy knows."""
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """Convert a tensor to numpy, with floats of any precision as float32 (numpy has no bfloat16)."""
     return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
 
 
 class TorchSession:
-    """A module from uint8 images (N, H, W, 3) to logits (N, classes), or from the inputs of another task to its outputs,
-    run without gradients on its own device.
+    """A session for a module, which runs without gradients on its own device.
 
-    Its weights are laid out channels last, as the pixels are, which spares PyTorch copies between the two.
+    The module maps uint8 images (N, H, W, 3) to logits (N, classes), or the inputs of another task to its outputs. Its
+    weights are converted to channels last, the layout of the pixels, which saves PyTorch copies between the two.
 
     Args:
-        precision: what the module must compute in.
-        compiled: let torch.compile make one program for each shape of images, with the weights in it as constants laid
-            out for this processor. The first run of a shape takes long, and needs a C++ compiler on a CPU.
+        precision: the precision that the module must have.
+        compiled: use torch.compile, with one program for each input shape and the weights as constants in the layout of
+            this processor. The first run of a shape is slow, and on a CPU needs a C++ compiler.
         threads: CPU threads while it runs; None: as many as the process has.
-        outputs: names of what the module gives, in its order.
+        outputs: names of the module's outputs, in order.
 
     Raises:
-        InputError: the module computes in another precision.
+        InputError: the module has another precision.
     """
 
     def __init__(
@@ -92,26 +92,26 @@ class TorchSession:
         threads: int | None = None,
     ) -> None:
         self.model = model.eval().to(memory_format=torch.channels_last)
-        self.device, self.precision, self.threads = next(model.parameters()).device, precision_of(model), threads
+        self.device, self.precision, self.threads = next(model.parameters()).device, module_precision(model), threads
         if self.precision != precision:
             raise InputError(f"most of the module's parameters are {self.precision}, where {precision} is asked for")
         self.output_names = outputs
         self.backend = "torch-compiled" if compiled else "torch"
-        self.settings: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self.run_context: Callable[[], AbstractContextManager[Any]] = nullcontext
         if compiled:
             from torch._inductor import config
 
             self.model = cast(torch.nn.Module, torch.compile(self.model, dynamic=False))
-            # Weights become constants only so: as an option of torch.compile it has no effect (torch 2.15).
-            self.settings = partial(cast(Any, config).patch, freezing=True)
+            # Weights become constants only this way: as an option of torch.compile it has no effect (torch 2.15).
+            self.run_context = partial(cast(Any, config).patch, freezing=True)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         sides = (1, MAX_SIDE_PX)
-        checked = check_inputs(inputs, height=sides, width=sides, framed=SIZES_NAME in inputs)
-        with torch_threads(self.threads), torch.no_grad(), self.settings():  # inference mode would freeze nothing
-            given = self.model(*(torch.as_tensor(each).to(self.device) for each in checked.values()))
-        outputs = (given,) if isinstance(given, torch.Tensor) else given
-        return {name: numpy_of(each) for name, each in zip(self.output_names, outputs, strict=True)}
+        checked = check_inputs(inputs, height=sides, width=sides, is_padded=SIZES_NAME in inputs)
+        with torch_threads(self.threads), torch.no_grad(), self.run_context():  # inference mode would disable freezing
+            result = self.model(*(torch.as_tensor(each).to(self.device) for each in checked.values()))
+        outputs = (result,) if isinstance(result, torch.Tensor) else result
+        return {name: to_numpy(each) for name, each in zip(self.output_names, outputs, strict=True)}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -119,5 +119,5 @@ class TorchSession:
             "runtime": f"torch {torch.__version__}",
             "device": str(self.device),
             "precision": self.precision,
-            "threads": threads_within(self.threads),
+            "threads": count_torch_threads(self.threads),
         }

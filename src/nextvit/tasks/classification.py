@@ -1,149 +1,219 @@
-"""Image classification: one class for each image. The exam needs no torch; building and training do."""
+"""Image classification: one class for each image."""
 
-from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Predict
-from nextvit.data.reading import Dataset
-from nextvit.data.samples import Sample, Samples
-from nextvit.metrics.accuracy import (
-    class_precisions,
-    class_scores,
-    confused_pairs,
-    confusion_matrix,
-    mean_class_score,
-    top_k_score,
-    wilson_interval,
-)
-from nextvit.metrics.calibration import Reliability, reliability
-from nextvit.predictions.postprocess import softmax
-from nextvit.tasks.answers import answers, check_classes
-from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
+from nextvit.bundle.facts import Facts, NoFacts
+from nextvit.bundle.manifest import Arrays
+from nextvit.check.check import Checked, Watch, check_labelled, unwatched
+from nextvit.data.dataset import Dataset
+from nextvit.data.findings import Finding
+from nextvit.data.image_files import list_images
+from nextvit.data.reading import read_labelled
+from nextvit.data.samples import Samples
+from nextvit.errors import InputError
+from nextvit.image.resizing import INPUT_NAME
+from nextvit.tasks.classification_evaluation import ClassificationEvaluator
+from nextvit.tasks.settings import LabelSettings, require
+from nextvit.tasks.task import Evaluation, Evaluator, Objective
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from nextvit.models.classification import Classifier
+    from nextvit.models.network import Network
+    from nextvit.views.labelled_source import LabelledSource, LabelTargets, Rows
 
-WORST_SHOWN = 24
-EXAMPLES_SHOWN = 12
-PAIRS_SHOWN = 12
+UNEVEN = 10
+"""Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
 
 
-class ClassificationTask:
-    """A dataset of class folders, and the exam on it."""
+class LabelTask:
+    """What classification and multi-label classification share: the network, and views of one size."""
 
-    def __init__(self, dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> None:
-        check_classes(dataset, card)
-        self.dataset, self.card, self.label_smoothing = dataset, card, loss.label_smoothing
+    settings = LabelSettings
+    recipe = "finetune"
+    images_seen = 100_000
+    has_watched_layers = True
+    only_fp32, backbone_apart = False, False
 
-    def build(self) -> "Classifier":
-        from nextvit.models.classification import classifier_for
+    def adapt(self, dataset: Dataset) -> Dataset | None:
+        return None
 
-        return classifier_for(self.card)
+    def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+        return check_labelled(dataset, watch=watch)
 
-    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
-        rows = samples.targets(indices, len(self.card.classes))
-        return (1 - self.label_smoothing) * rows + np.float32(self.label_smoothing / len(self.card.classes))
+    def head(self, variant: str, settings: LabelSettings, dataset: Dataset) -> dict[str, Any]:
+        return {}
 
-    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
-        from torch import nn
+    def build(self, card: ModelCard) -> "Classifier":
+        from nextvit.models.classification import build_classifier
+
+        return build_classifier(card)
+
+    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+        from nextvit.models.deployed import Deployed
+
+        return Deployed(model, card.input, dtype=dtype)
+
+    def training_inputs(self, card: ModelCard) -> "tuple[Tensor, ...]":
+        import torch
+
+        return (torch.empty(1, 3, *card.input.image_size),)
+
+    def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
+        import torch
 
         from nextvit.models.deployed import normalise
 
-        logits = model(normalise(images, self.card.input))
-        return {"cross_entropy": nn.functional.cross_entropy(logits.float(), targets)}
+        with torch.inference_mode():
+            images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
+            return {"logits": model(normalise(images_NCHW, card.input)).numpy()}
 
-    def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
-        return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
+    def describe_data(self, dataset: Dataset, settings: LabelSettings) -> str:
+        return ", drawn with balanced classes" if settings.data.balance == "on" else ""
 
-    def judge(
-        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], unreadable: Sequence[str] = ()
-    ) -> Evaluation:
-        labels = np.array([sample.label for sample in samples])
-        guesses = logits.argmax(axis=1)
-        confusion = confusion_matrix(guesses, labels, num_classes=len(self.card.classes))
-        calibration = reliability(softmax(logits).max(axis=1), guesses == labels)
-        scores = {f"top{k}_score": top_k_score(logits, labels, k=k) for k in (1, 5) if k < len(self.card.classes)}
-        return Evaluation(
-            scores={
-                **scores,
-                "mean_class_score": mean_class_score(confusion),
-                "ece": 100 * calibration.ece,
-                "loss": cross_entropy(logits, labels),
-            },
-            main_score="top1_score",
-            interval_95=wilson_interval(scores["top1_score"], len(samples)),
-            images=len(samples),
-            details={
-                **self.class_details(confusion),
-                "confusion": confusion.tolist(),
-                "calibration": plain_reliability(calibration),
-                "mistakes": self.worst_mistakes(samples, logits),
-                "examples": self.examples(samples, logits),
-            },
-            unreadable=list(unreadable),
+    def training_samples(self, dataset: Dataset, settings: LabelSettings) -> tuple[Dataset, Samples]:
+        labelled = dataset.split("train")
+        if settings.distill.unlabelled == "none":
+            return dataset, labelled
+        folder = Path(settings.distill.unlabelled)
+        further = list_images(folder) if folder.is_dir() else []
+        if not further:
+            raise InputError(f"distill.unlabelled {folder}: no folder with images")
+        return dataset, labelled.followed_by(Samples.pack((path, ()) for path in further))
+
+    def sampling_weights(self, dataset: Dataset, settings: LabelSettings) -> NDArray[np.float64] | None:
+        if settings.data.balance != "on":
+            return None
+        return balancing_weights(dataset.split("train").labels(), len(dataset.classes))
+
+    def labelled_source(
+        self, samples: Samples, dataset: Dataset, card: ModelCard, settings: LabelSettings, *, spread_over: int
+    ) -> "LabelledSource":
+        """Views whose smoothed targets give so many outcomes an equal part of the smoothing's mass."""
+        from nextvit.views.label_view import build_view
+        from nextvit.views.labelled_source import LabelledSource
+
+        return LabelledSource(
+            samples,
+            build_view(settings.augment, image_size=card.input.image_size),
+            len(card.classes),
+            partial(smooth_labels, smoothing=settings.loss.label_smoothing, outcomes=spread_over),
+            num_labelled=len(dataset.split("train")),
         )
 
-    def resampled(
-        self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]], counts_NR: NDArray[np.int32]
-    ) -> NDArray[np.floating[Any]]:
-        right_N = logits.argmax(axis=1) == np.array([sample.label for sample in samples])
-        return 100 * (right_N @ counts_NR) / counts_NR.sum(axis=0)
+    def random_batch(
+        self, card: ModelCard, settings: LabelSettings, *, images: int, device: "torch.device"
+    ) -> "tuple[Tensor, LabelTargets]":
+        import torch
 
-    def class_details(self, confusion: NDArray[np.integer[Any]]) -> dict[str, Any]:
-        """What the confusion matrix says of each class and of pairs of classes, as plain values."""
-        classes = list(self.card.classes)
-        scores, counts = class_scores(confusion), confusion.sum(axis=1).tolist()
-        return {
-            "classes": classes,
-            "class_scores": scores,
-            "class_intervals": [
-                wilson_interval(score or 0.0, count) for score, count in zip(scores, counts, strict=True)
-            ],
-            "class_precisions": class_precisions(confusion),
-            "class_images": counts,
-            "class_training_images": self.dataset.split("train").counts(len(classes)).tolist(),
-            "confused_pairs": [
-                {"label": classes[label], "guess": classes[guess], "count": count, "share": share}
-                for label, guess, count, share in confused_pairs(confusion, limit=PAIRS_SHOWN)
-            ],
-        }
+        from nextvit.views.labelled_source import LabelTargets
 
-    def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
-        """The most confident wrong answers, for people to look at."""
-        labels = np.array([sample.label for sample in samples])
-        wrong = [int(index) for index in np.argsort(-softmax(logits).max(axis=1), kind="stable")]
-        wrong = [index for index in wrong if logits[index].argmax() != labels[index]]
-        return [self.shown(samples[index], logits[index]) for index in wrong[:WORST_SHOWN]]
+        pixels = torch.randint(0, 256, (images, 3, *card.input.image_size), device=device).float()
+        rows = torch.full((images, len(card.classes)), 1 / len(card.classes), device=device)
+        return pixels, LabelTargets(rows, torch.ones(images, 1, device=device))
 
-    def examples(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
-        """The first image of each class, right or wrong."""
-        first = {sample.label: index for index, sample in reversed(list(enumerate(samples)))}
-        return [self.shown(samples[first[label]], logits[first[label]]) for label in sorted(first)[:EXAMPLES_SHOWN]]
+    def evaluation_card(self, card: ModelCard) -> ModelCard:
+        return card
 
-    def shown(self, sample: Sample, logits: NDArray[np.floating[Any]]) -> dict[str, Any]:
-        """One image with truth and answer, as plain values."""
-        probabilities = softmax(logits)
-        return {
-            "path": str(sample.path),
-            "label": self.card.classes[sample.label],
-            "guess": self.card.classes[int(probabilities.argmax())],
-            "probability": float(probabilities.max()),
-        }
+    def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
+        """A set of labels has no one heatmap."""
+
+    def report_sections(self, details: dict[str, Any]) -> list[Any]:
+        from nextvit.report import classification_sections as sections
+        from nextvit.report.label_table import label_section
+
+        return [
+            sections.confused_pairs(details),
+            sections.confusion(details),
+            sections.class_table(details),
+            label_section(details),
+            sections.calibration(details),
+        ]
 
 
-def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
-    """Mean negative log-likelihood of the true classes, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_likelihood = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0] - np.log(np.exp(shifted).sum(axis=1))
-    return float(-log_likelihood.mean())
+class ClassificationTask(LabelTask):
+    """One class for each image."""
+
+    name = "classification"
+    class_score = "accuracy"
+    needs = "it takes train/<class>/*.jpg, a CSV file or shards"
+
+    def recognises(self, root: Path) -> bool:
+        return True
+
+    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+        findings: list[Finding] = []
+        return read_labelled(root, findings, task=self.name, one_label=True), findings
+
+    def facts(self, dataset: Dataset) -> Facts:
+        return NoFacts()
+
+    def resolve(self, settings: LabelSettings, dataset: Dataset, *, image_size: int) -> LabelSettings:
+        check_distillation(settings)
+        counts = dataset.split("train").counts(len(dataset.classes))
+        data = settings.data
+        if data.balance == "auto":
+            data = replace(data, balance="on" if counts.max() >= UNEVEN * max(1, counts.min()) else "off")
+        return replace(settings, data=replace(data, resize="crop" if data.resize == "auto" else data.resize))
+
+    def training_source(
+        self, samples: Samples, dataset: Dataset, card: ModelCard, settings: LabelSettings
+    ) -> "LabelledSource":
+        return self.labelled_source(samples, dataset, card, settings, spread_over=len(card.classes))
+
+    def objective(
+        self, dataset: Dataset, card: ModelCard, settings: LabelSettings, device: "torch.device"
+    ) -> Objective:
+        from nextvit.tasks.label_objective import CrossEntropy
+
+        return CrossEntropy(card, settings, device)
+
+    def evaluator(self, dataset: Dataset, card: ModelCard) -> Evaluator:
+        return ClassificationEvaluator(dataset, card)
+
+    def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
+        from nextvit.models.classification import Classifier
+        from nextvit.tasks.heatmaps import write_heatmaps
+
+        assert isinstance(model, Classifier)
+        write_heatmaps(run, model, card, evaluation)
 
 
-def plain_reliability(calibration: Reliability) -> dict[str, list[float]]:
-    """The bins as plain values."""
-    return {name: values.tolist() for name, values in vars(calibration).items()}
+def smooth_labels(rows: "Rows", *, smoothing: float, outcomes: int) -> "Rows":
+    """Rows of 0 and 1 with a part of their mass spread over so many outcomes (Szegedy et al., arXiv:1512.00567)."""
+    return (1 - smoothing) * rows + np.float32(smoothing / outcomes)
+
+
+def balancing_weights(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.float64]:
+    """For each sample the weight by which classes are drawn in proportion to the square root of their size.
+
+    Halfway between the data as it is and classes of equal weight, of which the small ones would be learnt by heart
+    (Mahajan et al., arXiv:1805.00932, section 2.2).
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (1 / np.sqrt(np.maximum(1, counts)))[labels]
+
+
+def check_distillation(settings: LabelSettings) -> None:
+    """Raise InputError where images without labels have nobody to label them."""
+    require(
+        settings.distill.unlabelled == "none" or settings.distill.teacher != "none",
+        "distill.unlabelled needs a teacher to label it; pass --teacher",
+    )
+
+
+def require_off(balance: str, dataset: Dataset) -> None:
+    """Raise InputError where classes are to be balanced in data whose images have several."""
+    if balance == "on":
+        raise InputError(
+            f"data.balance needs one class for each image; those of {dataset.root} have several, set it to off"
+        )

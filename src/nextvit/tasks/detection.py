@@ -1,137 +1,218 @@
-"""Detection: any number of objects on each image, as boxes and perhaps masks. The exam needs faster-coco-eval and no torch;
-building and training do."""
+"""Detection: any number of objects on each image, as boxes and perhaps masks."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Predict
-from nextvit.data.objects import Objects, Targets
-from nextvit.data.reading import Dataset
-from nextvit.data.samples import Sample, Samples
+from nextvit.bundle.facts import DetectionFacts, DetectionLimits, Facts
+from nextvit.bundle.manifest import Arrays
+from nextvit.check.check import Checked, Watch, check_annotated, unwatched
+from nextvit.data.annotations import Annotations
+from nextvit.data.coco import is_coco
+from nextvit.data.dataset import Dataset
+from nextvit.data.findings import Finding
+from nextvit.data.objects import Targets
+from nextvit.data.reading import read_objects
+from nextvit.data.samples import Samples
 from nextvit.errors import InputError
-from nextvit.metrics.bootstrap import interval_95, resample_counts
-from nextvit.predictions.results import Detections
-from nextvit.tasks.answers import answers, check_classes
-from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
+from nextvit.files.records import to_plain
+from nextvit.image.canvas import canvas_size
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
+from nextvit.predictions.kind import output_names
+from nextvit.tasks.detection_evaluation import DetectionEvaluator
+from nextvit.tasks.settings import DetectionSettings, require
+from nextvit.tasks.task import Evaluation, Evaluator, Objective
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from nextvit.models.detection import MaskRCNN
-    from nextvit.models.detection_losses import TargetTensors
-    from nextvit.views.training_batches import Framed
+    from nextvit.models.network import Network
+    from nextvit.views.annotated_source import AnnotatedSource, ObjectTargets
+
+PUBLISHED_ANCHOR_SCALE, SMALL_PX = 8.0, 20
+MANY_OBJECTS = 30
 
 
 class DetectionTask:
-    """A dataset whose images have annotated objects, and the exam on it."""
+    """Mask R-CNN, or Faster R-CNN where there are no masks."""
 
-    def __init__(self, dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> None:
-        check_classes(dataset, card)
-        if card.head["masks"] and not dataset.annotations["train"].has_masks:
-            raise InputError(f"the model answers with masks, and {dataset.root} has none, only boxes")
-        self.dataset, self.card, self.loss = dataset, card, loss
+    name = "detection"
+    settings = DetectionSettings
+    recipe = "finetune_detection"
+    class_score = "box AP"
+    images_seen = 20_000
+    has_watched_layers = False
+    only_fp32, backbone_apart = True, True
+    needs = "it takes annotations in COCO's format"
 
-    def build(self) -> "MaskRCNN":
-        from nextvit.models.detection import detector_for
+    # Data
 
-        return detector_for(self.card)
+    def recognises(self, root: Path) -> bool:
+        return root.is_dir() and is_coco(root)
 
-    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
-        """Which classes are on each picture. Training takes the objects themselves, which come with their views."""
-        return samples.targets(indices, len(self.card.classes))
+    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+        findings: list[Finding] = []
+        return read_objects(root, findings), findings
 
-    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor | Framed") -> "dict[str, Tensor]":
+    def adapt(self, dataset: Dataset) -> Dataset | None:
+        return None
+
+    def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+        return check_annotated(dataset, watch=watch)
+
+    # Model
+
+    def facts(self, dataset: Dataset) -> Facts:
+        return DetectionFacts(category_ids=dataset.category_ids)
+
+    def head(self, variant: str, settings: DetectionSettings, dataset: Dataset) -> dict[str, Any]:
+        from nextvit.models.detection import LIGHT_MASK_RCNN, PUBLISHED_MASK_RCNN, default_detector_config
+
+        heads, sizes = settings.heads, {"light": LIGHT_MASK_RCNN, "published": PUBLISHED_MASK_RCNN}
+        config = default_detector_config(variant) if heads.size == "auto" else sizes[heads.size]
+        has_masks = dataset.annotations["train"].has_masks
+        if heads.masks == "on" and not has_masks:
+            raise InputError(f"heads.masks on needs masks, and {dataset.root} has none, only boxes; leave it out")
+        assert heads.anchor_scale != "auto", "resolve the recipe first"
+        masks = has_masks and heads.masks != "off"
+        return to_plain(replace(config, masks=masks, anchor_scale=heads.anchor_scale))
+
+    def build(self, card: ModelCard) -> "MaskRCNN":
+        from nextvit.models.detection import build_detector
+
+        return build_detector(card)
+
+    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+        import torch
+
+        from nextvit.models.deployed import DeployedDetector
+        from nextvit.models.detection import MaskRCNN
+
+        assert dtype == torch.float32, "detectors are deployed in fp32"
+        assert isinstance(model, MaskRCNN)
+        return DeployedDetector(model, card.input)
+
+    def training_inputs(self, card: ModelCard) -> "tuple[Tensor, ...]":
+        import torch
+
+        canvas = canvas_size(np.array([card.input.image_size]))
+        return torch.empty(1, 3, *canvas), torch.empty(1, 2, dtype=torch.int64)
+
+    def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
+        import torch
+
         from nextvit.models.deployed import blank_outside, normalise
-        from nextvit.models.detection import Lesson
-        from nextvit.models.detection_losses import LossSettings
-        from nextvit.views.training_batches import Framed
 
-        assert isinstance(targets, Framed)
-        sizes_N2 = targets.sizes.to(images.device)
-        settings = LossSettings(proposal_samples=self.loss.proposal_samples, region_samples=self.loss.region_samples)
-        lesson = Lesson([tensors_of(each, images.device) for each in targets.objects], settings)
-        return model(blank_outside(normalise(images, self.card.input), sizes_N2), sizes_N2, lesson)
+        with torch.inference_mode():
+            images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
+            sizes_N2 = torch.from_numpy(inputs[SIZES_NAME])
+            outputs = model(blank_outside(normalise(images_NCHW, card.input), sizes_N2), sizes_N2)
+        return {name: each.numpy() for name, each in zip(output_names(card), outputs, strict=True)}
 
-    def evaluate(self, predict: Predict, *, split: str = "val", share: Share = ALONE) -> Evaluation:
-        return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
+    # Training
 
-    def judge(
-        self, samples: Sequence[Sample], answers: Sequence[Detections], unreadable: Sequence[str] = ()
-    ) -> Evaluation:
-        from nextvit.metrics.detection import judge_detections
-        from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
-
-        annotations = self.annotated(samples, answers)
-        paths = [str(sample.path) for sample in samples]
-        matches = match_boxes(answers, annotations, self.card.classes)
-        try:
-            scores, details = judge_detections(
-                answers, annotations, self.card.classes, paths=paths, masks=self.card.head["masks"], matches=matches
-            )
-        except InputError as error:
-            raise InputError(f"{self.dataset.root}: {error}") from None
-        return Evaluation(
-            scores=scores,
-            main_score="box_ap_score",
-            interval_95=interval_95(resampled_box_ap(matches, resample_counts(len(samples)))),
-            images=len(samples),
-            details=details,
-            unreadable=list(unreadable),
+    def resolve(self, settings: DetectionSettings, dataset: Dataset, *, image_size: int) -> DetectionSettings:
+        annotations = dataset.annotations["train"]
+        require(
+            settings.objects.copy_paste == 0 or annotations.has_masks,
+            f"objects.copy_paste needs masks, and {dataset.root} has none, only boxes; set it to 0",
         )
+        heads = settings.heads
+        if heads.anchor_scale == "auto":
+            heads = replace(
+                heads, anchor_scale=anchor_scale_for(annotations, settings.preprocess(image_size).image_size)
+            )
+        return replace(settings, heads=heads, data=replace(settings.data, resize="pad"))
 
-    def resampled(
-        self, samples: Sequence[Sample], answers: Sequence[Detections], counts_NR: NDArray[np.int32]
-    ) -> NDArray[np.floating[Any]]:
-        from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
+    def describe_data(self, dataset: Dataset, settings: DetectionSettings) -> str:
+        annotations = dataset.annotations["train"]
+        what = "with masks" if annotations.has_masks and settings.heads.masks != "off" else "with boxes"
+        return f", {int((~annotations.crowd).sum())} objects {what} to learn from"
 
-        matches = match_boxes(answers, self.annotated(samples, answers), self.card.classes)
-        return resampled_box_ap(matches, counts_NR)
+    def training_samples(self, dataset: Dataset, settings: DetectionSettings) -> tuple[Dataset, Samples]:
+        if settings.data.leave_out_empty:
+            dataset = leave_out_empty(dataset)
+        return dataset, dataset.split("train")
 
-    @cached_property
-    def places(self) -> dict[Path, tuple[str, int]]:
-        """The split and the index of each picture."""
-        return {
-            sample.path: (split, index)
-            for split, samples in self.dataset.splits.items()
-            for index, sample in enumerate(samples)
-        }
+    def sampling_weights(self, dataset: Dataset, settings: DetectionSettings) -> None:
+        return None
 
-    def annotated(self, samples: Sequence[Sample], answers: Sequence[Detections]) -> list[Objects]:
-        """What is annotated on each of the pictures.
+    def training_source(
+        self, samples: Samples, dataset: Dataset, card: ModelCard, settings: DetectionSettings
+    ) -> "AnnotatedSource":
+        from nextvit.views.annotated_source import AnnotatedSource
+        from nextvit.views.detection_view import DetectionView
 
-        Raises:
-            InputError: a picture that was answered has another size than the one that was annotated.
-        """
-        found: list[Objects] = []
-        for sample, answer in zip(samples, answers, strict=True):
-            split, index = self.places[sample.path]
-            annotations = self.dataset.annotations[split]
-            width, height = annotations.sizes_wh[index].tolist()
-            if (answer.width, answer.height) != (width, height):
-                raise InputError(
-                    f"{sample.path}: is {answer.width}x{answer.height} px, and was annotated as {width}x{height}; "
-                    f"see nextvit check {self.dataset.root}"
-                )
-            found.append(annotations[index])
-        return found
+        view = DetectionView(settings.objects, card.input.image_size)
+        return AnnotatedSource(samples, dataset.annotations["train"], view)
+
+    def objective(
+        self, dataset: Dataset, card: ModelCard, settings: DetectionSettings, device: "torch.device"
+    ) -> Objective:
+        from nextvit.tasks.detection_objective import DetectionObjective
+
+        return DetectionObjective(card, settings)
+
+    def random_batch(
+        self, card: ModelCard, settings: DetectionSettings, *, images: int, device: "torch.device"
+    ) -> "tuple[Tensor, ObjectTargets]":
+        """A canvas that holds wide and high images, each full of objects."""
+        import torch
+
+        from nextvit.views.annotated_source import ObjectTargets
+
+        side = max(canvas_size(np.array([card.input.image_size])))
+        pixels = torch.randint(0, 256, (images, 3, side, side), device=device).float()
+        corners = np.random.default_rng(0).uniform(0, side / 2, (MANY_OBJECTS, 2))
+        objects = Targets(
+            boxes=np.concatenate([corners, corners + side / 4], axis=1).astype(np.float32),
+            labels=np.zeros(MANY_OBJECTS, np.int64),
+            masks=np.ones((MANY_OBJECTS, side, side), np.bool_) if DetectionLimits.of(card.head).masks else None,
+        )
+        return pixels, ObjectTargets(torch.full((images, 2), side), [objects] * images)
+
+    # Scores
+
+    def evaluator(self, dataset: Dataset, card: ModelCard) -> Evaluator:
+        return DetectionEvaluator(dataset, card)
+
+    def evaluation_card(self, card: ModelCard) -> ModelCard:
+        return card
+
+    def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
+        """Boxes show where the evidence lies."""
+
+    def report_sections(self, details: dict[str, Any]) -> list[Any]:
+        from nextvit.report.detection_sections import SECTIONS
+
+        return [show(details) for show in SECTIONS]
 
 
-def tensors_of(targets: Targets, device: "torch.device") -> "TargetTensors":
-    """What is on a view, as the losses take it."""
-    import torch
+def anchor_scale_for(annotations: Annotations, limits: tuple[int, int]) -> float:
+    """The published scale, or half of it where many objects are too small to overlap any anchor enough.
 
-    from nextvit.models.detection_losses import TargetTensors
+    Args:
+        limits: of the shorter and the longer side of the network's input, in pixels.
+    """
+    sizes_wh = annotations.sizes_wh[annotations.pictures()[~annotations.crowd]]
+    scales = np.minimum(limits[0] / sizes_wh.min(axis=1), limits[1] / sizes_wh.max(axis=1))
+    boxes = annotations.boxes[~annotations.crowd]
+    sides_px = np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)) * scales
+    has_small = len(sides_px) > 0 and np.quantile(sides_px, 0.25) < SMALL_PX
+    return PUBLISHED_ANCHOR_SCALE / 2 if has_small else PUBLISHED_ANCHOR_SCALE
 
-    boxes, labels, masks = (
-        None if each is None else torch.from_numpy(each).to(device)
-        for each in (targets.boxes, targets.labels, targets.masks)
+
+def leave_out_empty(dataset: Dataset) -> Dataset:
+    """The dataset without the training images on which nothing is annotated; one with crowds alone stays."""
+    annotations = dataset.annotations["train"]
+    chosen = np.diff(annotations.ends) > 0
+    return replace(
+        dataset,
+        splits={**dataset.splits, "train": dataset.split("train").select(chosen)},
+        annotations={**dataset.annotations, "train": annotations.select(chosen)},
     )
-    assert boxes is not None and labels is not None
-    return TargetTensors(boxes, labels, masks)

@@ -1,209 +1,188 @@
-"""Semantic segmentation: one class for each pixel. The exam needs no torch; building and training do."""
+"""Semantic segmentation: a class for each pixel."""
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import Arrays, Predict
+from nextvit.bundle.facts import Facts, SegmentationFacts
+from nextvit.bundle.manifest import Arrays
+from nextvit.check.check import Checked, Watch, check_masked, unwatched
 from nextvit.check.masks import training_pixels
-from nextvit.data.reading import Dataset
-from nextvit.data.samples import Sample, Samples
-from nextvit.errors import InputError
-from nextvit.image.class_maps import shrunk, to_text
-from nextvit.image.resizing import Prepared, Size
-from nextvit.metrics.bootstrap import interval_95, resample_counts
-from nextvit.metrics.defects import FALSE_ALARMS, DefectScores
-from nextvit.metrics.mean_iou import (
-    PixelCounts,
-    count_pixels,
-    dice_scores,
-    iou_scores,
-    mean_iou_scores,
-    precision_scores,
-    recall_scores,
-    segmentation_scores,
-)
-from nextvit.metrics.segmentation_examples import chosen_examples
-from nextvit.predictions.postprocess import defect_probabilities, resized_map
-from nextvit.tasks.answers import PackedMap, answers, check_classes
-from nextvit.tasks.task import ALONE, UNSMOOTHED, Evaluation, Loss, Share
+from nextvit.data.dataset import Dataset
+from nextvit.data.findings import Finding
+from nextvit.data.masks_folder import is_masks_folder
+from nextvit.data.reading import objects_as_masks, read_segmented
+from nextvit.data.samples import Samples
+from nextvit.files.records import to_plain
+from nextvit.image.canvas import canvas_size
+from nextvit.image.masks import IGNORE_INDEX
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
+from nextvit.predictions.kind import output_names
+from nextvit.predictions.segmentation import with_scores
+from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
+from nextvit.tasks.settings import SegmentationSettings
+from nextvit.tasks.task import Evaluation, Evaluator, Objective
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
+    from nextvit.models.network import Network
     from nextvit.models.segmentation import Segmenter
-    from nextvit.views.training_batches import Framed
-
-EXAMPLE_PX = 480
-"""The longer side of maps that are kept for the report, in pixels."""
+    from nextvit.views.masked_source import MaskedSource, MaskTargets
+    from nextvit.views.segmentation_view import SegmentationView
 
 
 class SegmentationTask:
-    """A dataset with a mask for each image, and the exam on it."""
+    """Semantic FPN or UperNet."""
 
-    def __init__(self, dataset: Dataset, card: ModelCard, *, loss: Loss = UNSMOOTHED) -> None:
-        check_classes(dataset, card)
-        self.dataset, self.card, self.loss = dataset, card, loss
+    name = "segmentation"
+    settings = SegmentationSettings
+    recipe = "finetune_segmentation"
+    class_score = "IoU"
+    images_seen = 20_000
+    has_watched_layers = False
+    only_fp32, backbone_apart = False, False
+    needs = "it takes masks, or annotated objects with masks"
 
-    def build(self) -> "Segmenter":
-        from nextvit.models.segmentation import segmenter_for
+    # Data
 
-        return segmenter_for(self.card)
+    def recognises(self, root: Path) -> bool:
+        return root.is_dir() and is_masks_folder(root)
 
-    def targets(self, samples: Samples, indices: Sequence[int]) -> NDArray[np.float32]:
-        """Nothing: images have no labels. Training takes the masks themselves, which come with their views."""
-        return samples.targets(indices, len(self.card.classes))
+    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+        findings: list[Finding] = []
+        return read_segmented(root, findings), findings
 
-    def losses(self, model: "nn.Module", images: "Tensor", targets: "Tensor | Framed") -> "dict[str, Tensor]":
-        from torch import Tensor
+    def adapt(self, dataset: Dataset) -> Dataset | None:
+        return objects_as_masks(dataset) if dataset.annotations else None
 
-        from nextvit.models.deployed import normalise
-        from nextvit.models.segmentation import Lesson, standardised
-        from nextvit.models.segmentation_losses import LossSettings, class_weights
+    def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
+        return check_masked(dataset, watch=watch)
 
-        assert isinstance(targets, Tensor)
-        loss = self.loss
-        settings = LossSettings(
-            cross_entropy=loss.cross_entropy,
-            dice=loss.dice,
-            tversky=loss.tversky,
-            missed=loss.missed,
-            auxiliary=loss.auxiliary,
-            mean_over=loss.mean_over,
+    # Model
+
+    def facts(self, dataset: Dataset) -> Facts:
+        return SegmentationFacts()
+
+    def head(self, variant: str, settings: SegmentationSettings, dataset: Dataset) -> dict[str, Any]:
+        from nextvit.models.segmentation import LIGHT_FPN, PUBLISHED_FPN, PUBLISHED_UPER, default_segmenter_config
+
+        heads = settings.heads
+        published = {"fpn": PUBLISHED_FPN, "uper": PUBLISHED_UPER}[heads.decoder]
+        is_light = heads.size == "light" or (heads.size == "auto" and default_segmenter_config(variant) == LIGHT_FPN)
+        config = replace(LIGHT_FPN, head=heads.decoder) if is_light else published
+        return to_plain(replace(config, standardise=heads.standardise))
+
+    def build(self, card: ModelCard) -> "Segmenter":
+        from nextvit.models.segmentation import build_segmenter
+
+        return build_segmenter(card)
+
+    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+        from nextvit.models.deployed import DeployedSegmenter
+        from nextvit.models.segmentation import Segmenter
+
+        assert isinstance(model, Segmenter)
+        return DeployedSegmenter(model, card.input, scores="logits" in output_names(card), dtype=dtype)
+
+    def training_inputs(self, card: ModelCard) -> "tuple[Tensor, ...]":
+        import torch
+
+        size = canvas_size(np.array([card.input.image_size])) if card.input.padded else card.input.image_size
+        return (torch.empty(1, 3, *size),)
+
+    def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
+        import torch
+
+        from nextvit.models.deployed import is_inside, normalise
+        from nextvit.models.segmentation import Segmenter, class_map_from_logits, standardise_images
+
+        assert isinstance(model, Segmenter)
+        with torch.inference_mode():
+            images_NCHW = normalise(torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous(), card.input)
+            inside_N1HW = None
+            if SIZES_NAME in inputs:
+                inside_N1HW = is_inside(images_NCHW, torch.from_numpy(inputs[SIZES_NAME]))
+                images_NCHW = torch.where(inside_N1HW, images_NCHW, 0.0)
+            if model.segmenter.standardise:
+                images_NCHW = standardise_images(images_NCHW, inside_N1HW)
+            logits_NCHW = model(images_NCHW)
+            classes_NHW = class_map_from_logits(logits_NCHW, images_NCHW.shape[2:]).numpy()
+        for classes_HW, (height, width) in zip(classes_NHW, inputs.get(SIZES_NAME, ()), strict=False):
+            classes_HW[height:] = IGNORE_INDEX
+            classes_HW[:, width:] = IGNORE_INDEX
+        outputs: Arrays = {"classes": classes_NHW, "logits": logits_NCHW.numpy()}
+        return {name: outputs[name] for name in output_names(card)}
+
+    # Training
+
+    def resolve(self, settings: SegmentationSettings, dataset: Dataset, *, image_size: int) -> SegmentationSettings:
+        resize = "pad" if settings.data.resize == "auto" else settings.data.resize
+        return replace(settings, data=replace(settings.data, resize=resize))
+
+    def describe_data(self, dataset: Dataset, settings: SegmentationSettings) -> str:
+        return ""
+
+    def training_samples(self, dataset: Dataset, settings: SegmentationSettings) -> tuple[Dataset, Samples]:
+        return dataset, dataset.split("train")
+
+    def sampling_weights(self, dataset: Dataset, settings: SegmentationSettings) -> None:
+        return None
+
+    def training_source(
+        self, samples: Samples, dataset: Dataset, card: ModelCard, settings: SegmentationSettings
+    ) -> "MaskedSource":
+        from nextvit.views.masked_source import MaskedSource
+        from nextvit.views.segmentation_view import compute_class_rarity
+
+        rarity = compute_class_rarity(training_pixels(dataset)) if settings.masks.rare_crops else None
+        return MaskedSource(samples, dataset.masks["train"], self.view(card, settings, rarity))
+
+    def view(self, card: ModelCard, settings: SegmentationSettings, rarity: Any) -> "SegmentationView":
+        """The view that the settings describe."""
+        from nextvit.views.segmentation_view import SegmentationView
+
+        spec = card.input
+        return SegmentationView(
+            settings.masks, spec.image_size, spec.padded, rarity, spec.mean, mirrored=settings.heads.standardise
         )
-        weights = class_weights(self.training_pixels, loss.balance).to(images.device) if loss.balance else None
-        inputs = normalise(images, self.card.input)
-        if self.card.head.get("standardise"):
-            inputs = standardised(inputs)
-        return model(inputs, Lesson(targets, settings, weights))
 
-    @cached_property
-    def training_pixels(self) -> NDArray[np.integer[Any]]:
-        """How many training pixels have each class: (classes,); every mask is read for it."""
-        return training_pixels(self.dataset)
+    def objective(
+        self, dataset: Dataset, card: ModelCard, settings: SegmentationSettings, device: "torch.device"
+    ) -> Objective:
+        from nextvit.tasks.segmentation_objective import SegmentationObjective
 
-    def evaluate(
-        self, predict: Predict, *, split: str = "val", share: Share = ALONE, false_alarms: float = FALSE_ALARMS
-    ) -> Evaluation:
-        """The exam; of a model with two classes, the first of what is sound, and with their scores also how well defects are
-        told, where so many percent of false alarms are allowed."""
-        if len(self.card.classes) != 2:
-            return self.judge(*answers(predict, self.dataset, self.card, split=split, share=share))
-        defects = DefectScores()
+        pixels = training_pixels(dataset) if settings.loss.balance else None
+        return SegmentationObjective(card, settings, pixels)
 
-        def watch(samples: Sequence[Sample], outputs: Arrays, images: Sequence[Prepared]) -> None:
-            if "logits" in outputs:
-                probabilities = defect_probabilities(outputs, images, self.card)
-                for sample, image, probability_HW in zip(samples, images, probabilities, strict=True):
-                    defects.add(probability_HW, self.true_mask(sample, image.original))
+    def random_batch(
+        self, card: ModelCard, settings: SegmentationSettings, *, images: int, device: "torch.device"
+    ) -> "tuple[Tensor, MaskTargets]":
+        import torch
 
-        found = answers(predict, self.dataset, self.card, split=split, share=share, watch=watch)
-        evaluation = self.judge(*found)
-        counted = DefectScores.joined(share.gather(defects))
-        if counted.images:
-            evaluation.details["segmentation"]["defects"] = counted.record(false_alarms=false_alarms)
-        return evaluation
+        from nextvit.views.masked_source import MaskTargets
 
-    def judge(
-        self, samples: Sequence[Sample], answers: Sequence[PackedMap], unreadable: Sequence[str] = ()
-    ) -> Evaluation:
-        counts = self.counted(samples, answers)
-        if not counts.there_NC.any():
-            raise InputError(f"{self.dataset.root}: no pixel of these images has a label, so there is nothing to score")
-        return Evaluation(
-            scores=segmentation_scores(counts.confusion_CC),
-            main_score="mean_iou_score",
-            interval_95=interval_95(mean_iou_scores(counts, resample_counts(len(samples)))),
-            images=len(samples),
-            details=self.details(counts, samples, answers),
-            unreadable=list(unreadable),
-        )
+        size = self.view(card, replace(settings, masks=replace(settings.masks, rare_crops=0.0)), None).size
+        pixels = torch.randint(0, 256, (images, 3, *size), device=device).float()
+        return pixels, MaskTargets(torch.randint(0, len(card.classes), (images, *size), device=device))
 
-    def details(self, counts: PixelCounts, samples: Sequence[Sample], answers: Sequence[PackedMap]) -> dict[str, Any]:
-        """What the counts say of each class, and a few images with truth and answer, as plain values."""
-        confusion_CC = counts.confusion_CC
-        return {
-            "classes": list(self.card.classes),
-            "class_scores": iou_scores(confusion_CC),
-            "segmentation": {
-                "confusion": confusion_CC.tolist(),
-                "class_dice": dice_scores(confusion_CC),
-                "class_recall": recall_scores(confusion_CC),
-                "class_precision": precision_scores(confusion_CC),
-                "class_pixels": confusion_CC.sum(axis=1).tolist(),
-                "examples": self.examples(counts, samples, answers),
-            },
-        }
+    # Scores
 
-    def examples(
-        self, counts: PixelCounts, samples: Sequence[Sample], answers: Sequence[PackedMap]
-    ) -> list[dict[str, Any]]:
-        """The best, typical and worst images: [{kind, path, iou, accuracy, truth: MAP, answer: MAP}], a MAP as `class_maps` has
-        it, small."""
-        chosen = chosen_examples(counts)
-        class_pixels = counts.there_NC.sum(axis=0).tolist()
-        pairs = self.pairs([samples[each.index] for each in chosen], [answers[each.index] for each in chosen])
-        return [
-            {
-                "kind": each.kind,
-                "path": str(samples[each.index].path),
-                "iou": each.iou,
-                "accuracy": each.accuracy,
-                **{
-                    name: to_text(shrunk(labels_HW, longer_side=EXAMPLE_PX, class_pixels=class_pixels))
-                    for name, labels_HW in (("truth", true_HW), ("answer", told_HW))
-                },
-            }
-            for each, (told_HW, true_HW) in zip(chosen, pairs, strict=True)
-        ]
+    def evaluator(self, dataset: Dataset, card: ModelCard) -> Evaluator:
+        return SegmentationEvaluator(dataset, card)
 
-    def resampled(
-        self, samples: Sequence[Sample], answers: Sequence[PackedMap], counts_NR: NDArray[np.int32]
-    ) -> NDArray[np.floating[Any]]:
-        return mean_iou_scores(self.counted(samples, answers), counts_NR)
+    def evaluation_card(self, card: ModelCard) -> ModelCard:
+        """With logits where there are two classes, normal and defect: those of all classes would fill the memory."""
+        return with_scores(card, len(card.classes) == 2)
 
-    def counted(self, samples: Sequence[Sample], answers: Sequence[PackedMap]) -> PixelCounts:
-        """What the answers hit and miss, at the images' own sizes; one image at a time is unpacked."""
-        return count_pixels(self.pairs(samples, answers), num_classes=len(self.card.classes))
+    def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
+        """The maps themselves show where the evidence lies."""
 
-    def pairs(
-        self, samples: Sequence[Sample], answers: Sequence[PackedMap]
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Of each image the classes that were told, and the true ones.
+    def report_sections(self, details: dict[str, Any]) -> list[Any]:
+        from nextvit.report.segmentation_sections import SECTIONS
 
-        Raises:
-            InputError: an image has another size than its mask, or the mask cannot be used.
-        """
-        for sample, answer in zip(samples, answers, strict=True):
-            mask_HW = self.true_mask(sample, answer.original)
-            yield resized_map(answer.classes(), answer.original), mask_HW
-
-    def true_mask(self, sample: Sample, size: Size) -> NDArray[np.uint8]:
-        """The true classes of the pixels of an image of this height and width.
-
-        Raises:
-            InputError: the mask has another size, or cannot be used.
-        """
-        split, index = self.places[sample.path]
-        mask_HW = self.dataset.masks[split][index]
-        if mask_HW.shape != size:
-            (height, width), (mask_height, mask_width) = size, mask_HW.shape
-            raise InputError(
-                f"{sample.path}: is {width}x{height} px, its mask {mask_width}x{mask_height}; "
-                f"see nextvit check {self.dataset.root}"
-            )
-        return mask_HW
-
-    @cached_property
-    def places(self) -> dict[Path, tuple[str, int]]:
-        """The split and the index of each image."""
-        return {
-            sample.path: (split, index)
-            for split, samples in self.dataset.splits.items()
-            for index, sample in enumerate(samples)
-        }
+        return [show(details) for show in SECTIONS]

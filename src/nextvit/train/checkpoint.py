@@ -4,9 +4,9 @@ No random state is kept, because there is none to keep: every step seeds its own
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,57 +18,18 @@ from nextvit.files.run_folder import WEIGHTS
 from nextvit.models.weights import read_safetensors, save_model
 from nextvit.train.optim import set_hyperparameters
 from nextvit.train.recipe import Optim
-
-if TYPE_CHECKING:
-    from nextvit.train.loop import Training
+from nextvit.train.state import Progress, Training
 
 STATE, EMA_WEIGHTS = "state.pt", "ema.safetensors"
 LAST, PREVIOUS, BEST = "last", "previous", "best"
 
 
-@dataclass
-class Progress:
-    """Where a training stands."""
-
-    epoch: int = 0
-    """Epochs that are done."""
-    step: int = 0
-    """Steps that are done, in this and all earlier epochs."""
-    steps_per_epoch: int = 0
-    steps_per_pass: int = 0
-    """Over the training pictures, where an epoch has another number of steps; else 0."""
-    seen: int = 0
-    """Images seen in the epoch under way."""
-    loss_sum: float = 0.0
-    """Their losses."""
-    seconds: float = 0.0
-    """Time spent in the epoch under way."""
-    waited: float = 0.0
-    """Part of it that was spent waiting for data."""
-    skipped: int = 0
-    """Steps in a row that were skipped because the loss was no number."""
-    best: tuple[float, float] | None = None
-    """Main score and negative loss of the best epoch; the loss decides between equal scores."""
-    epochs_since_best: int = 0
-    unreadable: tuple[str, ...] = ()
-    """Messages of training images that could not be read so far."""
-
-    def finish_epoch(self, standing: tuple[float, float]) -> bool:
-        """Count an epoch with its main score and negative loss; returns whether it is the best so far."""
-        is_best = self.best is None or standing > self.best
-        self.best = standing if is_best else self.best
-        self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
-        self.epoch += 1
-        self.seen, self.loss_sum, self.seconds, self.waited = 0, 0.0, 0.0, 0.0
-        return is_best
-
-
-def save_last(run: Path, training: "Training") -> None:
+def save_last(run: Path, training: Training) -> None:
     """Make the whole state of a training the checkpoint "last"; the one before it stays as "previous"."""
     folder = run / "checkpoints"
     with durable_folder(folder / LAST, keep=folder / PREVIOUS) as temporary:
-        save_model(temporary / WEIGHTS, training.model, training.task.card)
-        save_model(temporary / EMA_WEIGHTS, training.ema.model, training.task.card)
+        save_model(temporary / WEIGHTS, training.model, training.card)
+        save_model(temporary / EMA_WEIGHTS, training.ema.model, training.card)
         state: dict[str, Any] = {
             "optimizer": training.optimizer.state_dict(),
             "scaler": training.scaler.state_dict(),
@@ -112,14 +73,14 @@ def newest_intact(run: Path, *, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
-def resume(folder: Path, training: "Training", settings: Optim) -> None:
+def resume(folder: Path, training: Training, settings: Optim) -> None:
     """Fill a training from a checkpoint; the optimizer goes on with the given settings.
 
     Raises:
         InputError: it is of other classes, input, architecture, batches or settings that change the optimizer's groups.
     """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
-    card, run, planned = training.task.card, folder.parent.parent, replace(training.progress)
+    card, run, planned = training.card, folder.parent.parent, replace(training.progress)
     for name in ("task", "classes", "category_ids", "input", "variant", "architecture", "head"):
         if saved is None or getattr(saved, name) != getattr(card, name):
             raise InputError(

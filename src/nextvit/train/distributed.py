@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nextvit.tasks.task import Share
+from nextvit.tasks.task import Shard
 
 Value = TypeVar("Value")
 
@@ -54,9 +54,9 @@ class World:
         return values
 
     @property
-    def share(self) -> Share:
+    def shard(self) -> Shard:
         """This process's part of an exam."""
-        return Share(index=self.rank, count=self.size, gather=self.gather)
+        return Shard(index=self.rank, count=self.size, gather=self.gather)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the first one's batch-norm statistics."""

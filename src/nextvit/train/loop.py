@@ -7,30 +7,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-
-from nextvit.data.reading import Dataset
-from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.files.run_folder import EVENTS, METRICS, append_json_line
-from nextvit.models.network import Network, deployed_form
+from nextvit.predictions.kind import output_names
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.task import Evaluation, Task
-from nextvit.train.checkpoint import Progress, save_best, save_last
-from nextvit.train.device import Precision
-from nextvit.train.distributed import World
-from nextvit.train.ema import Ema
+from nextvit.tasks.network import deployed_form
+from nextvit.tasks.task import Evaluation
+from nextvit.train.checkpoint import save_best, save_last
 from nextvit.train.interrupt import Stop
 from nextvit.train.optim import set_lr, train_mode
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import lr_for
+from nextvit.train.state import Progress, Training
 from nextvit.train.step import step
-from nextvit.train.teacher import Teacher
-from nextvit.views.training_batches import Batch, EpochSampler
+from nextvit.views.training_batches import Batch
 
 Say = Callable[[str], None]
 MOST_SKIPPED = 5
@@ -47,6 +37,8 @@ class Tick:
     lr: float
     loss: float
     """Mean over the epoch so far."""
+    losses: dict[str, float]
+    """The same of each loss by name."""
     images_per_second: float
     waiting_share: float
     """Share of the epoch's time so far that was spent waiting for data."""
@@ -57,53 +49,12 @@ class Tick:
 Watch = Callable[[Tick], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """Everything that a training works with, ready for its next step."""
-
-    task: Task
-    dataset: Dataset
-    samples: Samples
-    """What is drawn from: the dataset's training images, then those without labels."""
-    model: Network
-    forward: nn.Module
-    """The model as it is called, perhaps compiled."""
-    parallel: nn.Module
-    """What averages the gradients of several processes; the model itself where there is one."""
-    frozen: list[nn.Module]
-    statistics: list[Tensor]
-    """The model's buffers."""
-    ema: Ema[Network]
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    teacher: Teacher | None
-    batches: DataLoader[Batch]
-    sampler: EpochSampler
-    device: torch.device
-    precision: Precision
-    world: World
-    progress: Progress
-
-    @property
-    def images_per_step(self) -> int:
-        """Over all processes."""
-        return self.sampler.batch_size
-
-    def targets(self, indices: list[int]) -> NDArray[np.float32]:
-        """Targets (N, classes); with a teacher, a last column says which samples are labelled."""
-        targets = self.task.targets(self.samples, indices)
-        if self.teacher is None:
-            return targets
-        labelled = np.array(indices)[:, None] < len(self.dataset.split("train"))
-        return np.concatenate([targets * labelled, labelled], axis=1, dtype=np.float32)
-
-
 def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
     """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; everything up to the last step is kept.
-        InputError: too many unreadable images, losses that are no numbers, a full disk.
+        InputError: too many unreadable images, losses that are NaN or infinite, a full disk.
     """
     progress = training.progress
     clock = Clock(first_step=progress.step)
@@ -115,13 +66,12 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
 
         # Evaluate the averaged weights in deployment form, note the result, save.
         training.world.share_buffers(training.ema.model)
-        card = training.task.card
-        session = TorchSession(deployed_form(training.ema.model, card), outputs=card.outputs)
-        evaluation = training.task.evaluate(session.run, split="val", share=training.world.share)
-        is_best = progress.finish_epoch(standing(evaluation, tick))
+        session = TorchSession(deployed_form(training.ema.model, training.card), outputs=output_names(training.card))
+        evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
+        is_best = progress.finish_epoch(rank_of(evaluation, tick))
         if training.world.is_first:
             if is_best:
-                save_best(run, training.ema.model, training.task.card)
+                save_best(run, training.ema.model, training.card)
             append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
             save_last(run, training)
             clock.saved = time.perf_counter()
@@ -154,6 +104,8 @@ def train_epoch(
         else:
             progress.skipped = 0
             progress.loss_sum += outcome.loss * training.images_per_step
+            for name, loss in outcome.losses.items():
+                progress.losses[name] = progress.losses.get(name, 0.0) + loss * training.images_per_step
             progress.seen += training.images_per_step
         progress.seconds += time.perf_counter() - asked
 
@@ -190,6 +142,7 @@ def tick_of(training: Training, recipe: Recipe, clock: Clock) -> Tick:
         steps=steps_per_epoch * recipe.epochs,
         lr=lr_for(progress.step - 1, steps_per_epoch=steps_per_epoch, recipe=recipe),
         loss=progress.loss_sum / max(1, progress.seen),
+        losses={name: loss / max(1, progress.seen) for name, loss in progress.losses.items()},
         images_per_second=progress.seen / seconds,
         waiting_share=progress.waited / seconds,
         seconds_left=rate * left,
@@ -197,12 +150,12 @@ def tick_of(training: Training, recipe: Recipe, clock: Clock) -> Tick:
 
 
 def out_of_patience(progress: Progress, recipe: Recipe) -> bool:
-    """Whether no epoch was better than the best for as long as the recipe bears."""
+    """Whether no epoch was better than the best for as long as the recipe allows."""
     return 0 < recipe.schedule.patience <= progress.epochs_since_best
 
 
 def check_unreadable(training: Training, recipe: Recipe) -> None:
-    """InputError where more images could not be read than the recipe bears."""
+    """InputError where more images could not be read than the recipe allows."""
     found, count = training.progress.unreadable, len(training.samples)
     if len(found) > recipe.data.max_unreadable * count:
         raise InputError(
@@ -213,7 +166,7 @@ def check_unreadable(training: Training, recipe: Recipe) -> None:
 
 
 def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> None:
-    """Record a step that was skipped because its loss was no number, with its files; InputError after several in a row."""
+    """Record a step that was skipped because its loss was NaN or infinite, with its files; InputError after several in a row."""
     progress = training.progress
     progress.skipped += 1
     own_files = [str(training.samples[index].path) for index in batch.indices]
@@ -223,17 +176,17 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
             run / EVENTS,
             {"event": "skipped step", "epoch": progress.epoch + 1, "step": progress.step, "files": files},
         )
-        say(f"step {progress.step} was skipped: its loss is no number; its files are listed in {run / EVENTS}")
+        say(f"step {progress.step} was skipped: its loss is NaN or infinite; its files are listed in {run / EVENTS}")
     if progress.skipped == MOST_SKIPPED:
         raise InputError(
-            f"the loss was no number in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower --optim.lr, "
+            f"the loss was NaN or infinite in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower --optim.lr, "
             f"or look at the files of the last: {', '.join(files[:3])}, ...; what was saved before is intact"
         )
 
 
-def standing(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
+def rank_of(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
     """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training where the
-    exam has none. A detector scores 0 for many epochs while it learns."""
+    evaluation has none. A detector scores 0 for many epochs while it learns."""
     return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)
 
 
@@ -244,6 +197,7 @@ def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str,
         "step": tick.step,
         "lr": tick.lr,
         "train_loss": round(tick.loss, 6),
+        **({f"train_{name}": round(loss, 6) for name, loss in tick.losses.items()} if len(tick.losses) > 1 else {}),
         **{f"val_{name}": round(value, 6) for name, value in evaluation.scores.items()},
         "images_per_second": round(tick.images_per_second, 1),
         "waiting_share": round(tick.waiting_share, 4),

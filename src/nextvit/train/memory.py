@@ -1,58 +1,56 @@
-"""How large a batch the memory holds: found by taking steps on made-up images."""
+"""How large a batch the memory holds: found by taking steps on random images."""
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nextvit.bundle.card import ModelCard
-from nextvit.data.objects import Targets
-from nextvit.data.reading import Dataset
+from nextvit.data.dataset import Dataset
 from nextvit.errors import InputError
-from nextvit.image.resizing import frame_size
 from nextvit.models.network import Network
-from nextvit.tasks.task import Task
+from nextvit.tasks.task import Objective, task_named
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
 from nextvit.train.distributed import World
 from nextvit.train.optim import freeze, train_mode
 from nextvit.train.recipe import Recipe
-from nextvit.views.segmentation_view import SegmentationView
-from nextvit.views.training_batches import Framed
+from nextvit.train.state import Training
 
 LARGEST, FEWEST_STEPS = 1024, 8
 LEFT_FREE = 0.25
 """Share of the memory that a batch must leave: for the data, for a teacher, for what else runs there."""
-MANY_OBJECTS = 30
 PROCESS = Path("/proc/self")
 
 
-def found_batch_size(
-    task: Task, model: Network, dataset: Dataset, recipe: Recipe, device: torch.device, world: World
+def find_batch_size(
+    dataset: Dataset, card: ModelCard, model: Network, recipe: Recipe, device: torch.device, world: World
 ) -> int:
     """The largest batch over all processes and parts that fits, but of at least 8 steps an epoch."""
     parts = world.size * recipe.optim.accumulate
     most = max(2, min(LARGEST, len(dataset.split("train")) // FEWEST_STEPS) // parts)
-    fits = largest_that_fits(trial(task, model, recipe, device), most=most)
+    objective = task_named(card.task).objective(dataset, card, recipe.task, device)
+    fits = largest_that_fits(trial(objective, card, model, recipe, device), most=most)
     return min(world.gather(fits)) * parts
 
 
-def memory_advice(task: Task, model: nn.Module, recipe: Recipe, device: torch.device, world: World) -> str:
-    """What to do after a step of one process ran out of memory; `model` has norms that need no other process."""
+def memory_advice(training: Training, recipe: Recipe) -> str:
+    """What to do after a step ran out of memory."""
+    world, device = training.world, training.device
     part = recipe.batch_size // (world.size * recipe.optim.accumulate)
-    fits = largest_that_fits(trial(task, model, recipe, device), most=max(2, part // 2))
+    # The averaged model has norms that need no other process.
+    attempt = trial(training.objective, training.card, training.ema.model, recipe, device)
+    fits = largest_that_fits(attempt, most=max(2, part // 2))
     return (
-        f"out of memory on {device} with {part} images at once at {recipe.data.image_size} px; {fits} fit: "
+        f"out of memory on {device} with {part} images in a step at {recipe.data.image_size} px; {fits} fit: "
         f"use --optim.accumulate {-(-recipe.batch_size // (world.size * fits))} for the same training in smaller parts, "
         f"or --batch-size {fits * world.size * recipe.optim.accumulate}"
     )
 
 
 def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
-    """The largest of 2, 4, 8, ... up to `most` that `attempt` bears; InputError if not even 2."""
+    """The largest of 2, 4, 8, ... up to `most` that `attempt` allows; InputError if not even 2."""
     fits, size = 0, 2
     while size <= most:
         try:
@@ -67,7 +65,9 @@ def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
     return fits
 
 
-def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[int], None]:
+def trial(
+    objective: Objective, card: ModelCard, model: nn.Module, recipe: Recipe, device: torch.device
+) -> Callable[[int], None]:
     """One step on a copy of the model with as many random images as asked, which must leave some memory free."""
     precision = pick_precision(recipe, device)
 
@@ -78,37 +78,16 @@ def trial(task: Task, model: nn.Module, recipe: Recipe, device: torch.device) ->
         own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
         train_mode(own, freeze(own, recipe.model.frozen_stages, norms=recipe.model.frozen_norms))
         optimizer = torch.optim.AdamW([each for each in own.parameters() if each.requires_grad], fused=True)
-        pixels, targets = made_up(task.card, images, device, recipe)
+        task = task_named(card.task)
+        pixels, targets = task.random_batch(card, recipe.task, images=images, device=device)
         with autocast(device, precision):
-            loss = torch.stack(list(task.losses(own, pixels, targets).values())).sum()
+            loss = torch.stack(list(objective.losses(own, pixels, targets).values())).sum()
         loss.backward()
         optimizer.step()
         if memory_left(device) < LEFT_FREE:
             raise torch.OutOfMemoryError("too little memory is left")
 
     return attempt
-
-
-def made_up(card: ModelCard, images: int, device: torch.device, recipe: Recipe) -> tuple[Tensor, Tensor | Framed]:
-    """Random pixels (images, 3, H, W) and targets, as large as a batch can make them: for a detector a frame that holds wide
-    and high pictures, each full of objects."""
-    if card.task == "segmentation":
-        assert card.input.resize in ("squash", "fit")
-        size = SegmentationView(replace(recipe.masks, rare_crops=0.0), card.input.image_size, card.input.resize).size
-        pixels = torch.randint(0, 256, (images, 3, *size), device=device).float()
-        return pixels, torch.randint(0, len(card.classes), (images, *size), device=device)
-    if card.task != "detection":
-        pixels = torch.randint(0, 256, (images, 3, *card.input.image_size), device=device).float()
-        return pixels, torch.full((images, len(card.classes)), 1 / len(card.classes), device=device)
-    side = max(frame_size(np.array([card.input.image_size])))
-    pixels = torch.randint(0, 256, (images, 3, side, side), device=device).float()
-    starts = np.random.default_rng(0).uniform(0, side / 2, (MANY_OBJECTS, 2))
-    found = Targets(
-        boxes=np.concatenate([starts, starts + side / 4], axis=1).astype(np.float32),
-        labels=np.zeros(MANY_OBJECTS, np.int64),
-        masks=np.ones((MANY_OBJECTS, side, side), np.bool_) if card.head["masks"] else None,
-    )
-    return pixels, Framed(torch.full((images, 2), side), [found] * images)
 
 
 def forget_peak(device: torch.device) -> None:

@@ -1,19 +1,11 @@
-"""A recipe: everything that a training run is told. Each field is reachable as --section.field and from a YAML file."""
+"""A recipe: all settings of a training. Each field is reachable as --section.field and from a YAML file."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from nextvit.errors import InputError
 from nextvit.image.resizing import Preprocess
-from nextvit.tasks.task import Loss
-from nextvit.views.mix import Mix
-from nextvit.views.settings import Augment, DetectionAugment, SegmentationAugment
-
-
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise InputError(message)
+from nextvit.tasks.settings import LabelSettings, TaskSettings, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,88 +31,27 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """How pictures are read."""
+    """How images are read, whatever the task; each task has further fields."""
 
-    task: Literal["auto", "segmentation"] = "auto"
-    """What is learnt; "auto": what the dataset is for; "segmentation": of annotated objects with masks, the class of each pixel
-    and a background."""
     image_size: int = 224
-    """Side of the network's square input in pixels; with "fit", the most of a picture's shorter side."""
-    longer_side: int | Literal["auto"] = "auto"
-    """With "fit", the most of a picture's longer side; "auto": five thirds of `image_size`, as 1333 is of 800."""
-    resize: Literal["auto", "crop", "squash", "fit"] = "auto"
-    """For evaluation and serving: keep the aspect ratio and cut, scale each side alone, or keep the whole picture as it
-    is; "auto": crop for pictures with labels, fit for those with objects or masks."""
-    crop_ratio: float = 1.0
-    """For evaluation and serving with "crop": kept share of the shorter side."""
+    """Side of the network's square input in pixels; where images keep their aspect ratio and are padded, the most of their
+    shorter side."""
     batch_size: int | Literal["auto"] = 32
     """Images in one step of the optimizer, over all processes and parts; "auto": the largest that fits the memory."""
     workers: int = 2
     """Processes that read and augment, for each training process; 0: none, in the training process itself."""
-    balance: Literal["auto", "on", "off"] = "auto"
-    """"on": draw a class in proportion to the square root of its size; "auto": where the largest is 10 times the smallest."""
-    leave_out_empty: bool = False
-    """Of detectors: learn only from the pictures on which something is annotated, as MMDetection's schedules do."""
     max_unreadable: float = 0.02
-    """Training stops when more than this share of the pictures cannot be read; others stand in for them until then."""
+    """Training stops when more than this fraction of the images cannot be read; others stand in for them until then."""
     allow_errors: bool = False
     """Train although `nextvit check` finds errors."""
 
     def __post_init__(self) -> None:
-        self.preprocess()
         require(
             self.batch_size == "auto" or self.batch_size >= 2,
             f"data.batch_size must be auto or at least 2 (batch norms need two images at once), got {self.batch_size}",
         )
         require(self.workers >= 0, f"data.workers must not be negative, got {self.workers}")
-        require(0 <= self.max_unreadable <= 1, f"data.max_unreadable is a share of 1, got {self.max_unreadable}")
-
-    def preprocess(self) -> Preprocess:
-        """The input as evaluation and serving make it."""
-        if self.resize != "fit":
-            size = (self.image_size, self.image_size)
-            return Preprocess(
-                image_size=size, resize="crop" if self.resize == "auto" else self.resize, crop_ratio=self.crop_ratio
-            )
-        longer = round(self.image_size * 5 / 3) if self.longer_side == "auto" else self.longer_side
-        return Preprocess(image_size=(self.image_size, longer), resize="fit")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heads:
-    """What stands behind the backbone of a detector or a segmentation model."""
-
-    size: Literal["auto", "light", "published"] = "auto"
-    """"published": those of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
-    decoder: Literal["fpn", "uper"] = "fpn"
-    """Of a segmentation model: "fpn" is Semantic FPN; "uper" is UperNet, more accurate, and several times as much to compute."""
-    standardise: bool = False
-    """Of a segmentation model: bring each picture to mean 0 and deviation 1 first, for pictures whose light differs by more than
-    what is looked for on them."""
-    masks: Literal["auto", "on", "off"] = "auto"
-    """Whether a detector answers with masks besides boxes; "auto": where the annotations have any."""
-    anchor_scale: float | Literal["auto"] = "auto"
-    """Of a detector: side of a square reference box in strides of its map, the finest of which is 4 px; "auto": 8, as published, or 4 where
-    a quarter of the objects has sides below 20 px in the network's input."""
-
-    def __post_init__(self) -> None:
-        scale = self.anchor_scale
-        require(scale == "auto" or scale > 0, f"heads.anchor_scale must be auto or above 0, got {scale}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distill:
-    """Learning from a teacher's answers on the very views that the student sees (Beyer et al., arXiv:2106.05237)."""
-
-    teacher: str = "none"
-    """"none", a run, a checkpoint file, a bundle, or "timm:NAME" (pretrained, downloaded by timm)."""
-    weight: float = 0.5
-    """Share of the teacher's answer in the target of a labelled picture; the rest is its label's."""
-    unlabelled: str = "none"
-    """A further folder of pictures without labels, whose targets are the teacher's answers alone."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, f"distill.weight is a share of 1, got {self.weight}")
+        require(0 <= self.max_unreadable <= 1, f"data.max_unreadable is a fraction of 1, got {self.max_unreadable}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,23 +162,25 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run."""
+    """One training run: what every task has, and the settings of one."""
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
-    heads: Heads = field(default_factory=Heads)
-    augment: Augment = field(default_factory=Augment)
-    objects: DetectionAugment = field(default_factory=DetectionAugment)
-    masks: SegmentationAugment = field(default_factory=SegmentationAugment)
-    mix: Mix = field(default_factory=Mix)
-    loss: Loss = field(default_factory=Loss)
-    distill: Distill = field(default_factory=Distill)
+    task: TaskSettings = field(default_factory=LabelSettings)
+    """`Task.settings` of the task that is learnt: its views, its heads, its losses."""
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)
     compute: Compute = field(default_factory=Compute)
 
-    # Once the recipe is settled (`nextvit.train.resolve`), nothing is "auto", and these have their values.
+    def __post_init__(self) -> None:
+        self.preprocess()
+
+    def preprocess(self) -> Preprocess:
+        """The input as evaluation and serving make it."""
+        return self.task.preprocess(self.data.image_size)
+
+    # Once the recipe is resolved (`nextvit.train.resolve`), nothing is "auto", and these have their values.
 
     @property
     def batch_size(self) -> int:

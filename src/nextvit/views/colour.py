@@ -12,8 +12,8 @@ from nextvit.image.reading import Pixels
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEGREES = 32.0, 0.5, 0.5, 18.0
 """The largest changes at a strength of 1, as in SSD (Liu et al., arXiv:1512.02325)."""
 DISTORTED_HUE_DEGREES = 36.0
-"""The same for `distort_colours`: MMSegmentation's 18 steps of hue are in bytes, of two degrees each; MMDetection's are in
-floats, of one."""
+"""The same for `distort_colours`: MMSegmentation's 18 steps of hue are in bytes, of two degrees each; MMDetection's are
+in floats, of one."""
 NUM_HUES = 255
 """Steps of a full turn of hue in Pillow."""
 
@@ -44,7 +44,8 @@ def jitter_colours(pixels: Pixels, strength: float, rng: np.random.Generator) ->
 def distort_colours(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     """MMSegmentation's PhotoMetricDistortion: each of the four is changed with probability 0.5, one after the other.
 
-    Each change is uniform within its limit times `strength`, in bytes; contrast comes before or after saturation and hue.
+    Each change is uniform within its limit times `strength`, in bytes; contrast comes before or after saturation and
+    hue.
 
     Args:
         pixels: (H, W, 3).

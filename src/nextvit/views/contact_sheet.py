@@ -1,7 +1,8 @@
-"""A batch as one picture, for people to see what training does to their images. Needs no torch."""
+"""A batch as one image, for people to see what training does to their images. Needs no torch."""
 
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,39 @@ from PIL import Image
 
 from nextvit.files.durable import write_durably
 
-COLUMNS, MOST_SHOWN = 8, 16
-SIDE_PX, GAP_PX = 112, 4
+GAP_PX = 4
 
 
-def write_contact_sheet(
-    path: Path, images_NHWC: NDArray[np.uint8], *, side_px: int = SIDE_PX, columns: int = COLUMNS
-) -> None:
+@dataclass(frozen=True)
+class Sheet:
+    """How images are laid out."""
+
+    images: int = 16
+    """The most that are shown."""
+    columns: int = 8
+    side_px: int = 112
+    """Longer side of each, in pixels."""
+
+
+SMALL = Sheet()
+LARGE = Sheet(images=8, columns=4, side_px=320)
+"""For images with objects or masks drawn on them."""
+
+
+def write_contact_sheet(path: Path, images_NHWC: NDArray[np.uint8], sheet: Sheet = Sheet()) -> None:
     """Write the first images of a batch (N, H, W, 3), side by side, as a PNG."""
     buffer = io.BytesIO()
-    contact_sheet(images_NHWC, side_px=side_px, columns=columns).save(buffer, "PNG")
+    contact_sheet(images_NHWC, sheet).save(buffer, "PNG")
     write_durably(path, buffer.getvalue())
 
 
-def contact_sheet(images_NHWC: NDArray[np.uint8], *, side_px: int = SIDE_PX, columns: int = COLUMNS) -> Image.Image:
-    """The first images of a batch (N, H, W, 3) in rows of `columns`, each scaled so that its longer side is `side_px`."""
-    shown = images_NHWC[:MOST_SHOWN]
+def contact_sheet(images_NHWC: NDArray[np.uint8], layout: Sheet = Sheet()) -> Image.Image:
+    """The first images of a batch (N, H, W, 3) in rows, each scaled."""
+    shown = images_NHWC[: layout.images]
     height, width = shown.shape[1:3]
-    scale = side_px / max(height, width)
+    scale = layout.side_px / max(height, width)
     tile_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    columns, rows = min(columns, len(shown)), math.ceil(len(shown) / columns)
+    columns, rows = min(layout.columns, len(shown)), math.ceil(len(shown) / layout.columns)
     step_x, step_y = tile_wh[0] + GAP_PX, tile_wh[1] + GAP_PX
     sheet = Image.new("RGB", (columns * step_x - GAP_PX, rows * step_y - GAP_PX), "white")
     for index, pixels in enumerate(shown):

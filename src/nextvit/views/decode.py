@@ -1,8 +1,8 @@
-"""Decoding for training: JPEGs through libjpeg straight into a tensor, everything else through Pillow.
+"""Decode images for training: JPEGs with libjpeg into a tensor, other formats with Pillow.
 
-A little faster than Pillow for JPEGs, and the tensor is dense with its channels side by side, as the resizing after it
-wants; the pixels are the same to within a test's bound. Serving and evaluation use
-`nextvit.image.resizing`, which is Pillow alone.
+For JPEGs this is a little faster than Pillow, and the tensor is dense with channels last, as the resize after it needs.
+A test bounds the difference from Pillow's pixels. Serving and evaluation use `nextvit.image.reading`, which is Pillow
+alone.
 """
 
 import io
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from nextvit.image.resizing import MAX_PIXELS, DecodeError, Encoded, read_image
+from nextvit.image.reading import MAX_PIXELS, DecodeError, Encoded, read_image
 
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -23,7 +23,7 @@ WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG says of itself before its pixels."""
+    """The frame header of a JPEG."""
 
     width: int
     height: int
@@ -32,27 +32,35 @@ class JpegHeader:
 
 
 def decode(content: bytes, *, name: Path) -> Tensor:
-    """The content of an image file as uint8 (3, H, W), RGB, upright; `name` stands in messages.
+    """Decode an image file.
+
+    Args:
+        content: the file's bytes.
+        name: used in messages.
+
+    Returns:
+        The upright image in RGB, uint8 (3, H, W).
 
     Raises:
-        DecodeError: as `nextvit.image.resizing.read_image`.
+        DecodeError: as `nextvit.image.reading.read_image`.
     """
     header = read_jpeg_header(content)
-    # decode_jpeg has no pixel limit, and its handling of CMYK differs from Pillow's: both are decided here.
+    # decode_jpeg has no limit of pixels, and treats CMYK differently from Pillow: both are handled here.
     if header and header.components in (1, 3) and header.precision_bits == 8:
         if header.width * header.height > MAX_PIXELS:
             raise DecodeError(f"{name}: {header.width}x{header.height} is more than {MAX_PIXELS:,} pixels")
-        if content.rstrip(b"\0").endswith(b"\xff\xd9"):  # decode_jpeg fills what is cut off with grey; Pillow refuses
+        # decode_jpeg fills a truncated image with grey; Pillow refuses it.
+        if content.rstrip(b"\0").endswith(b"\xff\xd9"):
             try:
                 encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
                 return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True))
             except RuntimeError:
-                pass  # Pillow decides, and words the message
+                pass  # Pillow decides, and gives the reason
     return torch.from_numpy(np.array(read_image(Encoded(content, name)))).permute(2, 0, 1)
 
 
 def read_jpeg_header(content: bytes) -> JpegHeader | None:
-    """Size and number of components from the frame header; None if this is no JPEG or has none."""
+    """The frame header of a JPEG; None if the content is not a JPEG or has no frame header."""
     stream = io.BytesIO(content)
     if stream.read(2) != b"\xff\xd8":
         return None
@@ -64,7 +72,7 @@ def read_jpeg_header(content: bytes) -> JpegHeader | None:
         if marker[0] in WITHOUT_LENGTH:
             continue
         length = int.from_bytes(stream.read(2), "big")
-        if length < 2:  # cut off or damaged; going on would read the same bytes for ever
+        if length < 2:  # truncated or damaged; going on would read the same bytes forever
             return None
         if marker[0] in START_OF_FRAME:
             frame = stream.read(6)

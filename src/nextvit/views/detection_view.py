@@ -1,7 +1,7 @@
 """Training's augmented view of an image with annotated objects: from a file's bytes to pixels, boxes and masks.
 
-Boxes and masks follow from the `Placement` of the pixels. All randomness comes from the generator that is passed in, none
-from a global one.
+Boxes and masks follow from the `Placement` of the pixels. All randomness comes from the generator that is passed in,
+none from a global one.
 """
 
 from collections.abc import Callable
@@ -120,8 +120,8 @@ def draw_detr_crop(
 ) -> Crop:
     """Draw a random crop, as DETR does (Carion et al., arXiv:2005.12872).
 
-    DETR resizes the image, crops it and resizes the crop. Here height and width are drawn at that intermediate scale, but
-    the image is resized only once, from the crop to the view.
+    DETR resizes the image, crops it and resizes the crop. Here height and width are drawn at that intermediate scale,
+    but the image is resized only once, from the crop to the view.
     """
     shorter, longer = image_size
     scaled_wh = size_within(size_wh, (shorter * float(rng.choice(settings.crop_scales)), longer))
@@ -139,7 +139,7 @@ def draw_detr_crop(
 def draw_large_scale_jitter(
     size_wh: tuple[int, int], settings: DetectionAugment, image_size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Crop, tuple[int, int]]:
-    """Draw large-scale jitter (Ghiasi et al., arXiv:2012.07177): the image at a random scale, cropped to the input's size.
+    """Draw large-scale jitter (Ghiasi et al., arXiv:2012.07177): a random scale, and a crop of the input's size.
 
     Returns:
         The crop, and the height and width of the view.
@@ -161,8 +161,8 @@ def transform_objects(objects: Objects, placement: Placement, size_wh: tuple[int
         objects: the annotations of the whole image.
         placement: of the view.
         size_wh: width and height of the image.
-        tighten: give an object with a mask that the crop cuts the box of the rest of its mask, and leave it out if nothing
-            is left.
+        tighten: give an object with a mask that the crop cuts the box of the rest of its mask, and leave it out if
+            nothing is left.
 
     Returns:
         Boxes, labels and masks in the view's pixels. The mask of an object that has none is all False.
@@ -181,7 +181,7 @@ def transform_objects(objects: Objects, placement: Placement, size_wh: tuple[int
 
 
 def tighten_boxes(targets: Targets, is_changed: NDArray[np.bool_]) -> Targets:
-    """Replace the boxes of the objects where `is_changed` (K,) by those of their masks; drop those with an empty mask."""
+    """Give objects where `is_changed` (K,) the boxes of their masks; drop those of them whose mask is empty."""
     assert targets.masks is not None
     boxes, kept = targets.boxes.copy(), np.ones(len(targets.boxes), dtype=bool)
     for index in np.flatnonzero(is_changed):
@@ -210,7 +210,8 @@ def transform_masks(
 
     Args:
         segmentations: K of them, in the image's pixels.
-        boxes_K4: the objects' boxes in the image. To save time, a mask is rasterised only in its box and one pixel around.
+        boxes_K4: the objects' boxes in the image. To save time, a mask is rasterised only in its box and one pixel
+            around.
         placement: of the view.
         size_wh: width and height of the image.
     """
@@ -256,9 +257,10 @@ def translate_polygon(polygon: list[float], left: int, top: int) -> list[float]:
 def paste_objects(
     own: tuple[Pixels, Targets], other: tuple[Pixels, Targets], rng: np.random.Generator
 ) -> tuple[Pixels, Targets]:
-    """Copy-paste (Ghiasi et al., arXiv:2012.07177): each object of the other view is pasted with probability 0.5, in place.
+    """Paste each object of another view with probability 0.5 (copy-paste, Ghiasi et al., arXiv:2012.07177).
 
-    Pasted objects are cut out of the masks that they cover, and boxes follow; objects that are fully covered are dropped.
+    Pasted objects keep their position. The masks below them lose the covered pixels, and boxes follow; objects that are
+    fully covered are dropped.
 
     Args:
         own: pixels, which are changed in place, and objects of the view.

@@ -11,7 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nextvit.data.samples import Sample
-from nextvit.image.resizing import DecodeError, Encoded, Prepared, Preprocess, alike
+from nextvit.image.canvas import runs_of_one_canvas
+from nextvit.image.reading import DecodeError, Encoded
+from nextvit.image.resizing import Prepared, Preprocess
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ def evaluation_batches(
     preprocess: Preprocess,
     *,
     batch_size: int = 32,
-    in_own_frames: bool = False,
+    own_canvas: bool = False,
     threads: int | None = None,
 ) -> Iterator[EvaluationBatch]:
     """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the network
     answers one: Pillow works without Python's lock.
 
-    With `in_own_frames` pictures that are laid into frames come in batches of those that need a frame of one size.
+    With `own_canvas`, padded images come in batches of those whose canvas alone has one size.
     """
 
     def read(sample: Sample) -> Prepared | str:
@@ -56,7 +58,7 @@ def evaluation_batches(
                 under_way.append((chosen, pool.map(read, chosen)))
             if start and under_way:
                 batch = batch_of(*under_way.popleft(), preprocess)
-                yield from parts_of(batch) if in_own_frames else (batch,)
+                yield from parts_of(batch) if own_canvas else (batch,)
 
 
 def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess) -> EvaluationBatch:
@@ -73,6 +75,6 @@ def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], prepr
 def parts_of(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
     """A batch as one or more of pictures in frames of one size; what could not be read is told with the first."""
     samples, unreadable = iter(batch.samples), batch.unreadable
-    for images in alike(batch.images) if batch.images else ((),):
+    for images in runs_of_one_canvas(batch.images) if batch.images else ((),):
         yield EvaluationBatch(list(images), list(islice(samples, len(images))), unreadable, batch.preprocess)
         unreadable = []

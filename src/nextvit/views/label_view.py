@@ -61,7 +61,8 @@ def build_view(settings: Augment, *, image_size: tuple[int, int]) -> View:
 def draw_crop(size_wh: tuple[int, int], settings: Augment, rng: np.random.Generator) -> Crop:
     """Draw a random crop, as torchvision's RandomResizedCrop: uniform area, and aspect ratio uniform on a log scale.
 
-    If no crop fits, it is the centre of the image, as large as the aspect ratio allows; torchvision and timm do the same.
+    If no crop fits, it is the centre of the image, as large as the aspect ratio allows; torchvision and timm do the
+    same.
     """
     width, height = size_wh
     min_aspect, max_aspect = settings.crop_aspect

@@ -1,6 +1,6 @@
-"""What training does to a whole batch, on the device: random erasing, then mixup or CutMix.
+"""Augmentation of a whole batch, on the device: random erasing, then mixup or CutMix.
 
-The settings and forms are those that the paper's recipe takes from timm; pixels are float, 0 to 255.
+The paper's recipe uses timm's forms and settings; so does this. Pixels are float, 0 to 255.
 """
 
 import math
@@ -20,16 +20,16 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Mixing of pictures within a batch; 0 turns each off."""
+    """Mixing of images within a batch; 0 turns each off."""
 
     mixup: float = 0.0
-    """Mixup's alpha: the share of the first picture is drawn from Beta(alpha, alpha) (Zhang et al., arXiv:1710.09412)."""
+    """Mixup's alpha: an image's weight is drawn from Beta(alpha, alpha) (Zhang et al., arXiv:1710.09412)."""
     cutmix: float = 0.0
-    """CutMix's alpha, for the share that is not pasted over (Yun et al., arXiv:1905.04899)."""
+    """CutMix's alpha, for the fraction of the image that is not pasted over (Yun et al., arXiv:1905.04899)."""
     switch: float = 0.5
     """Where both are on, the probability of CutMix."""
     erase: float = 0.0
-    """Probability that a rectangle of a picture becomes noise (Zhong et al., arXiv:1708.04896)."""
+    """Probability that a rectangle of an image is replaced by noise (Zhong et al., arXiv:1708.04896)."""
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
@@ -40,62 +40,82 @@ class Mix:
                 raise InputError(f"mix.{name} is a probability, got {getattr(self, name)}")
 
 
-def mixed(pixels_NCHW: "Tensor", targets: "Tensor", settings: Mix, rng: np.random.Generator) -> "tuple[Tensor, Tensor]":
-    """Erase and mix a batch: pixels (N, 3, H, W), float, 0..255, and soft targets (N, classes), float.
+def mix_batch(
+    pixels_NCHW: "Tensor", targets: "Tensor", settings: Mix, rng: np.random.Generator
+) -> "tuple[Tensor, Tensor]":
+    """Erase and mix a batch.
 
-    Each picture is mixed with the one at the mirrored place of the batch, all in the same proportion, as in timm's
-    batch mode. `rng` decides everything but the noise, which comes from torch's generator of the device.
+    Image i is mixed with image N - 1 - i, all with the same weight, as in timm's batch mode.
+
+    Args:
+        pixels_NCHW: float, 0..255.
+        targets: soft targets (N, classes), float.
+        settings: what to do.
+        rng: source of all randomness but the noise, which comes from torch's generator of the device.
+
+    Returns:
+        New pixels and targets of the same shapes.
     """
     if settings.erase:
-        pixels_NCHW = erased(pixels_NCHW, settings.erase, rng)
+        pixels_NCHW = erase_rectangles(pixels_NCHW, settings.erase, rng)
     if not settings.mixup and not settings.cutmix:
         return pixels_NCHW, targets
-    pastes = bool(settings.cutmix) and (not settings.mixup or rng.random() < settings.switch)
-    alpha = settings.cutmix if pastes else settings.mixup
-    share = float(rng.beta(alpha, alpha))
-    if pastes:
-        pixels_NCHW, share = pasted(pixels_NCHW, share, rng)
+    use_cutmix = bool(settings.cutmix) and (not settings.mixup or rng.random() < settings.switch)
+    alpha = settings.cutmix if use_cutmix else settings.mixup
+    weight = float(rng.beta(alpha, alpha))
+    if use_cutmix:
+        pixels_NCHW, weight = paste_mirrored(pixels_NCHW, weight, rng)
     else:
-        pixels_NCHW = share * pixels_NCHW + (1 - share) * pixels_NCHW.flip(0)
-    return pixels_NCHW, share * targets + (1 - share) * targets.flip(0)
+        pixels_NCHW = weight * pixels_NCHW + (1 - weight) * pixels_NCHW.flip(0)
+    return pixels_NCHW, weight * targets + (1 - weight) * targets.flip(0)
 
 
-def pasted(pixels_NCHW: "Tensor", share: float, rng: np.random.Generator) -> "tuple[Tensor, float]":
-    """A rectangle of the mirrored picture in each one, and the share that is still its own after clipping."""
+def paste_mirrored(pixels_NCHW: "Tensor", weight: float, rng: np.random.Generator) -> "tuple[Tensor, float]":
+    """CutMix: paste a rectangle of image N - 1 - i into image i, the same for all.
+
+    Args:
+        pixels_NCHW: the batch.
+        weight: fraction of the area that each image should keep.
+        rng: draws the centre of the rectangle.
+
+    Returns:
+        New pixels, and the fraction that each image kept: more than `weight` where the border clips the rectangle.
+    """
     height, width = pixels_NCHW.shape[2:]
-    side = math.sqrt(1 - share)
-    tall, wide = int(height * side), int(width * side)
-    middle_y, middle_x = int(rng.integers(height)), int(rng.integers(width))
-    top, bottom = max(0, middle_y - tall // 2), min(height, middle_y + (tall + 1) // 2)
-    left, right = max(0, middle_x - wide // 2), min(width, middle_x + (wide + 1) // 2)
+    side = math.sqrt(1 - weight)
+    box_height, box_width = int(height * side), int(width * side)
+    center_y, center_x = int(rng.integers(height)), int(rng.integers(width))
+    top, bottom = max(0, center_y - box_height // 2), min(height, center_y + (box_height + 1) // 2)
+    left, right = max(0, center_x - box_width // 2), min(width, center_x + (box_width + 1) // 2)
     result = pixels_NCHW.clone()
     result[:, :, top:bottom, left:right] = pixels_NCHW.flip(0)[:, :, top:bottom, left:right]
     return result, 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def erased(pixels_NCHW: "Tensor", probability: float, rng: np.random.Generator) -> "Tensor":
-    """Normal noise of ImageNet's mean and deviation in a rectangle of some of the pictures, a value for each pixel."""
+def erase_rectangles(pixels_NCHW: "Tensor", probability: float, rng: np.random.Generator) -> "Tensor":
+    """Random erasing: replace a rectangle of some images by normal noise, per pixel, with ImageNet's mean and std."""
     import torch
 
     height, width = pixels_NCHW.shape[2:]
-    mean, deviation = (
+    mean, std = (
         255 * torch.tensor(values, device=pixels_NCHW.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
     )
     result = pixels_NCHW.clone()
     for index in np.nonzero(rng.random(len(pixels_NCHW)) < probability)[0].tolist():
-        if box := erased_box(height, width, rng):
-            top, left, tall, wide = box
-            noise = torch.randn(3, tall, wide, device=pixels_NCHW.device)
-            result[index, :, top : top + tall, left : left + wide] = mean + deviation * noise
+        if box := draw_rectangle(height, width, rng):
+            top, left, box_height, box_width = box
+            noise = torch.randn(3, box_height, box_width, device=pixels_NCHW.device)
+            result[index, :, top : top + box_height, left : left + box_width] = mean + std * noise
     return result
 
 
-def erased_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """Top, left, height and width of a rectangle inside the picture; None if ten draws gave none that fits."""
+def draw_rectangle(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
+    """Draw top, left, height and width of a rectangle inside the image; None if none of ten draws fits."""
     for _ in range(10):
         area = rng.uniform(*ERASED_AREA) * height * width
         aspect = math.exp(rng.uniform(math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])))
-        tall, wide = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if tall < height and wide < width:
-            return int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1)), tall, wide
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if box_height < height and box_width < width:
+            top, left = int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1))
+            return top, left, box_height, box_width
     return None

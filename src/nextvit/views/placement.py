@@ -1,6 +1,7 @@
 """From an image file's bytes to the pixels of a training view: decode, crop, resize, flip. All tasks share this path.
 
-Everything that moves pixels is in one `Placement`. Boxes and masks follow from it, so they stay aligned with the pixels.
+Everything that moves pixels is in one `Placement`. Boxes and masks follow from it, so they stay aligned with the
+pixels.
 """
 
 from collections.abc import Callable
@@ -102,7 +103,7 @@ def decode_crop(
 
 
 def render_view(crop_CHW: Tensor, placement: Placement) -> Pixels:
-    """The pixels (height, width, 3) of a view from those of its crop: resized, and flipped where the placement says so."""
+    """Resize, and perhaps flip, a crop (3, h, w) to the pixels (height, width, 3) of its view."""
     view_1CHW = resize_bicubic(crop_CHW, placement.view_size)
     if placement.is_flipped:
         view_1CHW = view_1CHW.flip(3)

@@ -1,7 +1,7 @@
 """Training's augmented view of an image with a class mask: from a file's bytes to pixels and the class of each.
 
-The mask follows from the `Placement` of the pixels. All views of a training have one size; an image that does not fill its
-view is padded with the mean colour or with its mirror image, and the mask there says that there is no label.
+The mask follows from the `Placement` of the pixels. All views of a training have one size; an image that does not fill
+its view is padded with the mean colour or with its mirror image, and the mask there says that there is no label.
 """
 
 from collections.abc import Sequence
@@ -120,7 +120,7 @@ class SegmentationView:
         return Placement(crop, (view_height, view_width), is_flipped)
 
     def draw_rare_pixel(self, mask_HW: ClassMask, rng: np.random.Generator) -> tuple[int, int] | None:
-        """Row and column of a random pixel of a class that is drawn by its rarity; None if the mask has no rare class."""
+        """Row and column of a random pixel of a class drawn by rarity; None if the mask has no rare class."""
         assert self.rarity is not None
         counts = np.bincount(mask_HW.reshape(-1), minlength=256)[: len(self.rarity)]
         cumulative = np.cumsum(np.where(counts > 0, self.rarity, 0))
@@ -163,7 +163,7 @@ def draw_crop_around(
 
 
 def draw_varied_crop(mask_HW: ClassMask, crop_hw: Sequence[int], max_fraction: float, rng: np.random.Generator) -> Crop:
-    """Draw a random crop in which no class has `max_fraction` of the labelled pixels; the last of ten draws if none is so."""
+    """Draw a random crop in which no class has `max_fraction` of the labelled pixels; after ten draws, any crop."""
     height, width = crop_hw
     top, left = 0, 0
     for _ in range(MAX_ATTEMPTS):
@@ -192,8 +192,8 @@ def transform_class_mask(mask_HW: ClassMask, placement: Placement) -> ClassMask:
 def compute_class_rarity(pixels_C: NDArray[np.integer[Any]]) -> Floats:
     """How often rare crops are centred on each class, from the pixel counts (classes,) of the training data.
 
-    Proportional to one over the square root of the count: halfway between the distribution of the data and equal weights.
-    Classes with more pixels than the average class get 0: they are in most crops anyway.
+    Proportional to one over the square root of the count: halfway between the distribution of the data and equal
+    weights. Classes with more pixels than the average class get 0: they are in most crops anyway.
 
     Returns:
         Probabilities (classes,) with a sum of 1, or all 0.

@@ -1,14 +1,13 @@
 """Batches for training, from lists of samples.
 
-What a batch holds depends on seed and position alone: the order of a pass over the pictures is a function of (seed, pass)
-and every picture is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a restart,
+What a batch holds depends on seed and position alone: the order of a pass over the images is a function of (seed, pass)
+and every image is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a restart,
 or a resume in the middle of an epoch change nothing. An epoch is a pass, unless it has a number of steps of its own.
 """
 
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,170 +16,130 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nextvit.data.annotations import Annotations
-from nextvit.data.class_masks import ClassMask, Masks
-from nextvit.data.objects import Objects, Targets
-from nextvit.data.samples import Sample
 from nextvit.errors import InputError
-from nextvit.image.resizing import DecodeError, Pixels, frame_size, framed
-from nextvit.views.detection_view import DetectionView
-from nextvit.views.label_view import View
-from nextvit.views.segmentation_view import SegmentationView
+from nextvit.image.reading import DecodeError, Pixels
+from nextvit.views.contact_sheet import Sheet
 
 Key = tuple[int, int]  # number of the pass over the samples, index of the sample
 ATTEMPTS = 32
 
-Seen = Targets | ClassMask | None
-"""What is on a view, where that is more than its picture's labels."""
 
+class BatchTargets(Protocol):
+    """The ground truth of a batch."""
 
-@dataclass(frozen=True)
-class Framed:
-    """Of pictures with objects: the height and width (N, 2) of each at the top left of its frame, and what is on it."""
+    def part(self, part: slice) -> "BatchTargets":
+        """That of some of the images."""
+        ...
 
-    sizes: Tensor
-    objects: list[Targets]
+    def to(self, device: torch.device) -> "BatchTargets":
+        """The same on a device."""
+        ...
+
+    def pin_memory(self) -> "BatchTargets":
+        """The same in memory that a GPU copies fast."""
+        ...
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """The height and width that the images need, where they are padded; None: all of it."""
+        ...
 
 
 @dataclass
 class Batch:
-    """Training images (N, 3, H, W), uint8, channels innermost in memory, and the indices of their samples."""
+    """Training images (N, 3, H, W), uint8, channels innermost in memory, with their targets and the indices of their samples."""
 
     images: Tensor
+    targets: BatchTargets | None
+    """None where there is no batch."""
     indices: list[int]
     unreadable: list[str] = field(default_factory=list)
-    """Messages of pictures that could not be read; others stand in their places."""
+    """Messages of images that could not be read; others stand in their places."""
     failure: str | None = None
     """Why there is no batch; an exception would come out of a worker as a traceback."""
-    framed: Framed | None = None
-    """What is to be found on the images, where that are objects."""
-    masks: Tensor | None = None
-    """The class of each pixel of the images (N, H, W), uint8, where they have masks."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
-        masks = None if self.masks is None else self.masks.pin_memory()
-        return replace(self, images=self.images.pin_memory(), masks=masks)
+        targets = self.targets.pin_memory() if self.targets else None
+        return replace(self, images=self.images.pin_memory(), targets=targets)
 
     def parts(self, count: int) -> Iterator["Batch"]:
-        """The same in so many parts, of which the first are larger where it does not divide. Frames are as large as their part
+        """The same in so many parts, of which the first are larger where it does not divide. A canvas is as large as its part
         needs, as if it was the whole batch of a process."""
+        assert self.targets is not None
         for positions in np.array_split(np.arange(len(self.images)), count):
             part = slice(int(positions[0]), int(positions[-1]) + 1)
-            images, indices = self.images[part], self.indices[part]
-            if self.framed is None:
-                yield Batch(images, indices, masks=None if self.masks is None else self.masks[part])
-                continue
-            sizes_N2 = self.framed.sizes[part]
-            height, width = frame_size(sizes_N2.numpy())
-            yield Batch(images[:, :, :height, :width], indices, framed=Framed(sizes_N2, self.framed.objects[part]))
+            targets = self.targets.part(part)
+            height, width = targets.canvas or self.images.shape[2:]
+            yield Batch(self.images[part, :, :height, :width], targets, self.indices[part])
 
 
-class Look(Protocol):
-    """What training sees of its pictures."""
+class TrainingSource(Protocol):
+    """Augmented views of training images, with their targets."""
+
+    @property
+    def sheet(self) -> Sheet:
+        """How a preview of the views is laid out."""
+        ...
+
+    @property
+    def alike(self) -> NDArray[np.bool_] | None:
+        """(N,), which of two kinds each image is of, where a batch should be of one kind; None: batches are mixed."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Seen]:
-        """A view (H, W, 3) of a picture, and what is on it where there is more than labels.
+    def view(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Any]:
+        """A view (H, W, 3) of an image, and its target.
 
         Raises:
-            DecodeError: the picture cannot be read.
+            DecodeError: the image cannot be read.
         """
         ...
 
+    def collate(self, views: Sequence[Pixels], targets: Sequence[Any]) -> tuple[Tensor, BatchTargets]:
+        """Views and targets as a batch: images (N, 3, H, W), channels innermost in memory."""
+        ...
 
-@dataclass(frozen=True)
-class LabelledLook:
-    """Views of pictures that have labels alone."""
-
-    samples: Sequence[Sample]
-    view: View
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, None]:
-        sample = self.samples[index]
-        return self.view(sample.read(), name=sample.path, rng=rng), None
+    def draw(self, images_NHWC: Pixels, targets: Any, classes: tuple[str, ...]) -> Pixels:
+        """Images with their targets drawn on them, for a preview: (N, h, w, 3)."""
+        ...
 
 
-@dataclass(frozen=True)
-class AnnotatedLook:
-    """Views of pictures with objects."""
-
-    samples: Sequence[Sample]
-    annotations: Annotations
-    view: DetectionView
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Targets]:
-        content, objects, path = self.picture(index)
-        return self.view(content, objects, name=path, rng=rng, another=self.another)
-
-    def picture(self, index: int) -> tuple[bytes, Objects, Path]:
-        sample = self.samples[index]
-        return sample.read(), self.annotations[index], sample.path
-
-    def another(self, rng: np.random.Generator) -> tuple[bytes, Objects, Path]:
-        """Any of the pictures, for its objects to be pasted."""
-        return self.picture(int(rng.integers(len(self))))
-
-
-@dataclass(frozen=True)
-class MaskedLook:
-    """Views of pictures with masks, all of one size."""
-
-    samples: Sequence[Sample]
-    masks: Masks
-    view: SegmentationView
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Pixels, ClassMask]:
-        sample = self.samples[index]
-        return self.view(sample.read(), self.masks[index], name=sample.path, rng=rng)
+def stack_views(views: Sequence[Pixels]) -> Tensor:
+    """Views of one size as images (N, 3, H, W), channels innermost in memory."""
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
 
 class TrainingSet(Dataset[Batch]):
-    """Augmented views of pictures, a whole batch at a time."""
+    """Augmented views of images, a whole batch at a time."""
 
-    def __init__(self, look: Look, *, seed: int) -> None:
-        self.look, self.seed = look, seed
+    def __init__(self, source: TrainingSource, *, seed: int) -> None:
+        self.source, self.seed = source, seed
 
     def __len__(self) -> int:
-        return len(self.look)
+        return len(self.source)
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """The DataLoader's way to ask for a batch at once."""
         unreadable: list[str] = []
         try:
-            seen, indices = zip(*(self.one(number, index, unreadable) for number, index in keys), strict=True)
+            seen = [self.view(number, index, unreadable) for number, index in keys]
         except InputError as error:
-            return Batch(torch.empty(0), [], unreadable, failure=str(error))
-        views = [view for view, _ in seen]
-        objects = [targets for _, targets in seen if isinstance(targets, Targets)]
-        if not objects:
-            classes = [mask for _, mask in seen if isinstance(mask, np.ndarray)]
-            masks = torch.from_numpy(np.stack(classes)) if classes else None
-            images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
-            return Batch(images, list(indices), unreadable, masks=masks)
-        images_NHWC, sizes_N2 = framed(views)
-        found = Framed(torch.from_numpy(sizes_N2), objects)
-        return Batch(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), list(indices), unreadable, framed=found)
+            return Batch(torch.empty(0), None, [], unreadable, failure=str(error))
+        views, targets, indices = zip(*seen, strict=True)
+        return Batch(*self.source.collate(views, targets), list(indices), unreadable)
 
-    def one(self, number: int, index: int, unreadable: list[str]) -> tuple[tuple[NDArray[np.uint8], Seen], int]:
-        """What is seen in a pass of a picture, or, where it cannot be read, of another drawn by its generator; and of which."""
+    def view(self, number: int, index: int, unreadable: list[str]) -> tuple[Pixels, Any, int]:
+        """The view of an image in a pass, its target and its index; where it cannot be read those of another image, drawn by
+        its generator."""
         rng = np.random.default_rng((self.seed, number, index))
         for _ in range(ATTEMPTS):
             try:
-                return self.look(index, rng), index
+                return *self.source.view(index, rng), index
             except DecodeError as error:
                 unreadable.append(str(error))
-            index = int(rng.integers(len(self.look)))
+            index = int(rng.integers(len(self.source)))
         raise InputError(f"{ATTEMPTS} images in a row cannot be read; the last: {unreadable[-1]}")
 
 
@@ -243,16 +202,6 @@ class EpochSampler(Sampler[list[Key]]):
         used = order[: self.steps_per_pass * self.batch_size]
         batches = used[np.argsort(alike[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
         return rng.permutation(batches).ravel()
-
-
-def balancing_weights(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.float64]:
-    """For each sample the weight by which classes are drawn in proportion to the square root of their size.
-
-    Halfway between the data as it is and classes of equal weight, of which the small ones would be learnt by heart
-    (Mahajan et al., arXiv:1805.00932, section 2.2).
-    """
-    counts = np.bincount(labels, minlength=num_classes)
-    return (1 / np.sqrt(np.maximum(1, counts)))[labels]
 
 
 def mixed_seed(*parts: int) -> int:

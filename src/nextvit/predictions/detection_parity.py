@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionLimits
 from nextvit.bundle.manifest import Precision
 from nextvit.image import masks
-from nextvit.image.boxes import iou
+from nextvit.image.boxes import box_iou
 from nextvit.image.masks import RunLengths
 from nextvit.predictions.results import Detection, Detections
 
@@ -46,7 +46,7 @@ class DetectionParity:
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
         if precision != "fp32":
-            return [f"{precision} has no bound on its detections; it is judged by the score"]
+            return [f"{precision} has no bound on its detections; it is bounded by the drop of the score"]
         found: list[str] = []
         if not self.agreement >= MIN_AGREEMENT:
             found.append(f"same objects {self.agreement:.4f} < {MIN_AGREEMENT}")
@@ -56,7 +56,7 @@ class DetectionParity:
 
 
 def compare_detections(
-    reference: Sequence[Detections], other: Sequence[Detections], card: ModelCard
+    reference: Sequence[Detections], other: Sequence[Detections], limits: DetectionLimits
 ) -> DetectionParity:
     """Pair the objects of each image, the most certain first, each with the one of the same class that it overlaps most."""
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
@@ -69,7 +69,7 @@ def compare_detections(
     for expected, got in zip(reference, other, strict=True):
         for first, second in paired(expected.objects, got.objects):
             if first is None or second is None:
-                alone, least = (first, least_score(got, card)) if first else (second, least_score(expected, card))
+                alone, least = (first, least_score(got, limits)) if first else (second, least_score(expected, limits))
                 assert alone is not None
                 objects += alone.score > least + MAX_SCORE_ERROR
                 continue
@@ -88,10 +88,10 @@ def compare_detections(
     )
 
 
-def least_score(answer: Detections, card: ModelCard) -> float:
+def least_score(answer: Detections, limits: DetectionLimits) -> float:
     """The score above which an object cannot be missing: where a picture has as many as there may be, that of the last."""
-    if len(answer.objects) < card.head["detections"]:
-        return card.head["score_threshold"]
+    if len(answer.objects) < limits.detections:
+        return limits.score_threshold
     return min(each.score for each in answer.objects)
 
 
@@ -120,7 +120,7 @@ def overlaps_of_same(expected: Sequence[Detection], got: Sequence[Detection]) ->
     """How far each two (E, G) overlap that are the same object; 0 of others."""
     boxes_E4, boxes_G4 = (np.array([each.box for each in side], np.float64) for side in (expected, got))
     coincide_EG = np.abs(boxes_E4[:, None] - boxes_G4).max(axis=2) <= SAME_PLACE_PX
-    overlaps_EG = np.where(coincide_EG, 1.0, iou(boxes_E4, boxes_G4))
+    overlaps_EG = np.where(coincide_EG, 1.0, box_iou(boxes_E4, boxes_G4))
     scores_E, scores_G = (np.array([each.score for each in side]) for side in (expected, got))
     ids_E, ids_G = (np.array([each.category_id for each in side]) for side in (expected, got))
     near_EG = np.abs(scores_E[:, None] - scores_G) <= MAX_SCORE_ERROR

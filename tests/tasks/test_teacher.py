@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvit.data.reading import read_dataset
 from nextvit.errors import InputError
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, plain
@@ -14,9 +13,10 @@ from nextvit.files.run_folder import read_json_lines
 from nextvit.models.deployed import Deployed
 from nextvit.models.weights import save_model
 from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.teacher import load_teacher
 from nextvit.train.recipe import Compute, Data, Distill, Model, Recipe, Schedule
 from nextvit.train.start import make_card, train
-from nextvit.train.teacher import load_teacher
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano"),

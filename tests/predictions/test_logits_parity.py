@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nextvit.proof.parity import compare
-from nextvit.proof.tolerances import TOLERANCES
+from nextvit.predictions.logits_parity import compare
+from nextvit.predictions.tolerances import TOLERANCES
 
 REFERENCE = np.random.default_rng(0).normal(0, 2.0, (100, 10))
 

@@ -1,4 +1,4 @@
-"""How far an exported model may be from PyTorch, and how far it is."""
+"""How far the logits of an exported classifier are from PyTorch's, and how far they may be."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import Precision
-from nextvit.predictions.postprocess import present
-from nextvit.proof.detection_parity import DetectionParity, compare_detections
-from nextvit.proof.segmentation_parity import SegmentationParity, compare_maps
-from nextvit.proof.tolerances import TOLERANCES
-from nextvit.tasks.answers import Answers
+from nextvit.predictions.activations import sigmoid
+from nextvit.predictions.tolerances import TOLERANCES
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parity:
+class LogitsParity:
     """How two sets of outputs of the same images compare."""
 
     images: int
@@ -31,12 +27,12 @@ class Parity:
     cosine: float
     """Least cosine similarity of any image's outputs."""
     agreement: float
-    """Share of equal decisions: of images with the same best class, or of classes that are both answered or both not."""
+    """Fraction of equal decisions: of images with the same best class, or of classes that both predict or both do not."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
         if precision not in TOLERANCES:
-            return [f"{precision} has no bound on its outputs; it is judged by the score"]
+            return [f"{precision} has no bound on its outputs; it is bounded by the drop of the score"]
         allowed = TOLERANCES[precision]
         bounds = [
             (self.max_error <= allowed.max_error, f"largest error {self.max_error:.2e} > {allowed.max_error:.0e}"),
@@ -46,8 +42,8 @@ class Parity:
         return [message for kept, message in bounds if not kept]
 
 
-def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = ()) -> Parity:
-    """Compare outputs (N, classes) with a reference of the same images. Values that are no numbers count as infinite.
+def compare_logits(reference: Floats, other: Floats, *, thresholds: Sequence[float] = ()) -> LogitsParity:
+    """Compare outputs (N, classes) with a reference of the same images. NaN and infinity count as infinitely far.
 
     Args:
         thresholds: those of a multi-label model's card. Each class of an image is then a decision of its own: whole sets
@@ -56,12 +52,11 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
     assert reference.shape == other.shape and len(reference), (reference.shape, other.shape)
     reference, other = reference.astype(np.float64), other.astype(np.float64)
     if not np.isfinite(other).all():
-        return Parity(images=len(other), max_error=math.inf, mean_error=math.inf, cosine=-1.0, agreement=0.0)
-    spread = reference.std() or 1.0
-    error = np.abs(other - reference) / spread
+        return LogitsParity(images=len(other), max_error=math.inf, mean_error=math.inf, cosine=-1.0, agreement=0.0)
+    error = np.abs(other - reference) / (reference.std() or 1.0)
     lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
     cosine = (reference * other).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    return Parity(
+    return LogitsParity(
         images=len(reference),
         max_error=float(error.max()),
         mean_error=float(error.mean()),
@@ -70,24 +65,6 @@ def compare(reference: Floats, other: Floats, *, thresholds: Sequence[float] = (
     )
 
 
-AnyParity = Parity | DetectionParity | SegmentationParity
-
-
-def compare_answers(
-    reference: Answers, other: Answers, card: ModelCard, *, logits_error: float | None = None
-) -> AnyParity:
-    """Compare answers to the same images, at least one, as the card's task judges them.
-
-    Args:
-        logits_error: of a segmentation model that answers its logits, too, what `LogitsDifference` found of these.
-    """
-    if card.task == "detection":
-        return compare_detections(reference, other, card)
-    if card.task == "segmentation":
-        return compare_maps(reference, other, logits_error=logits_error)
-    return compare(reference, other, thresholds=card.thresholds)
-
-
 def decisions(logits: Floats, thresholds: Sequence[float]) -> NDArray[Any]:
-    """The best class of each row (N,), or which classes reach their threshold (N, classes)."""
-    return present(logits, thresholds) if thresholds else logits.argmax(axis=1)
+    """The best class of each row (N,), or with thresholds which classes reach theirs (N, classes)."""
+    return sigmoid(logits) >= np.asarray(thresholds) if thresholds else logits.argmax(axis=1)

@@ -10,8 +10,8 @@ from nextvit.bundle.card import ModelCard
 from nextvit.export.reference import failures
 from nextvit.image.masks import encode
 from nextvit.image.resizing import Preprocess
+from nextvit.predictions.detection_parity import DetectionParity, compare_detections
 from nextvit.predictions.results import Detection, Detections
-from nextvit.proof.detection_parity import DetectionParity, compare_detections
 
 Box = tuple[float, float, float, float]
 BOX: Box = (10.0, 10.0, 40.0, 30.0)
@@ -22,7 +22,7 @@ def card(most: int = 5) -> ModelCard:
         task="detection",
         classes=("fig", "nut"),
         category_ids=(1, 2),
-        input=Preprocess(image_size=(64, 64), resize="fit"),
+        input=Preprocess(image_size=(64, 64), resize="pad"),
         variant="by hand",
         architecture={},
         head={"score_threshold": 0.05, "detections": most, "masks": False, "iou": 0.5},

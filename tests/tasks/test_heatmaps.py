@@ -11,8 +11,8 @@ from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
+from nextvit.tasks.heatmaps import write_heatmaps
 from nextvit.tasks.task import Evaluation
-from nextvit.train.heatmaps import write_heatmaps
 
 CARD = ModelCard(
     task="classification",

@@ -1,4 +1,4 @@
-"""A teacher: any model whose answers become targets."""
+"""A teacher: any classifier whose predictions become targets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,31 +23,32 @@ Teacher = Callable[[Tensor], Tensor]
 TIMM = "timm:"
 
 
-def load_teacher(source: str, card: ModelCard, device: torch.device) -> Teacher:
-    """The teacher that a recipe names.
+def load_teacher(
+    source: str, card: ModelCard, probabilities: Callable[[Tensor], Tensor], device: torch.device
+) -> Teacher:
+    """The teacher that a recipe names. It sees the student's views, scaled to its own input size.
 
-    It sees the student's views; where its own input has another size, they are scaled to it.
+    Args:
+        source: a run, a checkpoint file, a bundle, or "timm:NAME".
+        card: the student's.
+        probabilities: from logits (N, classes) to probabilities.
+        device: of the student.
 
     Raises:
         InputError: there is no such model, or its classes are not the student's.
         MissingDependency: timm is not installed.
     """
-    probabilities = torch.sigmoid if card.task == "multilabel" else softmax
     if source.startswith(TIMM):
         model, spec = timm_model(source.removeprefix(TIMM), num_classes=len(card.classes))
-        return asked(model.to(device).eval(), spec, probabilities)
+        return teach_by_module(model.to(device).eval(), spec, probabilities)
     path = Path(source)
     if is_bundle(path):
         predictor = load_bundle(path)
         check_classes(predictor.card, card, source)
-        return asked_through(predictor.session, predictor.card.input, probabilities)
+        return teach_by_session(predictor.session, predictor.card.input, probabilities)
     trained, teachers = load_trained(path)
     check_classes(teachers, card, source)
-    return asked(fuse(trained).to(device).eval(), teachers.input, probabilities)
-
-
-def softmax(logits: Tensor) -> Tensor:
-    return logits.softmax(dim=1)
+    return teach_by_module(fuse(trained).to(device).eval(), teachers.input, probabilities)
 
 
 def check_classes(teachers: ModelCard, students: ModelCard, source: str) -> None:
@@ -58,28 +59,28 @@ def check_classes(teachers: ModelCard, students: ModelCard, source: str) -> None
         )
 
 
-def asked(model: nn.Module, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
+def teach_by_module(model: nn.Module, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
     """A teacher from a torch model."""
 
     @torch.no_grad()
     def teacher(pixels_NCHW: Tensor) -> Tensor:
-        return probabilities(model(normalise(at_size(pixels_NCHW, spec), spec)).float())
+        return probabilities(model(normalise(resize_views(pixels_NCHW, spec), spec)).float())
 
     return teacher
 
 
-def asked_through(session: Session, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
+def teach_by_session(session: Session, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
     """A teacher from an exported file, which takes whole pixel values."""
 
     def teacher(pixels_NCHW: Tensor) -> Tensor:
-        pixels_NHWC = at_size(pixels_NCHW, spec).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        pixels_NHWC = resize_views(pixels_NCHW, spec).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         logits = session.run({INPUT_NAME: pixels_NHWC.contiguous().cpu().numpy()})["logits"]
         return probabilities(torch.from_numpy(logits).float()).to(pixels_NCHW.device)
 
     return teacher
 
 
-def at_size(pixels_NCHW: Tensor, spec: Preprocess) -> Tensor:
+def resize_views(pixels_NCHW: Tensor, spec: Preprocess) -> Tensor:
     """The same views at another network's input size."""
     if tuple(pixels_NCHW.shape[2:]) == spec.image_size:
         return pixels_NCHW

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.manifest import Precision
-from nextvit.proof.tolerances import TOLERANCES
-from nextvit.tasks.answers import PackedMap
+from nextvit.predictions.packed_class_map import PackedClassMap
+from nextvit.predictions.tolerances import TOLERANCES
 
 JUDGED_PIXELS = 1000
 """Of a class with fewer on all images together, a few on an edge would decide."""
@@ -80,7 +80,7 @@ class LogitsDifference:
 
 
 def compare_maps(
-    reference: Sequence[PackedMap], other: Sequence[PackedMap], *, logits_error: float | None = None
+    reference: Sequence[PackedClassMap], other: Sequence[PackedClassMap], *, logits_error: float | None = None
 ) -> SegmentationParity:
     """Compare maps pixel by pixel; one image at a time is unpacked. What the logits differ by was measured before."""
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))

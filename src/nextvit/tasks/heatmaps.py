@@ -11,10 +11,10 @@ from PIL import Image
 from nextvit.bundle.card import ModelCard
 from nextvit.files.durable import write_durably
 from nextvit.files.run_folder import HEATMAPS
-from nextvit.image.resizing import DecodeError, Pixels
+from nextvit.image.reading import DecodeError, Pixels
 from nextvit.models.classification import Classifier
 from nextvit.models.deployed import normalise
-from nextvit.models.heatmap import heatmaps, stage_for
+from nextvit.models.heatmap import choose_stage, grad_cam
 from nextvit.tasks.task import Evaluation
 
 MOST_SHOWN = 6
@@ -28,8 +28,6 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
     and `guesses` and the `probabilities` of the guesses (N,); and the maps `for_guess` and `for_label` (N, h, w) uint8,
     255 where the evidence for that class is strongest. An exam without single answers leaves no file.
     """
-    if card.task != "classification":  # a set of labels has no one map
-        return
     right = [answer for answer in evaluation.details.get("examples", []) if answer["guess"] == answer["label"]]
     answers = [*evaluation.details.get("mistakes", [])[:MOST_SHOWN], *right[:MOST_SHOWN]]
     seen = [(answer, pixels) for answer in answers if (pixels := readable(answer["path"], card)) is not None]
@@ -41,7 +39,7 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
 
     def maps_for(name: str) -> np.ndarray[Any, Any]:
         classes = torch.tensor([card.classes.index(answer[name]) for answer, _ in seen], device=device)
-        maps_NHW = heatmaps(model, images_NCHW, classes, stage=stage_for(card.input.image_size))
+        maps_NHW = grad_cam(model, images_NCHW, classes, stage=choose_stage(card.input.image_size))
         return (255 * maps_NHW).round().byte().cpu().numpy()
 
     buffer = io.BytesIO()

@@ -1,0 +1,121 @@
+"""What a model's card says beside classes and input, by task: typed, so that no task carries the empty fields of another."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from nextvit.errors import InputError
+from nextvit.files.records import from_plain
+from nextvit.image.resizing import Preprocess
+
+DEFAULT_THRESHOLD = 0.5
+"""More probably present than absent. A threshold chosen on the validation images would flatter the scores on them."""
+
+
+class Stated(Protocol):
+    """The rest of a card, which its facts are checked against."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def input(self) -> Preprocess: ...
+    @property
+    def head(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFacts:
+    """Of a task that needs none."""
+
+    def check(self, card: Stated) -> None:
+        """Nothing can contradict the card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelFacts:
+    """What a multi-label classifier predicts by."""
+
+    thresholds: tuple[float, ...]
+    """For each class the least probability, 0 to 1, at which it counts as present."""
+
+    def check(self, card: Stated) -> None:
+        """Raise InputError unless there is a threshold for each class."""
+        if len(self.thresholds) != len(card.classes):
+            raise InputError(f"{card.task} of {len(card.classes)} classes has {len(self.thresholds)} thresholds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionFacts:
+    """What the predictions of a detector are named by."""
+
+    category_ids: tuple[int, ...]
+    """The dataset's own id of each class, which predictions carry."""
+
+    def check(self, card: Stated) -> None:
+        """Raise InputError where what serving reads of a detector is missing or of another type."""
+        if len(self.category_ids) != len(card.classes):
+            raise InputError(f"{card.task} of {len(card.classes)} classes has {len(self.category_ids)} category ids")
+        if not card.input.padded:
+            raise InputError(f"a detector keeps aspect ratio and pads (resize pad), its card says {card.input.resize}")
+        DetectionLimits.of(card.head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionLimits:
+    """The part of a detector's head that serving reads without building it."""
+
+    masks: bool
+    """Whether objects have masks besides boxes."""
+    detections: int
+    """Most objects on an image."""
+    score_threshold: float
+    """Objects have a score above it, 0 to 1."""
+    iou: float
+    """Of two objects of a class that overlap by more, non-maximum suppression keeps the higher score."""
+
+    @classmethod
+    def of(cls, head: dict[str, Any]) -> "DetectionLimits":
+        """Read them; InputError where one is missing or of another type."""
+        return from_plain(cls, {name: head.get(name) for name in cls.__annotations__}, what="head of a detector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationFacts:
+    """What leaves the graph of a segmentation model."""
+
+    scores: bool = False
+    """Whether the logits of the classes are an output besides the class of each pixel."""
+
+    def check(self, card: Stated) -> None:
+        """Nothing can contradict the card."""
+
+
+Facts = NoFacts | MultiLabelFacts | DetectionFacts | SegmentationFacts
+
+FACTS: dict[str, type[Facts]] = {
+    "multilabel": MultiLabelFacts,
+    "detection": DetectionFacts,
+    "segmentation": SegmentationFacts,
+}
+"""The facts of each task that has some."""
+
+FORMERLY_FLAT = ("thresholds", "category_ids", "scores")
+
+
+def facts_from_plain(task: Any, values: dict[str, Any], *, what: str) -> dict[str, Any]:
+    """A card's plain values with typed facts; cards written before 0.2 have them as fields of their own.
+
+    Raises:
+        InputError: a fact is unknown, missing or of another type; `what` names the source.
+    """
+    kind = FACTS.get(task, NoFacts)
+    flat = {name: values[name] for name in FORMERLY_FLAT if name in values}
+    if flat:
+        values = {name: value for name, value in values.items() if name not in FORMERLY_FLAT}
+        known = kind.__annotations__
+        if stray := [name for name, value in flat.items() if value and name not in known]:
+            raise InputError(f"{what}: {stray[0]} is no fact of the task {task!r}")
+        values["facts"] = {name: value for name, value in flat.items() if name in known}
+    given = values.get("facts", {})
+    return {**values, "facts": from_plain(cast("type[Facts]", kind), given, what=what)}

@@ -1,0 +1,99 @@
+"""Golden examples of a bundle: a few inputs and the outputs that PyTorch gave for them, in `golden.npz`."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextvit.bundle.manifest import GOLDEN, Arrays
+from nextvit.errors import InputError
+from nextvit.image.reading import UNREADABLE
+from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Prepared
+
+MAX_GOLDEN_BYTES = 2**28
+"""Unpacked; what `export` writes is far below."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few inputs (N, H, W, 3) of one size and the outputs that PyTorch gives for them, by name."""
+
+    images: NDArray[np.uint8]
+    outputs: Arrays
+    sizes: NDArray[np.int64] | None = None
+    """Height and width (N, 2) of each picture in its frame, where the model takes them."""
+
+    @property
+    def inputs(self) -> Arrays:
+        """What the graph takes."""
+        return {INPUT_NAME: self.images, **({} if self.sizes is None else {SIZES_NAME: self.sizes})}
+
+    @property
+    def prepared(self) -> list[Prepared]:
+        """The images without padding, as they would be had they never been larger."""
+        whole: list[list[int]] = [list(self.images.shape[1:3])]
+        sizes: list[list[int]] = whole if self.sizes is None else self.sizes.tolist()
+        return [
+            Prepared(canvas[:height, :width], (height, width))
+            for canvas, (height, width) in zip(self.images, cycle(sizes), strict=False)
+        ]
+
+
+def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
+    """Keep golden examples, those of the card's size first."""
+    arrays: Arrays = {}
+    for number, each in enumerate(examples):
+        arrays |= {f"{number}.{name}": value for name, value in each.inputs.items()}
+        arrays |= {f"{number}.output.{name}": value for name, value in each.outputs.items()}
+    cast(Any, np.savez_compressed)(folder / GOLDEN, **arrays)  # its signature takes every keyword for an option
+
+
+def read_golden(path: Path) -> list[Golden]:
+    """The golden examples of a bundle, those of the card's size first.
+
+    Raises:
+        InputError: the file is damaged, holds something else, or would unpack to more than `MAX_GOLDEN_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(path / GOLDEN) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_GOLDEN_BYTES:
+            raise ValueError(f"unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
+        with np.load(path / GOLDEN, allow_pickle=False) as stored:
+            arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
+        count = len({name.partition(".")[0] for name in arrays})
+        examples = [
+            Golden(
+                arrays[f"{number}.{INPUT_NAME}"],
+                starting_with(f"{number}.output.", arrays),
+                arrays.get(f"{number}.{SIZES_NAME}"),
+            )
+            for number in range(count)
+        ]
+        if not examples or not all(map(is_golden, examples)):
+            raise ValueError("holds something else than images and their outputs")
+        return examples
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+
+
+def is_golden(example: Golden) -> bool:
+    """Whether its arrays have the types and shapes that they should."""
+    images, sizes, outputs = example.images, example.sizes, example.outputs.values()
+    is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
+    are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
+    return (
+        is_images
+        and are_sizes
+        and all(each.dtype.kind in "fiu" and each.shape[:1] == images.shape[:1] for each in outputs)
+    )
+
+
+def starting_with(prefix: str, arrays: Arrays) -> Arrays:
+    """Those whose names start so, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

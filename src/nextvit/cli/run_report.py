@@ -1,0 +1,33 @@
+"""report.html of a run, with the sections of its task."""
+
+from pathlib import Path
+
+from nextvit.errors import InputError
+from nextvit.files.run_folder import find_best_weights, is_run
+
+
+def write_report(run: Path, *, out: Path | None = None) -> Path:
+    """Write the page of a run anew, and return its path.
+
+    Raises:
+        InputError: there is no run.
+    """
+    from nextvit.report.contents import read_run_contents
+    from nextvit.report.run_report import write_run_report
+    from nextvit.tasks.task import task_named
+
+    contents = read_run_contents(run)
+    name = contents.facts.get("task") or task_of_checkpoint(run)
+    details = contents.evaluation.get("details", {})
+    return write_run_report(run, sections=task_named(name).report_sections(details) if name else [], out=out)
+
+
+def task_of_checkpoint(run: Path) -> str | None:
+    """The task of a run whose records do not say it, as those of the first format; None where it has no checkpoint."""
+    from nextvit.models.weights import read_state
+
+    try:
+        card = read_state(find_best_weights(run))[1] if is_run(run) else None
+    except InputError:
+        return None
+    return card.task if card else None

@@ -1,0 +1,59 @@
+"""What a predict function puts out for the images of a split, ready to be scored."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.manifest import Arrays, Predict
+from nextvit.data.dataset import Dataset
+from nextvit.data.samples import Sample
+from nextvit.errors import InputError
+from nextvit.image.resizing import Prepared
+from nextvit.predictions.kind import Scorable, check_finite, kind_of
+from nextvit.tasks.task import Shard
+from nextvit.views.evaluation_batches import EvaluationBatch, evaluation_batches
+
+Watch = Callable[[Sequence[Sample], Arrays, Sequence[Prepared]], None]
+
+
+def predict_split(
+    predict: Predict, dataset: Dataset, card: ModelCard, *, split: str, shard: Shard, watch: Watch | None = None
+) -> tuple[list[Sample], Scorable, list[str]]:
+    """Predict the images of a split; of several processes each its shard, and all get everything.
+
+    Args:
+        watch: called with the samples, outputs and images of each batch of this process.
+
+    Returns:
+        The samples that could be read, their outputs as the task scores them, and messages about the others.
+
+    Raises:
+        InputError: no image of the split can be read, or an output is NaN, infinite or of the wrong shape.
+    """
+    samples = dataset.split(split)
+    start, end = (len(samples) * index // shard.count for index in (shard.index, shard.index + 1))
+    kind = kind_of(card)
+    read: list[Sample] = []
+    found: list[Scorable] = []
+    unreadable: list[str] = []
+    for batch in batches_for(samples[start:end], card):
+        unreadable += batch.unreadable
+        if batch.samples:
+            read += batch.samples
+            outputs = predict(batch.inputs)
+            check_finite(outputs)
+            if watch:
+                watch(batch.samples, outputs, batch.images)
+            found.append(kind.reduce(outputs, batch.images))
+    parts = shard.gather((read, found, unreadable))
+    read, found, unreadable = (list(chain(*part)) for part in zip(*parts, strict=True))
+    if not read:
+        raise InputError(f"{dataset.root}: no readable image in {split}; first: {unreadable[0]}")
+    return read, kind.join(found), unreadable
+
+
+def batches_for(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
+    """The samples in batches as the model of a card takes them."""
+    kind = kind_of(card)
+    size = card.input.max_batch or kind.batch_size
+    return evaluation_batches(samples, card.input, batch_size=size, own_canvas=kind.own_canvas)

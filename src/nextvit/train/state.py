@@ -1,0 +1,90 @@
+"""What a training works with, and where it stands."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from nextvit.bundle.card import ModelCard
+from nextvit.data.dataset import Dataset
+from nextvit.data.samples import Samples
+from nextvit.models.network import Network
+from nextvit.tasks.task import Evaluator, Objective
+from nextvit.train.device import Precision
+from nextvit.train.distributed import World
+from nextvit.train.ema import Ema
+from nextvit.views.training_batches import Batch, EpochSampler
+
+
+@dataclass
+class Progress:
+    """Where a training stands."""
+
+    epoch: int = 0
+    """Epochs that are done."""
+    step: int = 0
+    """Steps that are done, in this and all earlier epochs."""
+    steps_per_epoch: int = 0
+    steps_per_pass: int = 0
+    """Over the training images, where an epoch has another number of steps; else 0."""
+    seen: int = 0
+    """Images seen in the epoch under way."""
+    loss_sum: float = 0.0
+    """The sum of their losses."""
+    losses: dict[str, float] = field(default_factory=dict[str, float])
+    """The same of each loss by name."""
+    seconds: float = 0.0
+    """Time spent in the epoch under way."""
+    waited: float = 0.0
+    """Part of it that was spent waiting for data."""
+    skipped: int = 0
+    """Steps in a row that were skipped because the loss was NaN or infinite."""
+    best: tuple[float, float] | None = None
+    """Main score and negative loss of the best epoch; the loss decides between equal scores."""
+    epochs_since_best: int = 0
+    unreadable: tuple[str, ...] = ()
+    """Messages of training images that could not be read so far."""
+
+    def finish_epoch(self, rank: tuple[float, float]) -> bool:
+        """Count an epoch with its main score and negative loss; returns whether it is the best so far."""
+        is_best = self.best is None or rank > self.best
+        self.best = rank if is_best else self.best
+        self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
+        self.epoch += 1
+        self.seen, self.loss_sum, self.losses, self.seconds, self.waited = 0, 0.0, {}, 0.0, 0.0
+        return is_best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Everything that a training works with, ready for its next step."""
+
+    objective: Objective
+    evaluator: Evaluator
+    card: ModelCard
+    dataset: Dataset
+    samples: Samples
+    """What is drawn from: the dataset's training images, then those without labels."""
+    model: Network
+    forward: nn.Module
+    """The model as it is called, perhaps compiled."""
+    parallel: nn.Module
+    """What averages the gradients of several processes; the model itself where there is one."""
+    frozen: list[nn.Module]
+    statistics: list[Tensor]
+    """The model's buffers."""
+    ema: Ema[Network]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    batches: DataLoader[Batch]
+    sampler: EpochSampler
+    device: torch.device
+    precision: Precision
+    world: World
+    progress: Progress
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes."""
+        return self.sampler.batch_size

@@ -1,0 +1,70 @@
+"""Training images with labels: views of one size, and for each a row of targets, one value for each class."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextvit.data.samples import Samples
+from nextvit.image.reading import Pixels
+from nextvit.views.contact_sheet import SMALL, Sheet
+from nextvit.views.label_view import View
+from nextvit.views.training_batches import stack_views
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelTargets:
+    """What a classifier should predict."""
+
+    rows: Tensor
+    """(N, classes), float32."""
+    labelled: Tensor
+    """(N, 1), float32: 1 where an image has a label, 0 where a teacher gives it one; in between after mixing."""
+
+    def part(self, part: slice) -> "LabelTargets":
+        return LabelTargets(self.rows[part], self.labelled[part])
+
+    def to(self, device: torch.device) -> "LabelTargets":
+        return LabelTargets(*(each.to(device, non_blocking=True) for each in (self.rows, self.labelled)))
+
+    def pin_memory(self) -> "LabelTargets":
+        return LabelTargets(self.rows.pin_memory(), self.labelled.pin_memory())
+
+    @property
+    def canvas(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class LabelledSource:
+    """Samples of which the first `num_labelled` have labels."""
+
+    samples: Samples
+    view_of: View
+    num_classes: int
+    smooth: Callable[[Rows], Rows]
+    """From rows of 0 and 1 to what is learnt."""
+    num_labelled: int
+    alike: None = None
+    sheet: Sheet = SMALL
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def view(self, index: int, rng: np.random.Generator) -> tuple[Pixels, int]:
+        sample = self.samples[index]
+        return self.view_of(sample.read(), name=sample.path, rng=rng), index
+
+    def collate(self, views: Sequence[Pixels], targets: Sequence[int]) -> tuple[Tensor, LabelTargets]:
+        """`targets` are the indices of the samples."""
+        labelled = (np.array(targets) < self.num_labelled).astype(np.float32)[:, None]
+        rows = self.smooth(self.samples.targets(targets, self.num_classes)) * labelled
+        return stack_views(views), LabelTargets(torch.from_numpy(rows), torch.from_numpy(labelled))
+
+    def draw(self, images_NHWC: Pixels, targets: LabelTargets, classes: tuple[str, ...]) -> Pixels:
+        return images_NHWC
