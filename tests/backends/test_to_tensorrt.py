@@ -29,11 +29,11 @@ from nextvit.bundle.manifest import Manifest, read_bundle, write_manifest
 from nextvit.cli import main as cli
 from nextvit.errors import InputError, MissingDependency, NotProven
 from nextvit.export.export import export_bundle
-from nextvit.export.reference import reference_logits
 from nextvit.files.durable import compute_sha256
 from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
 from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.models.reference import reference_logits
 
 pytestmark = pytest.mark.backend
 
@@ -166,9 +166,9 @@ def test_without_the_rewriting_the_table_forbids_three_things(exported: Any):
 
 def test_a_file_of_another_precision_is_no_such_network(exported: Any):
     fp32, fp16 = fitted(exported["fixed"]), fitted(exported["dynamic fp16"])
-    assert "computes in FP32, not in FP16 as fp16 asks" in find_unsupported(fp32, "fp16")[0]
-    assert "computes in FP16, not in FP32 as fp32 asks" in find_unsupported(fp16, "fp32")[0]
-    assert find_unsupported(fp32, "int8") == ["int8 was asked for, and nothing in the graph is quantised"]
+    assert "computes in FP32, not in FP16 as fp16 requires" in find_unsupported(fp32, "fp16")[0]
+    assert "computes in FP16, not in FP32 as fp32 requires" in find_unsupported(fp16, "fp32")[0]
+    assert find_unsupported(fp32, "int8") == ["the precision is int8, and nothing in the graph is quantised"]
 
 
 def node_model(

@@ -21,7 +21,7 @@ def test_precision_is_that_of_most_parameters():
 
 
 def test_another_precision_than_was_asked_for_is_refused():
-    with pytest.raises(InputError, match="most of the module's parameters are fp32, where bf16 is asked for"):
+    with pytest.raises(InputError, match="most of the module's parameters are fp32, expected bf16"):
         TorchSession(module(torch.float32), precision="bf16")
 
 

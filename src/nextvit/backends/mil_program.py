@@ -109,6 +109,8 @@ def read_package(package: Path) -> MilProgram:
             from coremltools.proto import Model_pb2
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "coremltools", extra="coreml") from None
+
+    # 1. Parse the protobuf message
     model: Any = Model_pb2.Model()  # pyright: ignore[reportAttributeAccessIssue] (created when protobuf loads it)
     file = find_model_file(package)
     try:
@@ -117,6 +119,8 @@ def read_package(package: Path) -> MilProgram:
         raise InputError(f"{file}: damaged ({error})") from None
     if model.WhichOneof("Type") != "mlProgram" or list(model.mlProgram.functions) != ["main"]:
         raise InputError(f"{package}: not a Core ML package with one ML program")
+
+    # 2. Read the operators of its one function
     function = model.mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
     reader = ProgramReader(file.parent)

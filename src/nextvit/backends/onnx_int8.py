@@ -55,11 +55,14 @@ def export(source: Source, folder: Path) -> str:
 
     assert source.calibration is not None
     with tempfile.TemporaryDirectory() as temporary:
+        # 1. Write the fp32 file, whose first convolution takes raw pixels if it is quantised
         float_file = Path(temporary) / to_onnx.export(source, Path(temporary))
         model = onnx.load(float_file)
         if "stem" not in source.float_layers:
             fold_normalisation(model)
             onnx.save(model, float_file)
+
+        # 2. Quantise it, except the nodes that stay in float
         groups = groups_of_nodes(model)
         float_nodes = [name for name, group in groups.items() if group in source.float_layers]
         with suppress_output():  # it recommends preprocessing, which the exporter has done already

@@ -179,7 +179,7 @@ def find_node_faults(
     ]
     for name in (*names, *node.output):
         if types.get(name) == "UINT8" and name not in graph_ends:
-            found.append(f"{name} is uint8 inside the network, which is allowed at its ends alone")
+            found.append(f"{name} is uint8 inside the network, which is allowed only for its inputs and outputs")
     if (rule := RULES.get(node.op_type)) and (fault := rule(node, constants)):
         found.append(fault)
     return found
@@ -203,12 +203,13 @@ def find_wrong_precision(graph: onnx.GraphProto, types: dict[str, str], precisio
     """List the layers that do not compute in `precision`, which in a strongly typed network the graph alone decides."""
     expected = EXPECTED_TYPES[precision]
     found = [
-        f"{node.name} ({node.op_type}) computes in {types.get(node.input[0])}, not in {expected} as {precision} asks"
+        f"{node.name} ({node.op_type}) computes in "
+        f"{types.get(node.input[0])}, not in {expected} as {precision} requires"
         for node in graph.node
         if node.op_type in ("Conv", "Gemm", "MatMul") and types.get(node.input[0]) != expected
     ]
     if precision == "int8" and not any(node.op_type == "QuantizeLinear" for node in graph.node):
-        found.append("int8 was asked for, and nothing in the graph is quantised")
+        found.append("the precision is int8, and nothing in the graph is quantised")
     return found
 
 

@@ -94,7 +94,7 @@ class TorchSession:
         self.model = model.eval().to(memory_format=torch.channels_last)
         self.device, self.precision, self.threads = next(model.parameters()).device, module_precision(model), threads
         if self.precision != precision:
-            raise InputError(f"most of the module's parameters are {self.precision}, where {precision} is asked for")
+            raise InputError(f"most of the module's parameters are {self.precision}, expected {precision}")
         self.output_names = outputs
         self.backend = "torch-compiled" if compiled else "torch"
         self.run_context: Callable[[], AbstractContextManager[Any]] = nullcontext
