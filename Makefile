@@ -30,7 +30,7 @@ test: .venv/.development .venv-runtime/.ready
 
 # What `make test` leaves out.
 test-rest: .venv/.development
-	$(PYTEST) -m "(backend or training or slow) and not gpu" $(WHAT)
+	$(PYTEST) -m "(backend or training or slow) and not network and not gpu" $(WHAT)
 
 test-all: test test-rest
 

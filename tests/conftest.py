@@ -41,10 +41,11 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """`made_once(name, make)`: a folder that `make(folder)` fills for all tests of all workers, who only read it."""
     from filelock import FileLock  # not where only a runtime is installed
 
+    times = request.config.pluginmanager.get_plugin("cpu times")
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -55,7 +56,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
                 folder.mkdir()
-                make(folder)
+                with times.making(name):
+                    make(folder)
                 done.touch()
         return folder
 

@@ -1,19 +1,21 @@
 """What each test costs in CPU time, its fixtures and child processes included; wall time would depend on the neighbours.
 
-Above 5 s a test of the default tier is listed at the end of a run, above 20 s it fails the run. Works under pytest-xdist.
+Above 5 s a test of the default tier is listed at the end of a run, above 20 s it fails the run. What `made_once` makes for
+the tests of all workers counts for itself, not for the test that came first. Works under pytest-xdist.
 `--cpu-times FILE` writes the times of all tests, as benchmarks/results/test_times.json was made.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 LISTED_S, FAILED_S = 5.0, 20.0
-TIERS = ("gpu", "slow", "training", "backend")
-KEY = "cpu time"
+TIERS = ("gpu", "network", "slow", "training", "backend")
+KEY, MADE = "cpu time", "made once"
 
 
 def tier_of(item: pytest.Item) -> str:
@@ -32,7 +34,17 @@ class CpuTimes:
     def __init__(self, path: str | None) -> None:
         self.path = path
         self.begun_s = 0.0
-        self.seen: list[tuple[float, str, str]] = []  # CPU seconds, tier, test
+        self.made: list[tuple[str, tuple[float, str, str]]] = []
+        self.seen: list[tuple[float, str, str]] = []  # CPU seconds, tier or MADE, test or what was made
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """Around what is made for many tests."""
+        begun_s = cpu_s()
+        yield
+        spent_s = cpu_s() - begun_s
+        self.begun_s += spent_s
+        self.made.append((KEY, (round(spent_s, 2), MADE, name)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
@@ -44,14 +56,13 @@ class CpuTimes:
     ) -> Iterator[None]:  # the hook's own result goes through
         report = yield
         if call.when == "teardown":
-            report.user_properties.append((KEY, [round(cpu_s() - self.begun_s, 2), tier_of(item)]))
+            own = (round(cpu_s() - self.begun_s, 2), tier_of(item), item.nodeid.partition("@")[0])
+            report.user_properties += [(KEY, own), *self.made]
+            self.made.clear()
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for key, value in report.user_properties:
-            if key == KEY:
-                seconds, tier = value  # type: ignore[misc]
-                self.seen.append((seconds, tier, report.nodeid.partition("@")[0]))
+        self.seen += [(*value,) for key, value in report.user_properties if key == KEY]  # type: ignore[misc]
 
     def too_slow(self, limit_s: float) -> list[tuple[float, str, str]]:
         """The slowest first."""
@@ -81,6 +92,6 @@ def summary(seen: list[tuple[float, str, str]]) -> dict[str, object]:
             "tests": sum(tier == name for _, tier, _ in seen),
             "cpu_s": round(sum(seconds for seconds, tier, _ in seen if tier == name), 1),
         }
-        for name in ("default", *TIERS)
+        for name in ("default", *TIERS, MADE)
     }
     return {"tiers": tiers, "above_1_s": [each for each in sorted(seen, reverse=True) if each[0] > 1]}

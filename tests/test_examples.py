@@ -73,7 +73,7 @@ def test_javascript_parses():
     subprocess.run(["node", "--check", EXAMPLES / "javascript" / "index.mjs"], check=True)
 
 
-@pytest.mark.slow  # for the network
+@pytest.mark.network
 @pytest.mark.skipif(not shutil.which("npm"), reason="needs node and npm")
 def test_javascript_answers_as_nextvit_does(tmp_path: Path):
     shutil.copy(EXAMPLES / "javascript" / "index.mjs", tmp_path)

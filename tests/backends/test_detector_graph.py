@@ -22,7 +22,6 @@ from nextvit.models.suppression import keep_best
 from nextvit.runtime.telemetry import without_telemetry
 from tests.models.detectors import random_detector
 
-pytestmark = pytest.mark.backend
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Path, Arrays], list[NDArray[Any]]]
 
@@ -135,6 +134,7 @@ def assert_same_detections(found: list[NDArray[Any]], expected: list[NDArray[Any
             assert not rest[scores == 0].any()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("shape", "sizes", "detections"),
     [
@@ -163,6 +163,7 @@ def test_the_file_gives_pytorchs_detections(
     assert_same_detections(expected, found)
 
 
+@pytest.mark.backend
 def test_the_file_has_standard_operators_and_names_its_inputs_and_outputs(model_file: Path):
     graph = onnx.load(model_file).graph
     assert {node.domain for node in graph.node} == {""}
@@ -174,12 +175,13 @@ def test_the_file_has_standard_operators_and_names_its_inputs_and_outputs(model_
     assert [each.name for each in graph.output] == ["boxes", "scores", "labels", "masks"]
 
 
-@pytest.mark.slow
-def test_a_detector_of_boxes_alone(run: Run, tmp_path: Path):
+@pytest.mark.backend
+def test_a_detector_of_boxes_alone(tmp_path: Path):
     deployed = DeployedDetector(random_detector(masks=False).float(), Preprocess(image_size=(64, 64)))
     onnx.save(detector_file(deployed, ("boxes", "scores", "labels")), tmp_path / "model.onnx")
     assert [each.name for each in onnx.load(tmp_path / "model.onnx").graph.output] == ["boxes", "scores", "labels"]
     inputs = pictures(1, 64, 96, sizes=[(64, 96)])
     with torch.no_grad():
         expected = deployed(*(torch.from_numpy(each) for each in inputs.values()))
-    np.testing.assert_allclose(run(tmp_path / "model.onnx", inputs)[1], expected[1], atol=1e-4)
+    for run in RUNTIMES.values():
+        np.testing.assert_allclose(run(tmp_path / "model.onnx", inputs)[1], expected[1], atol=1e-4)

@@ -28,8 +28,6 @@ from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.session import open_session
 from tests.export.nano import calibrated_model, card_for, export_nano
 
-pytestmark = pytest.mark.backend
-
 
 @pytest.fixture(scope="module")
 def source(shared_colours: Path) -> Source:
@@ -149,6 +147,7 @@ def test_int8_without_calibration_images_is_refused(images: list[Path], tmp_path
         export_nano(tmp_path / "int8.nextvit", images, precision="int8")
 
 
+@pytest.mark.backend
 def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
     source: Source,
     images: list[Path],
@@ -181,6 +180,7 @@ def test_more_and_more_layers_are_tried():
     assert islands(costs) == [("5",), ("5", "4"), ("5", "4", "3", "2")]
 
 
+@pytest.mark.backend
 def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path):
     """One channel of a block's MLP a thousand times as large: with one scale for all of them the others vanish."""
     import copy
@@ -207,6 +207,7 @@ def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path
     )
 
 
+@pytest.mark.backend
 def test_an_int8_file_that_answers_wrongly_is_refused(
     source: Source,
     images: list[Path],
@@ -225,6 +226,7 @@ def test_an_int8_file_that_answers_wrongly_is_refused(
     assert not (tmp_path / "int8.nextvit").exists()
 
 
+@pytest.mark.backend
 def test_int8_of_any_size_is_held_to_its_error_at_the_second_size(
     source: Source,
     images: list[Path],

@@ -29,10 +29,7 @@ from tests.data.masks_by_hand import draw_masked
 from tests.export.lively_segmenter import lively
 from tests.models.segmenters import random_segmenter
 
-pytestmark = [
-    pytest.mark.backend,
-    pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels"),
-]
+pytestmark = pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels")
 pytest.importorskip("google.protobuf")
 Head = Literal["fpn", "uper"]
 RESIZING = {"upsample_bilinear", "upsample_nearest_neighbor", "slice_by_index", "reduce_argmax"}
@@ -51,13 +48,14 @@ def written(source: Source, folder: Path) -> MilInterpreter:
     return open_session(folder, manifest_for(source, export(source, folder)))
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("head", "size", "standardise"),
     [
         ("fpn", (50, 71), True),
         ("uper", (50, 71), False),
-        pytest.param("fpn", (64, 96), False, marks=pytest.mark.slow),
-        pytest.param("uper", (64, 96), False, marks=pytest.mark.slow),
+        ("fpn", (64, 96), False),
+        ("uper", (64, 96), False),
     ],
 )
 def test_the_package_gives_pytorchs_classes_and_scores(

@@ -19,6 +19,7 @@ from nextvit.runtime.telemetry import without_telemetry
 from tests.models.segmenters import random_segmenter
 
 pytestmark = pytest.mark.backend
+
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Path, Arrays], list[NDArray[Any]]]
 SQUASH = Preprocess(image_size=(64, 96), resize="stretch")
@@ -80,10 +81,10 @@ def pictures(form: str) -> list[Arrays]:
     [
         ("uper", "frames"),
         ("fpn", "any size"),
-        pytest.param("fpn", "frames", marks=pytest.mark.slow),
-        pytest.param("uper", "any size", marks=pytest.mark.slow),
-        pytest.param("fpn", "fixed", marks=pytest.mark.slow),
-        pytest.param("uper", "fixed", marks=pytest.mark.slow),
+        ("fpn", "frames"),
+        ("uper", "any size"),
+        ("fpn", "fixed"),
+        ("uper", "fixed"),
     ],
 )
 def test_the_file_gives_pytorchs_classes(head: Literal["fpn", "uper"], form: str, tmp_path: Path):

@@ -38,10 +38,7 @@ from tests.export import nano
 from tests.export.nano import CLASSES, unlabelled
 from tests.models.calibrated import calibrate
 
-pytestmark = [
-    pytest.mark.backend,
-    pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels"),
-]
+pytestmark = pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels")
 pytest.importorskip("google.protobuf")
 Change = Callable[[Any], None]
 SHORT = replace(VARIANTS["nextvit_nano"], blocks=("C", "T", "C", "T"))
@@ -119,6 +116,7 @@ def test_answers_equal_an_independent_computation_in_torch(odd: tuple[Source, Pa
     assert compare(expected.numpy(), got).max_error <= 1e-5
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(("precision", "stored", "max_error"), [("w8", "INT8", 0.25), ("w6", "UINT8", 0.8)])
 def test_small_weights_are_small_and_answer_alike(
     precision: Precision, stored: str, max_error: float, bundle: Path, tmp_path: Path
@@ -135,6 +133,7 @@ def test_small_weights_are_small_and_answer_alike(
     assert set(check(tmp_path, manifest_for(source))["precisions"]) == {"FLOAT16", "FLOAT32"}
 
 
+@pytest.mark.backend
 def test_one_file_takes_every_size(tmp_path: Path):
     source = source_for("fp16", dynamic_size=True)
     opened = written(source, tmp_path)
@@ -272,6 +271,7 @@ def test_swapped_channels_of_the_saved_weights_are_caught_with_their_layer(odd: 
     assert first.layer == "stem.0"
 
 
+@pytest.mark.backend
 def test_a_wrong_writer_leaves_no_bundle(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trained for one mean, exported with another: the proof is the only one to know."""
     card = card_for(64, 64)

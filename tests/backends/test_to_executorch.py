@@ -21,13 +21,13 @@ from nextvit.export.targets import target_of
 from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NANO
+from tests.conftest import MadeOnce
 from tests.export.nano import card_for
 from tests.models.calibrated import calibrate
 
 pytest.importorskip("executorch", reason="needs nextvit[executorch]")
 from nextvit.runtime.executorch_session import ExecutorchSession, set_threads
 
-pytestmark = pytest.mark.backend
 CARD, EVEN = card_for(33, 47), card_for(64, 64)
 TAPS = ("normalise", "model.backbone.stages.1.blocks.0.e_mhsa", "model.backbone.stages.3.blocks.0.mhca")
 MANIFEST = Manifest(
@@ -52,11 +52,10 @@ def model() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def exported(model: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(model: Classifier, made_once: MadeOnce) -> Path:
     """An fp32 file at odd sides, with watched layers as outputs."""
-    folder = tmp_path_factory.mktemp("fp32")
-    to_executorch.export(Source(model=model, card=CARD, precision="fp32", taps=TAPS), folder)
-    return folder
+    source = Source(model=model, card=CARD, precision="fp32", taps=TAPS)
+    return made_once("executorch-program", lambda folder: to_executorch.export(source, folder))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +107,7 @@ def test_what_the_runtime_refuses_is_one_clear_error(session: ExecutorchSession)
         session.run_batch(pixels(session.max_batch + 1))
 
 
+@pytest.mark.backend
 def test_the_network_is_one_piece_for_xnnpack(model: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Split in pieces, as it is without the rewriting, it is slower, and nothing else would tell."""
     from executorch.exir.program import EdgeProgramManager
@@ -128,6 +128,7 @@ def test_the_network_is_one_piece_for_xnnpack(model: Classifier, monkeypatch: py
     assert not [name for name in seen[0] if "conv" in name or "mm" in name or "pool" in name or "softmax" in name]
 
 
+@pytest.mark.backend
 def test_int8_is_smaller_and_near(model: Classifier, exported: Path, tmp_path: Path):
     quantized.export(int8(model), tmp_path)
     images = pixels(20, 64, 64)
@@ -168,6 +169,7 @@ def test_threads_are_the_processs_and_said_as_they_are(session: ExecutorchSessio
         set_threads(now + 1)
 
 
+@pytest.mark.backend
 def test_the_first_model_of_a_process_gets_the_threads_it_asks_for(exported: Path):
     code = f"""
 from pathlib import Path

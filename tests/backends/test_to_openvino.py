@@ -33,7 +33,6 @@ if find_spec("nncf") is None:
     pytest.skip("int8 for OpenVINO needs nncf", allow_module_level=True)
 with without_telemetry():
     ov = pytest.importorskip("openvino")
-pytestmark = pytest.mark.backend
 TARGET = TARGETS["openvino"]
 ISLAND = "stages.1.blocks.1"  # a transformer block: convolutions and matrices
 TAP = "model.backbone.stages.3.blocks.0.mlp"  # ends with a convolution without bias
@@ -90,8 +89,11 @@ def has_bf16() -> bool:
     ("precision", "computes_in", "allowed"),
     [
         ("fp32", "f32", 1e-4),
-        ("fp16", "f32", 2e-2),
-        pytest.param("bf16", "bf16", 0.15, marks=pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16")),
+        pytest.param("fp16", "f32", 2e-2, marks=pytest.mark.backend),
+        pytest.param(
+            *("bf16", "bf16", 0.15),
+            marks=[pytest.mark.backend, pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16")],
+        ),
     ],
 )
 def test_bundle_is_proven_and_says_what_it_computes_in(
@@ -123,6 +125,7 @@ def operators_compute_in(session: Any) -> set[str]:
     return {name.rpartition("_")[2] for name in kernels}
 
 
+@pytest.mark.backend
 def test_any_size_and_batch(model: Classifier, tmp_path: Path):
     source = source_for(model, "fp32", dynamic_size=True)
     session = written(source, tmp_path)
@@ -133,6 +136,7 @@ def test_any_size_and_batch(model: Classifier, tmp_path: Path):
             assert error_of(got, reference[:batch]) <= 1e-4, (size, batch)
 
 
+@pytest.mark.backend
 def test_every_layer_that_is_watched_has_its_own_tensor_at_odd_sides(model: Classifier, tmp_path: Path):
     source = source_for(model, "fp32", (225, 96))
     names = tap_points(model, source.card.input)
@@ -201,6 +205,7 @@ def test_int8_is_int8_in_every_layer(quantised: tuple[Session, Path], model: Cla
         assert 1e-3 < error_of(got, reference[:batch]) < 0.5
 
 
+@pytest.mark.backend
 def test_heads_are_joined_before_they_are_quantised_to_the_same_numbers(
     quantised: tuple[Session, Path], model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -215,6 +220,7 @@ def test_heads_are_joined_before_they_are_quantised_to_the_same_numbers(
     np.testing.assert_array_equal(session.run(images)["logits"], written(source, tmp_path).run(images)["logits"])
 
 
+@pytest.mark.backend
 def test_islands_stay_in_float_and_nothing_is_printed(
     model: Classifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):

@@ -4,6 +4,7 @@ a stand-in records. What needs the library and a GPU is marked."""
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tests.models.reference import reference_logits
 
 from nextvit import loading
 from nextvit.backends import onnx as to_onnx
@@ -32,10 +34,8 @@ from nextvit.export.export import export_bundle
 from nextvit.files.durable import compute_sha256
 from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
+from tests.conftest import MadeOnce
 from tests.export.nano import calibrated_model, card_for, unlabelled
-from tests.models.reference import reference_logits
-
-pytestmark = pytest.mark.backend
 
 FORMS = {"fixed": ("fp32", False), "dynamic": ("fp32", True), "dynamic fp16": ("fp16", True)}
 ODD = (75, 45)
@@ -53,13 +53,13 @@ def pixels(shared_colours: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnx.ModelProto]:
+def exported(made_once: MadeOnce) -> dict[str, onnx.ModelProto]:
     """The ONNX files as the ONNX writer leaves them."""
     files: dict[str, onnx.ModelProto] = {}
     for form, (precision, dynamic) in FORMS.items():
-        folder = tmp_path_factory.mktemp("onnx")
         card = card_for(64, 64) if dynamic else card_for(*ODD)
-        to_onnx.export(source_for(precision, card=card, dynamic_size=dynamic), folder)
+        source = source_for(precision, card=card, dynamic_size=dynamic)
+        folder = made_once(f"onnx-{form.replace(' ', '-')}", partial(to_onnx.export, source))
         files[form] = onnx.load(folder / "model.onnx")
     return files
 

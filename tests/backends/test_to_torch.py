@@ -26,7 +26,6 @@ from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.torch_program_session import TorchProgramSession
 from tests.export.nano import calibrated_model, card_for, unlabelled
 
-pytestmark = pytest.mark.backend
 TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.0")
 
 

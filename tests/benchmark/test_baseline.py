@@ -150,7 +150,6 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     return run_benchmark(loaded, settings, limits=Limits(), unavailable=refused)
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_bundle_that_does_not_load_any_more_is_a_failure_wherever_it_was_measured(device: str, tmp_path: Path):
     needs("onnxruntime")

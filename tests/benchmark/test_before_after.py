@@ -12,7 +12,6 @@ from nextvit.errors import InputError
 from tests.conftest import needs
 from tests.runtime.conftest import write_colour_bundle
 
-pytestmark = pytest.mark.backend
 needs_all = ("onnxruntime", "openvino", "torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -37,7 +37,6 @@ from nextvit.runtime.predictor import load_bundle
 from tests.conftest import needs
 from tests.models.detectors import random_detector
 
-pytestmark = pytest.mark.backend
 LIMITS_PX = (64, 100)
 QUICK = BenchmarkSettings(runs=2, min_seconds=0.0, with_cold_start=False)
 
@@ -98,6 +97,7 @@ def measured(found: Candidates, settings: BenchmarkSettings = QUICK) -> list[Rec
     return run_benchmark(loaded, settings, limits=Limits(), unavailable=refused)
 
 
+@pytest.mark.backend
 def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Candidates):
     whole, backbone = measured(found, replace(QUICK, batches=(2,)))
     assert (whole["part"], whole["image_size"], whole["verdict"]) == ("whole", [64, 100], "first")
@@ -107,6 +107,7 @@ def test_a_bundle_is_timed_whole_and_its_backbone_alone(found: Candidates):
     assert backbone["size_mib"] < whole["size_mib"]
 
 
+@pytest.mark.backend
 def test_the_backbone_is_that_of_the_detector(found: Candidates):
     whole, backbone = found
     assert isinstance(whole, Configuration) and isinstance(backbone, Configuration)
@@ -134,6 +135,7 @@ def test_a_checkpoint_in_pytorch_is_a_detector_too(checkpoint: Path, tmp_path: P
     assert (outputs["scores"] > 0).any(), "a detector without detections would be faster"
 
 
+@pytest.mark.backend
 def test_another_image_size_is_that_of_a_square_image(bundle: Path, tmp_path: Path):
     [whole, backbone] = found_for(tmp_path, bundle, image_sizes=((80, 80),))
     assert (whole.facts["image_size"], backbone.facts["image_size"]) == ([80, 80], [96, 96])
@@ -152,10 +154,12 @@ def test_a_detector_is_timed_on_photographs_of_its_full_size(card: ModelCard):
     assert (images[0] != images[1]).any() and (images[0] == images[5]).all(), "five photographs, one after another"
 
 
+@pytest.mark.backend
 def test_cold_start_is_that_of_a_padded_image(bundle: Path):
     assert measure_cold_start(bundle, threads=1, image_size=LIMITS_PX, batch=2).cold_start_ms > 0
 
 
+@pytest.mark.backend
 def test_the_prediction_of_a_file_has_pasted_masks(bundle: Path, tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (150, 240, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
@@ -167,6 +171,7 @@ def test_the_prediction_of_a_file_has_pasted_masks(bundle: Path, tmp_path: Path)
     assert len(seconds) == len(STAGES) and min(seconds) > 0
 
 
+@pytest.mark.backend
 def test_only_whole_models_are_measured_from_file_to_prediction(found: Candidates, tmp_path: Path):
     Image.new("RGB", (90, 70), "white").save(tmp_path / "white.png")
     whole, backbone = measured(found, replace(QUICK, files=[tmp_path / "white.png"]))
@@ -174,6 +179,7 @@ def test_only_whole_models_are_measured_from_file_to_prediction(found: Candidate
     assert "end_to_end" not in backbone
 
 
+@pytest.mark.backend
 def test_a_machine_without_torch_measures_the_bundle_alone(bundle: Path, tmp_path: Path, monkeypatch):
     importing = builtins.__import__
 
@@ -193,6 +199,7 @@ def test_a_machine_without_torch_measures_the_bundle_alone(bundle: Path, tmp_pat
     assert missing["name"] == f"{bundle} backbone onnx fp32" and "'torch' is not installed" in missing["unavailable"]
 
 
+@pytest.mark.backend
 def test_a_backbone_that_cannot_be_built_is_unavailable(bundle: Path, tmp_path: Path, monkeypatch):
     def refuse(*arguments: object, **named: object) -> None:
         raise RuntimeError("too small\nfor this")
@@ -203,6 +210,7 @@ def test_a_backbone_that_cannot_be_built_is_unavailable(bundle: Path, tmp_path: 
     assert missing["unavailable"] == "RuntimeError: too small"
 
 
+@pytest.mark.backend
 def test_a_backbone_alone_does_not_replace_a_detector_that_cannot_be_loaded(found: Candidates):
     def fail() -> None:
         raise InputError("damaged")
@@ -212,6 +220,7 @@ def test_a_backbone_alone_does_not_replace_a_detector_that_cannot_be_loaded(foun
         load_all([replace(whole, load=fail), backbone], [1])  # pyright: ignore[reportCallIssue]
 
 
+@pytest.mark.backend
 def test_the_texts_name_the_backbone(found: Candidates):
     quiet = {"warning": None, "busy": False}
     whole, backbone = (each | quiet for each in measured(found))
@@ -224,6 +233,7 @@ def test_the_texts_name_the_backbone(found: Candidates):
     assert "its backbone alone" not in render_bench_report([whole])
 
 
+@pytest.mark.backend
 def test_conditions_are_about_the_whole(found: Candidates):
     whole, backbone = measured(found)
     slow = {**backbone, "p50_ms": 1000 * whole["p50_ms"]}
@@ -237,6 +247,7 @@ def test_conditions_are_about_the_whole(found: Candidates):
     assert evaluate_conditions([whole, gone], [whole, backbone], parse_conditions("p50>+900%")).failed == []
 
 
+@pytest.mark.backend
 def test_a_profile_is_that_of_the_backbone(found: Candidates, monkeypatch):
     from nextvit.benchmark import profile
 
@@ -250,6 +261,7 @@ def test_a_profile_is_that_of_the_backbone(found: Candidates, monkeypatch):
     assert any(line.startswith("no profile of objects:") for line in said)
 
 
+@pytest.mark.backend
 def test_an_unproven_bundle_has_the_outputs_of_a_detector(bundle: Path):
     manifest = read_manifest(bundle)
     assert list(manifest.outputs) == ["boxes", "scores", "labels", "masks"]
@@ -257,6 +269,7 @@ def test_an_unproven_bundle_has_the_outputs_of_a_detector(bundle: Path):
     load_bundle(bundle).warm_up([1, 2])
 
 
+@pytest.mark.backend
 def test_pytorch_and_the_timed_file_detect_the_same(bundle: Path, detector: MaskRCNN, card: ModelCard):
     from nextvit.tasks.network import deployed_form
 

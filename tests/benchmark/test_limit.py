@@ -9,7 +9,7 @@ from nextvit.errors import InputError
 from nextvit.machine import timing
 from tests.conftest import needs
 
-pytestmark = [pytest.mark.backend, pytest.mark.serial]
+pytestmark = pytest.mark.serial
 
 
 def peak_of(backend: str, precision: str) -> float | None:

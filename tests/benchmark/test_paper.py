@@ -193,6 +193,8 @@ def measure(results: Path, groups: dict[str, list[str]], *, fresh: bool = False)
     return paper.read_json_lines(results)
 
 
+@pytest.mark.serial
+@pytest.mark.backend
 def test_a_second_call_goes_on_with_what_is_missing(networks: list[list[str]], tmp_path: Path):
     results = tmp_path / "paper.jsonl"
     names = [ANCHOR, "timm:resnet50"]
@@ -208,6 +210,8 @@ def test_a_second_call_goes_on_with_what_is_missing(networks: list[list[str]], t
     page(paper.read_json_lines(results))
 
 
+@pytest.mark.serial
+@pytest.mark.backend
 def test_too_few_runs_and_a_lack_of_memory_are_no_results(networks: list[list[str]], tmp_path: Path):
     results = tmp_path / "paper.jsonl"
     names = [ANCHOR, "timm:resnet50"]
@@ -234,6 +238,8 @@ def test_a_quick_try_is_kept_away_from_the_committed_results(tmp_path: Path):
     assert paper.settings_for(None, None) == paper.SETTINGS
 
 
+@pytest.mark.serial
+@pytest.mark.backend
 def test_the_page_of_other_results_lies_beside_them(
     networks: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -270,7 +276,6 @@ def test_unknown_network_or_group_is_an_error():
     assert paper.select_groups("cswin_tiny", None) == {"heavy": [ANCHOR, "cswin_tiny"]}
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize("name", ["nextvit_nano", "timm:lcnet_050"])
 @pytest.mark.parametrize("part", ["classifier", "backbone"])
 def test_every_network_comes_as_a_source_of_the_exporters(name: str, part: str):

@@ -22,7 +22,6 @@ from nextvit.models.deployed import normalise
 from nextvit.runtime.session import Session, open_session
 from tests.conftest import needs
 
-pytestmark = pytest.mark.backend
 pytest.importorskip("timm", reason="needs nextvit[timm]")
 SIZE = (64, 64)
 
@@ -56,6 +55,7 @@ def expected(source: Source, images_NHWC: np.ndarray) -> np.ndarray:
         return source.build_deployed()(torch.from_numpy(images_NHWC)).numpy()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("fixture", ["source", "attention"])
 def test_onnx_runtime_agrees_with_pytorch_at_any_batch(fixture: str, request: pytest.FixtureRequest, tmp_path: Path):
     source: PeerSource = request.getfixturevalue(fixture)
@@ -78,6 +78,7 @@ def test_openvino_agrees_with_pytorch(attention: PeerSource, tmp_path: Path):
     assert np.abs(session.run({INPUT_NAME: attention.calibration})["logits"] - reference).max() < 1e-3 * reference.std()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("backend", "writer", "package"),
     [("onnx", to_int8_onnx, "onnxruntime"), ("openvino", to_int8_openvino, "nncf")],

@@ -43,7 +43,6 @@ from tests.conftest import needs
 from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
 
-pytestmark = pytest.mark.backend
 GFLOPS = {"fp32": 200.0, "bf16": 400.0, "int8": 800.0}
 LIMITS = Limits(
     peaks={
@@ -92,11 +91,13 @@ def operators(request: pytest.FixtureRequest, profiles: dict[tuple[str, str], li
     return profiles[request.param]
 
 
+@pytest.mark.backend
 def test_all_multiply_accumulates_are_found_again(operators: list[Operator]):
     expected = BATCH * deployed_cost(card_for(64, 64)).macs
     assert sum(each.macs for each in operators) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.backend
 def test_shares_are_of_the_whole(operators: list[Operator]):
     assert math.isclose(sum(each.share for each in operators), 1.0)
     assert all(each.ms >= 0 and each.least_ms > 0 for each in operators)
@@ -106,6 +107,7 @@ def test_shares_are_of_the_whole(operators: list[Operator]):
     assert OTHER not in {each.kind for each in kinds}
 
 
+@pytest.mark.backend
 def test_traffic_of_heavy_operators_is_about_the_least(profiles: dict[tuple[str, str], list[Operator]]):
     """A little more, because residual sums that were fused are read, too, and scores of attention may be."""
     least = deployed_cost(card_for(64, 64))
@@ -114,6 +116,7 @@ def test_traffic_of_heavy_operators_is_about_the_least(profiles: dict[tuple[str,
         assert 1.0 <= moved / least.bytes(pair[1], batch=BATCH) < 1.15, pair
 
 
+@pytest.mark.backend
 def test_files_tell_the_modules(profiles: dict[tuple[str, str], list[Operator]]):
     for pair in (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "int8")):
         heavy = [each for each in profiles[pair] if each.macs]
@@ -126,6 +129,7 @@ def test_files_tell_the_modules(profiles: dict[tuple[str, str], list[Operator]])
         assert stem.macs == BATCH * 32 * 32 * 32 * channels * 9
 
 
+@pytest.mark.backend
 def test_the_precision_is_what_computed_it(profiles: dict[tuple[str, str], list[Operator]]):
     assert {each.precision for each in profiles["onnx", "fp32"] if each.macs} == {"fp32"}
     for backend in ("onnx", "openvino"):
@@ -138,6 +142,7 @@ def test_the_precision_is_what_computed_it(profiles: dict[tuple[str, str], list[
     assert ATTENTION in {each.kind for each in profiles["openvino", "fp32"]}
 
 
+@pytest.mark.backend
 def test_what_multiplies_is_there_even_where_the_counters_say_nothing(
     bundles: Bundles, monkeypatch: pytest.MonkeyPatch
 ):
@@ -171,6 +176,7 @@ def test_attention_of_an_openvino_file_is_found_in_both_forms(whole: bool):
     assert attention_macs_by_name(model, (2, 3, 10, 32)) == {result.get_friendly_name(): 2 * 3 * 10 * 4 * (32 + 16)}
 
 
+@pytest.mark.backend
 def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -181,6 +187,7 @@ def test_no_file_stays(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.Mon
     assert set(folder.iterdir()) == before
 
 
+@pytest.mark.backend
 def test_a_backend_without_a_profile_says_so(bundles: Bundles):
     folder, manifest = bundles["onnx", "fp32"]
     with pytest.raises(InputError, match="there are profiles of onnx and openvino, not of torch"):

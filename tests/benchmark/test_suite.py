@@ -30,7 +30,6 @@ from tests.conftest import needs
 from tests.export.nano import calibrated_model, card_for
 from tests.runtime.conftest import write_colour_bundle
 
-pytestmark = pytest.mark.backend
 QUICK = BenchmarkSettings(batches=(1, 2), runs=2, min_seconds=0.0, with_cold_start=False)
 
 

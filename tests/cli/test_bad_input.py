@@ -168,6 +168,7 @@ def test_a_missing_package_is_named_with_its_install_line(bundle: Path, tmp_path
     assert done.stderr == "nextvit: 'onnxruntime' is not installed; install it with: pip install 'nextvit[onnx]'\n"
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Path):
     import signal
@@ -194,5 +195,5 @@ def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Pat
 
 def test_every_verb_has_its_module():
     folder = Path(command_line.__file__).parent
-    shared = {"__init__", "main", "settings", "console", "draw_classes", "draw_detections", "views"}
+    shared = {"__init__", "main", "settings", "console", "draw_classes", "draw_detections", "views", "tiling"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(command_line.VERBS)

@@ -12,7 +12,7 @@ from tests.cli.commands import BRIEF, refused
 from tests.conftest import draw_dataset, needs
 from tests.runtime.conftest import CLASSES, write_colour_bundle
 
-pytestmark = [pytest.mark.backend, pytest.mark.serial]
+pytestmark = pytest.mark.serial
 WHOLE = ("--runs", 2, "--seconds", 0, "--threads", 1)
 
 
@@ -44,6 +44,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments, **named: pytest.fail("measured too early"))
 
 
+@pytest.mark.backend
 def test_what_cannot_be_loaded_does_not_end_the_rest(bundle: Path, labelled: Path, tmp_path: Path, call, monkeypatch):
     needs("onnx")
     monkeypatch.setattr(profile, "SECONDS", 0.1)

@@ -11,8 +11,6 @@ from nextvit.models.weights import save_model
 from tests.data.coco_by_hand import CATEGORIES, Content, add, draw_objects, spoil
 from tests.models.detectors import detector_card, random_detector
 
-pytestmark = pytest.mark.backend
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,6 +43,7 @@ def bundle(checkpoint: Path, data: Path) -> Path:
     return out
 
 
+@pytest.mark.backend
 def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_path: Path, call):
     done = call("export", checkpoint, "--data", data, "--out", tmp_path / "a.nextvit", "--max-drop", 0.1)
     assert done.code == 0
@@ -60,6 +59,7 @@ def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_
     assert "spread" not in done.out
 
 
+@pytest.mark.backend
 def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, data: Path, call):
     done = call("verify", bundle, "--against", checkpoint, "--data", data, "--json")
     assert done.code == 0
@@ -73,6 +73,7 @@ def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, da
     assert score == call("eval", bundle, data, "--json").document["scores"]["box_ap_score"]
 
 
+@pytest.mark.backend
 def test_verify_tells_people_the_objects(checkpoint: Path, bundle: Path, data: Path, call):
     done = call("verify", bundle, "--against", checkpoint, "--data", data)
     assert done.code == 0
@@ -80,6 +81,7 @@ def test_verify_tells_people_the_objects(checkpoint: Path, bundle: Path, data: P
     assert "spread" not in done.out
 
 
+@pytest.mark.backend
 def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path, tmp_path: Path, call):
     other = random_detector(seed=1).float()
     save_model(tmp_path / "other.safetensors", other, detector_card(other))
@@ -91,6 +93,7 @@ def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path
     assert done.code == 2 and "differ in head, so their answers cannot be compared" in done.err
 
 
+@pytest.mark.backend
 def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call):
     for path in (checkpoint, bundle):
         facts = call("info", path, "--json").document
@@ -101,6 +104,7 @@ def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call)
     assert facts["image sizes"] == "any size, in frames of multiples of 32 px"
 
 
+@pytest.mark.backend
 def test_predict_draws_and_writes_lines(bundle: Path, data: Path, tmp_path: Path, call):
     done = call("predict", bundle, data / "images" / "val", "--out", tmp_path / "answers")
     assert done.code == 0

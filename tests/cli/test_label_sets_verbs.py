@@ -1,6 +1,7 @@
 """Images with several labels, the whole way on the command line."""
 
 import re
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 from nextvit.cli import main as command_line
 from nextvit.files.run_folder import read_json_lines
 from tests.cli.commands import FAST
-from tests.conftest import draw_dataset
+from tests.conftest import MadeOnce, draw_dataset
 
 SIDE_PX = 40
 
@@ -40,19 +41,39 @@ def draw_shapes(folder: Path, *, train: int = 96, val: int = 32) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_shapes(tmp_path_factory.mktemp("shapes"))
+def trained(made_once: MadeOnce) -> Path:
+    """Pictures, a short run on them with an exported bundle, and what training said."""
+
+    def make(folder: Path) -> None:
+        shapes, out = draw_shapes(folder / "shapes"), folder / "run"
+        with (folder / "said.txt").open("w") as file, redirect_stderr(file), redirect_stdout(file):
+            train = [
+                "train",
+                str(shapes),
+                "--out",
+                str(out),
+                *map(str, FAST),
+                "--compute.threads",
+                "1",
+                "--epochs",
+                "5",
+            ]
+            assert command_line.run(train) == 0
+        assert command_line.run(["export", str(out), "--max-drop", "0"]) == 0
+
+    return made_once("trained-on-several-labels", make)
 
 
 @pytest.fixture(scope="module")
-def run_folder(shapes: Path) -> Path:
-    """A short run with an exported bundle, and beside it what training said."""
-    out = shapes.parent / "run"
-    with (shapes.parent / "said.txt").open("w") as file, redirect_stderr(file), redirect_stdout(file):
-        command = ["train", str(shapes), "--out", str(out), *map(str, FAST), "--compute.threads", "1", "--epochs", "5"]
-        assert command_line.run(command) == 0
-    assert command_line.run(["export", str(out), "--max-drop", "0"]) == 0
-    return out
+def shapes(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, to which a test adds pictures."""
+    return Path(shutil.copytree(trained / "shapes", tmp_path_factory.mktemp("own") / "shapes")) / "shapes.csv"
+
+
+@pytest.fixture(scope="module")
+def run_folder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, into which verbs may write."""
+    return Path(shutil.copytree(trained / "run", tmp_path_factory.mktemp("cli") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +93,8 @@ def test_eval_gives_the_same_exam_to_run_and_bundle(run_folder: Path, bundle: Pa
     assert "average precision" in shown and "(mean AP 95 %:" in shown
 
 
-def test_train_tells_the_mean_ap_of_each_epoch(run_folder: Path):
-    said = (run_folder.parent / "said.txt").read_text()
+def test_train_tells_the_mean_ap_of_each_epoch(trained: Path, run_folder: Path):
+    said = (trained / "said.txt").read_text()
     assert re.search(r"epoch +1/5 +loss .* mean AP +\d", said)
     assert "best checkpoint: mean AP" in said
     assert "val_mean_ap_score" in read_json_lines(run_folder / "metrics.jsonl")[0]

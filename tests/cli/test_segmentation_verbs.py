@@ -170,6 +170,7 @@ def test_a_defect_of_a_few_pixels_is_not_told_as_nothing(share: float, text: str
     assert as_share(share) == text
 
 
+@pytest.mark.backend
 def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: Path, call):
     needs("onnxruntime")
     out = segmenter / "exports" / "segmenter-onnx-fp32.nextvit"
@@ -185,6 +186,7 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     refused(call("eval", out, drawn, "--flip"), "answers classes alone", "with --scores")
 
 
+@pytest.mark.backend
 def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Path, call):
     """What the run takes in frames is squashed to that size in the proof, the exam, and for the model it is compared with."""
     needs("onnxruntime")
@@ -351,6 +353,7 @@ def test_objects_are_checked_and_learnt_as_masks(of_objects: tuple[Path, Path], 
     assert done.document["scores"] == json.loads((run / "evaluation.json").read_text())["scores"]
 
 
+@pytest.mark.backend
 def test_a_run_that_learnt_objects_as_masks_is_resumed_and_exported_with_them(of_objects: tuple[Path, Path], call):
     needs("onnxruntime")
     root, run = of_objects

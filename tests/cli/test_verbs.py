@@ -145,6 +145,7 @@ def test_verify_against_another_run_says_no(bundle: Path, pictures: Path, tmp_pa
     assert f"differs from {tmp_path / 'other'} on 12 images: largest error" in done.err
 
 
+@pytest.mark.backend
 @pytest.mark.serial
 def test_bench_scores_profiles_and_writes_its_page(run_folder: Path, pictures: Path, tmp_path: Path, call):
     page, lines = tmp_path / "bench.html", tmp_path / "bench.jsonl"
@@ -286,9 +287,11 @@ def test_shards_take_the_datasets_place(run_folder: Path, pictures: Path, tmp_pa
     assert answer["top"][0]["probability"] == pytest.approx(shown["probability"], abs=1e-5)
 
 
-def test_a_run_on_shards_is_the_run_on_the_files_and_its_report_shows_pictures(run_folder: Path, tmp_path: Path, call):
+def test_a_run_on_shards_is_the_run_on_the_files_and_its_report_shows_pictures(
+    run_folder: Path, pictures: Path, tmp_path: Path, call
+):
     shards, run = tmp_path / "shards", tmp_path / "run"
-    assert call("shard", run_folder.parent / "colours", "--out", shards).code == 0
+    assert call("shard", pictures, "--out", shards).code == 0
     assert call("train", shards, "--out", run, *FAST, "--epochs", 1).code == 0
     by_files, by_shards = (read_json_lines(folder / "metrics.jsonl")[0] for folder in (run_folder, run))
     assert by_shards["step"] == by_files["step"]

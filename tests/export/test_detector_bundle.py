@@ -31,11 +31,10 @@ from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.network import deployed_form
-from tests.conftest import needs
+from tests.conftest import MadeOnce, needs
 from tests.models.detectors import detector_card, random_detector, silence_on_black
 from tests.runtime.conftest import sealed
 
-pytestmark = pytest.mark.backend
 IMAGES = 32
 BACKENDS = ("onnx", "openvino")
 
@@ -76,16 +75,18 @@ def proof_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return draw_noise(tmp_path_factory.mktemp("noise") / "pictures", IMAGES)
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def exported(
-    request: pytest.FixtureRequest, proof_pictures: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Exported:
+@pytest.fixture(scope="module", params=["onnx", pytest.param("openvino", marks=pytest.mark.backend)])
+def exported(request: pytest.FixtureRequest, proof_pictures: list[Path], made_once: MadeOnce) -> Exported:
     needs("openvino" if request.param == "openvino" else "onnxruntime")
     model, card = lively()
-    out = tmp_path_factory.mktemp("bundles") / "detector.nextvit"
     images = ProofImages(samples=plain(proof_pictures), source="pictures")
-    manifest = export_bundle(model, card, backend=request.param, precision="fp32", images=images, out=out)
-    return Exported(out, manifest, model, card)
+
+    def make(folder: Path) -> None:
+        out = folder / "detector.nextvit"
+        export_bundle(model, card, backend=request.param, precision="fp32", images=images, out=out)
+
+    out = made_once(f"detector-{request.param}", make) / "detector.nextvit"
+    return Exported(out, read_bundle(out), model, card)
 
 
 def test_the_proof_says_how_many_objects_are_the_same(exported: Exported):
@@ -98,6 +99,7 @@ def test_the_proof_says_how_many_objects_are_the_same(exported: Exported):
     assert golden.images == 4
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_real_pictures_prove_it(backend: str, real_data: Any, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
@@ -301,6 +303,7 @@ def test_what_only_classifiers_have_is_refused_at_once(tmp_path: Path, changes: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.backend
 def test_a_wrong_file_is_refused_with_a_page(
     proof_pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

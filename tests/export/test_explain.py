@@ -26,8 +26,6 @@ from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from tests.export.nano import calibrated_model, card_for, unlabelled
 
-pytestmark = pytest.mark.backend
-
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
@@ -72,6 +70,7 @@ def swap_channels(model: Classifier) -> None:
         conv.weight.copy_(conv.weight[:, [2, 1, 0]])
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("break_it", "layer"), [(drop_batch_norm, "stages.1.blocks.0.mhca"), (swap_channels, "stem.0")]
 )
@@ -110,6 +109,7 @@ def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
     assert layers[0]["layer"] == "normalise" and layers[0]["share"] > 0.9
 
 
+@pytest.mark.backend
 def test_a_fault_of_the_file_alone_is_found_too(
     model: Classifier,
     images: list[Path],
@@ -199,6 +199,7 @@ def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Class
         explain(source, TARGETS["onnx"], manifest, Other(), pixels)
 
 
+@pytest.mark.backend
 def test_a_bundle_that_was_there_is_told_of(
     model: Classifier,
     images: list[Path],

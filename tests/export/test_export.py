@@ -28,8 +28,6 @@ from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.session import open_session
 from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano, unlabelled
 
-pytestmark = pytest.mark.backend
-
 
 @pytest.fixture(scope="module")
 def exported(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,6 +59,7 @@ def test_answers_equal_an_independent_computation_in_torch(exported: Path, image
         assert answer.probability == pytest.approx(float(row.max()), abs=1e-4)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("size", [(33, 47), (225, 96)])
 def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], images: list[Path], tmp_path: Path):
     manifest = export_bundle(
@@ -74,6 +73,7 @@ def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], ima
     assert manifest.verification["max_error"] <= 1e-4
 
 
+@pytest.mark.backend
 def test_the_published_network_is_exported_exactly(images: list[Path], tmp_path: Path):
     manifest = export_bundle(
         calibrated_model("nextvit_small"),
@@ -98,6 +98,7 @@ def test_onnx_file_explains_itself_and_holds_no_batch_norm(exported: Path):
     assert [dim.dim_value for dim in entry.type.tensor_type.shape.dim] == [0, 64, 64, 3]  # 0: any batch
 
 
+@pytest.mark.backend
 def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Fuse to a model whose head is off by one in a thousand: the proof must find it."""
     fuse = deployed.fuse

@@ -43,8 +43,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize(("backend", "spec"), [("onnx", FIT), ("onnx", SQUASH), ("openvino", FIT)])
+@pytest.mark.parametrize(
+    ("backend", "spec"),
+    [
+        ("onnx", FIT),
+        pytest.param("onnx", SQUASH, marks=pytest.mark.backend),
+        pytest.param("openvino", FIT, marks=pytest.mark.backend),
+    ],
+)
 def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Preprocess, drawn: Path, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     model, card = lively(spec)
@@ -86,7 +92,7 @@ def test_what_a_standardising_model_is_proven_against_is_standardised(spec: Prep
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_scores_are_a_second_output_that_is_proven_too(backend: str, drawn: Path, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     model, card = lively()
@@ -129,7 +135,7 @@ def test_fewer_bits_are_proven_by_as_many_pixels_as_answers_elsewhere(
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Path, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     model, card = lively(SQUASH)
@@ -149,7 +155,7 @@ def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Pat
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_file_of_one_size_takes_any_number_of_images_of_it(backend: str, drawn: Path, tmp_path: Path):
     """Sides that are no multiples of 32."""
     needs("openvino" if backend == "openvino" else "onnxruntime")

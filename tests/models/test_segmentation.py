@@ -332,6 +332,7 @@ def export_any_size(model: Segmenter) -> Callable[..., Any]:
     return program.module()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("head", HEADS)
 def test_one_program_takes_padded_images_of_all_sizes(head: Head):
     model = random_segmenter(head).float()
@@ -342,6 +343,7 @@ def test_one_program_takes_padded_images_of_all_sizes(head: Head):
             assert_same(program(*inputs), deployed(*inputs))
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("head", HEADS)
 def test_one_program_takes_images_of_all_sizes(head: Head):
     model = random_segmenter(head).float()

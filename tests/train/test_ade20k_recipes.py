@@ -189,7 +189,7 @@ def test_several_gpus_share_all_norms(name: str, ade20k: Path, classifier: Path)
     assert learnt == {id(weight) for weight in training.model.parameters()}
 
 
-@pytest.mark.parametrize("name", [FPN, pytest.param(UPERNET, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [FPN, pytest.param(UPERNET, marks=pytest.mark.training)])
 def test_the_commands_of_the_recipes_run_end_to_end(name: str, ade20k: Path, classifier: Path, tmp_path: Path):
     """Two iterations and an evaluation, with the heads as published, at an eighth of the size."""
     arguments = ["train", ade20k, "--out", tmp_path / "run", "--recipe", name, "--weights", classifier,

@@ -106,6 +106,7 @@ def test_the_report_of_a_run_tells_of_objects(finished: tuple[Path, dict[int, fl
     assert "Calibration" not in page and "Most confused pairs" not in page
 
 
+@pytest.mark.training
 def test_a_resumed_run_ends_with_the_same_weights(
     finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
 ):
@@ -201,6 +202,7 @@ TOGETHER = replace(
 )
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(pictures: Path, tmp_path: Path):
     """Parameters; the running statistics are the first process's own, which saw the first half of each batch."""
@@ -387,6 +389,7 @@ def keep(content: Content, count: int) -> None:
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", ["finetune_detection", "coco_1x", "coco_3x"])
 def test_every_recipe_for_objects_takes_a_step(name: str, classifier: Path, tmp_path: Path):
     pictures = draw_objects(tmp_path / "drawn", train=4, val=1)

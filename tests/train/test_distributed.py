@@ -75,6 +75,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return read_safetensors(run / "checkpoints" / "last" / "model.safetensors")[0]
 
 
+@pytest.mark.training
 def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(
     together: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
@@ -91,10 +92,12 @@ def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+@pytest.mark.training
 def test_every_image_is_judged_once_by_all_processes_together(together: tuple[Path, str]):
     assert together[1].count("images judged: 11") == 2
 
 
+@pytest.mark.training
 def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weights(
     together: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
@@ -131,6 +134,7 @@ def test_without_torchrun_there_is_one_process_and_nothing_to_wait_for():
     assert (world.share.index, world.share.count) == (0, 1)
 
 
+@pytest.mark.training
 def test_on_the_command_line_one_process_writes_and_talks(pictures: Path, tmp_path: Path):
     """One epoch, whose best checkpoint all must read as soon as it is there."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--module", "nextvit", "train",

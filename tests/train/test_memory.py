@@ -77,6 +77,7 @@ train(Path(sys.argv[1]), recipe, run=Path(sys.argv[2]), watch=lambda tick: None,
 """
 
 
+@pytest.mark.training
 @pytest.mark.serial
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space, which only Linux enforces")
 def test_a_training_that_outgrows_the_memory_says_what_fits(shared_colours: Path, tmp_path: Path):

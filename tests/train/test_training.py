@@ -60,6 +60,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
     assert (out / "checkpoints" / "best" / "sha256.json").is_file()
 
 
+@pytest.mark.training
 def test_same_seed_gives_the_same_weights(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
     run(pictures, tmp_path / "again")
     expected, got = weights(finished[0]), weights(tmp_path / "again")
@@ -105,6 +106,7 @@ def test_bf16_trains(pictures: Path, tmp_path: Path):
     assert all(loss < 3 for loss in losses.values())
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_killed_at_any_moment_it_goes_on(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
     """SIGKILL while it saves, and in the middle of an epoch: nothing asks for repair, and it ends with the same weights."""
@@ -349,6 +351,7 @@ def test_a_dataset_with_errors_is_refused_unless_told_otherwise(colours: Path, t
     run(colours, tmp_path / "run", allowed)
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     """The script that does this hundreds of times, benchmarks/kill.py, three times."""
@@ -358,6 +361,7 @@ def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     assert happened["finished_runs"] >= 1 and happened["runs_that_differ"] == 0
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_sigterm_to_the_whole_group_saves_and_exits_cleanly(pictures: Path, tmp_path: Path):
     """As batch systems, torchrun and `timeout` send it: to the workers, too, who would take the step along."""

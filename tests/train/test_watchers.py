@@ -94,7 +94,6 @@ def test_the_examples_for_wandb_and_mlflow_are_factories_and_import_what_exists(
                 assert all(hasattr(module, alias.name) for alias in node.names), node.module
 
 
-@pytest.mark.backend
 def test_tensorboard_reads_back_what_training_told(tmp_path: Path):
     pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
