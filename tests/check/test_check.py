@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from nextvit.check.check import check_dataset, check_survey
-from nextvit.check.survey import survey_pictures
+from nextvit.check.survey import survey_images
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.data.samples import Samples
@@ -93,25 +93,25 @@ def plain(width: int, height: int) -> Image.Image:
          resave(lambda image: ImageEnhance.Brightness(image).enhance(1.1), "train/cat/1.png", "train/dog/new.jpg"),
          "train/cat/1.png, train/dog/new.jpg"),
         ("near_duplicate", resave(half, "train/cat/1.png", "train/cat/new.png"),
-         "2 pictures with nearly the same one in class and split, first: train/cat/1.png"),
+         "2 images with nearly the same one in class and split, first: train/cat/1.png"),
         ("wrong_suffix", lambda root: draw_scene(99).save(root / "train/cat/new.jpg", "PNG"),
-         "1 picture in PNG, named as JPEG, first: train/cat/new.jpg"),
+         "1 image in PNG, named as JPEG, first: train/cat/new.jpg"),
         ("class_only_in_train", lambda root: shutil.rmtree(root / "val/dog"), "'dog' has no validation images"),
         ("tiny_class", lambda root: [path.unlink() for path in (root / "train/dog").glob("1*.png")],
          "class 'dog' has only 9 training images"),
         ("tiny", lambda root: draw_scene(99, size=(31, 64)).save(root / "train/cat/new.png"),
-         "1 picture with a side below 32 px, first: train/cat/new.png (31x64)"),
+         "1 image with a side below 32 px, first: train/cat/new.png (31x64)"),
         ("elongated", lambda root: draw_scene(99, size=(400, 90)).save(root / "train/cat/new.png"), "(400x90)"),
         ("too_elongated", lambda root: draw_scene(99, size=(32, 90_000)).save(root / "train/cat/new.png"),
          "train/cat/new.png (32x90000)"),
         ("one_colour", lambda root: plain(64, 64).save(root / "train/cat/new.jpg"), "first: train/cat/new.jpg"),
-        ("cmyk", lambda root: draw_scene(99).convert("CMYK").save(root / "train/cat/new.jpg"), "1 picture in CMYK"),
+        ("cmyk", lambda root: draw_scene(99).convert("CMYK").save(root / "train/cat/new.jpg"), "1 image in CMYK"),
         ("deep", lambda root: Image.fromarray(np.asarray(draw_scene(99).convert("L")).astype(np.uint16) * 257).save(
-            root / "train/cat/new.png"), "1 picture of more than 8 bits"),
+            root / "train/cat/new.png"), "1 image of more than 8 bits"),
         ("animated", lambda root: draw_scene(99).save(
-            root / "train/cat/new.gif", save_all=True, append_images=[draw_scene(98)]), "1 picture of several frames"),
+            root / "train/cat/new.gif", save_all=True, append_images=[draw_scene(98)]), "1 image of several frames"),
         ("turned", lambda root: turned(draw_scene(99)).save(root / "train/cat/new.jpg", exif=turned(plain(8, 8)).getexif()),
-         "1 picture turned by EXIF"),
+         "1 image turned by EXIF"),
         ("empty_class", lambda root: (root / "train/cow").mkdir(), "cow: class without images"),
         ("class_only_in_val", lambda root: (root / "val/dog").rename(root / "val/cow"), "'cow' is in val but not in train"),
         ("empty_split", lambda root: [shutil.rmtree(root / "val"), (root / "val").mkdir()], "val: no images"),
@@ -196,16 +196,16 @@ def test_a_dataset_of_nothing_readable_is_checked_to_the_end(scenes: Path):
 
 def test_positions_lead_to_the_pictures(scenes: Path):
     shutil.copy(scenes / "train" / "cat" / "1.png", scenes / "val" / "dog" / "new.png")
-    survey = survey_pictures(read_dataset(scenes))
+    survey = survey_images(read_dataset(scenes))
     [finding] = check_survey(survey)
-    places = [survey.place(position) for position in finding.pictures]
+    places = [survey.locate(position) for position in finding.positions]
     assert [(split, sample.path.name) for split, sample in places] == [("train", "1.png"), ("val", "new.png")]
     with pytest.raises(IndexError):
-        survey.place(len(survey.rows))
+        survey.locate(len(survey.rows))
 
 
 def test_a_survey_costs_few_bytes_a_picture(scenes: Path):
-    assert survey_pictures(read_dataset(scenes)).rows.itemsize <= 256
+    assert survey_images(read_dataset(scenes)).rows.itemsize <= 256
 
 
 def test_errors_are_refused_in_one_line_that_says_what_to_do():
@@ -235,7 +235,7 @@ def test_odd_files_are_named_or_read_and_none_stops_the_check(real_data):
         classes=("a", "b"),
         splits={"train": Samples.pack((path, (0,)) for path in paths), "val": Samples.pack([])},
     )
-    survey = survey_pictures(dataset)
+    survey = survey_images(dataset)
     for position, path in enumerate(paths):
         try:
             size = read_image(path).size

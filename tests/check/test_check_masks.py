@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nextvit.check.check import check_dataset
-from nextvit.check.masks import class_counts, survey_masks
+from nextvit.check.masks import count_class_pixels, survey_masks
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.reading import objects_as_masks, read_segmented
 from nextvit.errors import InputError
@@ -139,33 +139,33 @@ FINDINGS: list[tuple[str, Change, str]] = [
     ("bad_mask", jpeg_mask, "the mask of images/train/0.png: a mask in JPEG does not keep its values; save it as PNG"),
     ("unreadable", lambda root: (root / "images/train/0.png").write_bytes(b"none"), "images/train/0.png: not an image"),
     ("mask_in_colours", both(lambda mask: np.stack([mask * 60] * 3, axis=2)),
-     "the mask of 16 pictures is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: {root}/"),
+     "the mask of 16 images is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: {root}/"),
     ("value_out_of_range", masks(lambda mask: mask.astype(np.uint16) * 1000, only=0),
-     "the mask of 1 picture has the value 2000; a mask's values are 0 to 255; first: {root}/masks/train/0.png"),
+     "the mask of 1 image has the value 2000; a mask's values are 0 to 255; first: {root}/masks/train/0.png"),
     ("value_out_of_range", masks(one_pixel(77), only=5),
-     "the value 77 in the mask of 1 picture, first: images/train/5.png; a class is 0 to 2, and 255 is no label"),
+     "the value 77 in the mask of 1 image, first: images/train/5.png; a class is 0 to 2, and 255 is no label"),
     ("value_out_of_range", both(lambda mask: mask * 100),
-     "a class is 0 to 2, and 255 is no label; all are multiples of 100: were they spread to be seen?"),
+     "a class is 0 to 2, and 255 is no label; all are multiples of 100: were they scaled to be visible?"),
     ("class_not_listed", masks(one_pixel(3), only=5),
-     "the value 3 in the mask of 1 picture, first: images/train/5.png; the last of the 3 classes is 2, 'disc'"),
-    ("class_not_listed", classes("background\nsquare"), "the value 2 in the mask of 16 pictures"),
+     "the value 3 in the mask of 1 image, first: images/train/5.png; the last of the 3 classes is 2, 'disc'"),
+    ("class_not_listed", classes("background\nsquare"), "the value 2 in the mask of 16 images"),
     ("class_not_listed", both(lambda mask: mask + 1), "is 2, 'disc'; no pixel is 0: do the masks count from 1?"),
     ("white_mask", both(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8)),
-     "every pixel is 0, 'background', or 255, no label, so 'background' is all that can be learnt; first: images/train/0.png"),
+     "every pixel is 0, 'background', or 255, no label, so 'background' is the only class that can be learned; first: images/train/0.png"),
     ("mask_size_differs", masks(lambda mask: mask[::2, ::2], only=0), "images/train/0.png: is 48x36, its mask 24x18"),
     ("mask_size_differs", masks(lambda mask: np.ascontiguousarray(mask.T), only=0),
-     "is 48x36, its mask 36x48; one of the two was turned, perhaps the image by its EXIF"),
+     "is 48x36, its mask 36x48; one of the two was rotated, perhaps the image by its EXIF"),
     ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png"),
     ("empty_split", masks(lambda mask: np.full_like(mask, 255)), "no pixel is labelled in the split train"),
     ("nothing_to_validate", masks(lambda mask: np.full_like(mask, 255), split="val"), "no pixel is labelled in the split val"),
     ("unlabelled", masks(lambda mask: np.where(mask == 2, 255, mask).astype(np.uint8), only=7), "% of the pixels in train, on 1"),
     ("mostly_unlabelled", masks(lambda mask: np.where(mask == 0, 255, mask).astype(np.uint8), only=7),
-     "1 picture in train with more than half of the pixels unlabelled, first: images/train/7.png"),
+     "1 image in train with more than half of the pixels unlabelled, first: images/train/7.png"),
     ("class_only_in_val", masks(without(2)), "pixels in val and none in train"),
     ("class_only_in_train", masks(without(2), split="val"), "class 'disc' has no validation pixels"),
     ("class_without_pixels", classes("background\nsquare\ndisc\nstar"), "class 'star' has no pixel"),
     ("tiny_class", lambda root: [repaint(root, without(1), only=index) for index in range(2, 12)],
-     "class 'square' is on only 2 training pictures"),
+     "class 'square' is on only 2 training images"),
     ("single_class", both(np.zeros_like), "every labelled pixel in train is 'background'"),
     ("imbalance", masks(lambda mask: one_pixel(2)(without(2)(mask))), "% of the labelled training pixels are 'background', 0."),
 ]  # fmt: skip
@@ -205,9 +205,9 @@ def test_masks_with_the_same_fault_are_one_finding_and_no_class_is_said_to_be_mi
         Image.open(path).save(path.with_suffix(".jpg"))
         path.unlink()
     [finding] = findings(shapes)
-    assert finding.kind == "bad_mask" and finding.pictures == tuple(range(12))
+    assert finding.kind == "bad_mask" and finding.positions == tuple(range(12))
     assert finding.message == (
-        "the mask of 12 pictures: a mask in JPEG does not keep its values; save it as PNG; first: "
+        "the mask of 12 images: a mask in JPEG does not keep its values; save it as PNG; first: "
         f"{shapes / 'masks' / 'train' / '0.jpg'}"
     )
 
@@ -232,22 +232,22 @@ def test_there_are_more_than_25_broken_datasets_with_distinct_messages():
 def test_a_good_dataset_has_no_findings(shapes: Path, tmp_path: Path):
     assert findings(shapes) == []
     assert [(each.kind, each.severity, each.message) for each in findings(draw_ade20k(tmp_path / "ade"))] == [
-        ("unlabelled", "note", "2.1 % of the pixels in train, on 12 pictures"),
-        ("unlabelled", "note", "2.1 % of the pixels in val, on 4 pictures"),
+        ("unlabelled", "note", "2.1 % of the pixels in train, on 12 images"),
+        ("unlabelled", "note", "2.1 % of the pixels in val, on 4 images"),
     ]
 
 
-def test_findings_name_the_pictures_by_their_positions(shapes: Path):
+def test_findings_name_the_images_by_their_positions(shapes: Path):
     repaint(shapes, one_pixel(77), split="val", only=2)
     [finding] = findings(shapes)
-    assert finding.pictures == (14,)
+    assert finding.positions == (14,)
 
 
 def test_pixels_are_counted_by_class(shapes: Path):
     repaint(shapes, one_pixel(255), only=0)
     repaint(shapes, one_pixel(9), only=1)
     dataset = read_segmented(shapes, [])
-    counts = class_counts(survey_masks(dataset).counts, dataset.masks["train"].coding)
+    counts = count_class_pixels(survey_masks(dataset).counts, dataset.masks["train"].coding)
     assert counts.shape == (16, 4)
     for row, sample in zip(counts, dataset.splits["train"], strict=False):
         mask = read_mask(shapes / "masks" / "train" / sample.path.name)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from nextvit.check.check import check_dataset, check_survey
-from nextvit.check.objects import same_boxes
-from nextvit.check.survey import survey_pictures
+from nextvit.check.objects import find_same_boxes
+from nextvit.check.survey import survey_images
 from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
@@ -146,9 +146,9 @@ FINDINGS: list[tuple[str, Callable[[Content], object], str]] = [
     ("size_differs", lambda content: content["images"][0].update(width=WIDTH * 2),
      "images/train/0.png: is 96x72, annotated as 192x72"),
     ("size_differs", lambda content: content["images"][0].update(width=HEIGHT, height=WIDTH),
-     "is 96x72, annotated as 72x96; turned after it was annotated, perhaps by its EXIF"),
-    ("unlisted_image", lambda content: content["images"].pop(), f"1 picture is not listed in {TRAIN}, first: images/train/"),
-    ("without_objects", without(2), "1 picture in train without any object, first: images/train/2.png"),
+     "is 96x72, annotated as 72x96; rotated after it was annotated, perhaps by its EXIF"),
+    ("unlisted_image", lambda content: content["images"].pop(), f"1 image is not listed in {TRAIN}, first: images/train/"),
+    ("without_objects", without(2), "1 image in train without any object, first: images/train/2.png"),
 ]  # fmt: skip
 
 
@@ -243,16 +243,16 @@ def test_the_same_boxes_are_those_of_a_plain_computation():
             union = (right - left) * (bottom - top) + (x2 - x1) * (y2 - y1) - shared
             if shared / union > 0.95 and not (crowd[i] or crowd[j]):
                 expected.append((i, j))
-    assert sorted(same_boxes(boxes, crowd)) == expected and len(expected) > 100
+    assert sorted(find_same_boxes(boxes, crowd)) == expected and len(expected) > 100
 
 
 def test_the_page_shows_the_objects_of_a_finding_in_their_picture(shapes: Path, tmp_path: Path):
     spoil(shapes, changed(bbox=[10, 10, 0, 10]))
     spoil(shapes, lambda content: add(content, 0, 7, [0, 0, 0, 0], segmentation=[]))
     dataset = read_dataset(shapes)
-    survey = survey_pictures(dataset)
+    survey = survey_images(dataset)
     found = check_survey(survey)
-    assert {each.kind: (each.pictures, each.objects) for each in found}["empty_box"] == ((0, 0), (0, 2))
+    assert {each.kind: (each.positions, each.objects) for each in found}["empty_box"] == ((0, 0), (0, 2))
     write_check_report(tmp_path / "check.html", survey, found)
     page = (tmp_path / "check.html").read_text()
     assert "Boxes of zero area" in page and "median side" in page

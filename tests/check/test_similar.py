@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from nextvit.check.similar import MAX_BITS, SIDE, close_pairs, groups, runs, similar_pairs
+from nextvit.check.similar import (
+    MAX_BITS,
+    SIDE,
+    connected_components,
+    expand_ranges,
+    find_close_hashes,
+    find_similar_pairs,
+)
 
 
 def random_hashes(count: int, generator: np.random.Generator) -> np.ndarray:
@@ -32,7 +39,7 @@ def test_close_hashes_are_those_that_comparing_all_finds():
         for right in range(left + 1, len(bits))
         if np.abs(bits[left] - bits[right]).sum() <= MAX_BITS
     }
-    found = {tuple(sorted(pair)) for block in close_pairs(hashes) for pair in block.tolist()}
+    found = {tuple(sorted(pair)) for block in find_close_hashes(hashes) for pair in block.tolist()}
     assert found == expected
     assert len(expected) > 60 * MAX_BITS
 
@@ -40,7 +47,7 @@ def test_close_hashes_are_those_that_comparing_all_finds():
 def test_runs_cover_every_combination_once_in_blocks(monkeypatch):
     monkeypatch.setattr("nextvit.check.similar.BLOCK", 4)
     start, end = np.array([0, 5, 2, 1]), np.array([3, 5, 9, 2])
-    blocks = list(runs(start, end))
+    blocks = list(expand_ranges(start, end))
     assert len(blocks) > 1
     pairs = [pair for here, there in blocks for pair in zip(here.tolist(), there.tolist(), strict=True)]
     assert pairs == [(row, column) for row in range(4) for column in range(start[row], end[row])]
@@ -54,21 +61,21 @@ def test_the_thumbnails_decide_and_flat_ones_are_like_nothing():
     flat = np.full((SIDE, SIDE), 7, np.uint8)
     [one] = random_hashes(1, generator)
     hashes = np.stack([one, flip(one, [3]), one, one, one])
-    assert similar_pairs(hashes, np.stack([thumbnail, lighter, other, flat, flat])).tolist() == [[0, 1]]
+    assert find_similar_pairs(hashes, np.stack([thumbnail, lighter, other, flat, flat])).tolist() == [[0, 1]]
 
 
 def test_many_pictures_with_one_hash_are_a_pair_each():
     generator = np.random.default_rng(2)
     hashes = np.repeat(random_hashes(1, generator), 500, axis=0)
     thumbnails = np.repeat(generator.integers(0, 256, (1, SIDE, SIDE), dtype=np.uint8), 500, axis=0)
-    pairs = similar_pairs(hashes, thumbnails)
+    pairs = find_similar_pairs(hashes, thumbnails)
     assert pairs.tolist() == [[0, other] for other in range(1, 500)]
-    assert groups(pairs) == [list(range(500))]
+    assert connected_components(pairs) == [list(range(500))]
 
 
 def test_groups_are_what_pairs_connect():
     pairs = np.array([[7, 9], [2, 30], [9, 11], [30, 4], [5, 6]])
-    assert sorted(groups(pairs)) == [[2, 4, 30], [5, 6], [7, 9, 11]]
-    assert groups(np.empty((0, 2), np.int64)) == []
+    assert sorted(connected_components(pairs)) == [[2, 4, 30], [5, 6], [7, 9, 11]]
+    assert connected_components(np.empty((0, 2), np.int64)) == []
     chain = np.array([[index, index + 1] for index in range(99, -1, -1)])
-    assert groups(chain) == [list(range(101))]
+    assert connected_components(chain) == [list(range(101))]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nextvit.check.check import check_survey
 from nextvit.check.masks import survey_masks
-from nextvit.check.survey import survey_pictures
+from nextvit.check.survey import survey_images
 from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
@@ -22,7 +22,7 @@ from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 def page_of(root: Path) -> str:
     dataset, faults = read_with_findings(root)
-    survey = survey_pictures(dataset)
+    survey = survey_images(dataset)
     path = root.parent / "check.html"
     masks = survey_masks(dataset) if dataset.masks else None
     write_check_report(path, survey, in_order([*faults, *check_survey(survey, masks)]), masks)

@@ -10,18 +10,18 @@ import pytest
 import torch
 import yaml
 
-from nextvit.check.masks import training_pixels
+from nextvit.check.masks import count_training_pixels
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.files.run_folder import read_json_lines
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.models.cost import count_parameters
 from nextvit.models.segmentation import PUBLISHED_UPER, Segmenter
+from nextvit.predictions.kind import output_names
 from nextvit.report.run_report import write_run_report
-from nextvit.tasks import task_for
 from nextvit.tasks.network import load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss
+from nextvit.tasks.task import Loss, evaluator_for
 from nextvit.train.distributed import World
 from nextvit.train.loop import Training
 from nextvit.train.memory import made_up, trial
@@ -64,7 +64,7 @@ def training_for(root: Path, recipe: Recipe) -> Training:
     torch.manual_seed(0)
     dataset = read_dataset(root)
     recipe = settled(recipe, dataset)
-    task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
+    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 
@@ -88,7 +88,7 @@ def test_a_run_leaves_what_it_promises(finished: Path):
     }  # fmt: skip
     best, card = load_model(finished / "checkpoints" / "best" / "model.safetensors")
     assert isinstance(best, Segmenter)
-    assert (card.task, card.classes, card.outputs, card.inputs) == (
+    assert (card.task, card.classes, output_names(card), card.inputs) == (
         "segmentation", CLASSES, ("classes",), ("images", "sizes"),
     )  # fmt: skip
     facts = json.loads((finished / "environment.json").read_text())
@@ -153,7 +153,9 @@ def test_losses_have_the_weights_of_the_recipe(pictures: Path):
 def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
     root = draw_masked(tmp_path / "drawn")
     repaint(root, lambda mask: np.where(mask == 2, IGNORE_INDEX, mask).astype(np.uint8), only=3)
-    rarity = compute_class_rarity(training_pixels(read_dataset(root)))  # the background is everywhere, and so not sought
+    rarity = compute_class_rarity(
+        count_training_pixels(read_dataset(root))
+    )  # the background is everywhere, and so not sought
     assert rarity[0] == 0 < rarity[1:].min() and rarity.sum() == pytest.approx(1)
     recipe = replace(RECIPE, masks=replace(RECIPE.masks, rare_crops=1.0))
     assert batch_of(training_for(root, recipe), 0, 1).masks is not None

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.check.masks import MaskSurvey, check_masks, mask_survey_of, pictures_with
+from nextvit.check.masks import MaskSurvey, check_masks, count_images_per_class, get_mask_survey
 from nextvit.check.objects import check_objects
-from nextvit.check.similar import groups, similar_pairs
-from nextvit.check.survey import FORMAT_OF, Survey, Trait, counted, listed, named, survey_pictures
+from nextvit.check.similar import connected_components, find_similar_pairs
+from nextvit.check.survey import FORMAT_OF, Survey, Trait, count_images, list_names, name_first, survey_images
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding, in_order
 from nextvit.image.reading import FORMATS, MAX_PIXELS
@@ -71,15 +71,15 @@ def check_masked(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
     """Check a dataset with masks; every image and every mask is read."""
     survey = watched_survey(dataset, watch)
     total = sum(map(len, dataset.masks.values()))
-    masks = mask_survey_of(dataset, watch=lambda done: watch("masks", done, total))
+    masks = get_mask_survey(dataset, watch=lambda done: watch("masks", done, total))
     found = [*check_images(survey), *find_similar(survey, across_classes=True), *check_masks(survey, masks)]
-    return Checked(survey=survey, findings=in_order(found), class_counts=pictures_with(dataset, masks), masks=masks)
+    return Checked(survey=survey, findings=in_order(found), class_counts=count_images_per_class(dataset, masks), masks=masks)
 
 
 def watched_survey(dataset: Dataset, watch: Watch) -> Survey:
     """The survey of a dataset's images."""
     total = sum(map(len, dataset.splits.values()))
-    return survey_pictures(dataset, watch=lambda done: watch("images", done, total))
+    return survey_images(dataset, watch=lambda done: watch("images", done, total))
 
 
 def check_images(survey: Survey) -> list[Finding]:
@@ -97,7 +97,7 @@ def find_copies(survey: Survey) -> list[Finding]:
     copies: dict[int, list[int]] = defaultdict(list)
     for index in repeated.tolist():
         copies[int(group[index])].append(int(readable[index]))
-    return [Finding("duplicate" + reach(survey, same), listed(survey, same), tuple(same)) for same in copies.values()]
+    return [Finding("duplicate" + reach(survey, same), list_names(survey, same), tuple(same)) for same in copies.values()]
 
 
 def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
@@ -106,19 +106,19 @@ def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
     # Of exact copies the first stands for all: they have a finding of their own.
     _, first = np.unique(survey.rows["digest"][readable], axis=0, return_index=True)
     single = readable[np.sort(first)]
-    pairs = similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])
+    pairs = find_similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])
     findings: list[Finding] = []
     within: list[int] = []
-    for alike in groups(single[pairs]):
+    for alike in connected_components(single[pairs]):
         kind = "near_duplicate" + reach(survey, alike)
         if not across_classes:
             kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
         if kind == "near_duplicate":
             within += alike
         else:
-            findings.append(Finding(kind, listed(survey, alike), tuple(alike)))
+            findings.append(Finding(kind, list_names(survey, alike), tuple(alike)))
     if within:
-        message = f"{counted(within)} with nearly the same one in class and split, first: {named(survey, within)}"
+        message = f"{count_images(within)} with nearly the same one in class and split, first: {name_first(survey, within)}"
         findings.append(Finding("near_duplicate", message, tuple(within)))
     return findings
 
@@ -133,7 +133,7 @@ def reach(survey: Survey, positions: Iterable[int]) -> str:
 
 def reach_of_splits(survey: Survey, positions: Iterable[int]) -> str:
     """The same for splits alone."""
-    return "_across_splits" if len({survey.place(position)[0] for position in positions}) > 1 else ""
+    return "_across_splits" if len({survey.locate(position)[0] for position in positions}) > 1 else ""
 
 
 def check_classes(dataset: Dataset) -> list[Finding]:
@@ -156,7 +156,7 @@ def check_classes(dataset: Dataset) -> list[Finding]:
 def grey_shares(survey: Survey) -> NDArray[np.float64]:
     """The share of grey pictures in each class, over all splits: (classes,); 0 for a class without pictures."""
     classes = len(survey.dataset.classes)
-    grey = Counter(label for at in survey.having(Trait.GREY).tolist() for label in survey.sample(at).labels)
+    grey = Counter(label for at in survey.positions_with(Trait.GREY).tolist() for label in survey.sample(at).labels)
     counts = sum((samples.counts(classes) for samples in survey.dataset.splits.values()), np.zeros(classes))
     return np.array([grey[label] for label in range(classes)]) / np.maximum(counts, 1)
 
@@ -181,7 +181,7 @@ def check_tiny(survey: Survey) -> list[Finding]:
     shorter = survey.rows["size_wh"][readable].min(axis=1)
     if not len(tiny := readable[shorter < TINY_PX].tolist()):
         return []
-    message = f"{counted(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
+    message = f"{count_images(tiny)} with a side below {TINY_PX} px, first: {sized(survey, tiny[0])}"
     return [Finding("tiny", message, tuple(tiny))]
 
 
@@ -193,7 +193,7 @@ def check_shapes(survey: Survey) -> list[Finding]:
     refused = [at for at in long if is_refused(survey, at)]
     findings = [Finding("too_elongated", sized(survey, at), (at,)) for at in refused]
     if passable := sorted(set(long) - set(refused)):
-        message = f"{counted(passable)} longer than {ELONGATED}:1, first: {sized(survey, passable[0])}"
+        message = f"{count_images(passable)} longer than {ELONGATED}:1, first: {sized(survey, passable[0])}"
         findings.append(Finding("elongated", message, tuple(passable)))
     return findings
 
@@ -220,15 +220,15 @@ def check_traits(survey: Survey) -> list[Finding]:
         (Trait.DEEP, "deep", "of more than 8 bits"),
         (Trait.ANIMATED, "animated", "of several frames"),
     ):
-        if positions := survey.having(trait).tolist():
-            message = f"{counted(positions)} {what}, first: {named(survey, positions)}"
+        if positions := survey.positions_with(trait).tolist():
+            message = f"{count_images(positions)} {what}, first: {name_first(survey, positions)}"
             findings.append(Finding(kind, message, tuple(positions)))
     # By format, for a file name alone does not say what is in it.
     lying: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for position in survey.having(Trait.WRONG_SUFFIX).tolist():
+    for position in survey.positions_with(Trait.WRONG_SUFFIX).tolist():
         claimed = FORMAT_OF[survey.sample(position).path.suffix.lower()]
         lying[claimed, FORMATS[survey.rows["format"][position]]].append(position)
     for (claimed, actual), positions in lying.items():
-        message = f"{counted(positions)} in {actual}, named as {claimed}, first: {named(survey, positions)}"
+        message = f"{count_images(positions)} in {actual}, named as {claimed}, first: {name_first(survey, positions)}"
         findings.append(Finding("wrong_suffix", message, tuple(positions)))
     return findings

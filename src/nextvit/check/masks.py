@@ -1,4 +1,4 @@
-"""What is wrong with masks: values, sizes, labels that are missing, and classes that are."""
+"""Check masks: values, sizes, unlabelled pixels and missing classes."""
 
 import hashlib
 import math
@@ -12,41 +12,47 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.check.survey import Survey, counted, listed, named
+from nextvit.check.survey import Survey, count_images, list_names, name_first
 from nextvit.data.class_masks import BadMask, Coding, Masks
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.image.masks import IGNORE_INDEX
 
-FEW_PICTURES = 10
+MIN_IMAGES = 10
+"""A class on fewer training images is tiny."""
 MAX_RATIO = 100
-"""Of the pixels of the largest class to those of the smallest."""
-MOSTLY = 0.5
-"""A picture with a larger share of pixels without label can teach little."""
-SHOWN = 8
+"""Pixels of the largest class divided by those of the smallest; above it the classes are imbalanced."""
+MAX_UNLABELLED = 0.5
+"""A mask with a larger fraction of unlabelled pixels is mostly unlabelled."""
+MAX_SHOWN = 8
 """Values that a message lists."""
 CHUNK = 2048
-"""Masks that are handed to the threads at once."""
+"""Masks that are queued for the threads at a time."""
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSurvey:
-    """Every mask of a dataset read once, in the order of a `Survey`: N rows, zeros where a mask cannot be used."""
+    """What was read of every mask of a dataset, in the order of a `Survey`: N rows, zeros for unusable masks."""
 
     counts: NDArray[np.uint32]
-    """(N, 256), how many pixels have each value."""
+    """(N, 256), the number of pixels of each value."""
     sizes_wh: NDArray[np.int32]
-    """(N, 2)"""
+    """(N, 2), width and height."""
     digests: NDArray[np.uint64]
-    """(N,), the same for the same mask."""
+    """(N,), equal for equal masks."""
     unusable: dict[int, BadMask]
-    """Why, by position."""
+    """The reason, by position."""
 
 
 def survey_masks(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> MaskSurvey:
-    """Read every mask, in threads. `watch` is told how many were read."""
+    """Read every mask, in threads.
+
+    Args:
+        dataset: what to read.
+        watch: called with the number of masks read so far.
+    """
     total = sum(map(len, dataset.masks.values()))
     counts, sizes_wh, digests = (
         np.zeros((total, 256), np.uint32),
@@ -54,24 +60,24 @@ def survey_masks(dataset: Dataset, *, watch: Callable[[int], None] | None = None
         np.zeros(total, np.uint64),
     )
     unusable: dict[int, BadMask] = {}
-    places = ((masks, index) for masks in dataset.masks.values() for index in range(len(masks)))
+    references = ((masks, index) for masks in dataset.masks.values() for index in range(len(masks)))
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(islice(places, CHUNK)):
-            for seen in pool.map(look_at, chunk):
-                if isinstance(seen, BadMask):
-                    unusable[done] = seen
+        while chunk := list(islice(references, CHUNK)):
+            for row_or_error in pool.map(survey_mask, chunk):
+                if isinstance(row_or_error, BadMask):
+                    unusable[done] = row_or_error
                 else:
-                    counts[done], sizes_wh[done], digests[done] = seen
+                    counts[done], sizes_wh[done], digests[done] = row_or_error
                 done += 1
             if watch:
                 watch(done)
     return MaskSurvey(counts=counts, sizes_wh=sizes_wh, digests=digests, unusable=unusable)
 
 
-def look_at(place: tuple[Masks, int]) -> tuple[Integers, tuple[int, int], int] | BadMask:
-    """The count of each value in a mask, its width and height, and a digest; or why it cannot be used."""
-    masks, index = place
+def survey_mask(reference: tuple[Masks, int]) -> tuple[Integers, tuple[int, int], int] | BadMask:
+    """The number of pixels of each value in a mask, its width and height, and a digest; or why it is unusable."""
+    masks, index = reference
     try:
         values_HW = np.ascontiguousarray(masks.values(index))
     except BadMask as error:
@@ -81,117 +87,127 @@ def look_at(place: tuple[Masks, int]) -> tuple[Integers, tuple[int, int], int] |
     return np.bincount(values_HW.reshape(-1), minlength=256), (width, height), int.from_bytes(digest[:8], "big")
 
 
-def class_counts(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
-    """Pixels of each class, and in the last column those without label: (N, classes + 1) from those of each value (N, 256)."""
+def count_class_pixels(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
+    """Pixel counts of classes (N, classes + 1) from those of values (N, 256); the last column counts unlabelled pixels."""
     columns = np.zeros((256, coding.num_classes + 1), np.int64)
     known = np.flatnonzero(coding.known)
     columns[known, np.where(coding.table[known] == IGNORE_INDEX, coding.num_classes, coding.table[known])] = 1
     return counts_NV.astype(np.int64) @ columns
 
 
-def mask_survey_of(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> MaskSurvey:
-    """The survey of all masks of a dataset, which are read once, whoever asks."""
+def get_mask_survey(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> MaskSurvey:
+    """The survey of all masks of a dataset; they are read only on the first call."""
     return dataset.once("mask survey", lambda: survey_masks(dataset, watch=watch))
 
 
-def training_pixels(dataset: Dataset) -> Integers:
-    """How many pixels of the training split have each class: (classes,)."""
+def count_training_pixels(dataset: Dataset) -> Integers:
+    """The number of pixels of each class in the training split: (classes,)."""
     masks = dataset.masks["train"]
     if next(iter(dataset.masks)) == "train" and "mask survey" in dataset.made:
-        survey = mask_survey_of(dataset)
+        survey = get_mask_survey(dataset)
     else:
         survey = dataset.once("training mask survey", lambda: survey_masks(replace(dataset, masks={"train": masks})))
-    return class_counts(survey.counts[: len(masks)], masks.coding)[:, :-1].sum(axis=0)
+    return count_class_pixels(survey.counts[: len(masks)], masks.coding)[:, :-1].sum(axis=0)
 
 
-def pictures_with(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:
-    """Of each split, on how many pictures each class is: (classes,)."""
-    there = class_counts(masks.counts, next(iter(dataset.masks.values())).coding)[:, :-1] > 0
+def count_images_per_class(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:
+    """For each split, the number of images with at least one pixel of each class: (classes,)."""
+    has_class = count_class_pixels(masks.counts, next(iter(dataset.masks.values())).coding)[:, :-1] > 0
     ends = np.cumsum([len(samples) for samples in dataset.splits.values()])
-    parts = np.split(there, ends[:-1])
+    parts = np.split(has_class, ends[:-1])
     return {split: part.sum(axis=0) for split, part in zip(dataset.splits, parts, strict=True)}
 
 
 def check_masks(survey: Survey, masks: MaskSurvey) -> list[Finding]:
-    """The findings of data with a mask for each picture."""
+    """The findings of a dataset with a mask for each image."""
     dataset = survey.dataset
     coding = next(iter(dataset.masks.values())).coding
-    counts = class_counts(masks.counts, coding)
-    not_told = [*check_usable(survey, masks), *check_values(survey, masks, coding), *check_white(survey, masks, coding)]
-    findings = [*not_told, *check_mask_sizes(survey, masks), *check_copies(survey, masks)]
-    start, of_split = 0, {}
+    counts = count_class_pixels(masks.counts, coding)
+    unreliable = [
+        *check_usable(survey, masks),
+        *check_values(survey, masks, coding),
+        *check_white(survey, masks, coding),
+    ]
+    findings = [*unreliable, *check_mask_sizes(survey, masks), *check_copies(survey, masks)]
+    start, counts_of = 0, {}
     for split, samples in dataset.splits.items():
-        of_split[split] = counts[start : start + len(samples)]
-        findings += check_unlabelled(survey, split, of_split[split], start)
+        counts_of[split] = counts[start : start + len(samples)]
+        findings += check_unlabelled(survey, split, counts_of[split], start)
         start += len(samples)
-    return [*findings, *check_classes(dataset.classes, of_split["train"], of_split["val"], complete=not not_told)]
+    return [
+        *findings,
+        *check_classes(dataset.classes, counts_of["train"], counts_of["val"], is_complete=not unreliable),
+    ]
 
 
 def check_usable(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
-    """Masks that cannot be used; what is the same with several of them is one finding."""
-    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    """Unusable masks; those with the same problem share a finding."""
+    by_problem: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, error in masks.unusable.items():
-        alike[error.kind, error.problem if error.kind == "bad_mask" else ""].append(at)
-    for (kind, problem), positions in alike.items():
+        by_problem[error.kind, error.problem if error.kind == "bad_mask" else ""].append(at)
+    for (kind, problem), positions in by_problem.items():
         first = masks.unusable[positions[0]]
         if problem and len(positions) == 1:
             message = f"the mask of {survey.name(positions[0])}: {problem}"
         else:
-            message = f"the mask of {counted(positions)}{':' if problem else ''} {first.problem}; first: {first.name}"
+            message = (
+                f"the mask of {count_images(positions)}{':' if problem else ''} {first.problem}; first: {first.name}"
+            )
         yield Finding(kind, message, tuple(positions))
 
 
 def check_mask_sizes(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
-    """Masks of another size than their pictures."""
+    """Masks that differ in size from their images."""
     real = survey.rows["size_wh"]
-    both = (real[:, 0] > 0) & (masks.sizes_wh[:, 0] > 0)
-    for at in np.flatnonzero(both & (real != masks.sizes_wh).any(axis=1)).tolist():
+    is_read = (real[:, 0] > 0) & (masks.sizes_wh[:, 0] > 0)
+    for at in np.flatnonzero(is_read & (real != masks.sizes_wh).any(axis=1)).tolist():
         (width, height), (mask_width, mask_height) = real[at].tolist(), masks.sizes_wh[at].tolist()
         message = f"{survey.name(at)}: is {width}x{height}, its mask {mask_width}x{mask_height}"
         if (width, height) == (mask_height, mask_width):
-            message += "; one of the two was turned, perhaps the image by its EXIF"
+            message += "; one of the two was rotated, perhaps the image by its EXIF"
         yield Finding("mask_size_differs", message, (at,))
 
 
 def check_values(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[Finding]:
-    """Values that are no class: names that are missing in the list, or something else than indices."""
-    strange_NV = (masks.counts > 0) & ~coding.known
-    values = np.flatnonzero(strange_NV.any(axis=0))
+    """Values that are not class indices: either classes that are missing in the list, or something else."""
+    unknown_NV = (masks.counts > 0) & ~coding.known
+    values = np.flatnonzero(unknown_NV.any(axis=0))
     if not len(values):
         return
     first = int(coding.zero_is_ignored)
     last = first + coding.num_classes - 1
-    positions = np.flatnonzero(strange_NV.any(axis=1)).tolist()
-    there = np.flatnonzero(masks.counts.any(axis=0))
-    whose = f"{counted(positions)}, first: {named(survey, positions)}"
+    positions = np.flatnonzero(unknown_NV.any(axis=1)).tolist()
+    used_values = np.flatnonzero(masks.counts.any(axis=0))
+    owners = f"{count_images(positions)}, first: {name_first(survey, positions)}"
     if np.array_equal(values, last + 1 + np.arange(len(values))):
         message = (
-            f"{enumerated(values)} in the mask of {whose}; the last of the {coding.num_classes} classes is {last}, "
+            f"{format_values(values)} in the mask of {owners}; the last of the {coding.num_classes} classes is {last}, "
             f"{survey.dataset.classes[-1]!r}"
         )
-        if there[0] > 0 and len(values) == 1:
+        if used_values[0] > 0 and len(values) == 1:
             message += "; no pixel is 0: do the masks count from 1?"
         yield Finding("class_not_listed", message, tuple(positions))
         return
-    message = f"{enumerated(values)} in the mask of {whose}; a class is {first} to {last}, and 255 is no label"
-    step = math.gcd(*there[there < IGNORE_INDEX].tolist())
+    message = f"{format_values(values)} in the mask of {owners}; a class is {first} to {last}, and 255 is no label"
+    step = math.gcd(*used_values[used_values < IGNORE_INDEX].tolist())
     if step > 1:
-        message += f"; all are multiples of {step}: were they spread to be seen?"
+        message += f"; all are multiples of {step}: were they scaled to be visible?"
     yield Finding("value_out_of_range", message, tuple(positions))
 
 
-def enumerated(values: Integers) -> str:
-    shown = ", ".join(map(str, values[:SHOWN].tolist())) + (", ..." if len(values) > SHOWN else "")
+def format_values(values: Integers) -> str:
+    """ "the value 3" or "the values 3, 4, ..."."""
+    shown = ", ".join(map(str, values[:MAX_SHOWN].tolist())) + (", ..." if len(values) > MAX_SHOWN else "")
     return f"the value {shown}" if len(values) == 1 else f"the values {shown}"
 
 
 def check_white(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[Finding]:
-    """Masks as black and white pictures, whose white is no class."""
+    """Masks saved as black and white images, whose white means unlabelled."""
     if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORE_INDEX] and not coding.zero_is_ignored:
         positions = np.flatnonzero(masks.counts[:, IGNORE_INDEX]).tolist()
         name = survey.dataset.classes[0]
-        message = f"every pixel is 0, {name!r}, or 255, no label, so {name!r} is all that can be learnt"
-        yield Finding("white_mask", f"{message}; first: {named(survey, positions)}", tuple(positions))
+        message = f"every pixel is 0, {name!r}, or 255, no label, so {name!r} is the only class that can be learned"
+        yield Finding("white_mask", f"{message}; first: {name_first(survey, positions)}", tuple(positions))
 
 
 def check_copies(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
@@ -201,11 +217,18 @@ def check_copies(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
         copies[survey.rows["digest"][at].tobytes()].append(at)
     for same in copies.values():
         if len({int(masks.digests[at]) for at in same}) > 1:
-            yield Finding("other_mask_of_copy", listed(survey, same), tuple(same))
+            yield Finding("other_mask_of_copy", list_names(survey, same), tuple(same))
 
 
 def check_unlabelled(survey: Survey, split: str, counts: Integers, offset: int) -> Iterator[Finding]:
-    """How much of a split has no label, from the pixels (n, classes + 1) of its pictures."""
+    """Unlabelled pixels of a split.
+
+    Args:
+        survey: of the images.
+        split: its name.
+        counts: pixels (n, classes + 1) of its images, as `count_class_pixels` gives them.
+        offset: position of its first image.
+    """
     unlabelled, total = counts[:, -1], counts.sum(axis=1)
     if not total.any() or not unlabelled.any():
         return
@@ -213,41 +236,49 @@ def check_unlabelled(survey: Survey, split: str, counts: Integers, offset: int) 
         kind = "empty_split" if split == "train" else "nothing_to_validate"
         yield Finding(kind, f"{survey.dataset.root}: no pixel is labelled in the split {split}")
         return
-    pictures = (np.flatnonzero(unlabelled) + offset).tolist()
-    share = 100 * unlabelled.sum() / total.sum()
-    yield Finding("unlabelled", f"{share:.2g} % of the pixels in {split}, on {counted(pictures)}", tuple(pictures))
-    mostly = (np.flatnonzero(unlabelled > MOSTLY * total) + offset).tolist()
+    positions = (np.flatnonzero(unlabelled) + offset).tolist()
+    percent = 100 * unlabelled.sum() / total.sum()
+    yield Finding(
+        "unlabelled", f"{percent:.2g} % of the pixels in {split}, on {count_images(positions)}", tuple(positions)
+    )
+    mostly = (np.flatnonzero(unlabelled > MAX_UNLABELLED * total) + offset).tolist()
     if mostly:
-        message = f"{counted(mostly)} in {split} with more than half of the pixels unlabelled, first: "
-        yield Finding("mostly_unlabelled", message + named(survey, mostly), tuple(mostly))
+        message = f"{count_images(mostly)} in {split} with more than half of the pixels unlabelled, first: "
+        yield Finding("mostly_unlabelled", message + name_first(survey, mostly), tuple(mostly))
 
 
-def check_classes(classes: tuple[str, ...], train: Integers, val: Integers, *, complete: bool) -> Iterator[Finding]:
-    """Classes with nothing or little to learn from or to judge on, from the pixels (n, classes + 1) of each picture.
+def check_classes(classes: tuple[str, ...], train: Integers, val: Integers, *, is_complete: bool) -> Iterator[Finding]:
+    """Classes with few or no pixels for training or validation.
 
     Args:
-        complete: the class of every pixel is told. Otherwise no class is said to be missing: it may be what is not told.
+        classes: their names.
+        train: pixels (n, classes + 1) of each training image, as `count_class_pixels` gives them.
+        val: the same of each validation image.
+        is_complete: whether the class of every pixel is known. If not, no class is reported as missing.
     """
-    learnt, judged = train.sum(axis=0)[:-1], val.sum(axis=0)[:-1]
-    pictures = (train > 0).sum(axis=0)[:-1]
-    for name, pixels, of_val, count in zip(classes, learnt.tolist(), judged.tolist(), pictures.tolist(), strict=True):
-        if not pixels and not complete:
+    train_pixels, val_pixels = train.sum(axis=0)[:-1], val.sum(axis=0)[:-1]
+    train_images = (train > 0).sum(axis=0)[:-1]
+    for name, in_train, in_val, num_images in zip(
+        classes, train_pixels.tolist(), val_pixels.tolist(), train_images.tolist(), strict=True
+    ):
+        if not in_train and not is_complete:
             continue
-        if not pixels and of_val:
-            yield Finding("class_only_in_val", f"class {name!r} has {of_val:,} pixels in val and none in train")
-        elif not pixels:
+        if not in_train and in_val:
+            yield Finding("class_only_in_val", f"class {name!r} has {in_val:,} pixels in val and none in train")
+        elif not in_train:
             yield Finding("class_without_pixels", f"class {name!r} has no pixel")
-        elif count < FEW_PICTURES:
-            yield Finding(
-                "tiny_class", f"class {name!r} is on only {count} training {'picture' if count == 1 else 'pictures'}"
-            )
-        if pixels and not of_val and judged.any() and complete:
+        elif num_images < MIN_IMAGES:
+            images = "1 training image" if num_images == 1 else f"{num_images} training images"
+            yield Finding("tiny_class", f"class {name!r} is on only {images}")
+        if in_train and not in_val and val_pixels.any() and is_complete:
             yield Finding("class_only_in_train", f"class {name!r} has no validation pixels")
-    present = np.flatnonzero(learnt)
-    if len(present) == 1 and complete:
+    present = np.flatnonzero(train_pixels)
+    if len(present) == 1 and is_complete:
         yield Finding("single_class", f"every labelled pixel in train is {classes[present[0]]!r}")
-    elif len(present) and learnt.max() > MAX_RATIO * learnt[present].min():
-        most, least = int(learnt.argmax()), int(present[learnt[present].argmin()])
-        shares = 100 * learnt / learnt.sum()
-        message = f"{shares[most]:.1f} % of the labelled training pixels are {classes[most]!r}, {shares[least]:.2g} % "
+    elif len(present) and train_pixels.max() > MAX_RATIO * train_pixels[present].min():
+        most, least = int(train_pixels.argmax()), int(present[train_pixels[present].argmin()])
+        percents = 100 * train_pixels / train_pixels.sum()
+        message = (
+            f"{percents[most]:.1f} % of the labelled training pixels are {classes[most]!r}, {percents[least]:.2g} % "
+        )
         yield Finding("imbalance", f"{message}{classes[least]!r}; see --loss.balance and --masks.rare-crops")

@@ -1,4 +1,4 @@
-"""What is wrong with annotated objects: boxes, masks, classes, and the lists of pictures."""
+"""Check annotated objects: boxes, masks, classes, and the lists of images."""
 
 import os
 from collections.abc import Iterator
@@ -6,94 +6,96 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.check.survey import Survey, counted, named
+from nextvit.check.survey import Survey, count_images, name_first
 from nextvit.data.annotations import POLYGONS, RUNS, Annotations
 from nextvit.data.coco import find_sources
 from nextvit.data.findings import Finding
 from nextvit.data.image_files import image_files
 
-FEW_OBJECTS = 10
+MIN_OBJECTS = 10
+"""A class with fewer training objects is tiny."""
 TINY_PX = 4
-"""Shorter side of a box."""
+"""A box with a shorter side is tiny."""
 BEYOND_PX = 1.0
-"""Within it boxes are rounded, or count pixels inclusively."""
-MASK_PX, MASK_SHARE = 2.0, 0.05
-"""How far a mask's edge may lie from its box's: pixels, and a share of the box's longer side."""
+"""How far a box may reach beyond its image: boxes may be rounded, or include their last pixel."""
+MASK_PX, MASK_FRACTION = 2.0, 0.05
+"""How far the edges of a mask and its box may be apart: pixels, plus a fraction of the box's longer side."""
 SAME_IOU = 0.95
+"""Boxes with a higher IoU are in the same place."""
 ROWS = 256
-"""Boxes compared with all others of a picture at once."""
+"""Boxes that are compared with all others of an image at a time."""
 
 
 def check_objects(survey: Survey) -> list[Finding]:
-    """The findings of data with objects."""
+    """The findings of a dataset with annotated objects."""
     findings = [*check_counts(survey), *check_listed(survey)]
     offset = 0
     for split, samples in survey.dataset.splits.items():
         annotations = survey.dataset.annotations[split]
-        findings += check_picture_sizes(survey, annotations, offset)
+        findings += check_image_sizes(survey, annotations, offset)
         findings += check_boxes(survey, annotations, offset)
         findings += check_masks(survey, annotations, offset)
         findings += check_same(survey, annotations, offset)
-        bare = (np.flatnonzero(np.diff(annotations.ends) == 0) + offset).tolist()
-        if bare:
-            message = f"{counted(bare)} in {split} without any object, first: {named(survey, bare)}"
-            findings.append(Finding("without_objects", message, tuple(bare)))
+        empty = (np.flatnonzero(np.diff(annotations.ends) == 0) + offset).tolist()
+        if empty:
+            message = f"{count_images(empty)} in {split} without any object, first: {name_first(survey, empty)}"
+            findings.append(Finding("without_objects", message, tuple(empty)))
         offset += len(samples)
     return findings
 
 
 def check_counts(survey: Survey) -> Iterator[Finding]:
-    """Classes with no or few objects to learn from, or none to validate on."""
+    """Classes with few or no objects for training, or none for validation."""
     dataset = survey.dataset
     train, val = (dataset.annotations[split].counts(len(dataset.classes)) for split in ("train", "val"))
-    for name, id, learnt, judged in zip(dataset.classes, dataset.category_ids, train, val, strict=True):
-        if not learnt and judged:
-            objects = "1 object" if judged == 1 else f"{judged} objects"
+    for name, id, in_train, in_val in zip(dataset.classes, dataset.category_ids, train, val, strict=True):
+        if not in_train and in_val:
+            objects = "1 object" if in_val == 1 else f"{in_val} objects"
             yield Finding("class_only_in_val", f"class {name!r} has {objects} in val and none in train")
-        elif not learnt:
+        elif not in_train:
             yield Finding("class_without_objects", f"class {name!r} (category id {id}) has no object")
-        elif learnt < FEW_OBJECTS:
-            yield Finding("tiny_class", f"class {name!r} has only {learnt} training objects")
-        if learnt and not judged and val.any():
+        elif in_train < MIN_OBJECTS:
+            yield Finding("tiny_class", f"class {name!r} has only {in_train} training objects")
+        if in_train and not in_val and val.any():
             yield Finding("class_only_in_train", f"class {name!r} has no validation objects")
 
 
 def check_listed(survey: Survey) -> Iterator[Finding]:
-    """Pictures in the folders that no file of annotations lists."""
+    """Image files in the folders that no annotation file lists."""
     used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
     for source in find_sources(survey.dataset.root):
-        there = image_files(source.images, [])
-        if unlisted := [path for path in there if os.path.normpath(path) not in used]:
-            what = "1 picture is" if len(unlisted) == 1 else f"{len(unlisted)} pictures are"
+        present = image_files(source.images, [])
+        if unlisted := [path for path in present if os.path.normpath(path) not in used]:
+            what = "1 image is" if len(unlisted) == 1 else f"{len(unlisted)} images are"
             file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
             yield Finding("unlisted_image", f"{what} not listed in {file}, first: {first}")
 
 
-def check_picture_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
-    """Pictures of another size than was annotated."""
+def check_image_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
+    """Images of another size than the one that was annotated."""
     real = survey.rows["size_wh"][offset : offset + len(annotations)]
-    for index in np.flatnonzero(differently_sized(survey, annotations, offset)).tolist():
+    for index in np.flatnonzero(find_size_mismatches(survey, annotations, offset)).tolist():
         (width, height), (annotated_width, annotated_height) = real[index], annotations.sizes_wh[index]
         message = (
             f"{survey.name(offset + index)}: is {width}x{height}, annotated as {annotated_width}x{annotated_height}"
         )
         if (width, height) == (annotated_height, annotated_width):
-            message += "; turned after it was annotated, perhaps by its EXIF"
+            message += "; rotated after it was annotated, perhaps by its EXIF"
         yield Finding("size_differs", message, (offset + index,))
 
 
-def differently_sized(survey: Survey, annotations: Annotations, offset: int) -> NDArray[np.bool_]:
-    """Which pictures are not as large as annotated: (N,); those that cannot be read do not count."""
+def find_size_mismatches(survey: Survey, annotations: Annotations, offset: int) -> NDArray[np.bool_]:
+    """Which images differ in size from their annotations: (N,), False for unreadable ones."""
     real = survey.rows["size_wh"][offset : offset + len(annotations)]
     return (real != annotations.sizes_wh).any(axis=1) & (real[:, 0] > 0)
 
 
 def check_boxes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
-    """Boxes outside the picture, of zero area, or tiny. Where the size differs, that is the one thing to mend."""
-    pictures = annotations.pictures()
-    judged = ~differently_sized(survey, annotations, offset)[pictures]
+    """Boxes outside the image, of zero area, or tiny; images that differ in size from their annotations are skipped."""
+    images = annotations.object_images()
+    is_checked = ~find_size_mismatches(survey, annotations, offset)[images]
     left, top, right, bottom = annotations.boxes.T
-    width, height = annotations.sizes_wh[pictures].T
+    width, height = annotations.sizes_wh[images].T
     empty = (right <= left) | (bottom <= top)
     outside = ~empty & ((right <= 0) | (bottom <= 0) | (left >= width) | (top >= height))
     beyond = np.maximum.reduce([-left, -top, right - width, bottom - height]) > BEYOND_PX
@@ -104,39 +106,39 @@ def check_boxes(survey: Survey, annotations: Annotations, offset: int) -> Iterat
         ("empty_box", empty, "of zero area"),
         ("tiny_object", tiny & ~annotations.crowd, f"with a side below {TINY_PX} px"),
     ):
-        found &= judged
+        found &= is_checked
         for k in np.flatnonzero(found)[:1].tolist():
             box = "x {:g} to {:g}, y {:g} to {:g}".format(*annotations.boxes[k, [0, 2, 1, 3]].tolist())
-            size = "{}x{}".format(*annotations.sizes_wh[pictures[k]])
-            first = f"{object_name(survey, annotations, k, offset)} ({box} in {size})"
-            yield about_objects(kind, f"{what}, first: {first}", found, pictures, offset)
+            size = "{}x{}".format(*annotations.sizes_wh[images[k]])
+            first = f"{name_object(survey, annotations, k, offset)} ({box} in {size})"
+            yield make_object_finding(kind, f"{what}, first: {first}", found, images, offset)
 
 
 def check_masks(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
-    """Masks that do not fill their boxes or have no pixel, and objects without."""
+    """Masks that disagree with their boxes or are empty, and objects without a mask among others with one."""
     if not annotations.has_masks:
         return
-    pictures = annotations.pictures()
+    images = annotations.object_images()
     missing = (annotations.forms == 0) & ~annotations.crowd
-    empty, differs = (np.zeros(len(pictures), np.bool_) for _ in range(2))
+    empty, differs = (np.zeros(len(images), np.bool_) for _ in range(2))
     for k in np.flatnonzero((annotations.forms > 0) & ~annotations.crowd).tolist():
-        edges = mask_edges(annotations, k, int(annotations.sizes_wh[pictures[k], 1]))
+        bounds = find_mask_bounds(annotations, k, int(annotations.sizes_wh[images[k], 1]))
         box = annotations.boxes[k]
-        allowed = MASK_PX + MASK_SHARE * (box[2:] - box[:2]).max()
-        empty[k] = edges is None
-        differs[k] = edges is not None and np.abs(edges - box).max() > allowed
+        allowed = MASK_PX + MASK_FRACTION * (box[2:] - box[:2]).max()
+        empty[k] = bounds is None
+        differs[k] = bounds is not None and np.abs(bounds - box).max() > allowed
     for kind, found, what in (
         ("mask_differs", differs, "whose mask and box disagree"),
         ("empty_mask", empty, "whose mask has no pixel"),
         ("mask_missing", missing, "without a mask"),
     ):
         for k in np.flatnonzero(found)[:1].tolist():
-            first = object_name(survey, annotations, k, offset)
-            yield about_objects(kind, f"{what}, first: {first}", found, pictures, offset)
+            first = name_object(survey, annotations, k, offset)
+            yield make_object_finding(kind, f"{what}, first: {first}", found, images, offset)
 
 
-def mask_edges(annotations: Annotations, k: int, height: int) -> NDArray[np.float64] | None:
-    """x1, y1, x2, y2 of what object k's mask covers; None if that is nothing."""
+def find_mask_bounds(annotations: Annotations, k: int, height: int) -> NDArray[np.float64] | None:
+    """The bounds x1, y1, x2, y2 of object k's mask in an image of this height; None if it has no pixel."""
     parts = [annotations.parts[part] for part in range(annotations.part_ends[k], annotations.part_ends[k + 1])]
     if annotations.forms[k] == POLYGONS:
         points = [part.reshape(-1, 2) for part in parts]
@@ -151,57 +153,68 @@ def mask_edges(annotations: Annotations, k: int, height: int) -> NDArray[np.floa
     start, last = start[end > start], end[end > start] - 1
     if not len(start):
         return None
-    whole = bool((start // height != last // height).any())  # a run from one column into the next
-    top, bottom = (0, height) if whole else ((start % height).min(), (last % height).max() + 1)
+    # A run that continues in the next column touches the bottom of one and the top of the other.
+    is_full_height = bool((start // height != last // height).any())
+    top, bottom = (0, height) if is_full_height else ((start % height).min(), (last % height).max() + 1)
     return np.array([start[0] // height, top, last[-1] // height + 1, bottom], np.float64)
 
 
 def polygon_area(points_xy: NDArray[np.float64]) -> float:
-    """Signed, of (P, 2) corners."""
+    """The signed area of a polygon with corners (P, 2)."""
     x, y = points_xy.T
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
 
 
 def check_same(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
     """Objects in the same place, of one class or of two."""
-    pictures = annotations.pictures()
-    twice, two_classes = (np.zeros(len(pictures), np.bool_) for _ in range(2))
+    images = annotations.object_images()
+    duplicate, two_classes = (np.zeros(len(images), np.bool_) for _ in range(2))
     for start, end in zip(annotations.ends[:-1].tolist(), annotations.ends[1:].tolist(), strict=True):
-        for earlier, later in same_boxes(annotations.boxes[start:end], annotations.crowd[start:end]):
-            is_same = annotations.labels[start + earlier] == annotations.labels[start + later]
-            (twice if is_same else two_classes)[start + later] = True
+        for earlier, later in find_same_boxes(annotations.boxes[start:end], annotations.crowd[start:end]):
+            is_same_class = annotations.labels[start + earlier] == annotations.labels[start + later]
+            (duplicate if is_same_class else two_classes)[start + later] = True
     for kind, found, what in (
-        ("duplicate_object", twice, "in the place of another of its class"),
+        ("duplicate_object", duplicate, "in the place of another of its class"),
         ("object_of_two_classes", two_classes, "in the place of one of another class"),
     ):
         for k in np.flatnonzero(found)[:1].tolist():
-            first = object_name(survey, annotations, k, offset)
-            yield about_objects(kind, f"{what}, first: {first}", found, pictures, offset)
+            first = name_object(survey, annotations, k, offset)
+            yield make_object_finding(kind, f"{what}, first: {first}", found, images, offset)
 
 
-def same_boxes(boxes: NDArray[np.float32], crowd: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Pairs of boxes of (K, 4) that cover nearly the same, the first index the smaller one."""
+def find_same_boxes(boxes: NDArray[np.float32], crowd: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Index pairs of boxes (K, 4) with an IoU above SAME_IOU, the smaller index first; crowds are skipped."""
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     for start in range(0, len(boxes), ROWS):
         rows = boxes[start : start + ROWS, None]
         sides = np.minimum(rows[..., 2:], boxes[:, 2:]) - np.maximum(rows[..., :2], boxes[:, :2])
-        shared = np.prod(np.maximum(sides, 0), axis=2)
-        same = shared > SAME_IOU * (areas[start : start + ROWS, None] + areas - shared)
-        for row, other in zip(*np.nonzero(same), strict=True):
+        intersection = np.prod(np.maximum(sides, 0), axis=2)
+        is_same = intersection > SAME_IOU * (areas[start : start + ROWS, None] + areas - intersection)
+        for row, other in zip(*np.nonzero(is_same), strict=True):
             if start + row < other and not (crowd[start + row] or crowd[other]):
                 yield int(start + row), int(other)
 
 
-def object_name(survey: Survey, annotations: Annotations, k: int, offset: int) -> str:
-    """A picture and one of its objects."""
-    picture = int(np.searchsorted(annotations.ends, k, "right")) - 1
+def name_object(survey: Survey, annotations: Annotations, k: int, offset: int) -> str:
+    """The name of an object in messages: its image, annotation id and class."""
+    image = int(np.searchsorted(annotations.ends, k, "right")) - 1
     label = survey.dataset.classes[annotations.labels[k]]
-    return f"{survey.name(offset + picture)}, annotation {annotations.ids[k]} {label!r}"
+    return f"{survey.name(offset + image)}, annotation {annotations.ids[k]} {label!r}"
 
 
-def about_objects(kind: str, what: str, found: NDArray[np.bool_], pictures: NDArray[np.int64], offset: int) -> Finding:
-    """A finding about the objects where `found`, (K,), is true."""
+def make_object_finding(
+    kind: str, what: str, found: NDArray[np.bool_], images: NDArray[np.int64], offset: int
+) -> Finding:
+    """A finding about some objects of a split.
+
+    Args:
+        kind: of the finding.
+        what: is wrong with them.
+        found: (K,), which objects.
+        images: (K,), the index of each object's image in the split.
+        offset: position of the split's first image in the survey.
+    """
     objects = np.flatnonzero(found)
     count = "1 object" if len(objects) == 1 else f"{len(objects)} objects"
-    positions = (pictures[objects] + offset).tolist()
+    positions = (images[objects] + offset).tolist()
     return Finding(kind, f"{count} {what}", tuple(positions), tuple(objects.tolist()))

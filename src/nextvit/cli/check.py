@@ -89,7 +89,7 @@ def check(
                     "severity": finding.severity,
                     "kind": finding.kind,
                     "message": finding.message,
-                    "files": [str(survey.sample(position).path) for position in dict.fromkeys(finding.pictures)],
+                    "files": [str(survey.sample(position).path) for position in dict.fromkeys(finding.positions)],
                 }
                 for finding in findings
             ],

@@ -78,7 +78,7 @@ class Annotations:
             return {"size": [height, width], "counts": [int(length) for length in parts[0]]}
         return parts or None
 
-    def pictures(self) -> NDArray[np.int64]:
+    def object_images(self) -> NDArray[np.int64]:
         """The index of the picture of each object: (K,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.ends))
 

@@ -123,7 +123,7 @@ class Finding:
 
     kind: str
     message: str
-    pictures: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
     """Positions in the survey of the pictures that it is about."""
     objects: tuple[int, ...] = ()
     """In data with objects and a finding about some: for each of `pictures` the one in its split's annotations."""

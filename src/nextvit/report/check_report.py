@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from nextvit.check.check import grey_shares
-from nextvit.check.masks import MaskSurvey, pictures_with, training_pixels
+from nextvit.check.masks import MaskSurvey, count_images_per_class, count_training_pixels
 from nextvit.check.survey import Survey, Trait
 from nextvit.data.class_masks import BadMask
 from nextvit.data.dataset import Dataset
@@ -52,7 +52,7 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
         InputError: the disk is full or not writable.
     """
     dataset = survey.dataset
-    class_pixels: list[int] = training_pixels(dataset).tolist() if masks else []
+    class_pixels: list[int] = count_training_pixels(dataset).tolist() if masks else []
     splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
     sections = [
         heading(
@@ -80,7 +80,7 @@ def summary_tiles(survey: Survey, findings: list[Finding]) -> Markup:
             (str(severities.count("error")), "errors"),
             (str(severities.count("warning")), "warnings"),
             (str(len(survey.unreadable)), "files cannot be read"),
-            (f"{len(survey.having(Trait.GREY)) / readable:.0%}", "of the images are grey"),
+            (f"{len(survey.positions_with(Trait.GREY)) / readable:.0%}", "of the images are grey"),
         ]
     )
 
@@ -126,7 +126,7 @@ def object_table(dataset: Dataset) -> Markup:
 
 def mask_table(dataset: Dataset, masks: MaskSurvey, class_pixels: list[int]) -> Markup:
     """The number of images with each class, and its fraction of the labelled pixels of train."""
-    images = pictures_with(dataset, masks)
+    images = count_images_per_class(dataset, masks)
     fractions = np.array(class_pixels) / max(1, sum(class_pixels))
     rows = [
         (
@@ -184,7 +184,7 @@ def findings_of_kind(survey: Survey, kind: str, findings: list[Finding], class_p
 
 def finding_card(survey: Survey, finding: Finding, class_pixels: list[int]) -> tuple[bool, list[Markup]]:
     """One finding with its first images, and whether it needs a row of its own."""
-    positions = tuple(dict.fromkeys(finding.pictures))
+    positions = tuple(dict.fromkeys(finding.positions))
     content = [
         paragraph(finding.message),
         show_images(survey, positions[:IMAGES_SHOWN], frozenset(finding.objects), class_pixels),
@@ -205,7 +205,7 @@ def show_images(survey: Survey, positions: tuple[int, ...], objects: frozenset[i
     has_boxes = bool(survey.dataset.annotations)
     items: list[tuple[np.ndarray, Markup]] = []
     for position in positions:
-        split, sample = survey.place(position)
+        split, sample = survey.locate(position)
         try:
             image = read_image(Encoded(sample.read(), sample.path))
         except DecodeError:

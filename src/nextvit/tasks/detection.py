@@ -199,7 +199,7 @@ def anchor_scale_for(annotations: Annotations, limits: tuple[int, int]) -> float
     Args:
         limits: of the shorter and the longer side of the network's input, in pixels.
     """
-    sizes_wh = annotations.sizes_wh[annotations.pictures()[~annotations.crowd]]
+    sizes_wh = annotations.sizes_wh[annotations.object_images()[~annotations.crowd]]
     scales = np.minimum(limits[0] / sizes_wh.min(axis=1), limits[1] / sizes_wh.max(axis=1))
     boxes = annotations.boxes[~annotations.crowd]
     sides_px = np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)) * scales

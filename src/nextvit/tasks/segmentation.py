@@ -10,7 +10,7 @@ from nextvit.bundle.card import ModelCard
 from nextvit.bundle.facts import Facts, SegmentationFacts
 from nextvit.bundle.manifest import Arrays
 from nextvit.check.check import Checked, Watch, check_masked, unwatched
-from nextvit.check.masks import training_pixels
+from nextvit.check.masks import count_training_pixels
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.masks_folder import is_masks_folder
@@ -139,7 +139,7 @@ class SegmentationTask:
         from nextvit.views.masked_source import MaskedSource
         from nextvit.views.segmentation_view import compute_class_rarity
 
-        rarity = compute_class_rarity(training_pixels(dataset)) if settings.masks.rare_crops else None
+        rarity = compute_class_rarity(count_training_pixels(dataset)) if settings.masks.rare_crops else None
         return MaskedSource(samples, dataset.masks["train"], self.view(card, settings, rarity))
 
     def view(self, card: ModelCard, settings: SegmentationSettings, rarity: Any) -> "SegmentationView":
@@ -156,7 +156,7 @@ class SegmentationTask:
     ) -> Objective:
         from nextvit.tasks.segmentation_objective import SegmentationObjective
 
-        pixels = training_pixels(dataset) if settings.loss.balance else None
+        pixels = count_training_pixels(dataset) if settings.loss.balance else None
         return SegmentationObjective(card, settings, pixels)
 
     def random_batch(
