@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import nextvit
+from nextvit.bundle.facts import MultiLabelFacts
 from nextvit.bundle.manifest import read_manifest
 from nextvit.predictions.results import Classification
 from tests.runtime.conftest import sealed, write_colour_bundle
@@ -25,7 +26,10 @@ def bundles_and_answers(folder: Path) -> list[tuple[Path, Path, list[str]]]:
     Image.fromarray(pixels).save(folder / "picture.ppm")
     one = write_colour_bundle(folder / "one.nextvit")
     many = write_colour_bundle(folder / "many.nextvit")
-    sealed(many, card=replace(read_manifest(many).card, task="multilabel", thresholds=(0.5, 0.5, 0.999)))
+    sealed(
+        many,
+        card=replace(read_manifest(many).card, task="multilabel", facts=MultiLabelFacts(thresholds=(0.5, 0.5, 0.999))),
+    )
     found: list[tuple[Path, Path, list[str]]] = []
     for bundle in (one, many):
         [answer] = nextvit.load(bundle)([pixels])

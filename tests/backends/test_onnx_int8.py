@@ -22,7 +22,7 @@ from nextvit.errors import InputError, NotProven
 from nextvit.export import attempt as attempts
 from nextvit.export import export as exporting
 from nextvit.export.calibration import calibration_images
-from nextvit.export.sensitivity import GroupCost, islands, sensitivity
+from nextvit.export.sensitivity import GroupCost, float_layer_candidates, sensitivity
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.session import open_session
@@ -177,7 +177,7 @@ def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
 
 def test_more_and_more_layers_are_tried():
     costs = [GroupCost(group=str(index), mean_error=index, agreement=1.0) for index in range(6)]
-    assert islands(costs) == [("5",), ("5", "4"), ("5", "4", "3", "2")]
+    assert float_layer_candidates(costs) == [("5",), ("5", "4"), ("5", "4", "3", "2")]
 
 
 @pytest.mark.backend

@@ -1,7 +1,6 @@
 """A segmentation model's Core ML package, proven by running its operators again: what is tested is the saved file."""
 
 import platform
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,9 @@ from nextvit.bundle.manifest import Precision
 from nextvit.errors import NoRuntimeHere
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages
-from nextvit.export.reference import reference_outputs
 from nextvit.image.resizing import Preprocess
 from nextvit.machine.quiet import suppress_output
+from nextvit.predictions.segmentation import with_scores
 from nextvit.predictions.segmentation_parity import LogitsDifference, SegmentationParity
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.predictor import load_bundle
@@ -27,6 +26,7 @@ from nextvit.tasks.reading import read_dataset
 from tests.backends.coreml_packages import KNOWN, manifest_for
 from tests.data.masks_by_hand import draw_masked
 from tests.export.lively_segmenter import lively
+from tests.models.reference import reference_outputs
 from tests.models.segmenters import random_segmenter
 
 pytestmark = pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels")
@@ -41,7 +41,7 @@ def source_for(
 ) -> Source:
     model = random_segmenter(head, standardise=standardise).float()
     _, card = lively(Preprocess(image_size=size, resize="stretch"), standardise=standardise)
-    return Source(model=model, card=replace(card, scores=True), precision=precision)
+    return Source(model=model, card=with_scores(card, True), precision=precision)
 
 
 def written(source: Source, folder: Path) -> MilInterpreter:

@@ -25,7 +25,6 @@ from nextvit.cli.verify import differences
 from nextvit.errors import InputError, NoRuntimeHere, NotProven
 from nextvit.export.explain import compare_layers
 from nextvit.export.export import export_bundle
-from nextvit.export.reference import reference_logits
 from nextvit.files.records import to_plain
 from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
@@ -37,6 +36,7 @@ from tests.backends.coreml_packages import KNOWN, manifest_for
 from tests.export import nano
 from tests.export.nano import CLASSES, unlabelled
 from tests.models.calibrated import calibrate
+from tests.models.reference import reference_logits
 
 pytestmark = pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels")
 pytest.importorskip("google.protobuf")

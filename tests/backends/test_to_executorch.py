@@ -16,7 +16,6 @@ from nextvit.backends.layers import TAP_SCALE, TrainedNetwork, group_of, layer_g
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, MissingDependency
-from nextvit.export.reference import reference_logits
 from nextvit.export.targets import target_of
 from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
@@ -24,6 +23,7 @@ from nextvit.models.config import NANO
 from tests.conftest import MadeOnce
 from tests.export.nano import card_for
 from tests.models.calibrated import calibrate
+from tests.models.reference import reference_logits
 
 pytest.importorskip("executorch", reason="needs nextvit[executorch]")
 from nextvit.runtime.executorch_session import ExecutorchSession, set_threads

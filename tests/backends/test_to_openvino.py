@@ -19,7 +19,6 @@ from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.explain import compare_layers
-from nextvit.export.reference import reference_logits
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.models.backbone import NTB
@@ -28,6 +27,7 @@ from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.telemetry import without_telemetry
 from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano
+from tests.models.reference import reference_logits
 
 if find_spec("nncf") is None:
     pytest.skip("int8 for OpenVINO needs nncf", allow_module_level=True)

@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tests.models.reference import reference_logits
 
 from nextvit import loading
 from nextvit.backends import onnx as to_onnx
@@ -36,6 +35,7 @@ from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
 from tests.conftest import MadeOnce
 from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.models.reference import reference_logits
 
 FORMS = {"fixed": ("fp32", False), "dynamic": ("fp32", True), "dynamic fp16": ("fp16", True)}
 ODD = (75, 45)

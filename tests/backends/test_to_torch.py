@@ -20,11 +20,11 @@ from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, read_bundle
 from nextvit.errors import InputError
 from nextvit.export.export import export_bundle
-from nextvit.export.reference import reference_logits
 from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.torch_program_session import TorchProgramSession
 from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.models.reference import reference_logits
 
 TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.0")
 

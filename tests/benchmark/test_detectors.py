@@ -24,6 +24,7 @@ from nextvit.benchmark.suite import OTHER_WORK, BenchmarkSettings, Record, load_
 from nextvit.benchmark.summary import comparability_warnings, summary_notes, table_row
 from nextvit.benchmark.unproven import write_unproven
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionFacts
 from nextvit.bundle.manifest import read_manifest
 from nextvit.errors import InputError, MissingDependency
 from nextvit.files.records import to_plain
@@ -51,7 +52,7 @@ def card(detector: MaskRCNN) -> ModelCard:
     return ModelCard(
         task="detection",
         classes=("square", "disc", "cross"),
-        category_ids=(3, 7, 9),
+        facts=DetectionFacts(category_ids=(3, 7, 9)),
         input=Preprocess(image_size=LIMITS_PX, resize="pad"),
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),
@@ -127,7 +128,7 @@ def test_a_checkpoint_in_pytorch_is_a_detector_too(checkpoint: Path, tmp_path: P
         ("backbone", "fp32", Configuration),
     ]
     whole, backbone, missing = measured(found)
-    assert missing["unavailable"] == "PyTorch has no file in bf16; it is measured in fp32"
+    assert missing["unavailable"] == "PyTorch does not compute in bf16; it is measured in fp32"
     assert whole["backend"] == backbone["backend"] == "torch"
     loaded, _ = load_all(found, [1])
     outputs = loaded[0].predictor.session.run(timed_inputs(loaded[0].configuration.card, 1))

@@ -82,7 +82,7 @@ def test_a_loss_is_slower_and_the_interval_holds_it():
 
 
 def test_runs_of_one_turn_are_not_independent_witnesses():
-    """A thousand runs in six turns know no more than six turns: whatever each turn's runs repeat, the interval stays."""
+    """A thousand runs in six turns know no more than six turns: the interval does not depend on repeated runs."""
     rng = np.random.default_rng(5)
     levels = 1 + rng.normal(0, 0.05, (2, 6))
     few, many = (compare_latencies(*([np.full(count, level) for level in row] for row in levels)) for count in (1, 200))

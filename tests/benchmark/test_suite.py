@@ -68,7 +68,7 @@ def test_every_combination_is_available_or_has_a_reason(found: Candidates):
         ("torch", "int8", 1),
         ("torch", "int8", 2),
     ]
-    assert all("PyTorch has no file in int8" in str(each.error) for each in missing)
+    assert all("PyTorch does not compute in int8" in str(each.error) for each in missing)
 
 
 def test_all_backends_have_equal_outputs(found: Candidates):
@@ -126,7 +126,7 @@ def test_an_unknown_model_is_an_error():
 
 def test_nothing_to_measure_says_why(tmp_path: Path):
     found = found_for(tmp_path, "nextvit_nano", runtimes=("torch",), precisions=("int8",))
-    with pytest.raises(InputError, match="PyTorch has no file in int8"):
+    with pytest.raises(InputError, match="PyTorch does not compute in int8"):
         measured(found, QUICK)
 
 
@@ -181,7 +181,7 @@ def test_cold_start_is_measured_on_the_selected_device(colours: Configuration):
     [record] = measured([elsewhere], BenchmarkSettings(runs=2, min_seconds=0.0))
     assert "cold_start_ms" not in record
     assert "'abacus'" in record["cold_start_failed"] and "\n" not in record["cold_start_failed"]
-    assert "no first answer: " in describe_run(record)
+    assert "no first prediction: " in describe_run(record)
 
 
 def test_published_scores_reach_the_records(colours: Configuration):

@@ -23,7 +23,7 @@ def test_notes_name_size_and_reasons_once():
     faster = record(name="b", verdict="faster", ratio=0.5, cold_start_failed="no such device")
     assert summary_notes([record(), faster], [gone, gone], ["take care"]) == [
         "a: ONNX Runtime 1, fp32, threads 1, 48x32 px",
-        "b: ONNX Runtime 1, fp32, threads 1, 48x32 px; no first answer: no such device",
+        "b: ONNX Runtime 1, fp32, threads 1, 48x32 px; no first prediction: no such device",
         "fastest at batch 1: b, 0.50 of the first's time",
         "not available: c: not here",
         "warning: take care",

@@ -247,7 +247,7 @@ def test_pixels_are_counted_by_class(shapes: Path):
     repaint(shapes, one_pixel(255), only=0)
     repaint(shapes, one_pixel(9), only=1)
     dataset = read_segmented(shapes, [])
-    counts = count_class_pixels(survey_masks(dataset).counts, dataset.masks["train"].coding)
+    counts = count_class_pixels(survey_masks(dataset).counts, dataset.masks["train"].encoding)
     assert counts.shape == (16, 4)
     for row, sample in zip(counts, dataset.splits["train"], strict=False):
         mask = read_mask(shapes / "masks" / "train" / sample.path.name)

@@ -154,7 +154,7 @@ def test_bench_scores_profiles_and_writes_its_page(run_folder: Path, pictures: P
         *("--profile", "--page", page, "--save", lines),
     )
     assert done.code == 0, done.err
-    assert "matrix products" in done.out and "of limit" in done.out and "first answer after" in done.out
+    assert "matrix products" in done.out and "of limit" in done.out and "first prediction after" in done.out
     records = read_json_lines(lines)
     assert [each["backend"] for each in records] == ["torch", "onnx"]
     for each in records:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nextvit.convert.convert import convert_to_coco
-from nextvit.data.object_masks import mask_of
+from nextvit.data.object_masks import rasterize_mask
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects
@@ -137,11 +137,11 @@ def test_masks_of_voc_become_run_lengths_and_pictures_in_no_list_a_split_of_thei
     found = convert_to_coco(voc, tmp_path / "out")
     objects = records_of(tmp_path / "out", "train")["train_1.png"]
     for k, each in enumerate(objects, 1):
-        assert np.array_equal(mask_of(each["segmentation"], HEIGHT, WIDTH), values == k)
+        assert np.array_equal(rasterize_mask(each["segmentation"], HEIGHT, WIDTH), values == k)
         assert each["area"] == (values == k).sum()
     assert {split: len(pictures) for split, pictures in found.splits.items()} == {"train": 12, "val": 3, "rest": 1}
     assert any("masks: 2 of 32 objects" in line for line in found.remarks)
-    assert any(line.startswith("rest: 1 pictures") for line in found.remarks)
+    assert any(line.startswith("rest: 1 images") for line in found.remarks)
 
 
 def test_voc_beside_the_images_is_read_by_folders(shapes: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nextvit.data.dataset import Dataset
-from nextvit.data.object_masks import mask_of, run_lengths
+from nextvit.data.object_masks import rasterize_mask, run_lengths
 from nextvit.data.reading import is_dataset
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset, read_with_findings
@@ -157,7 +157,7 @@ def test_run_lengths_of_both_forms_are_the_mask():
         counts = np.diff([0, *changes, flat.size]).tolist()
         size = list(mask.shape)
         for given in (compressed["counts"], compressed["counts"].decode(), counts):
-            assert np.array_equal(mask_of({"size": size, "counts": given}, *mask.shape), mask)
+            assert np.array_equal(rasterize_mask({"size": size, "counts": given}, *mask.shape), mask)
 
 
 def test_polygons_take_the_pixels_that_pycocotools_takes():
@@ -169,8 +169,8 @@ def test_polygons_take_the_pixels_that_pycocotools_takes():
             for _ in range(generator.integers(1, 4))
         ]
         expected = coco.decode(coco.merge(coco.frPyObjects(polygons, 40, 50))).astype(bool)
-        assert np.array_equal(mask_of(polygons, 40, 50), expected)
-    assert not mask_of(None, 3, 4).any() and mask_of(None, 3, 4).shape == (3, 4)
+        assert np.array_equal(rasterize_mask(polygons, 40, 50), expected)
+    assert not rasterize_mask(None, 3, 4).any() and rasterize_mask(None, 3, 4).shape == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_polygons_take_the_pixels_that_pycocotools_takes():
 )  # fmt: skip
 def test_damaged_masks_are_refused(given, words: str):
     with pytest.raises(InputError) as caught:
-        mask_of(given, 4, 5)
+        rasterize_mask(given, 4, 5)
     assert words in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_both_forms_of_run_lengths_are_packed_and_given_back(shapes: Path):
     for segmentation in first.segmentations:
         assert isinstance(segmentation, dict)
         assert np.array_equal(coco.decode(coco.frPyObjects(segmentation, HEIGHT, WIDTH)), mask)
-        assert np.array_equal(mask_of(segmentation, HEIGHT, WIDTH), mask.astype(bool))
+        assert np.array_equal(rasterize_mask(segmentation, HEIGHT, WIDTH), mask.astype(bool))
 
 
 def test_classes_named_as_folders_of_other_formats_stay_classes(tmp_path: Path):
@@ -280,7 +280,7 @@ def test_any_value_in_any_place_is_used_or_named(shapes: Path):
         for objects in dataset.annotations["train"]:
             assert np.isfinite(objects.boxes).all()
             for segmentation in objects.segmentations:
-                mask_of(segmentation, HEIGHT, WIDTH)
+                rasterize_mask(segmentation, HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("name", ["bccd", "nuclei", "fruits_nuts", "coco128seg"])
@@ -300,5 +300,5 @@ def test_real_sets_are_read_as_pycocotools_reads_them(real_data, name: str, caps
             assert objects.areas.tolist() == [each["area"] for each in records]
             height, width = (reference.imgs[image_id][side] for side in ("height", "width"))
             for segmentation, record in zip(objects.segmentations, records, strict=False):
-                assert np.array_equal(mask_of(segmentation, height, width), reference.annToMask(record))
+                assert np.array_equal(rasterize_mask(segmentation, height, width), reference.annToMask(record))
     capsys.readouterr()

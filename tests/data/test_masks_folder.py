@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.data.class_masks import BadMask, Coding, read_values
+from nextvit.data.class_masks import BadMask, MaskEncoding, read_mask_values
 from nextvit.data.dataset import Dataset
 from nextvit.data.hold_out import is_held_out
 from nextvit.data.masks_folder import is_masks_folder
-from nextvit.data.object_masks import mask_of
+from nextvit.data.object_masks import rasterize_mask
 from nextvit.data.reading import is_dataset, objects_as_masks, read_segmented
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
@@ -101,11 +101,11 @@ def test_values_mean_classes_as_in_mmsegmentation():
     reduced[reduced == 0] = 255
     reduced = reduced - 1
     reduced[reduced == 254] = 255
-    coding = Coding(150, zero_is_ignored=True)
-    assert np.array_equal(coding.table[coding.known], reduced[[*range(151), 255]])
-    assert np.flatnonzero(Coding(3).known).tolist() == [0, 1, 2, 255]
+    encoding = MaskEncoding(150, zero_is_ignored=True)
+    assert np.array_equal(encoding.table[encoding.known], reduced[[*range(151), 255]])
+    assert np.flatnonzero(MaskEncoding(3).known).tolist() == [0, 1, 2, 255]
     with pytest.raises(BadMask, match=r"x: has the value 151; expected 1 to 150 \(the 150 classes\) or 255"):
-        coding.classes(np.array([[0, 151]], np.uint8), name="x")
+        encoding.classes(np.array([[0, 151]], np.uint8), name="x")
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -156,12 +156,12 @@ def grey_png(indices: np.ndarray, bits: int) -> bytes:
     ids=["grey", "palette", "palette of 2 bits", "transparent", "16 bits", "BMP", "TIFF", "2 bits", "4 bits"],
 )
 def test_values_are_read_as_they_were_saved(content: bytes):
-    values = read_values(content, name="mask")
+    values = read_mask_values(content, name="mask")
     assert values.dtype == np.uint8 and np.array_equal(values, INDICES)
 
 
 def test_black_and_white_are_0_and_1():
-    assert np.array_equal(read_values(saved(Image.fromarray(INDICES > 0)), name="mask"), INDICES > 0)
+    assert np.array_equal(read_mask_values(saved(Image.fromarray(INDICES > 0)), name="mask"), INDICES > 0)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_black_and_white_are_0_and_1():
 )
 def test_what_is_no_mask_is_refused_by_name(image: Image.Image, form: str, kind: str, words: str):
     with pytest.raises(BadMask) as caught:
-        read_values(saved(image, form), name="masks/a.png")
+        read_mask_values(saved(image, form), name="masks/a.png")
     assert caught.value.kind == kind
     assert str(caught.value).startswith("masks/a.png: ") and words in str(caught.value)
 
@@ -209,8 +209,8 @@ def test_smaller_objects_lie_above_and_what_is_not_known_is_ignored(tmp_path: Pa
     mask = objects_as_masks(read_dataset(tmp_path)).masks["train"][0]
     expected = np.zeros_like(mask)
     expected[5:10, 80:90] = expected[50:70, 50:70] = 255
-    expected[mask_of(large, *mask.shape)] = 1
-    expected[mask_of(small, *mask.shape)] = 2
+    expected[rasterize_mask(large, *mask.shape)] = 1
+    expected[rasterize_mask(small, *mask.shape)] = 2
     assert np.array_equal(mask, expected)
 
 

@@ -36,7 +36,7 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path):
 def test_chosen_and_relabelled_samples_keep_their_order():
     samples = Samples.pack(ITEMS)
     assert list(samples.select(np.array([True, False, True]))) == [samples[0], samples[2]]
-    assert samples.relabelled(np.array([5, 6, 7], np.int32)).labels().tolist() == [6, 5, 7]
+    assert samples.map_labels(np.array([5, 6, 7], np.int32)).labels().tolist() == [6, 5, 7]
     assert list(samples.names()) == [str(path) for path, _ in ITEMS]
     assert len(samples.select(np.zeros(3, bool))) == 0
 

@@ -17,9 +17,8 @@ from nextvit.image.reading import DecodeError, Encoded, read_image
 from nextvit.image.resizing import Preprocess
 from nextvit.tasks.reading import read_dataset
 from nextvit.views.evaluation_batches import evaluation_batches
-from nextvit.views.label_view import build_view
-from nextvit.views.settings import Augment
-from nextvit.views.training_batches import Batch, EpochSampler, LabelledLook, TrainingSet, training_batches
+from nextvit.views.training_batches import Batch, EpochSampler, TrainingSet, training_batches
+from tests.views.sources import labelled_source
 
 
 def shard(source: Dataset, out: Path, *, shard_bytes: int = 30_000) -> Path:
@@ -101,7 +100,7 @@ def batches_of(root: Path, *, epoch: int, workers: int) -> list[Batch]:
     sampler.epoch = epoch
     return list(
         training_batches(
-            TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=0),
+            TrainingSet(labelled_source(samples), seed=0),
             sampler,
             workers=workers,
         )
@@ -209,6 +208,6 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(colours: Path, tmp_pat
 def test_samples_in_shards_can_be_followed_by_files(shards: Path, colours: Path):
     samples = read_dataset(shards).split("train")
     files = Samples.pack((path, ()) for path in sorted((colours / "val").rglob("*.png")))
-    both = samples.followed_by(files)
+    both = samples.concat(files)
     assert list(both) == [*samples, *files]
     assert [sample.read() for sample in both] == [sample.read() for sample in (*samples, *files)]

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit
+from nextvit.predictions.kind import output_names
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import NoFacts
 from nextvit.bundle.golden import Golden, read_golden, write_golden
 from nextvit.bundle.manifest import Manifest, read_bundle, read_manifest
 from nextvit.errors import InputError, NotProven
@@ -174,7 +176,7 @@ def test_answers_are_pytorchs(exported: Exported, batch_size: int):
 
 
 def in_torch(exported: Exported) -> TorchSession:
-    return TorchSession(deployed_form(exported.model, exported.card), outputs=exported.card.outputs)
+    return TorchSession(deployed_form(exported.model, exported.card), outputs=output_names(exported.card))
 
 
 def detections(predictor: Predictor, batch_size: int) -> list[Detections]:
@@ -269,7 +271,7 @@ def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tm
     manifest = exported.manifest
     card = manifest.card
     squashed = replace(card.input, image_size=(64, 64), resize="stretch")
-    classifier = replace(card, task="classification", head={}, category_ids=(), input=squashed)
+    classifier = replace(card, task="classification", head={}, facts=NoFacts(), input=squashed)
     without_masks = {name: meaning for name, meaning in manifest.outputs.items() if name != "masks"}
     for changed in (replace(manifest, outputs=without_masks), replace(manifest, card=classifier)):
         with pytest.raises(InputError, match=r"does not fit its manifest|cannot load it") as caught:

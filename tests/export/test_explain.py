@@ -19,12 +19,12 @@ from nextvit.bundle.manifest import Manifest
 from nextvit.errors import InputError, NotProven
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.export import export_bundle
-from nextvit.export.reference import reference_logits
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.models.reference import reference_logits
 
 
 @pytest.fixture(scope="module")

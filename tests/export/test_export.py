@@ -19,14 +19,16 @@ from nextvit.bundle.signature import check_signature
 from nextvit.errors import InputError, NotProven
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import proof_images
-from nextvit.export.reference import failures, prove, reference_logits
+from nextvit.export.reference import prove
 from nextvit.files.durable import compute_sha256
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from nextvit.predictions.logits_parity import Parity, compare
 from nextvit.proof.golden import verify_bundle
+from nextvit.proof.verdict import failures
 from nextvit.runtime.session import open_session
 from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano, unlabelled
+from tests.models.reference import reference_logits
 
 
 @pytest.fixture(scope="module")

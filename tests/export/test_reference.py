@@ -21,7 +21,7 @@ class Disturbed:
         self.model, self.seen = calibrated_model(), 0
 
     def run(self, inputs: Any) -> dict[str, Any]:
-        from nextvit.export.reference import reference_logits
+        from tests.models.reference import reference_logits
 
         logits = reference_logits(self.model, card_for(64, 64), inputs["images"])
         places = np.arange(self.seen, self.seen + len(logits)) % 3 == 0

@@ -15,11 +15,12 @@ from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import as_many_as_fit
 from nextvit.export.export import export_bundle
 from nextvit.export.proof_images import ProofImages, proof_images
-from nextvit.export.reference import reference_outputs
 from nextvit.export.targets import target_of
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
+from nextvit.predictions.kind import output_names
 from nextvit.predictions.results import ClassMap
+from nextvit.predictions.segmentation import with_scores
 from nextvit.predictions.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
 from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import verify_bundle
@@ -31,6 +32,7 @@ from nextvit.tasks.reading import read_dataset
 from tests.conftest import needs
 from tests.data.masks_by_hand import CLASSES, draw_masked
 from tests.export.lively_segmenter import FIT, lively
+from tests.models.reference import reference_outputs
 from tests.runtime.conftest import sealed
 
 SQUASH = Preprocess(image_size=(64, 96), resize="stretch")
@@ -66,7 +68,7 @@ def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Pre
     assert golden.outputs["classes"].dtype == np.uint8 and len(np.unique(golden.outputs["classes"])) > 2
     verify_bundle(out)
     path = read_dataset(drawn).split("val")[0].path
-    reference = Predictor(TorchSession(deployed_form(model, card), outputs=card.outputs), card)([path])[0]
+    reference = Predictor(TorchSession(deployed_form(model, card), outputs=output_names(card)), card)([path])[0]
     [answer] = load_bundle(out)([path])
     assert isinstance(answer, ClassMap) and isinstance(reference, ClassMap)
     assert answer.labels.shape == (36, 48) and (answer.labels == reference.labels).mean() > 0.999
@@ -81,11 +83,11 @@ def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Pre
 @pytest.mark.parametrize("spec", [FIT, SQUASH])
 def test_what_a_standardising_model_is_proven_against_is_standardised(spec: Preprocess):
     model, card = lively(spec, standardise=True)
-    card = replace(card, scores=True)
+    card = with_scores(card, True)
     sizes = [(64, 96), (64, 40)] if spec.resize == "pad" else [(64, 96)] * 2
     pixels = [np.random.default_rng(number).integers(0, 90, (*size, 3), np.uint8) for number, size in enumerate(sizes)]
     inputs = card.input.network_inputs(pixels)
-    expected = TorchSession(deployed_form(model, card), outputs=card.outputs).run(inputs)
+    expected = TorchSession(deployed_form(model, card), outputs=output_names(card)).run(inputs)
     outputs = reference_outputs(model, card, inputs)
     np.testing.assert_allclose(outputs["logits"], expected["logits"], rtol=0, atol=1e-4 * expected["logits"].std())
     assert (outputs["classes"] == expected["classes"]).mean() > 0.999
@@ -96,7 +98,7 @@ def test_what_a_standardising_model_is_proven_against_is_standardised(spec: Prep
 def test_scores_are_a_second_output_that_is_proven_too(backend: str, drawn: Path, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     model, card = lively()
-    card = replace(card, scores=True)
+    card = with_scores(card, True)
     out = tmp_path / "model.nextvit"
     manifest = export_bundle(model, card, backend=backend, precision="fp32", images=proof_images(drawn, card), out=out)
     assert list(manifest.outputs) == ["classes", "logits"] and "float32" in manifest.outputs["logits"]
@@ -125,7 +127,7 @@ def test_fewer_bits_are_proven_by_as_many_pixels_as_answers_elsewhere(
 ):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     model, card = lively(SQUASH)
-    card = replace(card, scores=True)
+    card = with_scores(card, True)
     images = proof_images(drawn, card)
     out = tmp_path / "model.nextvit"
     proven = export_bundle(model, card, backend=backend, precision=precision, images=images, out=out).verification
@@ -148,7 +150,7 @@ def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Pat
     path = read_dataset(drawn).split("val")[0].path
     for size in (None, (47, 130)):
         asked = card if size is None else replace(card, input=replace(card.input, image_size=size))
-        [expected] = Predictor(TorchSession(deployed_form(model, asked), outputs=card.outputs), asked)([path])
+        [expected] = Predictor(TorchSession(deployed_form(model, asked), outputs=output_names(card)), asked)([path])
         [got] = load_bundle(out, image_size=size)([path])
         assert isinstance(got, ClassMap) and isinstance(expected, ClassMap)
         assert (got.labels == expected.labels).mean() > 0.999

@@ -30,7 +30,7 @@ def test_imagenet_input_equals_torchvisions_resize_and_centre_crop_to_the_bit(si
 
 def test_published_384_input_resizes_to_438():
     spec = Preprocess(image_size=(384, 384), crop_ratio=0.875)
-    assert preprocess.scaled_size((500, 375), spec) == (438, 584)
+    assert preprocess.size_before_crop((500, 375), spec) == (438, 584)
 
 
 def test_squash_scales_each_side_alone():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionFacts
 from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
@@ -46,7 +47,7 @@ def random_detector(*, seed: int = 0, images_NCHW: Tensor | None = None, **setti
 
 def scale_head_outputs(model: MaskRCNN, images_NCHW: Tensor) -> None:
     """Give the outputs of each head, over these images, the standard deviation of a trained head."""
-    maps = model.features(images_NCHW.double())
+    maps = model.extract_features(images_NCHW.double())
     logits, deltas = model.rpn_head(maps)
     normalise_outputs(model.rpn_head.rpn_cls, rows(logits), 1.0)
     normalise_outputs(model.rpn_head.rpn_reg, rows(deltas), 0.3)
@@ -79,7 +80,7 @@ def detector_card(model: MaskRCNN, image_size: tuple[int, int] = (64, 96)) -> Mo
     return ModelCard(
         task="detection",
         classes=("square", "disc", "ring"),
-        category_ids=(3, 7, 9),
+        facts=DetectionFacts(category_ids=(3, 7, 9)),
         input=Preprocess(image_size=image_size, resize="pad"),
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),

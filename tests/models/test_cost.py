@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionFacts
 from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.backbone import NextViT
@@ -88,7 +89,7 @@ def detector_card(variant: str, heads: DetectorConfig, limits_px: tuple[int, int
     return ModelCard(
         task="detection",
         classes=tuple(map(str, range(classes))),
-        category_ids=tuple(range(classes)),
+        facts=DetectionFacts(category_ids=tuple(range(classes))),
         input=Preprocess(image_size=limits_px, resize="pad"),
         variant=variant,
         architecture=to_plain(VARIANTS[variant]),
@@ -127,7 +128,7 @@ def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, para
         card_for(800, 1280),
         task="detection",
         classes=tuple(map(str, range(80))),
-        category_ids=tuple(range(80)),
+        facts=DetectionFacts(category_ids=tuple(range(80))),
         input=Preprocess(image_size=(800, 1280), resize="pad"),
         architecture=to_plain(VARIANTS[f"nextvit_{size}"]),
         head=to_plain(DetectorConfig()),

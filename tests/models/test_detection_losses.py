@@ -249,7 +249,7 @@ def test_regions_are_sampled_from_proposals_and_objects():
         for number, label, box in zip(objects, sampled.labels[here], sampled.boxes[here], strict=True):
             assert label == (target.labels[number] if number >= 0 else BACKGROUND)
             assert torch.equal(box, target.boxes[number] if number >= 0 else torch.zeros(4))
-    assert torch.equal(sampled.positives().rois, sampled.rois[sampled.objects >= 0])
+    assert torch.equal(sampled.select_positives().rois, sampled.rois[sampled.objects >= 0])
 
 
 def test_the_number_of_regions_is_fixed_and_the_seed_determines_them():
@@ -310,7 +310,7 @@ def plain_mask_part(mask: NDArray[np.bool_], box: Sequence[float], size: int) ->
 def test_mask_loss_matches_a_plain_computation():
     size, settings = 7, LossSettings(region_samples=24, region_positive_fraction=0.5)
     sampled, targets, _ = sampled_from([3, 0, 4], settings=settings, seed=2)
-    positives = sampled.positives()
+    positives = sampled.select_positives()
     logits = torch.randn(len(positives), CLASSES, size, size, generator=torch.Generator().manual_seed(0))
     mask_targets, total, undecided = crop_mask_targets(positives, targets, size), 0.0, 0
     for index, (roi, number) in enumerate(zip(positives.rois.tolist(), positives.objects.tolist(), strict=True)):
@@ -334,7 +334,7 @@ def test_mask_loss_matches_a_plain_computation():
 def test_objects_without_a_mask_do_not_count_in_the_mask_loss():
     settings = LossSettings()
     sampled, targets, _ = sampled_from([3, 4], settings=settings)
-    positives = sampled.positives()
+    positives = sampled.select_positives()
     logits = torch.randn(len(positives), CLASSES, 28, 28, generator=torch.Generator().manual_seed(0))
     targets[0].masks[:2] = False
     is_known = has_mask(positives, targets)
@@ -359,7 +359,7 @@ def losses_of_all(targets: list[ImageTargets], *, dtype: torch.dtype = torch.flo
     losses = proposal_losses(outputs[:2], outputs[2:], anchors, sizes, targets, LossSettings())
     none = torch.zeros(len(targets), 50, 4, dtype=dtype)
     sampled = sample_regions(none, none[..., 0], targets, LossSettings())
-    positives = sampled.positives()
+    positives = sampled.select_positives()
     heads = [
         torch.full((len(sampled), CLASSES + 1), 1.0, dtype=dtype, requires_grad=True),
         torch.full((len(sampled), CLASSES * 4), 1.0, dtype=dtype, requires_grad=True),

@@ -60,10 +60,10 @@ def test_small_backbones_get_light_heads():
 def test_predictions_match_a_plain_computation(model: MaskRCNN):
     with torch.no_grad():
         boxes_ND4, scores_ND, labels_ND, masks_NDSS = model(images(), torch.tensor(SIZES))
-        maps = model.features(images())
+        maps = model.extract_features(images())
         logits, deltas = model.rpn_head(maps)
     settings = model.detector
-    levels = [each.numpy() for each in model.anchors(maps)]
+    levels = [each.numpy() for each in model.generate_level_anchors(maps)]
     for index, size in enumerate(SIZES):
         own = [each[index].numpy() for each in maps]
         proposals_P4, _ = plain.proposals(

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from nextvit.bundle.card import ModelCard
-from nextvit.export.reference import failures
+from nextvit.bundle.facts import DetectionFacts, DetectionLimits
 from nextvit.image.masks import encode
 from nextvit.image.resizing import Preprocess
 from nextvit.predictions.detection_parity import DetectionParity, compare_detections
 from nextvit.predictions.results import Detection, Detections
+from nextvit.proof.verdict import failures
 
 Box = tuple[float, float, float, float]
 BOX: Box = (10.0, 10.0, 40.0, 30.0)
@@ -21,7 +22,7 @@ def card(most: int = 5) -> ModelCard:
     return ModelCard(
         task="detection",
         classes=("fig", "nut"),
-        category_ids=(1, 2),
+        facts=DetectionFacts(category_ids=(1, 2)),
         input=Preprocess(image_size=(64, 64), resize="pad"),
         variant="by hand",
         architecture={},
@@ -40,7 +41,7 @@ def apart(count: int, *, score: float) -> list[Detection]:
 
 def compared(expected: list[Detection], got: list[Detection], *, most: int = 5) -> DetectionParity:
     first, second = (Detections(width=640, height=480, objects=tuple(each)) for each in (expected, got))
-    return compare_detections([first], [second], card(most))
+    return compare_detections([first], [second], DetectionLimits.of(card(most).head))
 
 
 def test_the_same_objects_in_another_order_are_the_same():

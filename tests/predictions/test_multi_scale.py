@@ -10,7 +10,9 @@ from PIL import Image
 
 from nextvit.errors import InputError
 from nextvit.image.resizing import Preprocess
-from nextvit.predictions.multi_scale import BAND, averaged_bands, sampled, softmax
+from nextvit.predictions.activations import softmax
+from nextvit.predictions.multi_scale import BAND, averaged_bands
+from nextvit.predictions.sampling import sample_bilinear
 
 
 def smooth_picture(width: int, height: int) -> Image.Image:
@@ -42,7 +44,7 @@ def test_every_scale_and_mirror_image_shows_the_picture_in_the_same_place():
     for scales, flip in (((1.0,), False), ((2.0,), True), ((0.75, 1.0, 1.5), True)):
         found = averaged_probabilities(image, limits=(67, 200), scales=scales, flip=flip)
         assert found.shape == (3, 67, 101) and np.abs(found.sum(axis=0) - 1).max() < 1e-5
-        assert np.abs(found - softmax(colours)).mean() < 0.03
+        assert np.abs(found - softmax(colours, axis=0)).mean() < 0.03
 
 
 def test_the_mean_is_that_of_single_views():
@@ -60,7 +62,7 @@ def test_the_mean_is_that_of_single_views():
 
 def test_places_between_cells_are_bilinear_and_clamped():
     cells = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
-    found = sampled(cells, np.array([-1, 0.5, 9]), np.array([-1, 0.25, 1]))
+    found = sample_bilinear(cells, np.array([-1, 0.5, 9]), np.array([-1, 0.25, 1]))
     assert found[0].tolist() == [[0, 0.25, 1], [1, 1.25, 2], [2, 2.25, 3]]
 
 
@@ -69,7 +71,7 @@ def test_a_picture_that_is_squashed_is_seen_in_the_same_place():
     colours = (np.array(image) / 32).transpose(2, 0, 1)
     spec = Preprocess(image_size=(128, 96), resize="stretch")
     found = np.concatenate(list(averaged_bands(image, cells_of, spec, scales=(1.0, 2.0))), axis=1)
-    assert found.shape == (3, 67, 101) and np.abs(found - softmax(colours)).mean() < 0.03
+    assert found.shape == (3, 67, 101) and np.abs(found - softmax(colours, axis=0)).mean() < 0.03
 
 
 def test_memory_is_that_of_the_views_and_a_band():

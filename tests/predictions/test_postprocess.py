@@ -6,21 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nextvit.predictions.postprocess import (
-    detections_of,
-    present,
-    sigmoid,
-    softmax,
-    to_classifications,
-    to_detections,
-    to_multi_labels,
-)
 from pycocotools import mask as coco
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionFacts
 from nextvit.errors import InputError
 from nextvit.image.masks import decode
 from nextvit.image.resizing import Prepared, Preprocess
+from nextvit.predictions.activations import sigmoid, softmax
+from nextvit.predictions.classification import to_classifications
+from nextvit.predictions.detection import to_detections
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.multilabel import is_present, to_multi_labels
 
 
 def test_softmax_sums_to_one_and_survives_large_values():
@@ -47,7 +44,7 @@ def test_sigmoid_survives_large_values_and_keeps_small_ones():
 
 def test_a_class_is_answered_from_its_own_threshold_on():
     logits = np.log(np.array([[0.5, 0.5, 0.2, 0.8]]) / np.array([[0.5, 0.5, 0.8, 0.2]]))
-    assert present(logits, (0.5, 0.6, 0.1, 0.9)).tolist() == [[True, False, True, False]]
+    assert is_present(logits, (0.5, 0.6, 0.1, 0.9)).tolist() == [[True, False, True, False]]
 
 
 def test_each_class_is_present_or_absent_the_most_probable_first():
@@ -115,7 +112,7 @@ def test_pycocotools_reads_the_masks_of_predictions():
         ({"labels": np.array([[0.0, 1.0]])}, "its card has 2 classes"),
         (
             {"boxes": np.zeros((1, 2, 5))},
-            r"answers .*'boxes': \(1, 2, 5\).* for 1 images; expected .*'boxes': \(1, 2, 4\)",
+            r"puts out .*'boxes': \(1, 2, 5\).* for 1 images; expected .*'boxes': \(1, 2, 4\)",
         ),
         ({"scores": np.zeros((2, 2))}, "for 1 images"),
         ({"masks": np.zeros((1, 2, 28, 28))}, "for 1 images"),
@@ -125,7 +122,7 @@ def test_outputs_that_are_no_detections_of_these_classes_are_refused(changes: di
     card = ModelCard(
         task="detection",
         classes=("fig", "nut"),
-        category_ids=(1, 5),
+        facts=DetectionFacts(category_ids=(1, 5)),
         input=Preprocess(image_size=(32, 32), resize="pad"),
         variant="by hand",
         architecture={},
@@ -133,6 +130,6 @@ def test_outputs_that_are_no_detections_of_these_classes_are_refused(changes: di
     )
     images = [Prepared(np.zeros((32, 32, 3), np.uint8), (32, 32))]
     outputs = {"boxes": np.ones((1, 2, 4)), "scores": np.array([[0.9, 0.8]]), "labels": np.array([[0, 1]])}
-    assert len(detections_of(outputs, images, card)[0].objects) == 2
+    assert len(kind_of(card).read(outputs, images)[0].objects) == 2
     with pytest.raises(InputError, match=message):
-        detections_of(outputs | changes, images, card)
+        kind_of(card).read(outputs | changes, images)

@@ -54,7 +54,7 @@ def test_every_section_is_there(page: str):
     assert "This machine is too busy: other processes took 31%." in text
     assert "nextvit bench runs/defects --compare timm:resnet101" in text
     assert "nextvit 0.1.0, onnxruntime 1.32.0" in text and "Allowed to run on cores 0, 1" in text
-    assert "no higher than its flat roof; above the slope it lies where data stays in a cache" in text
+    assert "A point cannot be above its flat roof; it can be above the slope if its data stays in a cache" in text
     assert "2% noise of the machine meanwhile" in text and "20 configurations measured, 3 not available" in text
 
 

@@ -41,7 +41,7 @@ def test_runs_on_different_images_get_a_warning(tmp_path: Path):
 
 def test_the_same_recipe_is_said_to_be_the_same(tmp_path: Path):
     write_comparison([write_run(tmp_path / name) for name in "ab"], tmp_path / "page.html")
-    assert "Nothing: the recipes are the same." in (tmp_path / "page.html").read_text()
+    assert "None: the recipes are the same." in (tmp_path / "page.html").read_text()
 
 
 def test_eight_runs_have_eight_colours_and_nine_are_refused(tmp_path: Path):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import nextvit
+from nextvit.bundle.facts import MultiLabelFacts
 from nextvit.bundle.manifest import read_manifest
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError
@@ -239,7 +240,7 @@ def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: 
 
 
 def test_the_cards_task_decides_what_an_answer_is(bundle: Path):
-    card = replace(load_bundle(bundle).card, task="multilabel", thresholds=(0.5, 0.9, 0.5))
+    card = replace(load_bundle(bundle).card, task="multilabel", facts=MultiLabelFacts(thresholds=(0.5, 0.9, 0.5)))
     [answer] = Predictor(FixedSession(1.0, 2.0, -1.0), card)([np.zeros((40, 40, 3), np.uint8)])
     assert isinstance(answer, MultiLabel)
     assert answer.labels == ("1 red",)

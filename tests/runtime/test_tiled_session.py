@@ -12,17 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import NoFacts, SegmentationFacts
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Preprocess
+from nextvit.predictions.kind import output_names
 from nextvit.predictions.multi_scale import softmax
 from nextvit.predictions.results import ClassMap
+from nextvit.predictions.segmentation import with_scores
 from nextvit.runtime.predictor import Predictor, card_at, predictor_for
 from nextvit.runtime.tiled_session import Views, check_views
 
 Arrays = Mapping[str, NDArray[Any]]
 FIT = Preprocess(image_size=(64, 96), resize="pad")
 CARD = ModelCard(
-    task="segmentation", classes=("red", "green", "blue"), input=FIT, variant="by hand", architecture={}, scores=True
+    task="segmentation",
+    classes=("red", "green", "blue"),
+    input=FIT,
+    variant="by hand",
+    architecture={},
+    facts=SegmentationFacts(scores=True),
 )
 
 
@@ -151,9 +159,9 @@ def refuse(card: ModelCard, views: Views, words: str, *, any_size: bool = True) 
 
 def test_models_that_cannot_look_so_are_refused():
     windows, scales = Views(window_px=64), Views(scales=(0.5, 1.0))
-    photos = replace(CARD, task="classification", scores=False)
+    photos = replace(CARD, task="classification", facts=NoFacts())
     refuse(photos, windows, "model: windows, scales and flips are for segmentation, this is a model for classification")
-    refuse(replace(CARD, scores=False), scales, "model: answers classes alone, .* export it again with --scores")
+    refuse(with_scores(CARD, False), scales, "model: answers classes alone, .* export it again with --scores")
     fixed = replace(CARD, input=Preprocess(image_size=(96, 96), resize="stretch"))
     refuse(fixed, windows, "takes images of height 96, width 96 alone, got height 64", any_size=False)
     refuse(fixed, scales, "takes images of height 96, width 96 alone, got height 48", any_size=False)
@@ -190,7 +198,7 @@ def test_one_view_of_a_whole_picture_is_the_networks_own_answer():
     card = replace(CARD, classes=tuple(map(str, range(CLASSES))))
     with torch.no_grad():
         network = DeployedSegmenter(random_segmenter().float(), FIT, scores=True)
-    session = TorchSession(network, outputs=card.outputs)
+    session = TorchSession(network, outputs=output_names(card))
     picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     [plain], [viewed] = (predictor_for(session, card, views)([picture]) for views in (None, Views()))
     assert isinstance(plain, ClassMap) and isinstance(viewed, ClassMap)

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import SegmentationFacts
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
-from nextvit.tasks import task_for
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.segmentation import SegmentationTask
+from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
+from nextvit.tasks.task import evaluator_for
 from tests.data.masks_by_hand import CLASSES
 
 CARD = ModelCard(
@@ -21,6 +22,7 @@ CARD = ModelCard(
     input=Preprocess(image_size=(72, 120), resize="pad"),
     variant="nextvit_nano",
     architecture={},
+    facts=SegmentationFacts(),
 )
 
 
@@ -34,7 +36,7 @@ def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"classes": classes.astype(np.uint8)}
 
 
-def task_at(root: Path) -> SegmentationTask:
-    task = task_for(read_dataset(root), CARD)
-    assert isinstance(task, SegmentationTask)
+def task_at(root: Path) -> SegmentationEvaluator:
+    task = evaluator_for(read_dataset(root), CARD)
+    assert isinstance(task, SegmentationEvaluator)
     return task

@@ -12,9 +12,10 @@ from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.models.deployed import Deployed, normalise
-from nextvit.tasks.classification import ClassificationTask, cross_entropy
+from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.classification_evaluation import ClassificationEvaluator, cross_entropy
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss
+from nextvit.tasks.settings import LabelLoss, LabelSettings
 from tests.tasks.cards import card
 
 
@@ -25,7 +26,7 @@ def brightest_channel(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_the_exam_takes_any_predict_function(shared_colours: Path):
-    evaluation = ClassificationTask(read_dataset(shared_colours), card()).evaluate(brightest_channel, split="val")
+    evaluation = ClassificationEvaluator(read_dataset(shared_colours), card()).evaluate(brightest_channel, split="val")
     assert evaluation.scores["top1_score"] == 100.0
     assert evaluation.images == 12
     assert evaluation.details["confusion"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
@@ -34,7 +35,7 @@ def test_the_exam_takes_any_predict_function(shared_colours: Path):
 
 
 def test_mistakes_come_most_confident_first(shared_colours: Path):
-    task = ClassificationTask(read_dataset(shared_colours), card())
+    task = ClassificationEvaluator(read_dataset(shared_colours), card())
     evaluation = task.evaluate(
         lambda inputs: {"logits": np.tile([0.0, 9.0, 0.0], (len(inputs["images"]), 1))}, split="val"
     )
@@ -44,7 +45,7 @@ def test_mistakes_come_most_confident_first(shared_colours: Path):
 
 
 def test_details_say_what_the_answers_are_worth_for_each_class(shared_colours: Path):
-    task = ClassificationTask(read_dataset(shared_colours), card())
+    task = ClassificationEvaluator(read_dataset(shared_colours), card())
     evaluation = task.evaluate(
         lambda inputs: {"logits": np.tile(np.log([0.2, 0.7, 0.1]), (len(inputs["images"]), 1))}, split="val"
     )
@@ -65,7 +66,7 @@ def test_details_say_what_the_answers_are_worth_for_each_class(shared_colours: P
 
 def test_unreadable_images_are_named_and_not_judged(colours: Path):
     (colours / "val" / "red" / "0.png").write_bytes(b"")
-    evaluation = ClassificationTask(read_dataset(colours), card()).evaluate(brightest_channel, split="val")
+    evaluation = ClassificationEvaluator(read_dataset(colours), card()).evaluate(brightest_channel, split="val")
     assert evaluation.images == 11
     assert len(evaluation.unreadable) == 1
 
@@ -74,7 +75,7 @@ def test_other_classes_than_the_models_are_refused(shared_colours: Path):
     with pytest.raises(
         InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"
     ):
-        ClassificationTask(read_dataset(shared_colours), card(classes=("cat", "dog")))
+        ClassificationEvaluator(read_dataset(shared_colours), card(classes=("cat", "dog")))
 
 
 def test_the_exams_loss_equals_torchs():
@@ -85,13 +86,14 @@ def test_the_exams_loss_equals_torchs():
 
 
 def test_answers_that_are_no_numbers_are_refused(shared_colours: Path):
-    task = ClassificationTask(read_dataset(shared_colours), card())
-    with pytest.raises(InputError, match="the model's answers are no numbers"):
+    task = ClassificationEvaluator(read_dataset(shared_colours), card())
+    with pytest.raises(InputError, match="the model puts out NaN or infinity"):
         task.evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.nan)}, split="val")
 
 
 def test_loss_equals_a_plain_computation(shared_colours: Path):
-    task = ClassificationTask(read_dataset(shared_colours), card(), loss=Loss(label_smoothing=0.1))
+    task, dataset = ClassificationTask(), read_dataset(shared_colours)
+    settings = LabelSettings(loss=LabelLoss(label_smoothing=0.1))
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     labels = torch.tensor([0, 2, 1, 1])
     weights = torch.randn(3, 3)
@@ -105,18 +107,19 @@ def test_loss_equals_a_plain_computation(shared_colours: Path):
     target = torch.full((4, 3), 0.1 / 3).scatter(1, labels[:, None], 0.9 + 0.1 / 3)
     expected = -(target * log_probabilities).sum(dim=1).mean()
     samples = Samples.pack((Path("any"), (label,)) for label in labels.tolist())
-    targets = torch.from_numpy(task.targets(samples, range(4)))
-    assert task.losses(model, images, targets)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+    source = task.training_source(samples, dataset, card(), settings)
+    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)] * 4, range(4))
+    objective = task.objective(dataset, card(), settings, torch.device("cpu"))
+    assert objective.losses(model, images, targets)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_deployment_form_takes_raw_pixels_to_the_same_logits(shared_colours: Path):
     torch.manual_seed(0)
-    task = ClassificationTask(read_dataset(shared_colours), card())
-    model = task.build().eval()
+    model = ClassificationTask().build(card()).eval()
     pixels_NHWC = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
-        expected = model(normalise(pixels_NHWC.permute(0, 3, 1, 2), task.card.input))
-        got = Deployed(model, task.card.input)(pixels_NHWC)
+        expected = model(normalise(pixels_NHWC.permute(0, 3, 1, 2), card().input))
+        got = Deployed(model, card().input)(pixels_NHWC)
     assert (got - expected).abs().max() <= 1e-4 * expected.std()
 
 

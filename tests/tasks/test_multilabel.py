@@ -9,13 +9,16 @@ import torch
 from PIL import Image
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import MultiLabelFacts
 from nextvit.data.dataset import Dataset
 from nextvit.errors import InputError
 from nextvit.image.resizing import Preprocess
-from nextvit.tasks import task_for
-from nextvit.tasks.multilabel import MultiLabelTask, binary_cross_entropy, set_probabilities
+from nextvit.tasks.multilabel import MultiLabelTask
+from nextvit.tasks.multilabel_evaluation import MultiLabelEvaluator, binary_cross_entropy, set_probabilities
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss, Share
+from nextvit.tasks.settings import LabelLoss, LabelSettings
+from nextvit.tasks.task import Shard, evaluator_for
+from nextvit.views.labelled_source import LabelTargets
 from tests.conftest import COLOURS
 from tests.tasks.cards import card
 
@@ -24,7 +27,7 @@ VAL = (("red",), ("blue", "red"), (), ("blue", "green"), ("blue", "green", "red"
 
 
 def multilabel_card(**changes: object) -> ModelCard:
-    return card(**{"task": "multilabel", "thresholds": (0.5,) * 3, **changes})
+    return card(**{"task": "multilabel", "facts": MultiLabelFacts(thresholds=(0.5,) * 3), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +51,12 @@ def lit(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"logits": np.stack([third.mean(axis=(1, 2, 3)) for third in thirds], axis=1) - 20}
 
 
-def task(stripes: Dataset, **changes: object) -> MultiLabelTask:
-    return MultiLabelTask(stripes, multilabel_card(input=Preprocess(image_size=(32, 96)), **changes))
+def evaluator(stripes: Dataset, **changes: object) -> MultiLabelEvaluator:
+    return MultiLabelEvaluator(stripes, multilabel_card(input=Preprocess(image_size=(32, 96)), **changes))
 
 
 def test_the_exam_takes_any_predict_function(stripes: Dataset):
-    evaluation = task(stripes).evaluate(lit, split="val")
+    evaluation = evaluator(stripes).evaluate(lit, split="val")
     assert evaluation.main_score == "mean_ap_score"
     assert [evaluation.scores[name] for name in ("mean_ap_score", "micro_f1_score", "exact_match_score")] == [100.0] * 3
     assert (evaluation.interval_95, evaluation.images) == ((100.0, 100.0), 6)
@@ -65,7 +68,7 @@ def test_the_exam_takes_any_predict_function(stripes: Dataset):
 
 def test_mistakes_come_most_confident_first_with_their_whole_sets(stripes: Dataset):
     logits = np.array([1.0, -3.0, 2.0], np.float32)
-    evaluation = task(stripes).evaluate(
+    evaluation = evaluator(stripes).evaluate(
         lambda inputs: {"logits": np.tile(logits, (len(inputs["images"]), 1))}, split="val"
     )
     assert {each["guess"] for each in evaluation.details["mistakes"]} == {"blue, red"}
@@ -81,7 +84,7 @@ def test_mistakes_come_most_confident_first_with_their_whole_sets(stripes: Datas
 
 
 def test_the_cards_thresholds_decide_what_is_answered(stripes: Dataset):
-    evaluation = task(stripes, thresholds=(0.0, 1.0, 0.5)).evaluate(lit, split="val")
+    evaluation = evaluator(stripes, facts=MultiLabelFacts(thresholds=(0.0, 1.0, 0.5))).evaluate(lit, split="val")
     assert evaluation.scores["mean_ap_score"] == 100.0
     assert evaluation.details["class_precisions"][0] == 50.0
     assert evaluation.details["class_recalls"][0] == 100.0
@@ -91,15 +94,15 @@ def test_processes_that_share_the_exam_get_the_same_evaluation(stripes: Dataset)
     """Each process asks for its part; here both parts are computed in one, before either gathers."""
     parts: list[object] = []
     for index in range(2):
-        keep = Share(index=index, count=2, gather=lambda value: parts.append(value) or [value])
-        task(stripes).evaluate(lit, split="val", share=keep)
-    whole = task(stripes).evaluate(lit, split="val", share=Share(index=1, count=2, gather=lambda value: parts))
-    assert whole == task(stripes).evaluate(lit, split="val")
+        keep = Shard(index=index, count=2, gather=lambda value: parts.append(value) or [value])
+        evaluator(stripes).evaluate(lit, split="val", shard=keep)
+    whole = evaluator(stripes).evaluate(lit, split="val", shard=Shard(index=1, count=2, gather=lambda value: parts))
+    assert whole == evaluator(stripes).evaluate(lit, split="val")
 
 
 def test_answers_that_are_no_numbers_are_refused(stripes: Dataset):
-    with pytest.raises(InputError, match="the model's answers are no numbers"):
-        task(stripes).evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.inf)}, split="val")
+    with pytest.raises(InputError, match="the model puts out NaN or infinity"):
+        evaluator(stripes).evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.inf)}, split="val")
 
 
 def test_the_exams_loss_equals_torchs():
@@ -127,28 +130,30 @@ def test_loss_equals_a_plain_computation(stripes: Dataset, dtype: torch.dtype):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     probabilities = torch.sigmoid(((images.double() / 255).mean(dim=(2, 3)) - mean) / std @ weights.double())
     expected = -(targets * probabilities.log() + (1 - targets) * (1 - probabilities).log()).mean()
-    losses = task(stripes).losses(model, images.to(dtype), targets)
+    objective = MultiLabelTask().objective(stripes, multilabel_card(), LabelSettings(), torch.device("cpu"))
+    losses = objective.losses(model, images.to(dtype), LabelTargets(targets, torch.ones(4, 1)))
     assert losses.keys() == {"binary_cross_entropy"}
     assert losses["binary_cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_smoothing_draws_every_class_halfway(stripes: Dataset):
-    smooth = MultiLabelTask(stripes, multilabel_card(), loss=Loss(label_smoothing=0.1))
-    targets = smooth.targets(stripes.split("val"), [0])
-    assert targets.dtype == np.float32
-    assert targets[0] == pytest.approx([0.05, 0.05, 0.95])  # the first picture is red
+    settings = LabelSettings(loss=LabelLoss(label_smoothing=0.1))
+    source = MultiLabelTask().training_source(stripes.split("val"), stripes, multilabel_card(), settings)
+    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)], [0])
+    assert targets.rows.dtype == torch.float32
+    assert targets.rows[0].tolist() == pytest.approx([0.05, 0.05, 0.95])  # the first picture is red
 
 
 def test_a_model_of_another_task_is_refused(stripes: Dataset, shared_colours: Path):
-    assert isinstance(task_for(stripes, multilabel_card()), MultiLabelTask)
+    assert isinstance(evaluator_for(stripes, multilabel_card()), MultiLabelEvaluator)
     with pytest.raises(InputError, match=r"trained for classification, the dataset .*list.csv is one for multilabel"):
-        task_for(stripes, card())
+        evaluator_for(stripes, card())
     with pytest.raises(InputError, match=r"trained for multilabel, the dataset .*colours is one for classification"):
-        task_for(read_dataset(shared_colours), multilabel_card())
+        evaluator_for(read_dataset(shared_colours), multilabel_card())
 
 
 def test_a_card_has_a_threshold_for_each_class_or_none():
     with pytest.raises(InputError, match="multilabel of 3 classes has 0 thresholds"):
-        multilabel_card(thresholds=())
-    with pytest.raises(InputError, match="classification of 3 classes has 3 thresholds"):
+        multilabel_card(facts=MultiLabelFacts(thresholds=()))
+    with pytest.raises(InputError, match="a card of classification has NoFacts, got MultiLabelFacts"):
         replace(multilabel_card(), task="classification")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nextvit.predictions.postprocess import TO_ANSWERS, class_maps_of, defect_probabilities
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,14 +18,18 @@ from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Prepared, Preprocess
 from nextvit.metrics.bootstrap import resample_counts
 from nextvit.models.segmentation import SegmentationTargets
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.packed_class_map import PackedClassMap
 from nextvit.predictions.results import ClassMap
+from nextvit.predictions.segmentation import defect_probabilities, with_scores
 from nextvit.runtime.predictor import predictor_for
 from nextvit.runtime.tiled_session import Views
-from nextvit.tasks import task_for
-from nextvit.tasks.answers import PackedMap
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
-from nextvit.tasks.task import Loss, Share
+from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
+from nextvit.tasks.settings import SegmentationLoss, SegmentationSettings
+from nextvit.tasks.task import Shard, evaluator_for
+from nextvit.views.masked_source import MaskTargets
 from tests.data.masks_by_hand import draw_masked, read_mask, repaint
 from tests.tasks.by_colour import CARD, by_colour, task_at
 
@@ -52,7 +55,7 @@ def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path)
     for sample, mask in zip(task.dataset.split("val"), task.dataset.masks["val"], strict=True):
         prepared = CARD.input.prepare(sample.path)
         outputs = by_colour(CARD.input.network_inputs([prepared.pixels]))
-        [answer] = TO_ANSWERS["segmentation"](outputs, [prepared], CARD)
+        [answer] = kind_of(CARD).read(outputs, [prepared])
         assert isinstance(answer, ClassMap) and answer.labels.shape == mask.shape == (36, 48)
         for label in range(3):
             told, true = answer.labels == label, mask == label
@@ -70,17 +73,17 @@ def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path)
 def test_resamples_are_those_of_the_interval(root: Path):
     task = task_at(root)
     samples = list(task.dataset.split("val"))
-    maps = [PackedMap.pack(np.full((18, 24), 0, np.uint8), (36, 48)) for _ in samples]
+    maps = [PackedClassMap.pack(np.full((18, 24), 0, np.uint8), (36, 48)) for _ in samples]
     counts = resample_counts(4)
     scores = task.resampled(samples, maps, counts)
     assert scores.shape == (1000,)
     once = np.ones((4, 1), np.int32)
-    assert task.resampled(samples, maps, once)[0] == pytest.approx(task.judge(samples, maps).scores["mean_iou_score"])
+    assert task.resampled(samples, maps, once)[0] == pytest.approx(task.score(samples, maps).scores["mean_iou_score"])
 
 
 def test_packed_maps_are_small_and_come_back(root: Path):
     classes = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((200, 200), np.uint8))
-    packed = PackedMap.pack(classes, (30, 40))
+    packed = PackedClassMap.pack(classes, (30, 40))
     assert len(packed.packed) < classes.size / 50
     assert np.array_equal(packed.classes(), classes) and packed.original == (30, 40)
 
@@ -99,23 +102,23 @@ def test_a_split_without_labels_cannot_be_scored(root: Path):
 
 def test_a_model_of_other_classes_is_refused(root: Path):
     with pytest.raises(InputError, match="the model knows 2 classes"):
-        task_for(read_dataset(root), replace(CARD, classes=("background", "square")))
+        evaluator_for(read_dataset(root), replace(CARD, classes=("background", "square")))
 
 
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        (np.zeros((1, 64), np.uint8), "answers uint8"),
+        (np.zeros((1, 64), np.uint8), "puts out uint8"),
         (np.zeros((2, 64, 96), np.uint8), "for 1 images of 90x60 px"),
         (np.zeros((1, 32, 96), np.uint8), "for 1 images of 90x60 px"),
-        (np.full((1, 64, 96), 3, np.uint8), "answers classes up to 3; its card has 3 classes"),
-        (np.zeros((1, 64, 96), np.float32), "answers classes up to 0"),
+        (np.full((1, 64, 96), 3, np.uint8), "puts out classes up to 3; its card has 3 classes"),
+        (np.zeros((1, 64, 96), np.float32), "puts out classes up to 0"),
     ],
 )
 def test_what_is_no_map_of_these_images_is_refused(classes: NDArray[Any], words: str):
     image = Prepared(np.zeros((60, 90, 3), np.uint8), (30, 45))
     with pytest.raises(InputError, match=words):
-        TO_ANSWERS["segmentation"]({"classes": classes}, [image], CARD)
+        kind_of(CARD).read({"classes": classes}, [image])
 
 
 def test_balance_weighs_classes_by_their_training_pixels(root: Path):
@@ -129,9 +132,11 @@ def test_balance_weighs_classes_by_their_training_pixels(root: Path):
     masks = [np.array(Image.open(path)) for path in sorted((root / "masks" / "train").iterdir())]
     shares = np.array([sum(int((mask == label).sum()) for mask in masks) for label in range(3)], np.float64)
     shares /= shares.sum()
-    batch = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, 32, 32, dtype=torch.uint8)
+    targets = MaskTargets(torch.zeros(1, 32, 32, dtype=torch.uint8))
     for balance in (0.0, 0.5):
-        task_for(read_dataset(root), CARD, loss=Loss(balance=balance)).losses(RecordingModel(), *batch)
+        settings = SegmentationSettings(loss=SegmentationLoss(balance=balance))
+        objective = SegmentationTask().objective(read_dataset(root), CARD, settings, torch.device("cpu"))
+        objective.losses(RecordingModel(), torch.zeros(1, 3, 32, 32, dtype=torch.uint8), targets)
     plain, balanced = (targets.class_weights_C for targets in received)
     assert plain is None
     assert balanced is not None
@@ -211,8 +216,8 @@ def area(scores: list[float], defect: list[bool]) -> float:
 
 
 def test_defects_are_judged_as_by_hand_and_the_other_scores_stay(sound_root: Path):
-    task = task_for(read_dataset(sound_root), SOUND)
-    assert isinstance(task, SegmentationTask)
+    task = evaluator_for(read_dataset(sound_root), SOUND)
+    assert isinstance(task, SegmentationEvaluator)
     evaluation = task.evaluate(reddish, false_alarms=5)
     found = evaluation.details["segmentation"]["defects"]
     pixels, defects, images, bad = probabilities_by_hand(task)
@@ -241,16 +246,16 @@ def test_a_pixel_is_answered_as_a_defect_where_that_is_the_more_probable(sound_r
         card = replace(SOUND, input=spec)
         prepared = spec.prepare(sound_root / "images" / "val" / "0.png")
         outputs = reddish(spec.network_inputs([prepared.pixels]))
-        [answer], [probability] = (each(outputs, [prepared], card) for each in (class_maps_of, defect_probabilities))
+        [answer], [probability] = kind_of(card).read(outputs, [prepared]), defect_probabilities(outputs, [prepared])
         sure = np.abs(probability - 0.5) > 1e-6
         assert probability.shape == (36, 48) and np.array_equal((probability > 0.5)[sure], answer.labels[sure] == 1)
 
 
 def test_several_processes_judge_defects_together(sound_root: Path):
-    task = task_for(read_dataset(sound_root), SOUND)
+    task = evaluator_for(read_dataset(sound_root), SOUND)
     both, slots = threading.Barrier(2), [None, None]
 
-    def share_of(index: int) -> Share:
+    def share_of(index: int) -> Shard:
         def gather(value: Any) -> list[Any]:
             slots[index] = value
             both.wait()
@@ -258,17 +263,19 @@ def test_several_processes_judge_defects_together(sound_root: Path):
             both.wait()
             return found
 
-        return Share(index=index, count=2, gather=gather)
+        return Shard(index=index, count=2, gather=gather)
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda index: task.evaluate(reddish, split="val", share=share_of(index)), range(2))
+        first, second = pool.map(lambda index: task.evaluate(reddish, split="val", shard=share_of(index)), range(2))
     alone = task.evaluate(reddish, split="val")
     assert first.details == second.details == alone.details and "defects" in alone.details["segmentation"]
 
 
 def test_where_nothing_is_sound_or_nothing_a_defect_nothing_is_told_of_them(sound_root: Path):
     repaint(sound_root, lambda mask: np.zeros_like(mask), split="val")
-    found = task_for(read_dataset(sound_root), SOUND).evaluate(reddish, split="val").details["segmentation"]["defects"]
+    found = (
+        evaluator_for(read_dataset(sound_root), SOUND).evaluate(reddish, split="val").details["segmentation"]["defects"]
+    )
     assert found == {
         "pixel_auroc": None, "image_auroc": None, "pixel_miss": None, "image_miss": None, "false_alarms": 1.0,
     }  # fmt: skip
@@ -279,12 +286,12 @@ def test_scores_of_other_classes_are_refused(sound_root: Path):
         outputs = reddish(inputs)
         return {**outputs, "logits": np.concatenate([outputs["logits"], outputs["logits"][:, :1]], axis=1)}
 
-    with pytest.raises(InputError, match=r"the model answers scores \(4, 3, 8, 16\) for 4 images of 2 classes"):
-        task_for(read_dataset(sound_root), SOUND).evaluate(three, split="val")
+    with pytest.raises(InputError, match=r"the model puts out scores \(4, 3, 8, 16\) for 4 images of 2 classes"):
+        evaluator_for(read_dataset(sound_root), SOUND).evaluate(three, split="val")
 
 
 def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
-    task = task_for(read_dataset(sound_root), SOUND)
+    task = evaluator_for(read_dataset(sound_root), SOUND)
     plain = task.evaluate(reddish, split="val").details["segmentation"]["defects"]
 
     class Session:
@@ -295,8 +302,8 @@ def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
             return {}
 
     for views in (Views(window_px=32), Views(flip=True)):
-        predictor = predictor_for(Session(), replace(SOUND, scores=True), views, scores=True)
-        viewed = task_for(read_dataset(sound_root), predictor.card)
+        predictor = predictor_for(Session(), with_scores(SOUND, True), views, scores=True)
+        viewed = evaluator_for(read_dataset(sound_root), predictor.card)
         found = viewed.evaluate(predictor.session.run, split="val")
         defects = found.details["segmentation"]["defects"]
         assert found.images == 4 and defects["pixel_auroc"] == pytest.approx(plain["pixel_auroc"], abs=5)
@@ -332,7 +339,7 @@ def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
         assert isinstance(first, ClassMap) and isinstance(second, ClassMap)
         assert np.array_equal(first.labels, second.labels) and len(np.unique(first.labels)) == 2
     seen.clear()
-    evaluation = task_for(read_dataset(root), card).evaluate(Session().run, split="val")
+    evaluation = evaluator_for(read_dataset(root), card).evaluate(Session().run, split="val")
     assert seen == [(1, 64, 64, 3), (2, 32, 64, 3), (1, 64, 64, 3)] and evaluation.images == 4
     truth = [read_mask(root / "masks" / "val" / f"{index}.png") for index in range(4)]
     told = [answer.labels for answer in alone if isinstance(answer, ClassMap)]

@@ -19,10 +19,9 @@ from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, SegmenterConfig
 from nextvit.recipes import recipe_named
-from nextvit.tasks import task_for
 from nextvit.tasks.network import load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss
+from nextvit.tasks.task import Loss, evaluator_for
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
 from nextvit.train.prepare import masked_view, prepare
@@ -140,7 +139,7 @@ def untrained(name: str, root: Path) -> Network:
     dataset = read_dataset(root)
     recipe = recipe_named(name)
     recipe = replace(recipe, model=replace(recipe.model, name="nextvit_nano", weights="none"))
-    return task_for(dataset, make_card(dataset, settled(recipe, dataset)), loss=recipe.loss).build()
+    return evaluator_for(dataset, make_card(dataset, settled(recipe, dataset)), loss=recipe.loss).build()
 
 
 @BOTH
@@ -179,7 +178,7 @@ def test_several_gpus_share_all_norms(name: str, ade20k: Path, classifier: Path)
     """Those of the heads and behind the stages, too. Nothing is computed, so no GPU is needed."""
     dataset = read_dataset(ade20k)
     recipe = settled(small(name, classifier), dataset)
-    task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
+    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     model = task.build()
     plain = [each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
     training = prepare(task, dataset, model, recipe, torch.device("cuda"), OneOfTwo(size=2))

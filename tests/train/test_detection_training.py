@@ -19,12 +19,12 @@ from nextvit.files.run_folder import read_json_lines
 from nextvit.models.config import VARIANTS
 from nextvit.models.cost import count_parameters
 from nextvit.models.detection import DetectorConfig
+from nextvit.predictions.kind import output_names
 from nextvit.recipes import recipe_named
 from nextvit.report.run_report import write_run_report
-from nextvit.tasks import task_for
 from nextvit.tasks.network import build_network, load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Evaluation, Loss
+from nextvit.tasks.task import Evaluation, Loss, evaluator_for
 from nextvit.train.distributed import World
 from nextvit.train.loop import Tick, Training, standing
 from nextvit.train.memory import made_up, trial
@@ -69,7 +69,7 @@ def training_for(root: Path, recipe: Recipe) -> Training:
     torch.manual_seed(0)
     dataset = read_dataset(root)
     recipe = settled(recipe, dataset)
-    task = task_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
+    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
     return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 
@@ -244,7 +244,7 @@ def test_norms_that_several_gpus_share_are_frozen_too(pictures: Path):
     """They replace the plain ones; the model's own must be the frozen ones. Nothing is computed, so no GPU is needed."""
     dataset = read_dataset(pictures)
     recipe = settled(replace(RECIPE, model=replace(RECIPE.model, frozen_norms=True)), dataset)
-    task = task_for(dataset, make_card(dataset, recipe))
+    task = evaluator_for(dataset, make_card(dataset, recipe))
     training = prepare(task, dataset, task.build(), recipe, torch.device("cuda"), OneOfTwo(size=2))
     train_mode(training.model, training.frozen)
     norms = [each for each in training.model.backbone.modules() if isinstance(each, nn.SyncBatchNorm)]
@@ -417,7 +417,7 @@ def test_pictures_without_objects_and_without_masks_train(tmp_path: Path):
     losses = run(root, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
     assert all(np.isfinite(loss) for loss in losses.values())
     card = load_model(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors")[1]
-    assert card.outputs == ("boxes", "scores", "labels")
+    assert output_names(card) == ("boxes", "scores", "labels")
 
 
 def test_pictures_without_objects_are_left_out_where_that_is_asked_for(tmp_path: Path):

@@ -11,7 +11,7 @@ from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nextvit.data.object_masks import mask_of
+from nextvit.data.object_masks import rasterize_mask
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, Pixels
@@ -88,7 +88,7 @@ def test_a_view_of_the_whole_picture_is_the_picture_with_its_objects_and_may_be_
     pixels, targets = view_of(content, objects, PLAIN, (90, 120))
     assert np.array_equal(pixels, image) and targets.masks is not None
     assert np.allclose(targets.boxes, objects.boxes, atol=1e-4) and np.array_equal(targets.labels, objects.labels)
-    whole = [mask_of(segmentation, 90, 120) for segmentation in objects.segmentations]
+    whole = [rasterize_mask(segmentation, 90, 120) for segmentation in objects.segmentations]
     assert np.array_equal(targets.masks, whole)
     mirrored, turned = view_of(content, objects, DetectionAugment(flip=1, scales=(1.0,), crop=0), (90, 120))
     assert turned.masks is not None
@@ -216,7 +216,7 @@ def test_parts_of_masks_are_parts_of_the_whole_mask():
     for _ in range(30):
         polygon = (rng.random((7, 2)) * (100, 70) + 5).round(2)
         segmentation: list[Segmentation] = [[polygon.ravel().tolist()]]
-        whole = mask_of(segmentation[0], 90, 120)
+        whole = rasterize_mask(segmentation[0], 90, 120)
         runs = coco_mask.encode(np.asfortranarray(whole.astype(np.uint8)))
         lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[2], whole.ravel(order="F"), [2]]))))
         counts = lengths.tolist() if not whole[0, 0] else [0, *lengths.tolist()]

@@ -11,26 +11,25 @@ from PIL import Image
 
 from nextvit.image.reading import ImageLike
 from nextvit.image.resizing import Prepared, Preprocess
+from nextvit.tasks.classification import balancing_weights
 from nextvit.tasks.reading import read_dataset
+from nextvit.views.annotated_source import AnnotatedSource
 from nextvit.views.detection_view import DetectionView
 from nextvit.views.evaluation_batches import evaluation_batches
-from nextvit.views.label_view import build_view
-from nextvit.views.settings import Augment, DetectionAugment
+from nextvit.views.settings import DetectionAugment
 from nextvit.views.training_batches import (
-    AnnotatedLook,
     Batch,
     EpochSampler,
-    LabelledLook,
     TrainingSet,
-    balancing_weights,
     training_batches,
 )
 from tests.data.coco_by_hand import draw_objects
+from tests.views.sources import labelled_source
 
 
 def batches_of(root: Path, *, epoch: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[Batch]:
     samples = read_dataset(root).split("train")
-    dataset = TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=seed)
+    dataset = TrainingSet(labelled_source(samples), seed=seed)
     sampler = EpochSampler(len(samples), batch_size=5, seed=seed)
     sampler.epoch, sampler.start = epoch, start
     return list(training_batches(dataset, sampler, workers=workers))
@@ -183,10 +182,10 @@ def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):
 def test_a_picture_of_another_size_than_annotated_is_not_learnt_from(tmp_path: Path):
     root = draw_objects(tmp_path / "drawn", train=1, val=1)
     dataset = read_dataset(root)
-    look = AnnotatedLook(
+    source = AnnotatedSource(
         dataset.split("train"), dataset.annotations["train"], DetectionView(DetectionAugment(), (64, 96))
     )
-    assert TrainingSet(look, seed=0).__getitems__([(0, 0)]).failure is None
+    assert TrainingSet(source, seed=0).__getitems__([(0, 0)]).failure is None
     Image.new("RGB", (48, 36)).save(root / "images" / "train" / "0.png")
-    failure = TrainingSet(look, seed=0).__getitems__([(0, 0)]).failure
+    failure = TrainingSet(source, seed=0).__getitems__([(0, 0)]).failure
     assert failure is not None and "0.png: is 48x36 px, and was annotated as 96x72" in failure
