@@ -159,13 +159,13 @@ class MaskRCNN(Network):
         """
         if targets is not None:
             return self.losses(images_NCHW, sizes_N2, targets)
-        maps = self.features(images_NCHW)
+        maps = self.extract_features(images_NCHW)
         logits, deltas = self.rpn_head(maps)
-        proposals_NP4, objectness_NP = self.proposals(maps, logits, deltas, sizes_N2)
-        boxes_ND4, scores_ND, labels_ND = self.detections(maps, proposals_NP4, objectness_NP, sizes_N2)
+        proposals_NP4, objectness_NP = self.propose_regions(maps, logits, deltas, sizes_N2)
+        boxes_ND4, scores_ND, labels_ND = self.predict_boxes(maps, proposals_NP4, objectness_NP, sizes_N2)
         if self.roi_head.mask_head is None:
             return boxes_ND4, scores_ND, labels_ND
-        return boxes_ND4, scores_ND, labels_ND, self.masks(maps, boxes_ND4, scores_ND, labels_ND)
+        return boxes_ND4, scores_ND, labels_ND, self.predict_masks(maps, boxes_ND4, scores_ND, labels_ND)
 
     def losses(self, images_NCHW: Tensor, sizes_N2: Tensor, targets: DetectionTargets) -> dict[str, Tensor]:
         """The losses "objectness", "proposal_box", "class", "box" and, with a mask head, "mask".
@@ -173,24 +173,24 @@ class MaskRCNN(Network):
         Each is a float32 scalar, averaged as in MMDetection.
         """
         settings = targets.settings
-        maps = self.features(images_NCHW)
+        maps = self.extract_features(images_NCHW)
         logits, deltas = self.rpn_head(maps)
-        losses = proposal_losses(logits, deltas, self.anchors(maps), sizes_N2, targets.images, settings)
-        proposals_NP4, objectness_NP = self.proposals(maps, logits, deltas, sizes_N2)
+        losses = proposal_losses(logits, deltas, self.generate_level_anchors(maps), sizes_N2, targets.images, settings)
+        proposals_NP4, objectness_NP = self.propose_regions(maps, logits, deltas, sizes_N2)
         sampled = sample_regions(proposals_NP4, objectness_NP, targets.images, settings)
         class_logits, box_deltas = self.roi_head.bbox_head(pool_regions(maps, sampled.rois, BOX_SIDE))
         losses |= region_losses(class_logits, box_deltas, sampled)
         if self.roi_head.mask_head is not None:
-            positives = sampled.positives()
+            positives = sampled.select_positives()
             mask_logits = self.roi_head.mask_head(pool_regions(maps, positives.rois, MASK_SIDE))
             losses |= mask_losses(mask_logits, positives, targets.images)
         return losses
 
-    def features(self, images_NCHW: Tensor) -> list[Tensor]:
+    def extract_features(self, images_NCHW: Tensor) -> list[Tensor]:
         """Five feature maps (N, neck_width, H / s, W / s) at strides s of 4, 8, 16, 32 and 64, rounded up."""
         return self.neck(self.backbone(images_NCHW))
 
-    def anchors(self, maps: Sequence[Tensor]) -> list[Tensor]:
+    def generate_level_anchors(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The anchors (A, 4) of each level, in pixels, in the order of `proposals.flatten_positions`."""
         scale, ratios = self.detector.anchor_scale, self.detector.anchor_ratios
         return [
@@ -198,21 +198,21 @@ class MaskRCNN(Network):
             for each_NCHW, stride_px in zip(maps, STRIDES_PX, strict=True)
         ]
 
-    def proposals(
+    def propose_regions(
         self, maps: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor], sizes_N2: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Region proposals: boxes (N, P, 4) and objectness scores (N, P), without a gradient; see `propose`."""
         return propose(
             logits,
             deltas,
-            self.anchors(maps),
+            self.generate_level_anchors(maps),
             sizes_N2,
             candidates=self.detector.training_candidates if self.training else self.detector.candidates,
             count=self.detector.proposals,
             iou=self.detector.proposal_iou,
         )
 
-    def detections(
+    def predict_boxes(
         self, maps: Sequence[Tensor], proposals_NP4: Tensor, objectness_NP: Tensor, sizes_N2: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D) and labels (N, D) from the proposals with an objectness score above 0."""
@@ -235,7 +235,7 @@ class MaskRCNN(Network):
         boxes_ND4, odds_ND, indices_ND = select_top(boxes_NK4, kept_odds_NK, count=self.detector.detections)
         return boxes_ND4, odds_ND / (1 + odds_ND), indices_ND // count
 
-    def masks(self, maps: Sequence[Tensor], boxes_ND4: Tensor, scores_ND: Tensor, labels_ND: Tensor) -> Tensor:
+    def predict_masks(self, maps: Sequence[Tensor], boxes_ND4: Tensor, scores_ND: Tensor, labels_ND: Tensor) -> Tensor:
         """Mask probabilities (N, D, 28, 28) of the predicted classes inside the boxes; 0 if there is no detection."""
         assert self.roi_head.mask_head is not None
         logits_RCSS = self.roi_head.mask_head(pool_regions(maps, prepend_batch_index(boxes_ND4), MASK_SIDE))

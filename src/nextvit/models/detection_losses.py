@@ -91,7 +91,7 @@ class SampledRegions:
     def __len__(self) -> int:
         return len(self.rois)
 
-    def positives(self) -> "SampledRegions":
+    def select_positives(self) -> "SampledRegions":
         """The regions with an assigned object, in the same order."""
         is_positive = self.objects >= 0
         return SampledRegions(
@@ -299,7 +299,7 @@ def mask_losses(mask_logits: Tensor, positives: SampledRegions, targets: Sequenc
 
     Args:
         mask_logits: (R, C, M, M).
-        positives: the regions that the head was applied to, all with an object (`SampledRegions.positives`).
+        positives: the regions that the head was applied to, all with an object (`SampledRegions.select_positives`).
         targets: objects of each image, with masks.
     """
     size = mask_logits.shape[-1]
