@@ -55,7 +55,9 @@ def test_every_section_is_there(page: str):
     assert "nextvit bench runs/defects --compare timm:resnet101" in text
     assert "nextvit 0.1.0, onnxruntime 1.32.0" in text and "Allowed to run on cores 0, 1" in text
     assert "A point cannot be above its flat roof; it can be above the slope if its data stays in a cache" in text
-    assert "2% noise of the machine meanwhile" in text and "20 configurations measured, 3 not available" in text
+    assert (
+        "2% noise of the machine during the benchmark" in text and "20 configurations measured, 3 not available" in text
+    )
 
 
 def test_a_row_tells_the_ratio_with_its_interval_and_the_verdict():

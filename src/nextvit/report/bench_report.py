@@ -198,8 +198,8 @@ def pareto_sections(records: Sequence[Record]) -> list[Markup]:
         values = [record["published_top1"] for record in published]
         drawn = Markup(figures.draw_pareto_front(published, values, name="published ImageNet-1k top-1, %"))
         note = (
-            "Scores are those published for the full-precision networks: int8 and bf16 may lower them, and training recipes "
-            "differ."
+            "Scores are those published for the full-precision networks: int8 and bf16 may lower them, and training "
+            "recipes differ."
         )
         sections.append(
             section(f"Published accuracy against latency, batch {batch}", drawn, paragraph(note, tone="soft"))

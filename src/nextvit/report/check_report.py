@@ -228,7 +228,7 @@ def draw_with_mask(image: Image.Image, survey: Survey, position: int, class_pixe
     split, index = survey.split_and_index(position)
     masks = survey.dataset.masks[split]
     try:
-        labels_HW = masks.coding.table[masks.values(index)]
+        labels_HW = masks.encoding.table[masks.values(index)]
     except BadMask:
         labels_HW = np.full((1, 1), IGNORE_INDEX, np.uint8)
     return overlay_row(image, [labels_HW], class_pixels=class_pixels, side_px=THUMBNAIL_PX)
@@ -243,7 +243,7 @@ def draw_with_boxes(image: Image.Image, survey: Survey, position: int, objects: 
     scale = min(1.0, WITH_BOXES_PX / max(image.size))
     small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     drawing = ImageDraw.Draw(small)
-    first, end = annotations.ends[index : index + 2].tolist()
+    first, end = annotations.offsets[index : index + 2].tolist()
     for k in sorted(range(first, end), key=lambda k: k in objects):
         left, top, right, bottom = (annotations.boxes[k] * scale).tolist()
         is_highlighted = k in objects
