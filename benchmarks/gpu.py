@@ -234,6 +234,7 @@ def peak_gflops(dtype: torch.dtype, *, size: int = 8192) -> float:
 @torch.inference_mode()
 def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Measure a group; returns a record for each network."""
+    # 1. Prepare
     images = images_for(group, "cuda")
     pool = torch.cuda.graph_pool_handle()
     runs: dict[str, Run] = {}
@@ -244,11 +245,15 @@ def measure(group: Group, peak: float, facts: dict[str, Any]) -> list[dict[str, 
         except Exception as error:  # noqa: BLE001 (out of memory, a compiler error: it is recorded, whatever it is)
             failed[name] = reason(error)
             torch.cuda.empty_cache()
+
+    # 2. Time
     try:
         times = time_interleaved(runs)
     except Exception as error:  # noqa: BLE001 (as above)
         failed |= dict.fromkeys(runs, reason(error))
         times = {}
+
+    # 3. Write the records
     medians = {name: float(np.median(each)) for name, each in times.items()}
     first = next(iter(medians.values()), None)
     records = [unavailable(name, group, why, facts) for name, why in failed.items()]

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nextvit.data.image_files import list_images
 from PIL import Image
 
-from nextvit.data.image_files import list_images
 from nextvit.export.proof_images import PICTURES
 from nextvit.machine.environment import describe_environment
 

@@ -232,6 +232,7 @@ def measure_cell(
     side = setting.image_size_px
     common = {"group": group, "part": setting.part, "image_size": [side, side], "batch": setting.batch}
     common |= {"backend": backend, "precision": precision, "threads": threads}
+    # 1. Load
     sessions: dict[str, Session] = {}
     candidates: dict[str, Callable[[], object]] = {}
     sizes: dict[str, float] = {}
@@ -244,6 +245,8 @@ def measure_cell(
             sessions[name], candidates[name] = session, run
         except (InputError, MissingDependency, RuntimeError) as error:
             missing[name] = strip_folders(str(error).strip().partition("\n")[0], files)
+
+    # 2. Measure
     turns: dict[str, Turns] = {}
     work: list[float] = []
     before = CpuTimes.now()
@@ -256,6 +259,8 @@ def measure_cell(
             each_round=lambda: work.append(time_run(run_fixed_work)),
         )
     noise = Noise.from_times(work, before, CpuTimes.now(), cores=os.cpu_count() or 1)
+
+    # 3. Write the records
     first = next(iter(prepared))
     records: list[dict[str, Any]] = []
     for name in prepared:

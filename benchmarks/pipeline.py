@@ -85,22 +85,28 @@ def find_bound(graph: float, reading: dict[int, float], *, threads: int, workers
 
 
 def measure(bundle: Path, files: list[Path], arguments: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+    """Measure one bundle with one number of graph threads; returns the record."""
+    # 1. Prepare
     predictor = nextvit.load(bundle, threads=threads)
     predictor.warm_up((arguments.batch_size,))
     batch = np.stack([predictor.card.input(file) for file in files[: arguments.batch_size]])
-    chosen = sorted({1, *numbers(arguments.workers)})
+    worker_counts = sorted({1, *numbers(arguments.workers)})
     candidates: dict[str, Callable[[], None]] = {"graph": partial(run_graph, predictor, batch, count=len(files))}
-    for workers in chosen:
+    for workers in worker_counts:
         ahead = AHEAD * arguments.batch_size
         candidates[f"reading {workers}"] = partial(run_reading, predictor, files, workers=workers, ahead=ahead)
         candidates[f"whole {workers}"] = partial(
             run_whole, predictor, files, workers=workers, batch_size=arguments.batch_size
         )
+
+    # 2. Measure
     found = measure_rates(candidates, images=len(files), rounds=arguments.rounds)
     median = {name: statistics.median(each) for name, each in found.items()}
-    reading = {workers: median[f"reading {workers}"] for workers in chosen}
+    reading = {workers: median[f"reading {workers}"] for workers in worker_counts}
+
+    # 3. Find the bound for each number of workers
     rows: list[dict[str, Any]] = []
-    for workers in chosen:
+    for workers in worker_counts:
         by, limit = find_bound(median["graph"], reading, threads=threads, workers=workers, cores=usable_cores())
         whole = median[f"whole {workers}"]
         rows.append(

@@ -50,6 +50,8 @@ def timm_epochs(folder: str, *, epochs: int, size: int, light: bool, only: int |
     torch.manual_seed(0)
     # timm 1.0.31 asks Pillow 13 to posterize to 0 bits, which it refuses; 1 bit is the nearest that works.
     timm.data.auto_augment.ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
+
+    # 1. Build
     model: nn.Module = timm.create_model(YARDSTICK, num_classes=10, drop_path_rate=0.1)
     model = model.to(memory_format=torch.channels_last)
     config = resolve_data_config({"input_size": (3, size, size)}, model=model)
@@ -75,6 +77,8 @@ def timm_epochs(folder: str, *, epochs: int, size: int, light: bool, only: int |
         Mixup(mixup_alpha=0.2, prob=0.0 if light else 1.0, label_smoothing=0.1, num_classes=10),
         SoftTargetCrossEntropy(),
     )
+
+    # 2. Train and evaluate
     records, started = [], time.perf_counter()
     for epoch in range(epochs if only is None else only):
         model.train()

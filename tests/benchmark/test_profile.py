@@ -62,11 +62,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Files as `export` writes them, without the proof, which no profile needs."""
     found: Bundles = {}
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    model, card, made = calibrated_model().eval(), card_for(64, 64), {}
+    model, card, cache = calibrated_model().eval(), card_for(64, 64), {}
     for backend, precision in FILES:
         needs(*{"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}[backend])
         folder = tmp_path_factory.mktemp(f"{backend}-{precision}")
-        source = Source(model=model, card=card, precision=precision, calibration=pixels, made=made)
+        source = Source(model=model, card=card, precision=precision, calibration=pixels, cache=cache)
         name = TARGETS[backend].writer(precision)(source, folder)
         facts: dict[str, Any] = {"outputs": {"logits": "scores"}, "made_with": {}}
         found[backend, precision] = (

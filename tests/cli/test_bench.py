@@ -40,7 +40,7 @@ def labelled(tmp_path: Path) -> Path:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measuring is a failure."""
-    monkeypatch.setattr(suite, "benchmark", lambda *arguments, **named: pytest.fail("measured too early"))
+    monkeypatch.setattr(suite, "run_benchmark", lambda *arguments, **named: pytest.fail("measured too early"))
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments, **named: pytest.fail("measured too early"))
 
 

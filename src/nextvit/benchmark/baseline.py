@@ -221,6 +221,7 @@ def evaluate_conditions(
         InputError: a relative condition has no baseline, or one from another CPU (except for sizes and scores), or no
             configuration has the field of a condition: a check that checks nothing must not pass.
     """
+    # 1. Find the baseline of each configuration
     outcome = Outcome()
     now = [each for each in now if each.get("part", "whole") == "whole"]
     relative = [condition for condition in conditions if condition.is_relative]
@@ -234,6 +235,8 @@ def evaluate_conditions(
         require_same_cpu(measured, before, relative)
         outcome.failed += find_lost_configurations(now, baseline or [])
         outcome.warnings += comparison_warnings(measured, before)
+
+    # 2. Check each condition
     for condition in conditions:
         is_checked = False
         for record, old in zip(measured, before, strict=True):

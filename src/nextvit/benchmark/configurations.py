@@ -199,6 +199,7 @@ def bundle_configurations(
         model: the name that the user gave.
         cost: counts the cost of a network that is not a Next-ViT; None: the cost is computed from the card.
     """
+    # 1. Is the bundle selected?
     manifest = read_manifest(bundle)
     name = bundle.resolve().name
     refused = partial(
@@ -213,6 +214,8 @@ def bundle_configurations(
     )
     if other := explain_mismatch(manifest, selection):
         return refused(InputError(other), selection) if kind == "bundle" else []
+
+    # 2. A configuration for each image size and number of threads
     any_size = manifest.dynamic_size or manifest.card.input.padded
     found: Candidates = []
     for size in selection.image_sizes or (manifest.card.input.image_size,):

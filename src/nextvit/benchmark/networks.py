@@ -297,7 +297,7 @@ def module_configurations(
     """
     computed_in = ("fp32",) if task_named(card.task).only_fp32 else tuple(TORCH_DTYPES)
     if precision not in computed_in:
-        error = InputError(f"PyTorch has no file in {precision}; it is measured in {', '.join(computed_in)}")
+        error = InputError(f"PyTorch does not compute in {precision}; it is measured in {', '.join(computed_in)}")
         facts = {"variant": card.variant, "backend": backend, "precision": precision}
         return make_unavailable(model, kind, error, selection, **facts, default_size=card.input.image_size)
 

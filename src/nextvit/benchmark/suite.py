@@ -82,6 +82,7 @@ def load_all(
         InputError: nothing runs; backbones alone do not count.
         MissingDependency: the only configuration lacks a package.
     """
+    # 1. Load
     opened: list[tuple[Configuration, Predictor]] = []
     refused: UnavailableConfigurations = []
     for each in found:
@@ -92,6 +93,8 @@ def load_all(
             opened.append((each, each.load()))
         except Exception as error:  # noqa: BLE001 (runtimes may raise anything)
             refused.append(UnavailableConfiguration(facts=each.facts, error=as_user_error(error)))
+
+    # 2. Run once at each batch size
     names = unique_names([each for each, _ in opened])
     loaded: list[LoadedConfiguration] = []
     for name, (configuration, predictor) in zip(names, opened, strict=True):
@@ -104,13 +107,15 @@ def load_all(
             loaded.append(
                 LoadedConfiguration(name=name, configuration=configuration, predictor=predictor, batches=working)
             )
+
+    # 3. Raise an error if nothing is left to measure
     if any(each.configuration.part == "whole" for each in loaded):
         return loaded, refused
     refused = [each for each in refused if each.facts["part"] == "whole"]
     if len(refused) == 1:
         raise refused[0].error
     reasons = dict.fromkeys(str(each.error) for each in refused)
-    raise InputError(f"nothing to measure: {'; '.join(reasons) or 'nothing there has that runtime and precision'}")
+    raise InputError(f"nothing to measure: {'; '.join(reasons) or 'no configuration has that runtime and precision'}")
 
 
 def try_batch(configuration: Configuration, predictor: Predictor, batch: int) -> InputError | MissingDependency | None:
@@ -158,9 +163,11 @@ def run_benchmark(
         ready = [each for each in loaded if batch in each.batches]
         if not ready:
             continue
+        # 1. Measure all configurations in the same rounds
         say(f"measuring {len(ready)} configurations at batch {batch}, at least {settings.min_seconds:g} s each")
         turns, noise = measure_batch(ready, batch, settings)
         first = turns[ready[0].name]
+        # 2. Write a record of each
         for each in ready:
             own, cost = turns[each.name], costs[each.name]
             measured.append(
