@@ -215,7 +215,7 @@ def test_errors_are_refused_in_one_line_that_says_what_to_do():
         refuse_errors(found, dataset="photos")
     assert str(caught.value) == (
         "photos: 2 errors in the data, first: a.png, b.png; see nextvit check photos, "
-        "or train all the same with --data.allow-errors"
+        "or train anyway with --data.allow-errors"
     )
 
 

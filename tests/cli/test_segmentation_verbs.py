@@ -279,7 +279,7 @@ def with_a_broken_mask(root: Path) -> None:
     [
         (without_mask, "1 image has no mask, first: ROOT/images/val/1.png; expected ROOT/masks/val/1.png", None),
         (without_masks, "or masks/train/NAME.png", None),
-        (without_the_masks_of_a_split, "has images/train and no folder masks/train", None),
+        (without_the_masks_of_a_split, "has images/train but no folder masks/train", None),
         (
             with_a_mask_of_another_size,
             "images/val/1.png: is 48x36, its mask 48x30",

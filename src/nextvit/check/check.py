@@ -73,7 +73,9 @@ def check_masked(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
     total = sum(map(len, dataset.masks.values()))
     masks = get_mask_survey(dataset, watch=lambda done: watch("masks", done, total))
     found = [*check_images(survey), *find_similar(survey, across_classes=True), *check_masks(survey, masks)]
-    return Checked(survey=survey, findings=in_order(found), class_counts=count_images_per_class(dataset, masks), masks=masks)
+    return Checked(
+        survey=survey, findings=in_order(found), class_counts=count_images_per_class(dataset, masks), masks=masks
+    )
 
 
 def watched_survey(dataset: Dataset, watch: Watch) -> Survey:
@@ -97,7 +99,9 @@ def find_copies(survey: Survey) -> list[Finding]:
     copies: dict[int, list[int]] = defaultdict(list)
     for index in repeated.tolist():
         copies[int(group[index])].append(int(readable[index]))
-    return [Finding("duplicate" + reach(survey, same), list_names(survey, same), tuple(same)) for same in copies.values()]
+    return [
+        Finding("duplicate" + reach(survey, same), list_names(survey, same), tuple(same)) for same in copies.values()
+    ]
 
 
 def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
@@ -118,7 +122,9 @@ def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
         else:
             findings.append(Finding(kind, list_names(survey, alike), tuple(alike)))
     if within:
-        message = f"{count_images(within)} with nearly the same one in class and split, first: {name_first(survey, within)}"
+        message = (
+            f"{count_images(within)} with nearly the same one in class and split, first: {name_first(survey, within)}"
+        )
         findings.append(Finding("near_duplicate", message, tuple(within)))
     return findings
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.check.survey import Survey, count_images, list_names, name_first
-from nextvit.data.class_masks import BadMask, Coding, Masks
+from nextvit.data.class_masks import BadMask, MaskEncoding, Masks
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.image.masks import IGNORE_INDEX
@@ -87,11 +87,11 @@ def survey_mask(reference: tuple[Masks, int]) -> tuple[Integers, tuple[int, int]
     return np.bincount(values_HW.reshape(-1), minlength=256), (width, height), int.from_bytes(digest[:8], "big")
 
 
-def count_class_pixels(counts_NV: NDArray[np.uint32], coding: Coding) -> Integers:
-    """Pixel counts of classes (N, classes + 1) from those of values (N, 256); the last column counts unlabelled pixels."""
-    columns = np.zeros((256, coding.num_classes + 1), np.int64)
-    known = np.flatnonzero(coding.known)
-    columns[known, np.where(coding.table[known] == IGNORE_INDEX, coding.num_classes, coding.table[known])] = 1
+def count_class_pixels(counts_NV: NDArray[np.uint32], encoding: MaskEncoding) -> Integers:
+    """Pixel counts of classes (N, classes + 1) from those of values (N, 256); the last column is of unlabelled ones."""
+    columns = np.zeros((256, encoding.num_classes + 1), np.int64)
+    known = np.flatnonzero(encoding.known)
+    columns[known, np.where(encoding.table[known] == IGNORE_INDEX, encoding.num_classes, encoding.table[known])] = 1
     return counts_NV.astype(np.int64) @ columns
 
 
@@ -107,12 +107,12 @@ def count_training_pixels(dataset: Dataset) -> Integers:
         survey = get_mask_survey(dataset)
     else:
         survey = dataset.once("training mask survey", lambda: survey_masks(replace(dataset, masks={"train": masks})))
-    return count_class_pixels(survey.counts[: len(masks)], masks.coding)[:, :-1].sum(axis=0)
+    return count_class_pixels(survey.counts[: len(masks)], masks.encoding)[:, :-1].sum(axis=0)
 
 
 def count_images_per_class(dataset: Dataset, masks: MaskSurvey) -> dict[str, Integers]:
     """For each split, the number of images with at least one pixel of each class: (classes,)."""
-    has_class = count_class_pixels(masks.counts, next(iter(dataset.masks.values())).coding)[:, :-1] > 0
+    has_class = count_class_pixels(masks.counts, next(iter(dataset.masks.values())).encoding)[:, :-1] > 0
     ends = np.cumsum([len(samples) for samples in dataset.splits.values()])
     parts = np.split(has_class, ends[:-1])
     return {split: part.sum(axis=0) for split, part in zip(dataset.splits, parts, strict=True)}
@@ -121,12 +121,12 @@ def count_images_per_class(dataset: Dataset, masks: MaskSurvey) -> dict[str, Int
 def check_masks(survey: Survey, masks: MaskSurvey) -> list[Finding]:
     """The findings of a dataset with a mask for each image."""
     dataset = survey.dataset
-    coding = next(iter(dataset.masks.values())).coding
-    counts = count_class_pixels(masks.counts, coding)
+    encoding = next(iter(dataset.masks.values())).encoding
+    counts = count_class_pixels(masks.counts, encoding)
     unreliable = [
         *check_usable(survey, masks),
-        *check_values(survey, masks, coding),
-        *check_white(survey, masks, coding),
+        *check_values(survey, masks, encoding),
+        *check_white(survey, masks, encoding),
     ]
     findings = [*unreliable, *check_mask_sizes(survey, masks), *check_copies(survey, masks)]
     start, counts_of = 0, {}
@@ -168,21 +168,21 @@ def check_mask_sizes(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
         yield Finding("mask_size_differs", message, (at,))
 
 
-def check_values(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[Finding]:
+def check_values(survey: Survey, masks: MaskSurvey, encoding: MaskEncoding) -> Iterator[Finding]:
     """Values that are not class indices: either classes that are missing in the list, or something else."""
-    unknown_NV = (masks.counts > 0) & ~coding.known
+    unknown_NV = (masks.counts > 0) & ~encoding.known
     values = np.flatnonzero(unknown_NV.any(axis=0))
     if not len(values):
         return
-    first = int(coding.zero_is_ignored)
-    last = first + coding.num_classes - 1
+    first = int(encoding.zero_is_ignored)
+    last = first + encoding.num_classes - 1
     positions = np.flatnonzero(unknown_NV.any(axis=1)).tolist()
     used_values = np.flatnonzero(masks.counts.any(axis=0))
     owners = f"{count_images(positions)}, first: {name_first(survey, positions)}"
     if np.array_equal(values, last + 1 + np.arange(len(values))):
         message = (
-            f"{format_values(values)} in the mask of {owners}; the last of the {coding.num_classes} classes is {last}, "
-            f"{survey.dataset.classes[-1]!r}"
+            f"{format_values(values)} in the mask of {owners}; "
+            f"the last of the {encoding.num_classes} classes is {last}, {survey.dataset.classes[-1]!r}"
         )
         if used_values[0] > 0 and len(values) == 1:
             message += "; no pixel is 0: do the masks count from 1?"
@@ -201,9 +201,9 @@ def format_values(values: Integers) -> str:
     return f"the value {shown}" if len(values) == 1 else f"the values {shown}"
 
 
-def check_white(survey: Survey, masks: MaskSurvey, coding: Coding) -> Iterator[Finding]:
+def check_white(survey: Survey, masks: MaskSurvey, encoding: MaskEncoding) -> Iterator[Finding]:
     """Masks saved as black and white images, whose white means unlabelled."""
-    if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORE_INDEX] and not coding.zero_is_ignored:
+    if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORE_INDEX] and not encoding.zero_is_ignored:
         positions = np.flatnonzero(masks.counts[:, IGNORE_INDEX]).tolist()
         name = survey.dataset.classes[0]
         message = f"every pixel is 0, {name!r}, or 255, no label, so {name!r} is the only class that can be learned"

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.check.survey import Survey, count_images, name_first
-from nextvit.data.annotations import POLYGONS, RUNS, Annotations
-from nextvit.data.coco import find_sources
+from nextvit.data.annotations import POLYGONS, RUN_LENGTHS, Annotations
+from nextvit.data.coco import find_split_files
 from nextvit.data.findings import Finding
-from nextvit.data.image_files import image_files
+from nextvit.data.image_files import find_image_files
 
 MIN_OBJECTS = 10
 """A class with fewer training objects is tiny."""
@@ -36,7 +36,7 @@ def check_objects(survey: Survey) -> list[Finding]:
         findings += check_boxes(survey, annotations, offset)
         findings += check_masks(survey, annotations, offset)
         findings += check_same(survey, annotations, offset)
-        empty = (np.flatnonzero(np.diff(annotations.ends) == 0) + offset).tolist()
+        empty = (np.flatnonzero(np.diff(annotations.offsets) == 0) + offset).tolist()
         if empty:
             message = f"{count_images(empty)} in {split} without any object, first: {name_first(survey, empty)}"
             findings.append(Finding("without_objects", message, tuple(empty)))
@@ -63,8 +63,8 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
 def check_listed(survey: Survey) -> Iterator[Finding]:
     """Image files in the folders that no annotation file lists."""
     used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
-    for source in find_sources(survey.dataset.root):
-        present = image_files(source.images, [])
+    for source in find_split_files(survey.dataset.root):
+        present = find_image_files(source.images, [])
         if unlisted := [path for path in present if os.path.normpath(path) not in used]:
             what = "1 image is" if len(unlisted) == 1 else f"{len(unlisted)} images are"
             file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
@@ -119,9 +119,9 @@ def check_masks(survey: Survey, annotations: Annotations, offset: int) -> Iterat
     if not annotations.has_masks:
         return
     images = annotations.object_images()
-    missing = (annotations.forms == 0) & ~annotations.crowd
+    missing = (annotations.mask_formats == 0) & ~annotations.crowd
     empty, differs = (np.zeros(len(images), np.bool_) for _ in range(2))
-    for k in np.flatnonzero((annotations.forms > 0) & ~annotations.crowd).tolist():
+    for k in np.flatnonzero((annotations.mask_formats > 0) & ~annotations.crowd).tolist():
         bounds = find_mask_bounds(annotations, k, int(annotations.sizes_wh[images[k], 1]))
         box = annotations.boxes[k]
         allowed = MASK_PX + MASK_FRACTION * (box[2:] - box[:2]).max()
@@ -139,17 +139,17 @@ def check_masks(survey: Survey, annotations: Annotations, offset: int) -> Iterat
 
 def find_mask_bounds(annotations: Annotations, k: int, height: int) -> NDArray[np.float64] | None:
     """The bounds x1, y1, x2, y2 of object k's mask in an image of this height; None if it has no pixel."""
-    parts = [annotations.parts[part] for part in range(annotations.part_ends[k], annotations.part_ends[k + 1])]
-    if annotations.forms[k] == POLYGONS:
+    parts = [annotations.parts[part] for part in range(annotations.part_offsets[k], annotations.part_offsets[k + 1])]
+    if annotations.mask_formats[k] == POLYGONS:
         points = [part.reshape(-1, 2) for part in parts]
         if sum(abs(polygon_area(each)) for each in points) == 0:
             return None
         together = np.concatenate(points)
         return np.concatenate([together.min(axis=0), together.max(axis=0)])
-    assert annotations.forms[k] == RUNS
-    ends = np.cumsum(parts[0].astype(np.int64))
-    end = ends[1::2]
-    start = ends[::2][: len(end)]
+    assert annotations.mask_formats[k] == RUN_LENGTHS
+    offsets = np.cumsum(parts[0].astype(np.int64))
+    end = offsets[1::2]
+    start = offsets[::2][: len(end)]
     start, last = start[end > start], end[end > start] - 1
     if not len(start):
         return None
@@ -169,7 +169,7 @@ def check_same(survey: Survey, annotations: Annotations, offset: int) -> Iterato
     """Objects in the same place, of one class or of two."""
     images = annotations.object_images()
     duplicate, two_classes = (np.zeros(len(images), np.bool_) for _ in range(2))
-    for start, end in zip(annotations.ends[:-1].tolist(), annotations.ends[1:].tolist(), strict=True):
+    for start, end in zip(annotations.offsets[:-1].tolist(), annotations.offsets[1:].tolist(), strict=True):
         for earlier, later in find_same_boxes(annotations.boxes[start:end], annotations.crowd[start:end]):
             is_same_class = annotations.labels[start + earlier] == annotations.labels[start + later]
             (duplicate if is_same_class else two_classes)[start + later] = True
@@ -197,7 +197,7 @@ def find_same_boxes(boxes: NDArray[np.float32], crowd: NDArray[np.bool_]) -> Ite
 
 def name_object(survey: Survey, annotations: Annotations, k: int, offset: int) -> str:
     """The name of an object in messages: its image, annotation id and class."""
-    image = int(np.searchsorted(annotations.ends, k, "right")) - 1
+    image = int(np.searchsorted(annotations.offsets, k, "right")) - 1
     label = survey.dataset.classes[annotations.labels[k]]
     return f"{survey.name(offset + image)}, annotation {annotations.ids[k]} {label!r}"
 

@@ -1,4 +1,4 @@
-"""Annotations in COCO's JSON, in three layouts of folders.
+"""Read annotations in COCO's JSON format, in three folder layouts.
 
 images/<split>/ and annotations/instances_<split>.json; train2017/ and annotations/instances_train2017.json; and
 _annotations.coco.json in each split's folder.
@@ -14,33 +14,33 @@ from typing import Any, TypeGuard
 
 from numpy.typing import NDArray
 
-from nextvit.data.annotations import NO_MASK, POLYGONS, RUNS, AnnotationPacker, Annotations
+from nextvit.data.annotations import NO_MASK, POLYGONS, RUN_LENGTHS, Annotations, AnnotationsBuilder
 from nextvit.data.findings import Finding
 from nextvit.data.object_masks import MAX_COORDINATE, check_polygon, run_lengths
-from nextvit.data.samples import Packer, Samples
+from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.errors import InputError
 
 BESIDE_THE_IMAGES = "_annotations.coco.json"
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val"}
-"""Of the layout with a file beside the images."""
+"""Folders of the layout with the annotation file beside the images, and our names of the splits."""
 MAX_ID = 2**63 - 1
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where one split lies."""
+class SplitFiles:
+    """The annotation file and the image folder of one split."""
 
     split: str
     annotations: Path
     images: Path
-    """The folder that file names are relative to."""
+    """File names in the annotations are relative to this folder."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The pictures of a split and, in the same order, what is annotated on them."""
+class AnnotatedSplit:
+    """The images of a split, and their annotations in the same order."""
 
     samples: Samples
     annotations: Annotations
@@ -48,15 +48,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Category:
-    """A class as the files have it."""
+    """A class, as in the files."""
 
     id: int
     name: str
     supercategory: str
 
 
-class Unusable(ValueError):
-    """One annotation cannot be used; its kind is that of the finding."""
+class InvalidRecord(ValueError):
+    """A record of the file cannot be used; `kind` is that of the finding."""
 
     def __init__(self, message: str, *, kind: str = "bad_annotation") -> None:
         super().__init__(message)
@@ -64,22 +64,22 @@ class Unusable(ValueError):
 
 
 def is_coco(root: Path) -> bool:
-    """Whether a folder holds annotations of objects, or at least looks as if it was meant to."""
+    """Whether a folder holds COCO annotations, or at least looks like it."""
     if any((root / folder / BESIDE_THE_IMAGES).is_file() for folder in SPLIT_FOLDERS):
         return True
     return (root / "annotations").is_dir() and any((root / "annotations").glob("*.json"))
 
 
-def find_sources(root: Path) -> list[Source]:
+def find_split_files(root: Path) -> list[SplitFiles]:
     """The files and folders of "train" and, if there is one, "val".
 
     Raises:
-        InputError: it is not in one of the layouts; the message says what is missing.
+        InputError: the folder is in none of the layouts; the message says what is missing.
     """
     beside = [
-        Source(split, root / folder / BESIDE_THE_IMAGES, root / folder) for folder, split in SPLIT_FOLDERS.items()
+        SplitFiles(split, root / folder / BESIDE_THE_IMAGES, root / folder) for folder, split in SPLIT_FOLDERS.items()
     ]
-    sources = [source for source in beside if source.annotations.is_file()] or sources_by_name(root)
+    sources = [source for source in beside if source.annotations.is_file()] or find_split_files_by_name(root)
     splits = [source.split for source in sources]
     for split in splits:
         if splits.count(split) > 1:
@@ -92,9 +92,9 @@ def find_sources(root: Path) -> list[Source]:
     return sorted(sources, key=lambda source: source.split)
 
 
-def sources_by_name(root: Path) -> list[Source]:
-    """The splits by the names of the files in `annotations`."""
-    sources: list[Source] = []
+def find_split_files_by_name(root: Path) -> list[SplitFiles]:
+    """The splits, from the names of the files in `annotations`."""
+    sources: list[SplitFiles] = []
     for path in sorted((root / "annotations").glob("instances_*.json")):
         name = path.stem.removeprefix("instances_")
         split = re.sub(r"\d+$", "", name)
@@ -106,23 +106,28 @@ def sources_by_name(root: Path) -> list[Source]:
         found = next((folder for folder in folders if folder.is_dir()), None)
         if found is None:
             raise InputError(f"{path}: no folder with its images; expected {folders[0]} or {folders[1]}")
-        sources.append(Source(split, path, found))
+        sources.append(SplitFiles(split, path, found))
     return sources
 
 
-def read_coco(root: Path, faults: list[Finding]) -> tuple[dict[int, str], dict[str, Labelled]]:
-    """The names of the classes by their category ids, in the order of ids, and the splits that are there.
+def read_coco(root: Path, findings: list[Finding]) -> tuple[dict[int, str], dict[str, AnnotatedSplit]]:
+    """Read a dataset in one of the layouts; no image is opened.
 
-    What cannot be used is left out and told in `faults`.
+    Args:
+        root: folder of the dataset.
+        findings: problems of records that are left out are appended here.
+
+    Returns:
+        Class names by category id, ascending, and the splits that exist.
 
     Raises:
-        InputError: this is not in COCO's format, or not in one of the layouts.
+        InputError: a file is not in COCO's format, or the folder is in none of the layouts.
     """
-    sources = find_sources(root)
+    sources = find_split_files(root)
     contents = {source: read_json(source.annotations) for source in sources}
-    categories = read_categories(contents, faults)
+    categories = read_categories(contents, findings)
     labels = {id: label for label, id in enumerate(categories)}
-    return categories, {source.split: read_split(source, contents.pop(source), labels, faults) for source in sources}
+    return categories, {source.split: read_split(source, contents.pop(source), labels, findings) for source in sources}
 
 
 def read_json(path: Path) -> dict[str, list[Any]]:
@@ -143,8 +148,8 @@ def read_json(path: Path) -> dict[str, list[Any]]:
     return content
 
 
-def read_categories(contents: dict[Source, dict[str, list[Any]]], faults: list[Finding]) -> dict[int, str]:
-    """Names by category ids, ascending: the splits must agree on them."""
+def read_categories(contents: dict[SplitFiles, dict[str, list[Any]]], findings: list[Finding]) -> dict[int, str]:
+    """Class names by category id, ascending; the splits must agree on them."""
     found: dict[int, Category] = {}
     for source, content in contents.items():
         seen: set[int] = set()
@@ -152,14 +157,16 @@ def read_categories(contents: dict[Source, dict[str, list[Any]]], faults: list[F
             try:
                 category = read_category(record)
                 if category.id in seen:
-                    raise Unusable(f"category id {category.id} is given twice")
+                    raise InvalidRecord(f"category id {category.id} is given twice")
                 seen.add(category.id)
                 add_category(category, found)
-            except Unusable as error:
-                faults.append(Finding("bad_category", f"{source.annotations}: {error}"))
-    for category in placeholders(found, contents):
-        faults.append(
-            Finding("category_left_out", f"category {category.id} {category.name!r} is only a name above the others")
+            except InvalidRecord as error:
+                findings.append(Finding("bad_category", f"{source.annotations}: {error}"))
+    for category in find_placeholders(found, contents):
+        findings.append(
+            Finding(
+                "category_left_out", f"category {category.id} {category.name!r} is only a supercategory of the others"
+            )
         )
         del found[category.id]
     return {id: found[id].name for id in sorted(found)}
@@ -167,147 +174,153 @@ def read_categories(contents: dict[Source, dict[str, list[Any]]], faults: list[F
 
 def read_category(record: Any) -> Category:
     if not is_record(record) or not is_id(record.get("id")) or not is_text(record.get("name")):
-        raise Unusable(f"a category needs a whole number as id and a name, got {short(record)}")
+        raise InvalidRecord(f"a category needs a whole number as id and a name, got {shorten(record)}")
     return Category(record["id"], record["name"], str(record.get("supercategory", "")))
 
 
 def add_category(category: Category, found: dict[int, Category]) -> None:
-    """Add one, unless it is there; Unusable where it contradicts what is there."""
+    """Add a category unless it exists; InvalidRecord where it contradicts an existing one."""
     known = found.setdefault(category.id, category)
     if known.name != category.name:
-        raise Unusable(f"category id {category.id} is {category.name!r} here and {known.name!r} elsewhere")
+        raise InvalidRecord(f"category id {category.id} is {category.name!r} here and {known.name!r} elsewhere")
     if same := [other.id for other in found.values() if other.name == category.name and other.id != category.id]:
         del found[category.id]
-        raise Unusable(f"the name {category.name!r} belongs to the category ids {same[0]} and {category.id}")
+        raise InvalidRecord(f"the name {category.name!r} belongs to the category ids {same[0]} and {category.id}")
 
 
-def placeholders(found: dict[int, Category], contents: dict[Source, dict[str, list[Any]]]) -> list[Category]:
-    """Categories that one exporter puts above all classes: without objects, and named as the others' supercategory."""
+def find_placeholders(found: dict[int, Category], contents: dict[SplitFiles, dict[str, list[Any]]]) -> list[Category]:
+    """Categories without objects that have the name of the others' supercategory, as one exporter writes them."""
     if not all(source.annotations.name == BESIDE_THE_IMAGES for source in contents):
         return []
-    above = {category.supercategory for category in found.values()}
+    supercategories = {category.supercategory for category in found.values()}
     used = {
         each.get("category_id")
         for content in contents.values()
         for each in content["annotations"]
         if is_record(each) and is_id(each.get("category_id"))
     }
-    return [each for each in found.values() if each.name in above and each.id not in used and len(found) > 1]
+    return [each for each in found.values() if each.name in supercategories and each.id not in used and len(found) > 1]
 
 
 def read_split(
-    source: Source, content: dict[str, list[Any]], labels: dict[int, int], faults: list[Finding]
-) -> Labelled:
-    """The pictures of a split that are there, with their objects that can be used, in the order of the file."""
-    listed, pictures = read_images(source, content["images"], faults)
-    of_picture: dict[int, list[Record]] = {id: [] for id in pictures}
+    source: SplitFiles, content: dict[str, list[Any]], labels: dict[int, int], findings: list[Finding]
+) -> AnnotatedSplit:
+    """The images of a split that exist, with their usable objects, in the order of the file."""
+    # 1. Group the annotations by image
+    listed, images = read_images(source, content["images"], findings)
+    records_of: dict[int, list[Record]] = {id: [] for id in images}
     for record in content["annotations"]:
         image_id = record.get("image_id") if is_record(record) else None
         if not is_id(image_id):
-            message = f"{source.annotations}: an annotation needs a whole number as image_id, got {short(record)}"
-            faults.append(Finding("bad_annotation", message))
-        elif image_id in of_picture:
-            of_picture[image_id].append(record)
+            message = f"{source.annotations}: an annotation needs a whole number as image_id, got {shorten(record)}"
+            findings.append(Finding("bad_annotation", message))
+        elif image_id in records_of:
+            records_of[image_id].append(record)
         elif image_id not in listed:
-            message = f"{source.annotations}: {called(record)} is of image {image_id}, which is not listed"
-            faults.append(Finding("unknown_image", message))
-    samples, packer = Packer(), AnnotationPacker()
-    for image_id, (path, size_wh) in pictures.items():
-        packer.add_picture(image_id, size_wh)
+            message = f"{source.annotations}: {name_annotation(record)} is of image {image_id}, which is not listed"
+            findings.append(Finding("unknown_image", message))
+    # 2. Pack image by image
+    samples, builder = SamplesBuilder(), AnnotationsBuilder()
+    for image_id, (path, size_wh) in images.items():
+        builder.add_image(image_id, size_wh)
         present: set[int] = set()
-        for record in of_picture.pop(image_id):
+        for record in records_of.pop(image_id):
             try:
-                label, crowd = add_object(packer, record, size_wh, labels)
+                label, crowd = add_object(builder, record, size_wh, labels)
                 present |= set() if crowd else {label}
-            except Unusable as error:
-                faults.append(Finding(error.kind, f"{source.annotations}: {called(record)} of {path}: {error}"))
+            except InvalidRecord as error:
+                findings.append(
+                    Finding(error.kind, f"{source.annotations}: {name_annotation(record)} of {path}: {error}")
+                )
         samples.add(path, tuple(sorted(present)))
-    return Labelled(samples.samples(), packer.annotations())
+    return AnnotatedSplit(samples.build(), builder.build())
 
 
 def read_images(
-    source: Source, records: list[Any], faults: list[Finding]
+    source: SplitFiles, records: list[Any], findings: list[Finding]
 ) -> tuple[set[int], dict[int, tuple[str, tuple[int, int]]]]:
-    """The ids of all pictures that are listed; path, width and height of those that can be used."""
+    """The ids of all listed images; path, width and height of the usable ones, by id."""
     listed: set[int] = set()
-    pictures: dict[int, tuple[str, tuple[int, int]]] = {}
+    images: dict[int, tuple[str, tuple[int, int]]] = {}
     paths: set[str] = set()
     for record in records:
         try:
             id, name, size_wh = read_image_record(record)
             path = os.path.join(source.images, name)  # noqa: PTH118 (10 times faster)
             if id in listed:
-                raise Unusable(f"image id {id} is given twice")
+                raise InvalidRecord(f"image id {id} is given twice")
             listed.add(id)
             if path in paths:
-                raise Unusable(f"{name} is listed under two image ids; put all its objects under one")
+                raise InvalidRecord(f"{name} is listed under two image ids; put all its objects under one")
             paths.add(path)
             if not os.path.isfile(path):  # noqa: PTH113 (likewise)
-                raise Unusable(f"lists {name}, but there is no file {path}", kind="missing_image")
-            pictures[id] = (path, size_wh)
-        except Unusable as error:
-            faults.append(Finding(error.kind, f"{source.annotations}: {error}"))
-    return listed, pictures
+                raise InvalidRecord(f"lists {name}, but there is no file {path}", kind="missing_image")
+            images[id] = (path, size_wh)
+        except InvalidRecord as error:
+            findings.append(Finding(error.kind, f"{source.annotations}: {error}"))
+    return listed, images
 
 
 def read_image_record(record: Any) -> tuple[int, str, tuple[int, int]]:
-    """Id, file name, width and height."""
+    """Id, file name, and width and height of an image."""
     if not is_record(record) or not is_id(record.get("id")) or not is_text(record.get("file_name")):
-        raise Unusable(f"an image needs a whole number as id and a file_name, got {short(record)}")
+        raise InvalidRecord(f"an image needs a whole number as id and a file_name, got {shorten(record)}")
     width, height = record.get("width"), record.get("height")
     if not is_id(width) or not is_id(height) or not 0 < min(width, height) <= max(width, height) < 2**31:
-        raise Unusable(
-            f"image {record['file_name']} needs width and height in pixels, got {short(width)} and {short(height)}"
+        raise InvalidRecord(
+            f"image {record['file_name']} needs width and height in pixels, got {shorten(width)} and {shorten(height)}"
         )
     return record["id"], record["file_name"], (width, height)
 
 
 def add_object(
-    packer: AnnotationPacker, record: Record, size_wh: tuple[int, int], labels: dict[int, int]
+    builder: AnnotationsBuilder, record: Record, size_wh: tuple[int, int], labels: dict[int, int]
 ) -> tuple[int, bool]:
-    """Add an object to the last picture; return its class and whether it is a crowd."""
+    """Add an object to the last image; return its class and whether it is a crowd."""
     category_id = record.get("category_id")
     label = labels.get(category_id) if is_id(category_id) else None
     if label is None:
-        raise Unusable(f"category {short(category_id)} is not in the list of categories", kind="unknown_category")
+        raise InvalidRecord(
+            f"category {shorten(category_id)} is not in the list of categories", kind="unknown_category"
+        )
     box = record.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise Unusable(f"bbox must be x, y, width, height, got {short(box)}")
+        raise InvalidRecord(f"bbox must be x, y, width, height, got {shorten(box)}")
     x, y, width, height = map(float, box)
     if width < 0 or height < 0:
-        raise Unusable(f"bbox has a negative side, {width:g}x{height:g}; it is x, y, width, height")
+        raise InvalidRecord(f"bbox has a negative side, {width:g}x{height:g}; it is x, y, width, height")
     if max(abs(x), abs(y), x + width, y + height) > MAX_COORDINATE:
-        raise Unusable(f"bbox {short(box)} lies more than {MAX_COORDINATE:,} px away")
-    form, parts = read_segmentation(record.get("segmentation"), size_wh)
+        raise InvalidRecord(f"bbox {shorten(box)} lies more than {MAX_COORDINATE:,} px away")
+    mask_format, parts = read_segmentation(record.get("segmentation"), size_wh)
     area = record.get("area", width * height)
     if not is_number(area):
-        raise Unusable(f"area must be a number of pixels, got {short(area)}")
+        raise InvalidRecord(f"area must be a number of pixels, got {shorten(area)}")
     id, crowd = record.get("id"), record.get("iscrowd", 0) in (1, True)
-    packer.add_object(
+    builder.add_object(
         id=id if is_id(id) else -1,
         box=(x, y, x + width, y + height),
         label=label,
         crowd=crowd,
         area=float(area),
-        form=form,
+        mask_format=mask_format,
         parts=parts,
     )
     return label, crowd
 
 
 def read_segmentation(given: Any, size_wh: tuple[int, int]) -> tuple[int, list[NDArray[Any]]]:
-    """The form and the packed parts of a mask; an empty list or an empty polygon is none."""
+    """The format of a mask and its parts as arrays; an empty list or an empty polygon is no mask."""
     width, height = size_wh
     try:
         if isinstance(given, dict):
-            return RUNS, [run_lengths(given, height, width)]
+            return RUN_LENGTHS, [run_lengths(given, height, width)]
         if not given or given == [[]]:
             return NO_MASK, []
         if not isinstance(given, list):
-            raise InputError(f"segmentation must be polygons or run lengths, got {short(given)}")
+            raise InputError(f"segmentation must be polygons or run lengths, got {shorten(given)}")
         return POLYGONS, [check_polygon(polygon) for polygon in given]
     except InputError as error:
-        raise Unusable(str(error)) from None
+        raise InvalidRecord(str(error)) from None
 
 
 def is_record(value: Any) -> TypeGuard[Record]:
@@ -323,15 +336,15 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def is_text(value: Any) -> TypeGuard[str]:
-    """Whether it is text that can be written into results; JSON may hold halves of letters."""
+    """Whether a value is text that can be encoded as UTF-8; JSON may contain lone surrogates."""
     return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
-def called(record: Record) -> str:
-    return f"annotation {short(record.get('id', 'without id'))}"
+def name_annotation(record: Record) -> str:
+    return f"annotation {shorten(record.get('id', 'without id'))}"
 
 
-def short(value: object) -> str:
-    """A value as it stands in a message."""
+def shorten(value: object) -> str:
+    """A value for a message, in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

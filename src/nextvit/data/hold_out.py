@@ -1,4 +1,4 @@
-"""The tenth of the training images that is held out where a dataset has no split val."""
+"""Hold out a tenth of the training images if a dataset has no split val."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ HELD_OUT_FRACTION = 0.1
 
 
 def hold_out(samples: Samples) -> dict[str, Samples]:
-    """Training samples as the splits train and val."""
+    """Split training samples into train and val."""
     return {split: samples.select(chosen) for split, chosen in hold_out_masks(samples).items()}
 
 

@@ -1,4 +1,4 @@
-"""From a COCO segmentation to pixels: polygons, and run lengths as numbers or as compressed text."""
+"""Rasterise COCO segmentations: polygons, and run lengths as numbers or as compressed text."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from nextvit.errors import InputError
 from nextvit.image.masks import counts_from_text
 
 MAX_COORDINATE = 100_000
-"""Pixels. Rasterising takes memory for each pixel of an outline, whether it lies on the picture or not."""
+"""In pixels. Rasterising needs memory for each pixel of an outline, even outside of the image."""
 
 
-def mask_of(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels of one object, (height, width), as pycocotools sets them; none for an object without segmentation.
+def rasterize_mask(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
+    """The mask (height, width) of one object, the same as pycocotools'; all False for an object without segmentation.
 
     Raises:
-        InputError: these are no polygons and no run lengths of a picture of this size.
+        InputError: the segmentation is neither polygons nor run lengths of an image of this size.
     """
     if isinstance(segmentation, dict):
         runs = run_lengths(segmentation, height, width)
@@ -32,27 +32,31 @@ def mask_of(segmentation: Segmentation, height: int, width: int) -> NDArray[np.b
 
 
 def check_polygon(polygon: Any) -> NDArray[np.float64]:
-    """A polygon's x, y, x, y, ... as an array; InputError where it is none."""
+    """A polygon x, y, x, y, ... as an array.
+
+    Raises:
+        InputError: it is not a valid polygon.
+    """
     try:
         points = np.array(polygon, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError("a polygon is not a list of numbers") from None
     if points.ndim != 1 or len(points) % 2 or len(points) < 6:
         raise InputError(f"a polygon is x, y of at least three points, got {points.size} numbers")
-    if not (np.abs(points) <= MAX_COORDINATE).all():  # not a number compares as false
-        raise InputError(f"a polygon has a point that is no number, or lies more than {MAX_COORDINATE:,} px away")
+    if not (np.abs(points) <= MAX_COORDINATE).all():  # NaN compares as false
+        raise InputError(f"a polygon has a point that is NaN, or more than {MAX_COORDINATE:,} px away")
     return points
 
 
 def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArray[np.int64]:
-    """Lengths of runs of 0 and of 1 in turn, beginning with 0, down the columns of a picture of this size.
+    """Lengths of alternating runs of 0 and 1, beginning with 0, down the columns of an image of this size.
 
     Raises:
-        InputError: they are damaged or belong to a picture of another size.
+        InputError: they are damaged or belong to an image of another size.
     """
     size = segmentation.get("size")
     if not isinstance(size, list | tuple) or list(size) != [height, width]:
-        raise InputError(f"its run lengths are of size {size!r:.60}, the picture is {[height, width]}")
+        raise InputError(f"its run lengths are of size {size!r:.60}, the image is {[height, width]}")
     counts = segmentation.get("counts")
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
@@ -62,7 +66,7 @@ def run_lengths(segmentation: dict[str, Any], height: int, width: int) -> NDArra
         runs = np.empty(0)
     if runs.dtype.kind != "i" or runs.ndim != 1:
         raise InputError("its run lengths are neither whole numbers nor COCO's compressed text")
-    # What is not negative and sums up is no larger than the sum, so that the sum cannot overflow.
+    # Each length is checked before the sum, so that the sum cannot overflow.
     if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
-        raise InputError(f"its run lengths do not cover the {height * width} pixels of the picture")
+        raise InputError(f"its run lengths do not cover the {height * width} pixels of the image")
     return runs.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What is annotated on one picture: its objects, as boxes and perhaps masks."""
+"""The annotated objects of one image, as boxes and perhaps masks."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,25 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 Segmentation = list[list[float]] | dict[str, Any] | None
-"""As in COCO: polygons as lists of x, y, x, y, ...; run lengths {"size": [height, width], "counts": list or text}; or none."""
+"""As in COCO: polygons as lists of x, y, x, y, ...; run lengths {"size": [height, width], "counts": list or text}; or
+None."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of one picture, K of them; there may be none."""
+    """The objects of one image, K of them; K may be 0."""
 
     boxes: NDArray[np.float32]
-    """(K, 4), x1, y1, x2, y2 in the picture's pixels."""
+    """(K, 4), x1, y1, x2, y2 in the image's pixels."""
     labels: NDArray[np.int64]
-    """(K,), indices of classes."""
+    """(K,), class indices."""
     crowd: NDArray[np.bool_]
-    """(K,), whether it is a region of many objects, which is neither learnt nor judged."""
+    """(K,), COCO's iscrowd: a region of many objects, which is ignored in training and evaluation."""
     areas: NDArray[np.float64]
-    """(K,), pixels, by which small, medium and large are told."""
+    """(K,), in pixels; they decide between small, medium and large."""
     segmentations: tuple[Segmentation, ...] = field(default=())
-    """One for each object, in data with masks; empty in data with boxes alone."""
+    """One for each object in datasets with masks; empty in datasets with boxes only."""
     size_wh: tuple[int, int] | None = None
-    """Width and height of the picture that was annotated; None: not known."""
+    """Width and height of the image that was annotated; None: unknown."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -33,11 +34,11 @@ class Objects:
 
 @dataclass(frozen=True)
 class Targets:
-    """What training is to find on a view of a picture, K objects; crowds are left out."""
+    """The K objects on a training view of an image, without crowds."""
 
     boxes: NDArray[np.float32]
-    """(K, 4), x1, y1, x2, y2 in the view's pixels, sides above 0."""
+    """(K, 4), x1, y1, x2, y2 in the view's pixels, with sides above 0."""
     labels: NDArray[np.int64]
     """(K,), indices of classes."""
     masks: NDArray[np.bool_] | None = None
-    """(K, height, width) of the view; None in data with boxes alone."""
+    """(K, height, width) of the view; None in datasets with boxes only."""

@@ -15,9 +15,9 @@ from nextvit.data.coco import is_coco, read_coco
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.hold_out import hold_out, hold_out_masks
-from nextvit.data.label_list import Found, has_label_lists, read_list
+from nextvit.data.label_list import LabelledPath, has_label_lists, read_label_list
 from nextvit.data.masks_folder import is_masks_folder, read_masks
-from nextvit.data.samples import Packer, Samples
+from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.shards import CONTENTS, ONE_LABEL, read_contents, read_shards
 from nextvit.errors import InputError, did_you_mean
 
@@ -36,8 +36,8 @@ def has_several_labels(root: Path) -> bool:
     return root.is_file() and root.suffix.lower() != ".json" and has_label_lists(root)
 
 
-def read_labelled(root: Path, faults: list[Finding], *, task: str, one_label: bool) -> Dataset:
-    """Images with labels, in class folders, a CSV list or shards; what is wrong with them is added to `faults`.
+def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: bool) -> Dataset:
+    """Images with labels, in class folders, a CSV list or shards; what is wrong with them is added to `findings`.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
     same on every machine and grows with the data.
@@ -52,26 +52,26 @@ def read_labelled(root: Path, faults: list[Finding], *, task: str, one_label: bo
         return Dataset(root=root, classes=classes, splits=splits, task=task)
     if root.is_file():
         refuse_json(root)
-        found = read_list(root, lambda message: faults.append(Finding("bad_row", message)))
+        found = read_label_list(root, lambda message: findings.append(Finding("bad_row", message)))
     else:
-        found = read_class_folders(root, faults)
+        found = read_class_folders(root, findings)
     names, splits = packed(found)
     if not len(splits["train"]):
-        raise InputError(faults[0].message if faults else f"{root}: no rows for the split train")
+        raise InputError(findings[0].message if findings else f"{root}: no rows for the split train")
     without_val = "val" not in splits and not (root / "val").is_dir()
     if without_val:
         splits = hold_out(splits["train"])
-    splits.setdefault("val", Packer().samples())
-    faults += faults_of_splits(root, names, splits, one_label=one_label, held_out=without_val)
+    splits.setdefault("val", SamplesBuilder().build())
+    findings += faults_of_splits(root, names, splits, one_label=one_label, held_out=without_val)
     classes = tuple(sorted(names))
     new_labels = np.array([classes.index(name) for name in names], np.int32)
-    splits = {name: samples.relabelled(new_labels) for name, samples in splits.items()}
+    splits = {name: samples.map_labels(new_labels) for name, samples in splits.items()}
     return Dataset(root=root, classes=classes, splits=splits, task=task)
 
 
-def read_objects(root: Path, faults: list[Finding]) -> Dataset:
-    """A dataset in COCO's format; what is wrong with it is added to `faults`."""
-    categories, labelled = read_coco(root, faults)
+def read_objects(root: Path, findings: list[Finding]) -> Dataset:
+    """A dataset in COCO's format; what is wrong with it is added to `findings`."""
+    categories, labelled = read_coco(root, findings)
     samples = {name: split.samples for name, split in labelled.items()}
     annotations = {name: split.annotations for name, split in labelled.items()}
     if "val" not in samples:
@@ -81,9 +81,9 @@ def read_objects(root: Path, faults: list[Finding]) -> Dataset:
         samples = hold_out(samples["train"])
     for split, kind in (("train", "empty_split"), ("val", "nothing_to_validate")):
         if not len(samples[split]):
-            faults.append(Finding(kind, f"{root}: no images in the split {split}; add some"))
+            findings.append(Finding(kind, f"{root}: no images in the split {split}; add some"))
         elif annotations[split].crowd.all():
-            faults.append(Finding(kind, f"{root}: no object is annotated in the split {split}"))
+            findings.append(Finding(kind, f"{root}: no object is annotated in the split {split}"))
     return Dataset(
         root=root,
         classes=tuple(categories.values()),
@@ -94,18 +94,20 @@ def read_objects(root: Path, faults: list[Finding]) -> Dataset:
     )
 
 
-def read_segmented(root: Path, faults: list[Finding]) -> Dataset:
-    """A dataset with a mask for each picture; what is wrong with its folders is added to `faults`."""
-    classes, masked = read_masks(root, faults)
+def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
+    """A dataset with a mask for each picture; what is wrong with its folders is added to `findings`."""
+    classes, masked = read_masks(root, findings)
     samples = {name: split.samples for name, split in masked.items()}
     masks: dict[str, Masks] = {name: split.masks for name, split in masked.items()}
     if "val" not in samples:
         masks = {split: masked["train"].masks.select(mask) for split, mask in hold_out_masks(samples["train"]).items()}
         samples = hold_out(samples["train"])
     if not len(samples["train"]):
-        raise InputError(faults[0].message if faults else f"{root}: no image with a mask in the split train; add some")
+        raise InputError(
+            findings[0].message if findings else f"{root}: no image with a mask in the split train; add some"
+        )
     if not len(samples["val"]):
-        faults.append(Finding("nothing_to_validate", f"{root}: no images in the split val; add some"))
+        findings.append(Finding("nothing_to_validate", f"{root}: no images in the split val; add some"))
     return Dataset(root=root, classes=classes, splits=samples, task="segmentation", masks=masks)
 
 
@@ -136,14 +138,14 @@ def refuse_json(path: Path) -> None:
         raise InputError(f"{path}: is one file of a dataset; pass the folder above its annotations and images")
 
 
-def packed(found: Iterable[Found]) -> tuple[list[str], dict[str, Samples]]:
+def packed(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:
     """The classes and the samples of each split, both in the order in which they were found."""
-    packers = {"train": Packer()}
+    builders = {"train": SamplesBuilder()}
     labels: dict[str, int] = {}
     for split, path, names in found:
         numbers = sorted(labels.setdefault(name, len(labels)) for name in names)
-        packers.setdefault(split, Packer()).add(path, tuple(numbers))
-    return list(labels), {name: packer.samples() for name, packer in packers.items()}
+        builders.setdefault(split, SamplesBuilder()).add(path, tuple(numbers))
+    return list(labels), {name: builder.build() for name, builder in builders.items()}
 
 
 def faults_of_splits(
@@ -152,22 +154,22 @@ def faults_of_splits(
     """What classes and splits lack for a training."""
     in_train, in_val = (splits[split].counts(len(names)) for split in ("train", "val"))
     learnt = [name for name, count in zip(names, in_train, strict=True) if count]
-    faults: list[Finding] = []
+    findings: list[Finding] = []
     for name in sorted(
         name for name, trained, judged in zip(names, in_train, in_val, strict=True) if judged > trained == 0
     ):
         message = f"{root}: class {name!r} is in val but not in train; {did_you_mean(name, learnt)}"
         if held_out:
             message = f"{root}: every image of class {name!r} was held out for val; add more, or a val split"
-        faults.append(Finding("class_only_in_val", message))
+        findings.append(Finding("class_only_in_val", message))
     if one_label and len(learnt) < 2:
         message = f"{root}: train has the single class {', '.join(learnt)!r}; a classifier needs at least two"
-        faults.append(Finding("single_class", message))
+        findings.append(Finding("single_class", message))
     if not one_label and not (in_train.any() and in_val.any()):
         empty = "val" if in_train.any() else "train"
         message = f"{root}: no image in {empty} has a label, so there is nothing to learn or to score; add some"
-        faults.append(Finding("nothing_to_validate" if empty == "val" else "single_class", message))
+        findings.append(Finding("nothing_to_validate" if empty == "val" else "single_class", message))
     if held_out and not len(splits["val"]):
         message = f"{root}: {len(splits['train'])} images are too few to hold some out; add val/<class>/*"
-        faults.append(Finding("nothing_to_validate", message))
-    return faults
+        findings.append(Finding("nothing_to_validate", message))
+    return findings

@@ -1,4 +1,4 @@
-"""Tar shards in the WebDataset layout, with an index of where each member lies: any sample is read by itself.
+"""Tar shards in the WebDataset layout, with an index of the position of each member, for random access.
 
 DIR/shards.json          classes, splits, the sizes of the shards, the SHA-256 of the indices
 DIR/train.index.npz      one row for each sample: name, classes, shard, offset, size, SHA-256
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.samples import Packer, Places, Rows, Sample, Samples
+from nextvit.data.samples import RaggedArray, Sample, Samples, SamplesBuilder, TarLocations
 from nextvit.errors import InputError
 from nextvit.files.durable import compute_sha256, durable_folder
 from nextvit.files.records import from_plain, to_plain
@@ -28,22 +28,22 @@ VERSION = 1
 
 
 ONE_LABEL = {"classification": True, "multilabel": False}
-"""Of the tasks whose datasets can be packed: whether an image has exactly one label, which other readers find as .cls."""
+"""For each task whose datasets can be packed: whether an image has exactly one label, which is then written as .cls."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """What `shards.json` says of a split."""
+    """A split in `shards.json`."""
 
     images: int
     index_sha256: str
     shards: dict[str, int]
-    """Names of the tar files, in order, and their sizes in bytes."""
+    """The sizes of the tar files in bytes, by name, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What `shards.json` holds."""
+    """The content of `shards.json`."""
 
     version: int = VERSION
     task: str = "classification"
@@ -61,14 +61,14 @@ def write_shards(
     shard_bytes: int,
     written: Callable[[str, int], object],
 ) -> dict[str, Split]:
-    """Copy samples into a new folder of shards, whole or not at all.
+    """Copy samples into a new folder of shards; after an error it does not exist.
 
-    The index keeps the order of the samples. In the files themselves, training samples lie in a mixed order, which is
-    always the same, for readers that can only take them as they come.
+    The index keeps the order of the samples. In the tar files, training samples are shuffled, always in the same way,
+    for readers that read sequentially.
 
     Args:
         shard_bytes: a shard that has reached this size is closed.
-        written: told the name and number of images of each shard.
+        written: called with the name and number of images of each finished shard.
 
     Raises:
         InputError: `out` holds something, a file cannot be read, or the disk is full.
@@ -81,15 +81,17 @@ def write_shards(
         for name, samples in splits.items():
             # RandomState, unlike default_rng, promises the same order with every version of NumPy.
             order = np.random.RandomState(0).permutation(len(samples)) if name == "train" else np.arange(len(samples))
-            places, shards = empty_places(len(samples)), dict[str, int]()
+            locations, shards = make_empty_locations(len(samples)), dict[str, int]()
             while len(order):
                 path = folder / f"{name}-{len(shards):06d}.tar"
-                count = write_shard(path, samples, order, shard_bytes=shard_bytes, one_label=one_label, places=places)
-                places.archive[order[:count]] = len(shards)
+                count = write_shard(
+                    path, samples, order, shard_bytes=shard_bytes, one_label=one_label, locations=locations
+                )
+                locations.archive[order[:count]] = len(shards)
                 shards[path.name] = path.stat().st_size
                 order = order[count:]
                 written(path.name, count)
-            index_sha256 = write_index(index_path(folder, name), samples, places)
+            index_sha256 = write_index(index_path(folder, name), samples, locations)
             done[name] = Split(images=len(samples), index_sha256=index_sha256, shards=shards)
         plain = to_plain(
             Contents(task=task, classes=classes, splits={name: to_plain(split) for name, split in done.items()})
@@ -99,18 +101,28 @@ def write_shards(
 
 
 def write_shard(
-    path: Path, samples: Samples, order: NDArray[np.int64], *, shard_bytes: int, one_label: bool, places: Places
+    path: Path,
+    samples: Samples,
+    order: NDArray[np.int64],
+    *,
+    shard_bytes: int,
+    one_label: bool,
+    locations: TarLocations,
 ) -> int:
-    """Write samples in the given order until the shard is full; how many were written. Their rows of `places` are filled."""
+    """Write samples in the given order until the shard is full, and fill their rows of `locations`.
+
+    Returns:
+        The number of samples written.
+    """
     count = 0
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as shard:
         for index in map(int, order):
             sample = samples[index]
             content = sample.read()
             image = member_name(index, sample.path)
-            places.offset[index] = append(shard, file, image, content)
-            places.size[index] = len(content)
-            places.sha256[index] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+            locations.offset[index] = append(shard, file, image, content)
+            locations.size[index] = len(content)
+            locations.sha256[index] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
             append(shard, file, *label_member(image, sample, one_label=one_label))
             count += 1
             if file.tell() >= shard_bytes:
@@ -119,14 +131,14 @@ def write_shard(
 
 
 def member_name(index: int, path: Path) -> str:
-    """A name that is unique, tells where the sample came from, and has one dot: readers cut it at the first."""
+    """A unique name that shows the source of the sample. It has one dot, because readers split names at the first."""
     suffix = path.suffix.lower()
     stem = path.stem.replace(".", "_")
     return f"{index:08d}-{stem}{suffix if suffix in SUFFIXES else '.img'}"
 
 
 def label_member(image: str, sample: Sample, *, one_label: bool) -> tuple[str, bytes]:
-    """Name and content of the file that says which class or classes the image has."""
+    """Name and content of the file with an image's class or classes."""
     key = image.partition(".")[0]
     if one_label:
         return f"{key}.cls", str(sample.label).encode()
@@ -134,7 +146,7 @@ def label_member(image: str, sample: Sample, *, one_label: bool) -> tuple[str, b
 
 
 def append(shard: tarfile.TarFile, file: io.BufferedWriter, name: str, content: bytes) -> int:
-    """Add a member without owner or time; where in the file its content begins."""
+    """Add a member without owner and time; return the position of its content in the file."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     shard.addfile(member, io.BytesIO(content))
@@ -142,32 +154,33 @@ def append(shard: tarfile.TarFile, file: io.BufferedWriter, name: str, content: 
     return file.tell() - padded
 
 
-def empty_places(count: int) -> Places:
-    """Rows to fill."""
+def make_empty_locations(count: int) -> TarLocations:
+    """Locations of `count` samples, to be filled in."""
     offset, size = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    return Places((), np.zeros(count, np.int32), offset, size, np.zeros((count, 32), np.uint8))
+    return TarLocations((), np.zeros(count, np.int32), offset, size, np.zeros((count, 32), np.uint8))
 
 
 def index_path(folder: Path, split: str) -> Path:
+    """The index file of a split."""
     return folder / f"{split}.index.npz"
 
 
-def write_index(path: Path, samples: Samples, places: Places) -> str:
-    """Write where each sample lies; the SHA-256 of the file."""
-    names = Packer()
+def write_index(path: Path, samples: Samples, locations: TarLocations) -> str:
+    """Write the index of a split; return the SHA-256 of the file."""
+    names = SamplesBuilder()
     for index, name in enumerate(samples.names()):
         names.add(member_name(index, Path(name)), ())
-    packed = names.samples().packed_names
+    packed = names.build().packed_names
     np.savez(
         path,
         names=packed.values,
-        name_ends=packed.ends,
+        name_ends=packed.offsets,
         labels=samples.packed_labels.values,
-        label_ends=samples.packed_labels.ends,
-        shard=places.archive,
-        offset=places.offset,
-        size=places.size,
-        sha256=places.sha256,
+        label_ends=samples.packed_labels.offsets,
+        shard=locations.archive,
+        offset=locations.offset,
+        size=locations.size,
+        sha256=locations.sha256,
     )
     return compute_sha256(path)
 
@@ -220,12 +233,15 @@ def read_index(path: Path, split: Split) -> Samples:
     if compute_sha256(path) != split.index_sha256:
         raise InputError(f"{path}: damaged or changed, its SHA-256 is not the recorded one; copy it again")
     with np.load(path, allow_pickle=False) as index:
-        places = Places(
+        locations = TarLocations(
             tuple(path.parent / name for name in split.shards),
             index["shard"],
             index["offset"],
             index["size"],
             index["sha256"],
         )
-        names, labels = Rows(index["names"], index["name_ends"]), Rows(index["labels"], index["label_ends"])
-    return Samples(names, labels, places)
+        names, labels = (
+            RaggedArray(index["names"], index["name_ends"]),
+            RaggedArray(index["labels"], index["label_ends"]),
+        )
+    return Samples(names, labels, locations)

@@ -88,7 +88,7 @@ class LabelTask:
         further = list_images(folder) if folder.is_dir() else []
         if not further:
             raise InputError(f"distill.unlabelled {folder}: no folder with images")
-        return dataset, labelled.followed_by(Samples.pack((path, ()) for path in further))
+        return dataset, labelled.concat(Samples.pack((path, ()) for path in further))
 
     def sampling_weights(self, dataset: Dataset, settings: LabelSettings) -> NDArray[np.float64] | None:
         if settings.data.balance != "on":

@@ -210,7 +210,7 @@ def anchor_scale_for(annotations: Annotations, limits: tuple[int, int]) -> float
 def leave_out_empty(dataset: Dataset) -> Dataset:
     """The dataset without the training images on which nothing is annotated; one with crowds alone stays."""
     annotations = dataset.annotations["train"]
-    chosen = np.diff(annotations.ends) > 0
+    chosen = np.diff(annotations.offsets) > 0
     return replace(
         dataset,
         splits={**dataset.splits, "train": dataset.split("train").select(chosen)},

@@ -56,7 +56,7 @@ class AnnotatedSource:
     @property
     def alike(self) -> NDArray[np.bool_]:
         """Wide images and high images together would need canvases that are mostly empty."""
-        return self.annotations.are_wide
+        return self.annotations.is_wide
 
     def __len__(self) -> int:
         return len(self.samples)

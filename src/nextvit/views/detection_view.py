@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.object_masks import mask_of
+from nextvit.data.object_masks import rasterize_mask
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.errors import InputError
 from nextvit.image.reading import Pixels
@@ -241,8 +241,8 @@ def rasterize_crop(segmentation: Segmentation, crop: Crop, size_wh: tuple[int, i
     """A crop (height, width) of an object's mask; polygons are rasterised only there."""
     left, top, width, height = crop
     if isinstance(segmentation, list):
-        return mask_of([translate_polygon(polygon, left, top) for polygon in segmentation], height, width)
-    return mask_of(segmentation, size_wh[1], size_wh[0])[top : top + height, left : left + width]
+        return rasterize_mask([translate_polygon(polygon, left, top) for polygon in segmentation], height, width)
+    return rasterize_mask(segmentation, size_wh[1], size_wh[0])[top : top + height, left : left + width]
 
 
 def translate_polygon(polygon: list[float], left: int, top: int) -> list[float]:
