@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit
-from nextvit.predictions.kind import output_names
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.facts import NoFacts
 from nextvit.bundle.golden import Golden, read_golden, write_golden
@@ -27,6 +26,7 @@ from nextvit.export.proof_images import ProofImages, plain
 from nextvit.models.deployed import normalise
 from nextvit.models.detection import MaskRCNN
 from nextvit.predictions.detection_parity import compare_detections
+from nextvit.predictions.kind import output_names
 from nextvit.predictions.results import Detections
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.predictor import Predictor

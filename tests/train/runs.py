@@ -4,20 +4,31 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nextvit.models.weights import read_safetensors
+from nextvit.tasks.network import build_network
+from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.settings import LabelSettings
+from nextvit.train.card import card_for
+from nextvit.train.distributed import World
 from nextvit.train.loop import Tick
-from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.prepare import prepare
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.resolve import resolve_recipe
 from nextvit.train.start import train
+from nextvit.train.state import Training
+from nextvit.views.settings import Augment
 from tests.conftest import MadeOnce
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano"),
     data=Data(image_size=32, batch_size=8, workers=0),
-    augment=Augment(crop_scale=(0.6, 1.0)),
+    task=LabelSettings(augment=Augment(crop_scale=(0.6, 1.0))),
     optim=Optim(lr=2e-3),
     schedule=Schedule(epochs=6, warmup_epochs=0.5),
     ema=Ema(decay=0.8),
@@ -69,3 +80,17 @@ def finished_run(made_once: MadeOnce, name: str, pictures: Path, recipe: Recipe)
     folder = made_once(name, make)
     losses = json.loads((folder / "losses.json").read_text())
     return folder / "run", {int(step): loss for step, loss in losses.items()}
+
+
+def with_sections(recipe: Recipe, **sections: Any) -> Recipe:
+    """The recipe with other sections of its task."""
+    return replace(recipe, task=replace(recipe.task, **sections))  # pyright: ignore
+
+
+def training_for(root: Path, recipe: Recipe, *, seed: int = 0) -> Training:
+    """A training on a CPU, ready for its first step."""
+    torch.manual_seed(seed)
+    dataset = read_dataset(root)
+    recipe = resolve_recipe(recipe, dataset)
+    card = card_for(dataset, recipe)
+    return prepare(dataset, card, build_network(card), recipe, torch.device("cpu"), World())

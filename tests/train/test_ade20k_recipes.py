@@ -19,21 +19,22 @@ from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, SegmenterConfig
 from nextvit.recipes import recipe_named
-from nextvit.tasks.network import load_model
+from nextvit.tasks.network import build_network, load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss, evaluator_for
+from nextvit.tasks.segmentation import SegmentationTask
+from nextvit.tasks.settings import SegmentationData, SegmentationLoss
+from nextvit.train.card import card_for
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
-from nextvit.train.prepare import masked_view, prepare
+from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Model, Optim, Recipe, Schedule
-from nextvit.train.resolve import settled
+from nextvit.train.resolve import resolve_recipe
 from nextvit.train.schedule import lr_for
-from nextvit.train.start import make_card
 from nextvit.views.settings import SegmentationAugment
 from tests.conftest import draw_dataset
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import draw_ade20k
-from tests.train.runs import run
+from tests.train.runs import run, with_sections
 
 FPN, UPERNET = "ade20k_fpn_80k", "ade20k_upernet_160k"
 BOTH = pytest.mark.parametrize("name", [FPN, UPERNET])
@@ -65,7 +66,8 @@ def small(name: str, weights: Path) -> Recipe:
     return replace(
         recipe,
         model=replace(recipe.model, name="nextvit_nano", weights=str(weights)),
-        data=replace(recipe.data, image_size=64, longer_side=256, batch_size=4, workers=0),
+        data=replace(recipe.data, image_size=64, batch_size=4, workers=0),
+        task=replace(recipe.task, data=SegmentationData(longer_side=256)),
         schedule=replace(recipe.schedule, epochs=1, epoch_steps=2),
         compute=replace(recipe.compute, device="cpu", threads=1),
     )
@@ -100,15 +102,15 @@ def test_the_recipes_are_the_papers(
     name: str, batch: int, every: int, lr: float, weight_decay: float, decay_norms: bool, decoder: str, ade20k: Path
 ):
     with pytest.raises(InputError, match="this recipe goes on from weights; pass a run"):
-        settled(recipe_named(name), read_dataset(ade20k))
+        resolve_recipe(recipe_named(name), read_dataset(ade20k))
     recipe = recipe_named(name)
-    recipe = settled(replace(recipe, model=replace(recipe.model, weights="bd_in1k")), read_dataset(ade20k))
+    recipe = resolve_recipe(replace(recipe, model=replace(recipe.model, weights="bd_in1k")), read_dataset(ade20k))
     model = recipe.model
     assert (model.drop_path, model.frozen_stages, model.frozen_norms) == (0.2, 0, False)  # 0.2 for nextvit_small, too
-    assert recipe.data.preprocess() == Preprocess(image_size=(512, 2048), resize="pad")
-    assert (recipe.data.preprocess().mean, recipe.data.preprocess().std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert recipe.preprocess() == Preprocess(image_size=(512, 2048), resize="pad")
+    assert (recipe.preprocess().mean, recipe.preprocess().std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert (recipe.data.batch_size, recipe.schedule.epoch_steps, recipe.schedule.epochs) == (batch, every, 10)
-    assert recipe.masks == SegmentationAugment(
+    assert recipe.task.masks == SegmentationAugment(
         flip=0.5,
         scale=(0.5, 2.0),
         crop=1.0,
@@ -117,18 +119,21 @@ def test_the_recipes_are_the_papers(
         photometric=1.0,
         colours="published",
     )
-    view = masked_view(read_dataset(ade20k), recipe)
+    card = card_for(read_dataset(ade20k), recipe)
+    view = SegmentationTask().view(card, recipe.task, None)
     assert view.size == (512, 512) and not view.mirrored
-    standardising = replace(recipe, heads=replace(recipe.heads, standardise=True))
-    assert masked_view(read_dataset(ade20k), standardising).mirrored
+    standardising = with_sections(recipe, heads=replace(recipe.task.heads, standardise=True))
+    assert SegmentationTask().view(card, standardising.task, None).mirrored
     assert recipe.optim == Optim(
         lr=lr, weight_decay=weight_decay, betas=(0.9, 0.999), clip_norm=0.0, decay_biases=True, decay_norms=decay_norms
     )
     assert (recipe.optim.layer_decay, recipe.optim.accumulate, recipe.schedule.patience) == (1.0, 1, 0)
-    assert recipe.loss == Loss(cross_entropy=1.0, dice=0.0, tversky=0.0, auxiliary=0.4, mean_over="all")
-    assert (recipe.ema.decay, recipe.data.balance) == (0.0, "off")
+    assert recipe.task.loss == SegmentationLoss(
+        cross_entropy=1.0, dice=0.0, tversky=0.0, auxiliary=0.4, mean_over="all"
+    )
+    assert recipe.ema.decay == 0.0
     assert (recipe.compute.precision, recipe.compute.sync_batch_norm) == ("fp32", True)
-    head = make_card(read_dataset(ade20k), recipe).head
+    head = card_for(read_dataset(ade20k), recipe).head
     published = SegmenterConfig(dropout=0.1, neck_width=256, head_width=128)
     if decoder == "uper":
         published = replace(published, head="uper", head_width=512, pool_sides=(1, 2, 3, 6), auxiliary_width=256)
@@ -139,7 +144,7 @@ def untrained(name: str, root: Path) -> Network:
     dataset = read_dataset(root)
     recipe = recipe_named(name)
     recipe = replace(recipe, model=replace(recipe.model, name="nextvit_nano", weights="none"))
-    return evaluator_for(dataset, make_card(dataset, settled(recipe, dataset)), loss=recipe.loss).build()
+    return build_network(card_for(dataset, resolve_recipe(recipe, dataset)))
 
 
 @BOTH
@@ -177,11 +182,11 @@ class OneOfTwo(World):
 def test_several_gpus_share_all_norms(name: str, ade20k: Path, classifier: Path):
     """Those of the heads and behind the stages, too. Nothing is computed, so no GPU is needed."""
     dataset = read_dataset(ade20k)
-    recipe = settled(small(name, classifier), dataset)
-    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
-    model = task.build()
+    recipe = resolve_recipe(small(name, classifier), dataset)
+    card = card_for(dataset, recipe)
+    model = build_network(card)
     plain = [each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
-    training = prepare(task, dataset, model, recipe, torch.device("cuda"), OneOfTwo(size=2))
+    training = prepare(dataset, card, model, recipe, torch.device("cuda"), OneOfTwo(size=2))
     shared = [each for each in training.model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     assert len(shared) == len(plain) and all(isinstance(each, nn.SyncBatchNorm) for each in shared)
     learnt = {id(weight) for group in training.optimizer.param_groups for weight in group["params"]}
@@ -214,7 +219,7 @@ def test_the_commands_of_the_recipes_run_end_to_end(name: str, ade20k: Path, cla
 @BOTH
 def test_they_train_with_light_heads(name: str, ade20k: Path, classifier: Path, tmp_path: Path):
     recipe = small(name, classifier)
-    losses = run(ade20k, tmp_path / "run", replace(recipe, heads=replace(recipe.heads, size="light")))
+    losses = run(ade20k, tmp_path / "run", with_sections(recipe, heads=replace(recipe.task.heads, size="light")))
     assert all(np.isfinite(loss) for loss in losses.values()) and losses.keys() == {1, 2}
 
 

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from nextvit.bundle.facts import DetectionFacts
 from nextvit.cli import main as command_line
+from nextvit.cli.run_report import write_report
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.models.config import VARIANTS
@@ -21,31 +23,34 @@ from nextvit.models.cost import count_parameters
 from nextvit.models.detection import DetectorConfig
 from nextvit.predictions.kind import output_names
 from nextvit.recipes import recipe_named
-from nextvit.report.run_report import write_run_report
 from nextvit.tasks.network import build_network, load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Evaluation, Loss, evaluator_for
+from nextvit.tasks.settings import DetectionData, DetectionHeads, DetectionLoss, DetectionSettings, LabelSettings
+from nextvit.tasks.task import Evaluation, task_named
+from nextvit.train.card import card_for
 from nextvit.train.distributed import World
-from nextvit.train.loop import Tick, Training, standing
-from nextvit.train.memory import made_up, trial
+from nextvit.train.loop import Tick, rank_of
+from nextvit.train.memory import trial
 from nextvit.train.optim import build_optimizer, train_mode
 from nextvit.train.prepare import prepare
-from nextvit.train.preview import FRAME_PX, with_objects
-from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
-from nextvit.train.resolve import settled
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.resolve import resolve_recipe
 from nextvit.train.schedule import lr_for
-from nextvit.train.start import make_card, train
+from nextvit.train.start import train
+from nextvit.train.state import Training
 from nextvit.train.step import step
+from nextvit.views.annotated_source import ObjectTargets
+from nextvit.views.contact_sheet import LARGE
 from nextvit.views.settings import DetectionAugment
 from nextvit.views.training_batches import Batch, TrainingSet
 from tests.conftest import MadeOnce, draw_dataset
 from tests.data.coco_by_hand import Content, draw_objects, spoil
-from tests.train.runs import finished_run, run, weights
+from tests.train.runs import finished_run, run, training_for, weights, with_sections
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.1),
     data=Data(image_size=64, batch_size=4, workers=0, allow_errors=True),
-    loss=Loss(proposal_samples=64, region_samples=64),
+    task=DetectionSettings(loss=DetectionLoss(proposal_samples=64, region_samples=64)),
     optim=Optim(lr=1e-3),
     schedule=Schedule(epochs=4, warmup_epochs=0.5),
     ema=Ema(decay=0.8),
@@ -63,14 +68,6 @@ def pictures(made_once: MadeOnce) -> Path:
 def finished(made_once: MadeOnce, pictures: Path) -> tuple[Path, dict[int, float]]:
     """One uninterrupted run of four epochs."""
     return finished_run(made_once, "trained-detector", pictures, RECIPE)
-
-
-def training_for(root: Path, recipe: Recipe) -> Training:
-    torch.manual_seed(0)
-    dataset = read_dataset(root)
-    recipe = settled(recipe, dataset)
-    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
-    return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 
 def batch_of(training: Training, *indices: int) -> Batch:
@@ -93,14 +90,14 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
         "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "augmented.png", "checkpoints",
     }  # fmt: skip
     best, card = load_model(out / "checkpoints" / "best" / "model.safetensors")
-    assert (card.task, card.category_ids, card.head["masks"]) == ("detection", (3, 7), True)
+    assert (card.task, card.facts, card.head["masks"]) == ("detection", DetectionFacts(category_ids=(3, 7)), True)
     facts = json.loads((out / "environment.json").read_text())
     assert facts["parameters"] == count_parameters(best) == count_parameters(build_network(card))
     assert facts["macs"] > 2e8  # the backbone alone has as many
 
 
 def test_the_report_of_a_run_tells_of_objects(finished: tuple[Path, dict[int, float]], tmp_path: Path):
-    page = write_run_report(finished[0], out=tmp_path / "page.html").read_text()
+    page = write_report(finished[0], out=tmp_path / "page.html").read_text()
     for part in ("Validation box AP, %", "mask AP", "A training batch", "Precision over recall", "at most 107x64 px"):
         assert part in page
     assert "Calibration" not in page and "Most confused pairs" not in page
@@ -122,9 +119,9 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
 
 def test_a_run_is_not_resumed_with_other_heads(finished: tuple[Path, dict[int, float]], pictures: Path):
-    for heads in (Heads(masks="off"), Heads(anchor_scale=6.0)):
+    for heads in (DetectionHeads(masks="off"), DetectionHeads(anchor_scale=6.0)):
         with pytest.raises(InputError, match="cannot be resumed with other head;"):
-            run(pictures, finished[0], replace(RECIPE, heads=heads), resume=True)
+            run(pictures, finished[0], with_sections(RECIPE, heads=heads), resume=True)
 
 
 def test_workers_do_not_change_the_batches(pictures: Path):
@@ -132,25 +129,25 @@ def test_workers_do_not_change_the_batches(pictures: Path):
     with_workers = list(training_for(pictures, replace(RECIPE, data=replace(RECIPE.data, workers=2))).batches)
     assert len(alone) == len(with_workers) == 3
     for one, other in zip(alone, with_workers, strict=True):
-        assert one.framed is not None and other.framed is not None
+        assert isinstance(one.targets, ObjectTargets) and isinstance(other.targets, ObjectTargets)
         assert one.indices == other.indices
-        assert torch.equal(one.images, other.images) and torch.equal(one.framed.sizes, other.framed.sizes)
-        for own, others in zip(one.framed.objects, other.framed.objects, strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.targets.sizes_N2, other.targets.sizes_N2)
+        for own, others in zip(one.targets.objects, other.targets.objects, strict=True):
             for name in ("boxes", "labels", "masks"):
                 assert np.array_equal(getattr(own, name), getattr(others, name))
 
 
-def test_parts_of_a_batch_are_framed_as_if_each_was_a_batch(pictures: Path):
+def test_parts_of_a_batch_are_padded_as_if_each_was_a_batch(pictures: Path):
     """So several processes see what one sees that accumulates."""
-    training = training_for(pictures, replace(RECIPE, objects=DetectionAugment(scales=(0.5, 1.0))))
+    training = training_for(pictures, with_sections(RECIPE, objects=DetectionAugment(scales=(0.5, 1.0))))
     whole = batch_of(training, *range(12))
-    assert whole.framed is not None
+    assert whole.targets is not None
     shapes: set[tuple[int, ...]] = set()
     for part, indices in zip(whole.parts(6), batched_by_two(12), strict=True):
         alone = batch_of(training, *indices)
-        assert part.framed is not None and alone.framed is not None
+        assert isinstance(part.targets, ObjectTargets) and isinstance(alone.targets, ObjectTargets)
         assert torch.equal(part.images, alone.images) and part.indices == alone.indices
-        assert torch.equal(part.framed.sizes, alone.framed.sizes)
+        assert torch.equal(part.targets.sizes_N2, alone.targets.sizes_N2)
         shapes.add(tuple(part.images.shape[2:]))
     assert len(shapes) > 1
 
@@ -166,7 +163,7 @@ def test_two_equal_parts_have_the_gradient_of_the_whole_batch(pictures: Path):
     plain = replace(
         RECIPE,
         model=replace(RECIPE.model, drop_path=0.0, frozen_norms=True),
-        loss=Loss(proposal_samples=100_000, region_samples=100_000),
+        task=DetectionSettings(loss=DetectionLoss(proposal_samples=100_000, region_samples=100_000)),
         optim=Optim(lr=1e-3, clip_norm=0),
     )
     halved = replace(plain, optim=replace(plain.optim, accumulate=2))
@@ -243,9 +240,9 @@ class OneOfTwo(World):
 def test_norms_that_several_gpus_share_are_frozen_too(pictures: Path):
     """They replace the plain ones; the model's own must be the frozen ones. Nothing is computed, so no GPU is needed."""
     dataset = read_dataset(pictures)
-    recipe = settled(replace(RECIPE, model=replace(RECIPE.model, frozen_norms=True)), dataset)
-    task = evaluator_for(dataset, make_card(dataset, recipe))
-    training = prepare(task, dataset, task.build(), recipe, torch.device("cuda"), OneOfTwo(size=2))
+    recipe = resolve_recipe(replace(RECIPE, model=replace(RECIPE.model, frozen_norms=True)), dataset)
+    card = card_for(dataset, recipe)
+    training = prepare(dataset, card, build_network(card), recipe, torch.device("cuda"), OneOfTwo(size=2))
     train_mode(training.model, training.frozen)
     norms = [each for each in training.model.backbone.modules() if isinstance(each, nn.SyncBatchNorm)]
     assert norms and not any(norm.training for norm in norms)
@@ -316,19 +313,19 @@ def test_the_recipes_are_the_papers(name: str, epochs: int, milestones: tuple[in
     recipe = recipe_named(name)
     assert (recipe.model.frozen_stages, recipe.model.frozen_norms, recipe.model.drop_path) == (1, True, None)
     assert [VARIANTS[f"nextvit_{size}"].drop_path for size in ("small", "base", "large")] == [0.1, 0.2, 0.2]
-    assert (recipe.data.image_size, recipe.data.longer_side, recipe.data.batch_size) == (800, 1333, 16)
-    assert recipe.data.leave_out_empty
+    assert (recipe.data.image_size, recipe.task.data.longer_side, recipe.data.batch_size) == (800, 1333, 16)
+    assert recipe.task.data.leave_out_empty
     optim = recipe.optim
     assert (optim.lr, optim.weight_decay, optim.betas, optim.clip_norm) == (1e-4, 0.05, (0.9, 0.999), 0.0)
     assert (optim.decay_biases, optim.layer_decay, optim.accumulate) == (True, 1.0, 1)
     schedule = recipe.schedule
     assert (schedule.shape, schedule.epochs, schedule.milestones) == ("steps", epochs, milestones)
     assert (schedule.warmup_steps, schedule.patience, recipe.ema.decay) == (500, 0, 0.0)
-    assert (recipe.loss.proposal_samples, recipe.loss.region_samples) == (256, 512)
+    assert (recipe.task.loss.proposal_samples, recipe.task.loss.region_samples) == (256, 512)
     fixed = {"flip": 0.5, "tighten": False, "photometric": 0.0, "jitter": 0.0, "copy_paste": 0.0}
     for field, expected in {**views, **fixed}.items():
-        assert getattr(recipe.objects, field) == pytest.approx(expected), field
-    assert recipe.heads == Heads(size="published", masks="on", anchor_scale=8.0)
+        assert getattr(recipe.task.objects, field) == pytest.approx(expected), field
+    assert recipe.task.heads == DetectionHeads(size="published", masks="on", anchor_scale=8.0)
     heads = DetectorConfig()
     assert (heads.neck_width, heads.box_width, heads.mask_width, heads.mask_convs) == (256, 1024, 256, 4)
     assert (heads.anchor_scale, heads.anchor_ratios) == (8.0, (0.5, 1.0, 2.0))
@@ -340,7 +337,7 @@ def test_the_recipes_are_the_papers(name: str, epochs: int, milestones: tuple[in
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of nextvit_nano on labelled pictures."""
     root = tmp_path_factory.mktemp("classifier")
-    recipe = replace(RECIPE, data=replace(RECIPE.data, image_size=32, batch_size=8), loss=Loss())
+    recipe = replace(RECIPE, data=replace(RECIPE.data, image_size=32, batch_size=8), task=LabelSettings())
     run(draw_dataset(root / "colours"), root / "run", replace(recipe, schedule=Schedule(epochs=1)))
     return root / "run"
 
@@ -401,7 +398,8 @@ def test_every_recipe_for_objects_takes_a_step(name: str, classifier: Path, tmp_
     small = replace(
         recipe,
         model=replace(recipe.model, name="nextvit_nano"),
-        data=replace(recipe.data, image_size=64, longer_side="auto", batch_size=4, workers=0),
+        data=replace(recipe.data, image_size=64, batch_size=4, workers=0),
+        task=replace(recipe.task, data=replace(recipe.task.data, longer_side="auto")),
         schedule=replace(recipe.schedule, epochs=1),
     )
     losses = run(pictures, tmp_path / "run", small)
@@ -424,11 +422,11 @@ def test_pictures_without_objects_are_left_out_where_that_is_asked_for(tmp_path:
     root = draw_objects(tmp_path / "drawn", train=8, val=2)
     spoil(root, lambda content: content["annotations"].__delitem__(slice(0, 6)))  # those of the first three pictures
     whole = training_for(root, RECIPE)
-    training = training_for(root, replace(RECIPE, data=replace(RECIPE.data, leave_out_empty=True)))
+    training = training_for(root, with_sections(RECIPE, data=DetectionData(leave_out_empty=True)))
     assert (len(whole.samples), len(training.samples)) == (8, 5)
     assert [sample.path.name for sample in training.samples] == [f"{index}.png" for index in range(3, 8)]
-    framed = batch_of(training, *range(5)).framed
-    assert framed is not None and all(len(targets.boxes) for targets in framed.objects)
+    found = batch_of(training, *range(5)).targets
+    assert isinstance(found, ObjectTargets) and all(len(targets.boxes) for targets in found.objects)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -443,77 +441,60 @@ def test_half_precision_trains(pictures: Path, precision: str):
 
 
 def test_the_preview_draws_the_objects_on_their_views(pictures: Path, finished: tuple[Path, dict[int, float]]):
-    training = training_for(pictures, replace(RECIPE, objects=DetectionAugment(scales=(1.0,), crop=0.0, flip=0.0)))
+    training = training_for(
+        pictures, with_sections(RECIPE, objects=DetectionAugment(scales=(1.0,), crop=0.0, flip=0.0))
+    )
     batch = batch_of(training, 0)
-    assert batch.framed is not None
-    [sheet] = with_objects(batch, training.task.card.classes)
+    views = training.batches.dataset
+    assert isinstance(views, TrainingSet) and isinstance(batch.targets, ObjectTargets)
+    images_NHWC = batch.images.permute(0, 2, 3, 1).numpy()
+    [sheet] = views.source.draw(images_NHWC, batch.targets, training.card.classes)
     [frame] = batch.images.permute(0, 2, 3, 1).numpy()
-    assert max(sheet.shape) == FRAME_PX
-    scale = FRAME_PX / max(frame.shape)
+    assert max(sheet.shape) == LARGE.side_px
+    scale = LARGE.side_px / max(frame.shape)
     plain = np.asarray(Image.fromarray(frame).resize((sheet.shape[1], sheet.shape[0]), Image.Resampling.BICUBIC))
     changed = (sheet != plain).any(axis=2)
-    x1, y1, x2, y2 = (batch.framed.objects[0].boxes[1] * scale).round().astype(int).tolist()
+    x1, y1, x2, y2 = (batch.targets.objects[0].boxes[1] * scale).round().astype(int).tolist()
     assert changed[y1 + 4 : y2 - 4, (x1 + x2) // 2].all()  # the mask fills the disc
     assert changed[(y1 + y2) // 2, x1 - 1 : x1 + 2].all()  # the box's left line
     with Image.open(finished[0] / "augmented.png") as whole:
-        assert whole.width == 4 * FRAME_PX + 3 * 4
+        assert whole.width == 4 * LARGE.side_px + 3 * 4
 
 
 def test_the_memory_that_a_detector_needs_is_tried_with_full_frames(pictures: Path):
     training = training_for(pictures, RECIPE)
-    pixels, targets = made_up(training.task.card, 2, torch.device("cpu"), RECIPE)
+    pixels, targets = task_named("detection").random_batch(
+        training.card, RECIPE.task, images=2, device=torch.device("cpu")
+    )
     assert pixels.shape == (2, 3, 128, 128)  # for 64 x 107, wide and high
-    assert not isinstance(targets, torch.Tensor) and len(targets.objects) == 2
-    trial(training.task, training.model, RECIPE, torch.device("cpu"))(2)
+    assert isinstance(targets, ObjectTargets) and len(targets.objects) == 2
+    trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
 
 
 def test_between_epochs_without_score_the_lower_training_loss_is_better():
     tick = Tick(
-        epoch=0, epochs=9, step=1, steps=9, lr=1, loss=2.5, images_per_second=1, waiting_share=0, seconds_left=0
+        epoch=0,
+        epochs=9,
+        step=1,
+        steps=9,
+        lr=1,
+        loss=2.5,
+        losses={},
+        images_per_second=1,
+        waiting_share=0,
+        seconds_left=0,
     )
     nothing = Evaluation(scores={"box_ap_score": 0.0}, main_score="box_ap_score", interval_95=(0, 0), images=1)
-    assert standing(nothing, replace(tick, loss=2.0)) > standing(nothing, tick)
+    assert rank_of(nothing, replace(tick, loss=2.0)) > rank_of(nothing, tick)
     judged = replace(nothing, scores={"top1_score": 3.0, "loss": 7.0}, main_score="top1_score")
-    assert standing(judged, tick) == (3.0, -7.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"augment": replace(RECIPE.augment, flip=0.0)}, "augment is for pictures with labels alone"),
-        ({"mix": replace(RECIPE.mix, mixup=0.2)}, "pictures with objects cannot be mixed"),
-        ({"distill": replace(RECIPE.distill, teacher="runs/a")}, "a detector cannot be taught by another model"),
-        ({"data": Data(resize="stretch")}, "a detector takes whole pictures"),
-        ({"data": Data(balance="on")}, "data.balance needs one class for each image"),
-        ({"loss": Loss(label_smoothing=0.0)}, "loss.label_smoothing is for pictures with labels alone"),
-    ],
-)
-def test_what_is_meant_for_classifiers_is_refused(pictures: Path, changes: dict[str, object], message: str):
-    with pytest.raises(InputError, match=message):
-        settled(replace(RECIPE, **changes), read_dataset(pictures))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"objects": DetectionAugment(flip=0.0)}, "the section objects is for pictures with annotated objects"),
-        ({"heads": Heads(size="light")}, "the section heads is for pictures with annotated objects"),
-        ({"data": Data(longer_side=800)}, "data.longer_side is for detectors"),
-        ({"data": Data(resize="pad")}, "data.resize fit is for detectors"),
-        ({"data": Data(leave_out_empty=True)}, "data.leave_out_empty is for detectors"),
-        ({"loss": Loss(region_samples=64)}, "loss.region_samples are for detectors"),
-    ],
-)
-def test_what_is_meant_for_detectors_is_refused(shared_colours: Path, changes: dict[str, object], message: str):
-    with pytest.raises(InputError, match=message):
-        settled(replace(RECIPE, **changes), read_dataset(shared_colours))
+    assert rank_of(judged, tick) == (3.0, -7.0)
 
 
 def test_copy_paste_needs_masks(tmp_path: Path):
     root = draw_objects(tmp_path / "drawn", train=4, val=2)
     spoil(root, lambda content: [each.pop("segmentation") for each in content["annotations"]])
     with pytest.raises(InputError, match=r"objects\.copy_paste needs masks"):
-        settled(replace(RECIPE, objects=DetectionAugment(copy_paste=0.5)), read_dataset(root))
+        resolve_recipe(with_sections(RECIPE, objects=DetectionAugment(copy_paste=0.5)), read_dataset(root))
 
 
 def test_milestones_rise():

@@ -14,10 +14,12 @@ import torch
 
 from nextvit.files.run_folder import read_json_lines
 from nextvit.models.weights import read_safetensors
+from nextvit.tasks.settings import LabelSettings
 from nextvit.train.distributed import World
-from nextvit.train.recipe import Augment, Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.start import train
 from nextvit.views.mix import Mix
+from nextvit.views.settings import Augment
 from tests.conftest import draw_dataset
 
 pytestmark = pytest.mark.serial
@@ -25,8 +27,7 @@ pytestmark = pytest.mark.serial
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.2),
     data=Data(image_size=32, batch_size=8, workers=0),
-    augment=Augment(crop_scale=(1.0, 1.0), flip=0.0),
-    mix=Mix(),
+    task=LabelSettings(augment=Augment(crop_scale=(1.0, 1.0), flip=0.0), mix=Mix()),
     optim=Optim(lr=1e-4),
     schedule=Schedule(epochs=2, warmup_epochs=0),
     ema=Ema(decay=0.0),
@@ -131,7 +132,7 @@ def test_without_torchrun_there_is_one_process_and_nothing_to_wait_for():
     world = World()
     assert world.is_first and world.gather(3) == [3]
     assert world.total(torch.ones(2)).tolist() == [1, 1]
-    assert (world.share.index, world.share.count) == (0, 1)
+    assert (world.shard.index, world.shard.count) == (0, 1)
 
 
 @pytest.mark.training

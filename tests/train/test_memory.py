@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from nextvit.errors import InputError
-from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
+from nextvit.train.card import card_for
 from nextvit.train.device import ran_out_of_memory
 from nextvit.train.distributed import World
-from nextvit.train.memory import found_batch_size, largest_that_fits
+from nextvit.train.memory import find_batch_size, largest_that_fits
 from nextvit.train.recipe import Compute, Data, Model, Recipe, Schedule
-from nextvit.train.start import make_card
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano"),
@@ -50,13 +50,13 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 def test_auto_takes_a_power_of_two_that_leaves_eight_steps_an_epoch(shared_colours: Path):
     dataset = read_dataset(shared_colours)
-    task = ClassificationTask(dataset, make_card(dataset, RECIPE))
-    model = task.build()
+    card = card_for(dataset, RECIPE)
+    model = build_network(card)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     cpu, many = torch.device("cpu"), replace(dataset, splits={**dataset.splits, "train": dataset.split("train")[:] * 9})
-    assert found_batch_size(task, model, many, RECIPE, cpu, World()) == 16  # of 216 images
+    assert find_batch_size(many, card, model, RECIPE, cpu, World()) == 16  # of 216 images
     in_parts = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=3))
-    assert found_batch_size(task, model, many, in_parts, cpu, World()) == 3 * 8
+    assert find_batch_size(many, card, model, in_parts, cpu, World()) == 3 * 8
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -85,6 +85,6 @@ def test_a_training_that_outgrows_the_memory_says_what_fits(shared_colours: Path
     # Each thread's own arena would take address space that the trial after the failed step lacks.
     few_arenas = {**os.environ, "MALLOC_ARENA_MAX": "2"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180, env=few_arenas)
-    assert "InputError: out of memory on cpu with 24 images at once at 640 px" in done.stderr, done.stderr
+    assert "InputError: out of memory on cpu with 24 images in a step at 640 px" in done.stderr, done.stderr
     assert "use --optim.accumulate" in done.stderr and "or --batch-size" in done.stderr
     assert not (tmp_path / "run").exists()

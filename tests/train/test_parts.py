@@ -112,9 +112,9 @@ def test_unknown_recipe_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Data(image_size=16), "at least 32 px"),
+        (lambda: Recipe(data=Data(image_size=16)), "at least 32 px"),
         (lambda: Data(batch_size=1), "data.batch_size must be auto or at least 2 .* got 1"),
-        (lambda: Data(max_unreadable=2), "data.max_unreadable is a share"),
+        (lambda: Data(max_unreadable=2), "data.max_unreadable is a fraction"),
         (lambda: Optim(lr=-1), "optim.lr must be positive, got -1"),
         (lambda: Optim(accumulate=0), "optim.accumulate"),
         (lambda: Schedule(epochs=0), "schedule.epochs must be at least 1"),

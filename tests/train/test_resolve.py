@@ -12,8 +12,9 @@ from nextvit.models.published import best_tag
 from nextvit.recipes import recipe_named
 from nextvit.tasks.reading import read_dataset
 from nextvit.train.recipe import Model
-from nextvit.train.resolve import described, settled
+from nextvit.train.resolve import describe_start, resolve_recipe
 from tests.data.coco_by_hand import draw_objects
+from tests.train.runs import with_sections
 
 
 def dataset(*counts: int) -> Dataset:
@@ -30,7 +31,7 @@ NANO = replace(recipe_named("finetune"), model=Model(name="nextvit_nano", weight
 
 @pytest.mark.parametrize(("images", "epochs"), [(300, 100), (2000, 50), (50_000, 10)])
 def test_small_datasets_are_seen_more_often(images: int, epochs: int):
-    assert settled(NANO, dataset(images // 2, images // 2)).epochs == epochs
+    assert resolve_recipe(NANO, dataset(images // 2, images // 2)).epochs == epochs
 
 
 def test_epochs_of_so_many_steps_are_counted_by_the_user():
@@ -38,19 +39,19 @@ def test_epochs_of_so_many_steps_are_counted_by_the_user():
     with pytest.raises(
         InputError, match=r"schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs"
     ):
-        settled(steps, dataset(9, 9))
-    assert settled(replace(steps, schedule=replace(steps.schedule, epochs=3)), dataset(9, 9)).epochs == 3
+        resolve_recipe(steps, dataset(9, 9))
+    assert resolve_recipe(replace(steps, schedule=replace(steps.schedule, epochs=3)), dataset(9, 9)).epochs == 3
 
 
 def test_classes_are_balanced_where_the_check_calls_them_uneven():
-    assert settled(NANO, dataset(99, 10)).data.balance == "off"
-    assert settled(NANO, dataset(100, 10)).data.balance == "on"
+    assert resolve_recipe(NANO, dataset(99, 10)).task.data.balance == "off"
+    assert resolve_recipe(NANO, dataset(100, 10)).task.data.balance == "on"
 
 
 def test_a_start_from_weights_learns_more_slowly_below():
-    scratch = settled(NANO, dataset(9, 9))
+    scratch = resolve_recipe(NANO, dataset(9, 9))
     assert (scratch.model.weights, scratch.lr, scratch.optim.layer_decay) == ("none", 5e-4, 1.0)
-    tuned = settled(replace(NANO, model=Model(name="nextvit_nano", weights="some.safetensors")), dataset(9, 9))
+    tuned = resolve_recipe(replace(NANO, model=Model(name="nextvit_nano", weights="some.safetensors")), dataset(9, 9))
     assert (tuned.model.weights, tuned.lr, tuned.optim.layer_decay) == ("some.safetensors", 2e-4, 0.8)
 
 
@@ -59,22 +60,23 @@ def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: 
     assert best_tag("nextvit_small") == "bd_ssld_6m_in1k" and best_tag("nextvit_nano") is None
     monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: False)
     with pytest.raises(InputError, match=r"add --weights bd_ssld_6m_in1k to download them .* or --weights none"):
-        settled(recipe_named("finetune"), dataset(9, 9))
+        resolve_recipe(recipe_named("finetune"), dataset(9, 9))
     monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: True)
-    assert settled(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
+    assert resolve_recipe(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
 
 
-def test_what_was_decided_is_told():
-    told = described(settled(NANO, dataset(100, 10)), dataset(100, 10))
-    assert told.endswith("nextvit_nano from scratch, 100 epochs in batches of 32, classes balanced")
+def test_a_start_is_described():
+    description = describe_start(resolve_recipe(NANO, dataset(100, 10)), dataset(100, 10))
+    assert description.endswith("nextvit_nano from scratch, 100 epochs in batches of 32")
+    assert "110 validation images, drawn with balanced classes, 2 classes" in description
 
 
 @pytest.mark.parametrize(("image_size", "scale"), [(72, 4.0), (144, 8.0)])
-def test_small_objects_get_small_reference_boxes(tmp_path: Path, image_size: int, scale: float):
+def test_small_objects_get_small_anchors(tmp_path: Path, image_size: int, scale: float):
     """The drawn objects have sides of 12 to 26 px in pictures of 96x72."""
     objects = read_dataset(draw_objects(tmp_path))
     recipe = recipe_named("finetune_detection")
     recipe = replace(recipe, model=NANO.model, data=replace(recipe.data, image_size=image_size))
-    assert settled(recipe, objects).heads.anchor_scale == scale
-    asked = replace(recipe, heads=replace(recipe.heads, anchor_scale=5.0))
-    assert settled(asked, objects).heads.anchor_scale == 5.0
+    assert resolve_recipe(recipe, objects).task.heads.anchor_scale == scale
+    asked = with_sections(recipe, heads=replace(recipe.task.heads, anchor_scale=5.0))
+    assert resolve_recipe(asked, objects).task.heads.anchor_scale == 5.0

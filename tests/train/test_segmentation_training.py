@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from nextvit.check.masks import count_training_pixels
+from nextvit.cli.run_report import write_report
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.files.run_folder import read_json_lines
@@ -18,30 +19,28 @@ from nextvit.image.masks import IGNORE_INDEX
 from nextvit.models.cost import count_parameters
 from nextvit.models.segmentation import PUBLISHED_UPER, Segmenter
 from nextvit.predictions.kind import output_names
-from nextvit.report.run_report import write_run_report
 from nextvit.tasks.network import load_model
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Loss, evaluator_for
-from nextvit.train.distributed import World
-from nextvit.train.loop import Training
-from nextvit.train.memory import made_up, trial
-from nextvit.train.prepare import prepare
-from nextvit.train.preview import with_masks
-from nextvit.train.recipe import Compute, Data, Ema, Heads, Model, Optim, Recipe, Schedule
-from nextvit.train.resolve import settled
-from nextvit.train.start import make_card, train
-from nextvit.views.mix import Mix
+from nextvit.tasks.settings import SegmentationHeads, SegmentationLoss, SegmentationSettings
+from nextvit.tasks.task import task_named
+from nextvit.train.card import card_for
+from nextvit.train.memory import trial
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.resolve import resolve_recipe
+from nextvit.train.start import train
+from nextvit.train.state import Training
+from nextvit.views.masked_source import MaskTargets
 from nextvit.views.segmentation_view import compute_class_rarity
-from nextvit.views.settings import Augment, SegmentationAugment
+from nextvit.views.settings import SegmentationAugment
 from nextvit.views.training_batches import Batch, TrainingSet
-from tests.conftest import MadeOnce, draw_dataset
+from tests.conftest import MadeOnce
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
-from tests.train.runs import finished_run
+from tests.train.runs import finished_run, training_for, with_sections
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.0),
     data=Data(image_size=64, batch_size=4, workers=0, allow_errors=True),
-    masks=SegmentationAugment(scale=(1.0, 1.5), photometric=0.0),
+    task=SegmentationSettings(masks=SegmentationAugment(scale=(1.0, 1.5), photometric=0.0)),
     optim=Optim(lr=2e-3),
     schedule=Schedule(epochs=6, warmup_epochs=0.5),
     ema=Ema(decay=0.6),
@@ -58,14 +57,6 @@ def pictures(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="module")
 def finished(made_once: MadeOnce, pictures: Path) -> Path:
     return finished_run(made_once, "trained-segmenter", pictures, RECIPE)[0]
-
-
-def training_for(root: Path, recipe: Recipe) -> Training:
-    torch.manual_seed(0)
-    dataset = read_dataset(root)
-    recipe = settled(recipe, dataset)
-    task = evaluator_for(dataset, make_card(dataset, recipe), loss=recipe.loss)
-    return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 
 def batch_of(training: Training, *indices: int) -> Batch:
@@ -88,7 +79,7 @@ def test_a_run_leaves_what_it_promises(finished: Path):
     }  # fmt: skip
     best, card = load_model(finished / "checkpoints" / "best" / "model.safetensors")
     assert isinstance(best, Segmenter)
-    assert (card.task, card.classes, output_names(card), card.inputs) == (
+    assert (card.task, card.classes, output_names(card), card.input.names) == (
         "segmentation", CLASSES, ("classes",), ("images", "sizes"),
     )  # fmt: skip
     facts = json.loads((finished / "environment.json").read_text())
@@ -104,27 +95,30 @@ def test_the_evaluation_tells_of_each_class(finished: Path):
 
 
 def test_the_report_of_a_run_shows_curves_and_a_batch(finished: Path, tmp_path: Path):
-    page = write_run_report(finished, out=tmp_path / "page.html").read_text()
+    page = write_report(finished, out=tmp_path / "page.html").read_text()
     for part in ("Validation mIoU, %", "A training batch", "at most 107x64 px"):
         assert part in page
 
 
 def test_a_batch_holds_masks_in_step_with_its_views(pictures: Path):
     batch = batch_of(training_for(pictures, RECIPE), 0, 1, 2, 3)
-    assert batch.masks is not None and batch.framed is None
-    assert batch.images.shape == (4, 3, 64, 64) and batch.masks.shape == (4, 64, 64)
-    square = batch.images.permute(0, 2, 3, 1)[batch.masks == 1].float().mean(dim=0)
+    assert isinstance(batch.targets, MaskTargets)
+    masks_NHW = batch.targets.classes_NHW
+    assert batch.images.shape == (4, 3, 64, 64) and masks_NHW.shape == (4, 64, 64)
+    square = batch.images.permute(0, 2, 3, 1)[masks_NHW == 1].float().mean(dim=0)
     assert square[0] > 180 and square[1] < 90  # red, but for its edges
     parts = list(batch.parts(2))
     assert [part.indices for part in parts] == [[0, 1], [2, 3]]
-    assert torch.equal(torch.cat([part.masks for part in parts if part.masks is not None]), batch.masks)
+    assert torch.equal(torch.cat([part.targets.classes_NHW for part in parts]), masks_NHW)
 
 
-def test_the_preview_shows_the_ground_through_a_class_of_most_pixels():
+def test_the_preview_shows_the_ground_through_a_class_of_most_pixels(pictures: Path):
+    views = training_for(pictures, RECIPE).batches.dataset
+    assert isinstance(views, TrainingSet)
     masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
     masks[:, 20:30, 20:30] = 1
-    grey = Batch(images=torch.full((2, 3, 64, 64), 128, dtype=torch.uint8), indices=[0, 1], masks=masks)
-    drawn = with_masks(grey, ("ground", "thing")).astype(int)
+    grey_NHWC = np.full((2, 64, 64, 3), 128, np.uint8)
+    drawn = views.source.draw(grey_NHWC, MaskTargets(masks), ("ground", "thing")).astype(int)
     assert abs(drawn[:, 5, 5] - 128).max() < 30 < abs(drawn[:, 25, 25] - 128).max()
 
 
@@ -137,15 +131,14 @@ def test_a_mask_of_another_size_stops_the_training_in_a_line(tmp_path: Path):
 
 
 def test_losses_have_the_weights_of_the_recipe(pictures: Path):
-    recipe = replace(RECIPE, loss=Loss(cross_entropy=0.5, dice=2.0, tversky=1.0))
+    recipe = with_sections(RECIPE, loss=SegmentationLoss(cross_entropy=0.5, dice=2.0, tversky=1.0))
     training = training_for(pictures, recipe)
     batch = batch_of(training, 0, 1)
-    assert batch.masks is not None
-    losses = training.task.losses(training.model.eval(), batch.images.float(), batch.masks)
+    losses = training.objective.losses(training.model.eval(), batch.images.float(), batch.targets)
     assert losses.keys() == {"cross_entropy", "dice", "tversky"}
     plain = training_for(pictures, RECIPE)
     plain.model.load_state_dict(training.model.state_dict())
-    only = plain.task.losses(plain.model.eval(), batch.images.float(), batch.masks)
+    only = plain.objective.losses(plain.model.eval(), batch.images.float(), batch.targets)
     assert only.keys() == {"cross_entropy"}
     assert losses["cross_entropy"].item() == pytest.approx(0.5 * only["cross_entropy"].item())
 
@@ -157,60 +150,33 @@ def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
         count_training_pixels(read_dataset(root))
     )  # the background is everywhere, and so not sought
     assert rarity[0] == 0 < rarity[1:].min() and rarity.sum() == pytest.approx(1)
-    recipe = replace(RECIPE, masks=replace(RECIPE.masks, rare_crops=1.0))
-    assert batch_of(training_for(root, recipe), 0, 1).masks is not None
+    recipe = with_sections(RECIPE, masks=replace(RECIPE.task.masks, rare_crops=1.0))
+    assert batch_of(training_for(root, recipe), 0, 1).targets is not None
 
 
 def test_heads_are_those_of_the_recipe(pictures: Path):
     dataset = read_dataset(pictures)
-    recipe = settled(replace(RECIPE, heads=Heads(decoder="uper", size="published")), dataset)
-    assert make_card(dataset, recipe).head == to_plain(PUBLISHED_UPER)
-    light = make_card(dataset, settled(replace(RECIPE, heads=Heads(decoder="uper")), dataset)).head
+    recipe = resolve_recipe(with_sections(RECIPE, heads=SegmentationHeads(decoder="uper", size="published")), dataset)
+    assert card_for(dataset, recipe).head == to_plain(PUBLISHED_UPER)
+    light = card_for(
+        dataset, resolve_recipe(with_sections(RECIPE, heads=SegmentationHeads(decoder="uper")), dataset)
+    ).head
     assert (light["head"], light["head_width"]) == ("uper", 64)
 
 
 def test_the_batch_size_is_found_with_views_of_the_recipe(pictures: Path):
     training = training_for(pictures, RECIPE)
-    recipe = settled(replace(RECIPE, masks=replace(RECIPE.masks, crop=2.0)), training.dataset)
-    pixels, masks = made_up(training.task.card, 2, torch.device("cpu"), recipe)
-    assert isinstance(masks, torch.Tensor)
-    assert (pixels.shape, masks.shape) == ((2, 3, 128, 128), (2, 128, 128))
-    trial(training.task, training.model, RECIPE, torch.device("cpu"))(2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"data": replace(RECIPE.data, resize="crop")}, "every pixel of a picture has a class"),
-        ({"mix": Mix(mixup=0.5)}, "cannot be mixed"),
-        ({"augment": Augment(flip=0.0)}, "the section augment is for pictures with labels"),
-        ({"heads": Heads(masks="on")}, "heads.masks is for detectors"),
-        ({"data": replace(RECIPE.data, balance="on")}, "sought by masks.rare_crops"),
-    ],
-)
-def test_what_is_not_meant_for_masks_is_refused(changes: dict, words: str, pictures: Path):
-    with pytest.raises(InputError, match=words):
-        settled(replace(RECIPE, **changes), read_dataset(pictures))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"masks": SegmentationAugment(flip=0.0)}, "the section masks is for pictures with masks"),
-        ({"masks": SegmentationAugment(), "heads": Heads(decoder="uper")}, "heads.decoder is for pictures with masks"),
-        ({"loss": Loss(dice=1.0)}, r"loss\.dice is for pictures with masks"),
-        ({"loss": Loss(mean_over="all")}, r"loss\.mean_over is for pictures with masks"),
-    ],
-)
-def test_what_is_meant_for_masks_is_refused_without(changes: dict, words: str, tmp_path: Path):
-    draw_dataset(tmp_path / "photos")
-    with pytest.raises(InputError, match=words):
-        settled(Recipe(**changes), read_dataset(tmp_path / "photos"))
+    recipe = resolve_recipe(with_sections(RECIPE, masks=replace(RECIPE.task.masks, crop=2.0)), training.dataset)
+    task = task_named("segmentation")
+    pixels, masks = task.random_batch(training.card, recipe.task, images=2, device=torch.device("cpu"))
+    assert isinstance(masks, MaskTargets)
+    assert (pixels.shape, masks.classes_NHW.shape) == ((2, 3, 128, 128), (2, 128, 128))
+    trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
 
 
 def test_losses_of_no_weight_are_refused():
     with pytest.raises(InputError, match=r"one of loss\.cross_entropy, loss\.dice and loss\.tversky"):
-        Loss(cross_entropy=0.0)
+        SegmentationLoss(cross_entropy=0.0)
 
 
 def test_a_run_of_another_task_is_no_start_for_a_resumed_one(finished: Path, pictures: Path):

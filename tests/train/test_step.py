@@ -8,16 +8,15 @@ import torch
 from torch import nn
 
 from nextvit.models.deployed import normalise
-from nextvit.tasks.classification import ClassificationTask
-from nextvit.tasks.reading import read_dataset
-from nextvit.train.distributed import World
-from nextvit.train.loop import Training
-from nextvit.train.prepare import prepare
-from nextvit.train.recipe import Compute, Data, Distill, Ema, Model, Optim, Recipe, Schedule
-from nextvit.train.start import make_card
-from nextvit.train.step import step, taught
+from nextvit.tasks.label_objective import distil_targets
+from nextvit.tasks.settings import Distill, LabelSettings
+from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
+from nextvit.train.state import Training
+from nextvit.train.step import step
+from nextvit.views.labelled_source import LabelTargets
 from nextvit.views.mix import Mix
-from nextvit.views.training_batches import Batch
+from nextvit.views.training_batches import Batch, TrainingSet
+from tests.train.runs import training_for
 
 RECIPE = Recipe(
     model=Model(name="nextvit_nano", drop_path=0.0),
@@ -27,13 +26,6 @@ RECIPE = Recipe(
     ema=Ema(decay=0.5),
     compute=Compute(precision="fp32", device="cpu"),
 )
-
-
-def training_for(root: Path, recipe: Recipe) -> Training:
-    torch.manual_seed(0)
-    dataset = read_dataset(root)
-    task = ClassificationTask(dataset, make_card(dataset, recipe), loss=recipe.loss)
-    return prepare(task, dataset, task.build(), recipe, torch.device("cpu"), World())
 
 
 def first_batch(training: Training) -> Batch:
@@ -49,7 +41,7 @@ def test_the_gradient_is_the_mean_over_all_images_of_all_parts(shared_colours: P
     loss = torch.zeros(())
     labels = torch.from_numpy(training.samples.labels()[batch.indices]).long()
     for part in (slice(0, 3), slice(3, 5), slice(5, 7)):
-        logits = plain.model.train()(normalise(batch.images[part], plain.task.card.input))
+        logits = plain.model.train()(normalise(batch.images[part], plain.card.input))
         loss = loss + nn.functional.cross_entropy(logits, labels[part], label_smoothing=0.1, reduction="sum") / 7
     loss.backward()
     assert outcome.loss == pytest.approx(loss.item(), rel=1e-5)
@@ -79,17 +71,21 @@ def test_a_loss_that_is_no_number_changes_nothing(shared_colours: Path, accumula
     batch = first_batch(training)
     assert not step(training, batch, recipe).skipped
     before = everything(training)
-    losses = training.task.losses
-    training.task.losses = lambda *given: {name: loss * float("nan") for name, loss in losses(*given).items()}  # type: ignore[method-assign]
+    losses = training.objective.losses
+    training.objective.losses = lambda *given: {name: loss * float("nan") for name, loss in losses(*given).items()}  # type: ignore[method-assign]
     assert step(training, batch, recipe).skipped
     assert all(torch.equal(one, other) for one, other in zip(everything(training), before, strict=True))
-    training.task.losses = losses  # type: ignore[method-assign]
+    training.objective.losses = losses  # type: ignore[method-assign]
     assert not step(training, batch, recipe).skipped
     assert not all(torch.equal(one, other) for one, other in zip(everything(training), before, strict=True))
 
 
 def test_a_step_depends_on_seed_and_position_alone(shared_colours: Path):
-    recipe = replace(RECIPE, model=replace(RECIPE.model, drop_path=0.5), mix=Mix(mixup=0.8, cutmix=1.0, erase=0.5))
+    recipe = replace(
+        RECIPE,
+        model=replace(RECIPE.model, drop_path=0.5),
+        task=LabelSettings(mix=Mix(mixup=0.8, cutmix=1.0, erase=0.5)),
+    )
     one, other = training_for(shared_colours, recipe), training_for(shared_colours, recipe)
     batch = first_batch(one)
     step(one, batch, recipe)
@@ -128,7 +124,7 @@ def test_targets_with_a_teacher_are_the_weighted_sum_of_both_losses():
     hard = torch.eye(5, dtype=torch.float64)[labels]
     labelled = torch.tensor([[1.0], [1.0], [1.0], [0.0]], dtype=torch.float64)
     got = nn.functional.cross_entropy(
-        logits, taught(torch.cat([hard * labelled, labelled], 1), answers, weight=0.3), reduction="none"
+        logits, distil_targets(hard * labelled, labelled, answers, weight=0.3), reduction="none"
     )
     of_labels = nn.functional.cross_entropy(logits, labels, reduction="none")
     of_teacher = -(answers * logits.log_softmax(1)).sum(1)
@@ -140,20 +136,23 @@ def test_a_student_follows_its_teacher_on_pictures_without_labels(shared_colours
     """Only the teacher says what they are: with weight 1 the labels have no part in it."""
     recipe = replace(
         RECIPE,
-        distill=Distill(teacher="given below", weight=1.0, unlabelled=str(shared_colours / "val")),
+        task=LabelSettings(distill=Distill(teacher="given below", weight=1.0, unlabelled=str(shared_colours / "val"))),
         ema=Ema(decay=0.0),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nextvit.train.prepare.load_teacher", lambda source, card, device: colour_teacher)
+        patch.setattr("nextvit.tasks.label_objective.load_teacher", lambda *given: colour_teacher)
         training = training_for(shared_colours, recipe)
     assert len(training.samples) == 24 + 12
-    targets = training.targets([0, 30])
-    assert targets.shape == (2, 4) and targets[:, -1].tolist() == [1, 0] and targets[1].sum() == 0
+    views = training.batches.dataset
+    assert isinstance(views, TrainingSet)
+    targets = views.__getitems__([(0, 0), (0, 30)]).targets
+    assert isinstance(targets, LabelTargets) and targets.rows.shape == (2, 3)
+    assert targets.labelled.tolist() == [[1], [0]] and targets.rows[1].sum() == 0
     for training.sampler.epoch in range(6):
         for batch in training.batches:
             step(training, batch, recipe)
     batch = next(iter(training.batches))
-    answers = training.model.train()(normalise(batch.images, training.task.card.input)).argmax(1)
+    answers = training.model.train()(normalise(batch.images, training.card.input)).argmax(1)
     assert (answers == colour_teacher(batch.images.float()).argmax(1)).sum() >= 7
 
 

@@ -14,17 +14,19 @@ import pytest
 import torch
 
 import nextvit
-from benchmarks.kill import campaign
+from benchmarks.kill import run_campaign
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
 from nextvit.recipes import RECIPES, recipe_named
-from nextvit.tasks.classification import ClassificationTask
+from nextvit.tasks.label_objective import CrossEntropy
+from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
+from nextvit.train.card import card_for
 from nextvit.train.checkpoint import resume
 from nextvit.train.distributed import World
 from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Ema, Model, Optim, Schedule
-from nextvit.train.start import make_card, train
+from nextvit.train.start import train
 from tests.conftest import MadeOnce, draw_dataset
 from tests.train.runs import RECIPE, finished_run, run, weights
 
@@ -202,14 +204,14 @@ def test_unreadable_images_are_borne_up_to_a_share(colours: Path, tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pictures: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"no number in 5 steps in a row, in epoch 1; lower --optim\.lr"):
+    with pytest.raises(InputError, match=r"NaN or infinite in 5 steps in a row, in epoch 1; lower --optim\.lr"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
 
 
 def test_a_refused_start_leaves_no_run_behind(pictures: Path, tmp_path: Path):
     with pytest.raises(InputError, match="device 'toaster' is not available"):
         run(pictures, tmp_path / "run", replace(RECIPE, compute=Compute(device="toaster")))
-    with pytest.raises(InputError, match="the loss was no number"):
+    with pytest.raises(InputError, match="the loss was NaN or infinite"):
         run(pictures, tmp_path / "run", replace(RECIPE, optim=Optim(lr=1e30, clip_norm=0)))
     assert not (tmp_path / "run").exists()
 
@@ -241,10 +243,10 @@ def test_a_refused_resume_changes_nothing(pictures: Path, tmp_path: Path):
 
 def test_a_resumed_run_takes_new_settings_of_the_optimizer(pictures: Path, tmp_path: Path):
     dataset = read_dataset(pictures)
-    task = ClassificationTask(dataset, make_card(dataset, RECIPE))
+    card = card_for(dataset, RECIPE)
     run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
     changed = replace(RECIPE, optim=Optim(weight_decay=0.9, betas=(0.5, 0.6)))
-    training = prepare(task, dataset, task.build(), changed, torch.device("cpu"), World())
+    training = prepare(dataset, card, build_network(card), changed, torch.device("cpu"), World())
     resume(tmp_path / "run" / "checkpoints" / "last", training, changed.optim)
     assert training.progress.epoch == 1
     for group in training.optimizer.param_groups:
@@ -288,18 +290,18 @@ def test_a_bad_batch_is_skipped_and_its_files_are_recorded(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The loss of the third step is no number, for whatever reason; the training goes on."""
-    losses, calls, said = ClassificationTask.losses, [], []
+    losses, calls, said = CrossEntropy.losses, [], []
 
-    def spoilt(self: ClassificationTask, *given: torch.Tensor) -> dict[str, torch.Tensor]:
+    def spoilt(self: CrossEntropy, *given: torch.Tensor) -> dict[str, torch.Tensor]:
         calls.append(given)
         return {name: loss * (float("nan") if len(calls) == 3 else 1) for name, loss in losses(self, *given).items()}
 
-    monkeypatch.setattr(ClassificationTask, "losses", spoilt)
+    monkeypatch.setattr(CrossEntropy, "losses", spoilt)
     run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)), say=said.append)
     [event] = read_json_lines(tmp_path / "run" / "events.jsonl")
     assert (event["epoch"], event["step"], len(event["files"])) == (1, 3, 8)
     assert all(Path(file).is_file() for file in event["files"])
-    assert any("step 3 was skipped: its loss is no number" in line for line in said)
+    assert any("step 3 was skipped: its loss is NaN or infinite" in line for line in said)
     [record] = read_json_lines(tmp_path / "run" / "metrics.jsonl")
     assert record["step"] == 9 and record["train_loss"] < 3
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -355,7 +357,7 @@ def test_a_dataset_with_errors_is_refused_unless_told_otherwise(colours: Path, t
 @pytest.mark.serial
 def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
     """The script that does this hundreds of times, benchmarks/kill.py, three times."""
-    happened = campaign(kills=3, seed=int(time.time()))
+    happened = run_campaign(kills=3, seed=int(time.time()))
     assert happened["kills"] == 3 and happened["failures"] == 0
     assert happened["unusable_states"] == 0, happened["faults"]
     assert happened["finished_runs"] >= 1 and happened["runs_that_differ"] == 0
@@ -389,11 +391,11 @@ def test_a_start_that_was_killed_at_its_first_file_can_start_again(pictures: Pat
 
 def test_a_resumed_run_learns_at_the_rates_that_it_is_told(pictures: Path, tmp_path: Path):
     dataset = read_dataset(pictures)
-    task = ClassificationTask(dataset, make_card(dataset, RECIPE))
+    card = card_for(dataset, RECIPE)
     slower = replace(RECIPE, schedule=Schedule(epochs=1), optim=Optim(layer_decay=0.9))
     run(pictures, tmp_path / "run", slower)
     changed = replace(slower, optim=Optim(layer_decay=0.5))
-    training = prepare(task, dataset, task.build(), changed, torch.device("cpu"), World())
+    training = prepare(dataset, card, build_network(card), changed, torch.device("cpu"), World())
     expected = [group["lr_scale"] for group in training.optimizer.param_groups]
     resume(tmp_path / "run" / "checkpoints" / "last", training, changed.optim)
     assert [group["lr_scale"] for group in training.optimizer.param_groups] == expected

@@ -26,6 +26,7 @@ def tick(step: int, *, score: float | None = None) -> Tick:
         steps=4,
         lr=0.1,
         loss=1.0 / step,
+        losses={"cross_entropy": 1.0 / step},
         images_per_second=9.0,
         waiting_share=0.25,
         seconds_left=1.0,

@@ -81,11 +81,9 @@ def resume(folder: Path, training: Training, settings: Optim) -> None:
     """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
     card, run, planned = training.card, folder.parent.parent, replace(training.progress)
-    for name in ("task", "classes", "category_ids", "input", "variant", "architecture", "head"):
+    for name in ("task", "classes", "facts", "input", "variant", "architecture", "head"):
         if saved is None or getattr(saved, name) != getattr(card, name):
-            raise InputError(
-                f"{run}: cannot be resumed with other {name.replace('_', ' ')}; start a new run with --weights {run}"
-            )
+            raise InputError(f"{run}: cannot be resumed with other {name}; start a new run with --weights {run}")
     try:
         training.model.load_state_dict(state_dict)
         training.ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
