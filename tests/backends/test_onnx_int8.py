@@ -123,6 +123,7 @@ def export_int8(out: Path, images: list[Path], source: Source, **changes) -> Man
     return export_nano(out, images, precision="int8", calibration=source.calibration, **changes)
 
 
+@pytest.mark.backend
 def test_an_int8_bundle_is_proven_small_and_meets_its_golden_examples(
     source: Source,
     images: list[Path],

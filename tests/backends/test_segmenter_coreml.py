@@ -29,7 +29,10 @@ from tests.export.lively_segmenter import lively
 from tests.models.reference import reference_outputs
 from tests.models.segmenters import random_segmenter
 
-pytestmark = pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels")
+pytestmark = [
+    pytest.mark.skipif(platform.system() == "Windows", reason="coremltools has no Windows wheels"),
+    pytest.mark.backend,
+]
 pytest.importorskip("google.protobuf")
 Head = Literal["fpn", "uper"]
 RESIZING = {"upsample_bilinear", "upsample_nearest_neighbor", "slice_by_index", "reduce_argmax"}

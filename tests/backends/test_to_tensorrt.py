@@ -124,6 +124,7 @@ def test_a_plan_is_data():
 # The graph
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("form", FORMS)
 def test_the_fitted_graph_answers_as_before(form: str, exported: Any):
     """At odd sides, where the fixed form rounds up: it then has an edge of one instead."""
@@ -135,6 +136,7 @@ def test_the_fitted_graph_answers_as_before(form: str, exported: Any):
     assert np.abs(answers(model, noise(ODD)) - before).max() <= allowed * before.std()
 
 
+@pytest.mark.backend
 def test_even_sides_need_no_edge(exported: Any):
     model = copied(exported["fixed"])
     for value in model.graph.value_info:
@@ -147,16 +149,19 @@ def test_even_sides_need_no_edge(exported: Any):
 # The table of operators
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("form", FORMS)
 def test_every_operator_of_our_graphs_is_in_the_table(form: str, exported: Any):
     assert find_unsupported(fitted(exported[form]), FORMS[form][0]) == []
 
 
+@pytest.mark.backend
 def test_int8_graphs_are_in_the_table(quantised: onnx.ModelProto, exported: Any, tmp_path: Path):
     assert find_unsupported(quantised, "int8") == []
     assert find_unsupported(int8_from(exported["fixed"], noise(ODD, 4), tmp_path), "int8") == []
 
 
+@pytest.mark.backend
 def test_without_the_rewriting_the_table_forbids_three_things(exported: Any):
     found = "\n".join(find_unsupported(exported["fixed"], "fp32"))
     for fault in ("permute (Transpose): takes UINT8", "pools over other than 2 or 3 axes", "rounds the size up"):
@@ -164,6 +169,7 @@ def test_without_the_rewriting_the_table_forbids_three_things(exported: Any):
     assert "node_Shape_0 (Shape): takes UINT8" in "\n".join(find_unsupported(exported["dynamic"], "fp32"))
 
 
+@pytest.mark.backend
 def test_a_file_of_another_precision_is_no_such_network(exported: Any):
     fp32, fp16 = fitted(exported["fixed"]), fitted(exported["dynamic fp16"])
     assert "computes in FP32, not in FP16 as fp16 requires" in find_unsupported(fp32, "fp16")[0]
@@ -259,6 +265,7 @@ def test_every_rule_is_of_an_operator_of_the_table():
     assert RULES.keys() <= SUPPORTED.keys()
 
 
+@pytest.mark.backend
 def test_the_writer_refuses_what_the_table_does_not_cover(exported: Any):
     with pytest.raises(InputError, match=r"does not promise to take this network: .* and 6 more \(docs/operators.md"):
         check_supported(exported["fixed"], source_for())
@@ -271,6 +278,7 @@ def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in model.graph.node for name in node.output}
 
 
+@pytest.mark.backend
 def test_int8_is_signed_and_symmetric_with_weights_per_channel(quantised: onnx.ModelProto):
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
     made_by = producers(quantised)
@@ -300,6 +308,7 @@ def test_int8_is_signed_and_symmetric_with_weights_per_channel(quantised: onnx.M
         assert len(node.input) < 3 or constants[node.input[2]].dtype == np.float32, "biases stay in float"
 
 
+@pytest.mark.backend
 def test_shortcuts_are_added_from_behind_their_quantisation(quantised: onnx.ModelProto):
     """A convolution's output goes to the addition as it is, and the shortcut dequantised: so both fuse."""
     made_by = producers(quantised)
@@ -317,6 +326,7 @@ def test_shortcuts_are_added_from_behind_their_quantisation(quantised: onnx.Mode
     assert quantised_at_once == len(relus) - 4, "the last layer of each stage is computed behind an average"
 
 
+@pytest.mark.backend
 def test_int8_answers_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDArray[np.uint8]):
     expected = reference_logits(calibrated_model().eval(), card_for(64, 64), pixels)
     got = answers(quantised, pixels)
@@ -325,6 +335,7 @@ def test_int8_answers_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDAr
     assert (got.argmax(1) == expected.argmax(1)).mean() >= 0.9
 
 
+@pytest.mark.backend
 def test_float_layers_hold_no_int8(exported: Any):
     model = fitted(exported["dynamic"])
     everything = set(quantize.nodes_to_quantise(model, ()))

@@ -26,6 +26,7 @@ def gpu() -> ModuleType:
     return module
 
 
+@pytest.mark.backend
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_it_says_so(tmp_path: Path):
     results = tmp_path / "gpu.jsonl"

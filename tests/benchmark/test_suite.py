@@ -56,6 +56,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     )
 
 
+@pytest.mark.backend
 def test_every_combination_is_available_or_has_a_reason(found: Candidates):
     there = {(each.backend, each.precision, each.threads) for each in found if isinstance(each, Configuration)}
     assert there == {
@@ -71,6 +72,7 @@ def test_every_combination_is_available_or_has_a_reason(found: Candidates):
     assert all("PyTorch does not compute in int8" in str(each.error) for each in missing)
 
 
+@pytest.mark.backend
 def test_all_backends_have_equal_outputs(found: Candidates):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     outputs = {
@@ -83,6 +85,7 @@ def test_all_backends_have_equal_outputs(found: Candidates):
     assert all(np.abs(each - first).max() < 1e-3 * first.std() for each in others)
 
 
+@pytest.mark.backend
 def test_records_hold_the_selection_and_what_the_runtime_reports(found: Candidates):
     chosen: Candidates = [each for each in found if isinstance(each, UnavailableConfiguration) or each.threads == 1]
     records = measured(chosen, QUICK)
@@ -105,6 +108,7 @@ def test_records_hold_the_selection_and_what_the_runtime_reports(found: Candidat
     assert {each["batch"] for each in records if "unavailable" in each} == {1, 2}
 
 
+@pytest.mark.backend
 def test_cold_start_is_measured_in_its_own_process(found: Candidates):
     onnx = next(each for each in found if isinstance(each, Configuration) and each.backend == "onnx")
     [record] = measured([onnx], BenchmarkSettings(runs=2, min_seconds=0.0))
@@ -112,6 +116,7 @@ def test_cold_start_is_measured_in_its_own_process(found: Candidates):
     assert 20 < record["peak_memory_mib"] < 400, "a process without torch"
 
 
+@pytest.mark.backend
 def test_names_say_what_differs(found: Candidates):
     names = unique_names([each for each in found if isinstance(each, Configuration)])
     assert len(set(names)) == len(names)

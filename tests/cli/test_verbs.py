@@ -95,6 +95,7 @@ def test_export_reports_the_proof(run_folder: Path, tmp_path: Path, call):
     assert proven["before"]["score"] == proven["after"]["score"]
 
 
+@pytest.mark.backend
 def test_export_takes_any_folder_of_images_for_the_proof(run_folder: Path, pictures: Path, tmp_path: Path, call):
     checkpoint = run_folder / "checkpoints" / "best" / "model.safetensors"
     done = call("export", checkpoint, "--data", pictures / "val" / "red", "--out", tmp_path / "b.nextvit", "--json")

@@ -77,7 +77,7 @@ def proof_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return draw_noise(tmp_path_factory.mktemp("noise") / "pictures", IMAGES)
 
 
-@pytest.fixture(scope="module", params=["onnx", pytest.param("openvino", marks=pytest.mark.backend)])
+@pytest.fixture(scope="module", params=BACKENDS)
 def exported(request: pytest.FixtureRequest, proof_pictures: list[Path], made_once: MadeOnce) -> Exported:
     needs("openvino" if request.param == "openvino" else "onnxruntime")
     model, card = lively()
@@ -91,6 +91,7 @@ def exported(request: pytest.FixtureRequest, proof_pictures: list[Path], made_on
     return Exported(out, read_bundle(out), model, card)
 
 
+@pytest.mark.backend
 def test_the_proof_says_how_many_objects_are_the_same(exported: Exported):
     proven = exported.manifest.verification
     assert (proven["images"], proven["agreement"]) == (IMAGES, 1.0)
@@ -115,6 +116,7 @@ def test_real_pictures_prove_it(backend: str, real_data: Any, tmp_path: Path):
     assert manifest.verification["images"] == IMAGES and manifest.verification["objects"] > 100
 
 
+@pytest.mark.backend
 def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Exported):
     manifest = read_manifest(exported.path)
     assert list(manifest.inputs) == ["images", "sizes"]
@@ -134,6 +136,7 @@ def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Ex
     assert "logits" not in page.partition("Everything")[0]
 
 
+@pytest.mark.backend
 def test_an_onnx_file_explains_itself(exported: Exported):
     if exported.manifest.backend != "onnx":
         pytest.skip("of ONNX files")
@@ -155,6 +158,7 @@ def pictures() -> list[NDArray[np.uint8]]:
     return [*noisy, np.zeros((60, 90, 3), np.uint8), generator.integers(0, 256, (1, 40, 3), dtype=np.uint8)]
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_answers_are_pytorchs(exported: Exported, batch_size: int):
     """With no object, with as many as there may be, and pictures of several sizes at once."""
@@ -185,6 +189,7 @@ def detections(predictor: Predictor, batch_size: int) -> list[Detections]:
     return answers  # pyright: ignore[reportReturnType]
 
 
+@pytest.mark.backend
 def test_serving_needs_numpy_pillow_and_the_runtime_alone(exported: Exported):
     code = (
         "import sys, numpy, nextvit;"
@@ -196,6 +201,7 @@ def test_serving_needs_numpy_pillow_and_the_runtime_alone(exported: Exported):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.backend
 def test_other_limits_are_taken_without_another_file(exported: Exported):
     predictor = nextvit.load(exported.path, image_size=(96, 128))
     [answer] = predictor([pictures()[0]])
@@ -209,6 +215,7 @@ def framed(**changes: Any) -> dict[str, NDArray[Any]]:
     return {name: each for name, each in inputs.items() if each is not None}
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -237,6 +244,7 @@ def with_golden(exported: Exported, folder: Path, golden: Golden) -> Path:
     return sealed(copied)
 
 
+@pytest.mark.backend
 def test_golden_examples_of_other_shapes_are_refused(exported: Exported, tmp_path: Path):
     [golden] = read_golden(exported.path)
     assert golden.sizes is not None
@@ -260,6 +268,7 @@ def test_golden_examples_of_other_shapes_are_refused(exported: Exported, tmp_pat
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.backend
 def test_golden_examples_with_other_objects_are_not_met(exported: Exported, tmp_path: Path):
     [golden] = read_golden(exported.path)
     moved = {**golden.outputs, "boxes": golden.outputs["boxes"] * np.float32(0.9)}
@@ -267,6 +276,7 @@ def test_golden_examples_with_other_objects_are_not_met(exported: Exported, tmp_
         verify_bundle(with_golden(exported, tmp_path, replace(golden, outputs=moved)))
 
 
+@pytest.mark.backend
 def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tmp_path: Path):
     manifest = exported.manifest
     card = manifest.card

@@ -165,6 +165,7 @@ def test_golden_examples_that_this_machine_does_not_meet_are_refused(exported: P
         verify_bundle(copied)
 
 
+@pytest.mark.backend
 def test_any_size_is_exact_and_proven_at_two_sizes(images: list[Path], tmp_path: Path):
     out = tmp_path / "any.nextvit"
     manifest = export_nano(out, images, dynamic_size=True)

@@ -45,12 +45,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("backend", "spec"),
     [
         ("onnx", FIT),
-        pytest.param("onnx", SQUASH, marks=pytest.mark.backend),
-        pytest.param("openvino", FIT, marks=pytest.mark.backend),
+        ("onnx", SQUASH),
+        ("openvino", FIT),
     ],
 )
 def test_an_export_is_proven_by_its_pixels_and_its_score(backend: str, spec: Preprocess, drawn: Path, tmp_path: Path):
@@ -156,8 +157,7 @@ def test_a_model_that_squashes_is_exported_for_any_size(backend: str, drawn: Pat
         assert (got.labels == expected.labels).mean() > 0.999
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.backend)])
 def test_a_file_of_one_size_takes_any_number_of_images_of_it(backend: str, drawn: Path, tmp_path: Path):
     """Sides that are no multiples of 32."""
     needs("openvino" if backend == "openvino" else "onnxruntime")

@@ -61,7 +61,7 @@ def test_feature_maps_equal_timms(small: nn.Module, timm_small: nn.Module, size:
         assert (our_map - their_map).abs().max() <= 1e-10
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [SIZES[-1], *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES[:-1])])
 def test_training_outputs_and_gradients_equal_timms(small: nn.Module, timm_small: nn.Module, size: tuple[int, int]):
     ours, theirs = copy.deepcopy(small).train(), copy.deepcopy(timm_small).train()
     labels = torch.tensor([3, 700])

@@ -14,7 +14,10 @@ from nextvit.models.rearrange import rearrange_classifier
 from tests.models.calibrated import SIZES, calibrate, image
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("nextvit_base", "nextvit_large"))) for name in VARIANTS],
+)
 def test_logits_are_equal(name: str):
     torch.manual_seed(0)
     model = calibrate(create_model(name, num_classes=10))

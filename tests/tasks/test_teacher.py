@@ -63,6 +63,7 @@ def test_views_of_another_size_are_scaled_to_the_teachers(checkpoint: tuple[Path
     assert torch.allclose(teacher(pixels).sum(1), torch.ones(2))
 
 
+@pytest.mark.backend
 def test_a_bundle_teaches_as_its_checkpoint_does(
     checkpoint: tuple[Path, ModelCard, torch.nn.Module], shared_colours: Path, tmp_path: Path
 ):

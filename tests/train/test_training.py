@@ -136,6 +136,7 @@ run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
     assert all(torch.equal(again[name], whole[name]) for name in whole)
 
 
+@pytest.mark.training
 @pytest.mark.serial
 @pytest.mark.parametrize("limit", [lambda largest: 1_000_000, lambda largest: largest - 1000])
 def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures: Path, tmp_path: Path, limit):
@@ -159,6 +160,7 @@ def test_a_disk_that_fills_up_while_saving_keeps_the_checkpoint_before(pictures:
     assert read_json_lines(out / "metrics.jsonl")[-1]["epoch"] == 2
 
 
+@pytest.mark.training
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
 ):
