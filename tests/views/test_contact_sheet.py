@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.views.contact_sheet import contact_sheet, write_contact_sheet
+from nextvit.views.contact_sheet import Sheet, make_contact_sheet, write_contact_sheet
 
 
 def coloured(count: int, *, height: int = 20, width: int = 20) -> np.ndarray:
@@ -17,7 +17,7 @@ def coloured(count: int, *, height: int = 20, width: int = 20) -> np.ndarray:
 
 
 def test_images_stand_in_rows_of_eight_and_sixteen_are_shown():
-    sheet = np.asarray(contact_sheet(coloured(20)))
+    sheet = np.asarray(make_contact_sheet(coloured(20)))
     assert sheet.shape == (2 * 112 + 4, 8 * 112 + 7 * 4, 3)
     centres = [sheet[56 + 116 * (index // 8), 56 + 116 * (index % 8), 0] for index in range(16)]
     assert centres == [10 * index for index in range(16)]
@@ -25,11 +25,11 @@ def test_images_stand_in_rows_of_eight_and_sixteen_are_shown():
 
 @pytest.mark.parametrize(("count", "size"), [(1, (112, 56)), (3, (344, 56)), (9, (924, 116))])
 def test_the_sheet_is_as_large_as_its_images(count: int, size: tuple[int, int]):
-    assert contact_sheet(coloured(count, height=40, width=80)).size == size
+    assert make_contact_sheet(coloured(count, height=40, width=80)).size == size
 
 
 def test_fewer_and_larger_images_can_be_shown_in_a_row():
-    assert contact_sheet(coloured(5), side_px=40, columns=2).size == (2 * 40 + 4, 3 * 40 + 2 * 4)
+    assert make_contact_sheet(coloured(5), Sheet(side_px=40, columns=2)).size == (2 * 40 + 4, 3 * 40 + 2 * 4)
 
 
 def test_the_file_holds_the_sheet_and_replaces_an_older_one(tmp_path: Path):

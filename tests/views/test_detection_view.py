@@ -338,7 +338,7 @@ def test_what_cannot_be_read_is_refused_by_name():
             view_of(damaged, objects, PLAIN, (90, 120))
     runs: Segmentation = {"size": [90, 120], "counts": [100, 50, 90 * 120 - 150]}
     with pytest.raises(
-        InputError, match=r"picture: its run lengths are of size \[90, 120\], the picture is \[900, 1200\]"
+        InputError, match=r"picture: its run lengths are of size \[90, 120\], the image is \[900, 1200\]"
     ):
         view_of(content, objects_of([[10, 10, 90, 90]], [runs]), PLAIN, (90, 120))
 

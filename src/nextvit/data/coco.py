@@ -290,7 +290,7 @@ def add_object(
     if width < 0 or height < 0:
         raise InvalidRecord(f"bbox has a negative side, {width:g}x{height:g}; it is x, y, width, height")
     if max(abs(x), abs(y), x + width, y + height) > MAX_COORDINATE:
-        raise InvalidRecord(f"bbox {shorten(box)} lies more than {MAX_COORDINATE:,} px away")
+        raise InvalidRecord(f"bbox {shorten(box)} is more than {MAX_COORDINATE:,} px away")
     mask_format, parts = read_segmentation(record.get("segmentation"), size_wh)
     area = record.get("area", width * height)
     if not is_number(area):

@@ -1,4 +1,4 @@
-"""A batch as one image, for people to see what training does to their images. Needs no torch."""
+"""Show a batch of training images as one image. Needs no torch."""
 
 import io
 import math
@@ -33,12 +33,12 @@ LARGE = Sheet(images=8, columns=4, side_px=320)
 def write_contact_sheet(path: Path, images_NHWC: NDArray[np.uint8], sheet: Sheet = Sheet()) -> None:
     """Write the first images of a batch (N, H, W, 3), side by side, as a PNG."""
     buffer = io.BytesIO()
-    contact_sheet(images_NHWC, sheet).save(buffer, "PNG")
+    make_contact_sheet(images_NHWC, sheet).save(buffer, "PNG")
     write_durably(path, buffer.getvalue())
 
 
-def contact_sheet(images_NHWC: NDArray[np.uint8], layout: Sheet = Sheet()) -> Image.Image:
-    """The first images of a batch (N, H, W, 3) in rows, each scaled."""
+def make_contact_sheet(images_NHWC: NDArray[np.uint8], layout: Sheet = Sheet()) -> Image.Image:
+    """The first images of a batch (N, H, W, 3) in rows, each scaled to `layout.side_px` on its longer side."""
     shown = images_NHWC[: layout.images]
     height, width = shown.shape[1:3]
     scale = layout.side_px / max(height, width)

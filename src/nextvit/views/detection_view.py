@@ -231,12 +231,6 @@ def transform_masks(
     return masks
 
 
-def pixels_under(count: int, start: int, length: int, *, limit: int) -> NDArray[np.int64]:
-    """Of `count` equal pieces of start..start + length, the pixel that the middle of each lies in."""
-    middles = start + (np.arange(count) + 0.5) * (length / count)
-    return np.minimum(middles.astype(np.int64), limit - 1)
-
-
 def rasterize_crop(segmentation: Segmentation, crop: Crop, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     """A crop (height, width) of an object's mask; polygons are rasterised only there."""
     left, top, width, height = crop
