@@ -1,7 +1,8 @@
-"""What each test costs in CPU time, its fixtures and child processes included; wall time would depend on the neighbours.
+"""What each test costs in CPU time, its fixtures and child processes included; wall time would depend on the
+neighbours.
 
-Above 5 s a test of the default tier is listed at the end of a run, above 20 s it fails the run. What `made_once` makes for
-the tests of all workers counts for itself, not for the test that came first. Works under pytest-xdist.
+Above 5 s a test of the default tier is listed at the end of a run, above 20 s it fails the run. What `made_once` makes
+for the tests of all workers counts for itself, not for the test that came first. Works under pytest-xdist.
 `--cpu-times FILE` writes the times of all tests, as benchmarks/results/test_times.json was made.
 """
 
@@ -29,7 +30,8 @@ def cpu_s() -> float:
 
 
 class CpuTimes:
-    """Measures where a test runs, and collects where the run is controlled, which are two processes under pytest-xdist."""
+    """Measures where a test runs, and collects where the run is controlled, which are two processes under
+    pytest-xdist."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvit.bundle.manifest import is_bundle
-from nextvit.errors import InputError, MissingDependency
+from nextvit.errors import MissingDependency
 from nextvit.files.durable import locate_folder
-from nextvit.files.run_folder import find_best_weights, is_run
 from nextvit.predictions.kind import kind_of, output_names
 from nextvit.predictions.segmentation import with_scores
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle, predictor_for
@@ -35,14 +34,14 @@ def load(
         device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
         image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size; None:
             the card's.
-        scores: of a segmentation model the scores of its classes, too (`predictor.card.scores` says whether they come): a run
-            or a checkpoint always has them, a bundle that was exported with them.
-        views: how a segmentation model looks at each picture, in windows, at several scales or mirrored; None: at the whole
-            one, once.
+        scores: of a segmentation model the scores of its classes, too (`predictor.card.scores` says whether they come):
+            a run or a checkpoint always has them, a bundle that was exported with them.
+        views: how a segmentation model looks at each picture, in windows, at several scales or mirrored; None: at the
+            whole one, once.
 
     Raises:
-        InputError: nothing there that holds a model, or it is damaged, or does not take that size or those views, or there is
-            no such device here.
+        InputError: nothing there that holds a model, or it is damaged, or does not take that size or those views, or
+            there is no such device here.
         MissingDependency: the runtime it needs is not installed.
     """
     path = locate_folder(Path(path))
@@ -65,14 +64,8 @@ def load(
 
 def load_trained(path: Path) -> "tuple[Network, ModelCard]":
     """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card."""
-    if is_bundle(path):
-        raise InputError(f"{path}: is a bundle; this needs the run or the checkpoint that it was exported from")
-    if not path.exists():
-        raise InputError(f"{path}: no such run, checkpoint or bundle")
-    if path.is_dir() and not is_run(path):
-        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
     try:
-        from nextvit.tasks.network import load_model
+        from nextvit.tasks import network
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", extra="train") from None
-    return load_model(find_best_weights(path) if path.is_dir() else path)
+    return network.load_trained(path)

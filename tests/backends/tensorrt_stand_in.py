@@ -1,5 +1,5 @@
-"""The parts of TensorRT and CUDA that we call, as their documents describe them. An engine that is "built" is the ONNX file,
-run by ONNX Runtime on memory that stands for the device's."""
+"""The parts of TensorRT and CUDA that we call, as their documents describe them. An engine that is "built" is the ONNX
+file, run by ONNX Runtime on memory that stands for the device's."""
 
 from ctypes import memmove
 from types import SimpleNamespace

@@ -221,7 +221,10 @@ def test_an_int8_file_that_answers_wrongly_is_refused(
     )
     with pytest.raises(
         NotProven,
-        match=r"the onnx int8 file is not proven on 12 images: 50\.00 % of the answers differ; most of the error, \d+%, comes",
+        match=(
+            r"the onnx int8 file is not proven on 12 images: 50\.00 % of the "
+            r"answers differ; most of the error, \d+%, comes"
+        ),
     ):
         export_int8(tmp_path / "int8.nextvit", images, source)
     assert not (tmp_path / "int8.nextvit").exists()

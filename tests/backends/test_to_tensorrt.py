@@ -1,5 +1,5 @@
-"""TensorRT without TensorRT: the plan, the graph, the table of operators, int8 as ONNX Runtime computes it, and the calls that
-a stand-in records. What needs the library and a GPU is marked."""
+"""TensorRT without TensorRT: the plan, the graph, the table of operators, int8 as ONNX Runtime computes it, and the
+calls that a stand-in records. What needs the library and a GPU is marked."""
 
 import shutil
 import sys

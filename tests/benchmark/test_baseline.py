@@ -114,9 +114,16 @@ def test_every_failure_of_every_condition_is_reported():
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": "runs/b"}, {"backend": "openvino"}, {"precision": "int8"}, {"threads": 2}, {"batch": 8}, {"image_size": [96, 64]},
-     {"device": "cuda"}],
-)  # fmt: skip
+    [
+        {"model": "runs/b"},
+        {"backend": "openvino"},
+        {"precision": "int8"},
+        {"threads": 2},
+        {"batch": 8},
+        {"image_size": [96, 64]},
+        {"device": "cuda"},
+    ],
+)
 def test_another_configuration_is_no_baseline(change: dict[str, Any]):
     other = record(**change)
     with pytest.raises(InputError, match="no configuration has p50 here and in the baseline"):

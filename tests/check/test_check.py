@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from nextvit.check.check import check_dataset, check_survey
 from nextvit.check.survey import survey_images
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding, refuse_errors
@@ -18,6 +17,7 @@ from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, read_image
 from nextvit.tasks.reading import read_dataset, read_with_findings
+from nextvit.tasks.task import task_named
 from tests.conftest import draw_dataset
 
 
@@ -46,7 +46,7 @@ def findings(root: Path) -> dict[str, list[str]]:
     """The messages by kind."""
     dataset, faults = read_with_findings(root)
     found: dict[str, list[str]] = {}
-    for finding in [*faults, *check_dataset(dataset)]:
+    for finding in [*faults, *task_named(dataset.task).check(dataset).findings]:
         found.setdefault(finding.kind, []).append(finding.message)
     return found
 
@@ -81,46 +81,90 @@ def plain(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize(
     ("kind", "change", "words"),
     [
-        ("unreadable", lambda root: (root / "train/cat/new.png").write_bytes(b"no image"),
-         "train/cat/new.png: not an image in a known format"),
+        (
+            "unreadable",
+            lambda root: (root / "train/cat/new.png").write_bytes(b"no image"),
+            "train/cat/new.png: not an image in a known format",
+        ),
         ("unreadable", lambda root: (root / "train/cat/new.png").write_bytes(b""), "train/cat/new.png"),
         ("duplicate_across_classes", copy("train/cat/1.png", "val/dog/new.png"), "train/cat/1.png, val/dog/new.png"),
         ("duplicate_across_splits", copy("train/cat/1.png", "val/cat/new.png"), "train/cat/1.png, val/cat/new.png"),
         ("duplicate", copy("train/cat/1.png", "train/cat/new.png"), "train/cat/1.png, train/cat/new.png"),
-        ("near_duplicate_across_splits", resave(half, "train/cat/1.png", "val/cat/new.jpg"),
-         "train/cat/1.png, val/cat/new.jpg"),
-        ("near_duplicate_across_classes",
-         resave(lambda image: ImageEnhance.Brightness(image).enhance(1.1), "train/cat/1.png", "train/dog/new.jpg"),
-         "train/cat/1.png, train/dog/new.jpg"),
-        ("near_duplicate", resave(half, "train/cat/1.png", "train/cat/new.png"),
-         "2 images with nearly the same one in class and split, first: train/cat/1.png"),
-        ("wrong_suffix", lambda root: draw_scene(99).save(root / "train/cat/new.jpg", "PNG"),
-         "1 image in PNG, named as JPEG, first: train/cat/new.jpg"),
+        (
+            "near_duplicate_across_splits",
+            resave(half, "train/cat/1.png", "val/cat/new.jpg"),
+            "train/cat/1.png, val/cat/new.jpg",
+        ),
+        (
+            "near_duplicate_across_classes",
+            resave(lambda image: ImageEnhance.Brightness(image).enhance(1.1), "train/cat/1.png", "train/dog/new.jpg"),
+            "train/cat/1.png, train/dog/new.jpg",
+        ),
+        (
+            "near_duplicate",
+            resave(half, "train/cat/1.png", "train/cat/new.png"),
+            "2 images with nearly the same one in class and split, first: train/cat/1.png",
+        ),
+        (
+            "wrong_suffix",
+            lambda root: draw_scene(99).save(root / "train/cat/new.jpg", "PNG"),
+            "1 image in PNG, named as JPEG, first: train/cat/new.jpg",
+        ),
         ("class_only_in_train", lambda root: shutil.rmtree(root / "val/dog"), "'dog' has no validation images"),
-        ("tiny_class", lambda root: [path.unlink() for path in (root / "train/dog").glob("1*.png")],
-         "class 'dog' has only 9 training images"),
-        ("tiny", lambda root: draw_scene(99, size=(31, 64)).save(root / "train/cat/new.png"),
-         "1 image with a side below 32 px, first: train/cat/new.png (31x64)"),
+        (
+            "tiny_class",
+            lambda root: [path.unlink() for path in (root / "train/dog").glob("1*.png")],
+            "class 'dog' has only 9 training images",
+        ),
+        (
+            "tiny",
+            lambda root: draw_scene(99, size=(31, 64)).save(root / "train/cat/new.png"),
+            "1 image with a side below 32 px, first: train/cat/new.png (31x64)",
+        ),
         ("elongated", lambda root: draw_scene(99, size=(400, 90)).save(root / "train/cat/new.png"), "(400x90)"),
-        ("too_elongated", lambda root: draw_scene(99, size=(32, 90_000)).save(root / "train/cat/new.png"),
-         "train/cat/new.png (32x90000)"),
+        (
+            "too_elongated",
+            lambda root: draw_scene(99, size=(32, 90_000)).save(root / "train/cat/new.png"),
+            "train/cat/new.png (32x90000)",
+        ),
         ("one_colour", lambda root: plain(64, 64).save(root / "train/cat/new.jpg"), "first: train/cat/new.jpg"),
         ("cmyk", lambda root: draw_scene(99).convert("CMYK").save(root / "train/cat/new.jpg"), "1 image in CMYK"),
-        ("deep", lambda root: Image.fromarray(np.asarray(draw_scene(99).convert("L")).astype(np.uint16) * 257).save(
-            root / "train/cat/new.png"), "1 image of more than 8 bits"),
-        ("animated", lambda root: draw_scene(99).save(
-            root / "train/cat/new.gif", save_all=True, append_images=[draw_scene(98)]), "1 image of several frames"),
-        ("turned", lambda root: turned(draw_scene(99)).save(root / "train/cat/new.jpg", exif=turned(plain(8, 8)).getexif()),
-         "1 image turned by EXIF"),
+        (
+            "deep",
+            lambda root: Image.fromarray(np.asarray(draw_scene(99).convert("L")).astype(np.uint16) * 257).save(
+                root / "train/cat/new.png"
+            ),
+            "1 image of more than 8 bits",
+        ),
+        (
+            "animated",
+            lambda root: draw_scene(99).save(root / "train/cat/new.gif", save_all=True, append_images=[draw_scene(98)]),
+            "1 image of several frames",
+        ),
+        (
+            "turned",
+            lambda root: turned(draw_scene(99)).save(root / "train/cat/new.jpg", exif=turned(plain(8, 8)).getexif()),
+            "1 image turned by EXIF",
+        ),
         ("empty_class", lambda root: (root / "train/cow").mkdir(), "cow: class without images"),
-        ("class_only_in_val", lambda root: (root / "val/dog").rename(root / "val/cow"), "'cow' is in val but not in train"),
+        (
+            "class_only_in_val",
+            lambda root: (root / "val/dog").rename(root / "val/cow"),
+            "'cow' is in val but not in train",
+        ),
         ("empty_split", lambda root: [shutil.rmtree(root / "val"), (root / "val").mkdir()], "val: no images"),
-        ("single_class", lambda root: [shutil.rmtree(root / split / "dog") for split in ("train", "val")],
-         "train has the single class 'cat'"),
-        ("bad_name", lambda root: Path(os.fsdecode(os.fsencode(root / "train/cat") + b"/\xe9.png")).write_bytes(b""),
-         "is not UTF-8; rename it"),
+        (
+            "single_class",
+            lambda root: [shutil.rmtree(root / split / "dog") for split in ("train", "val")],
+            "train has the single class 'cat'",
+        ),
+        (
+            "bad_name",
+            lambda root: Path(os.fsdecode(os.fsencode(root / "train/cat") + b"/\xe9.png")).write_bytes(b""),
+            "is not UTF-8; rename it",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_fault_is_found_and_its_files_are_named(scenes: Path, kind: str, change, words: str):
     change(scenes)
     found = findings(scenes)
@@ -184,8 +228,8 @@ def test_pictures_of_several_classes_are_compared_by_all_of_them(scenes: Path):
         classes=("a", "b"),
         splits={"train": Samples.pack([*labelled, (again, (1,))]), "val": Samples.pack([])},
     )
-    assert [finding.kind for finding in check_dataset(same)] == ["duplicate"]
-    assert [finding.kind for finding in check_dataset(other)] == ["duplicate_across_classes"]
+    assert [finding.kind for finding in task_named(same.task).check(same).findings] == ["duplicate"]
+    assert [finding.kind for finding in task_named(other.task).check(other).findings] == ["duplicate_across_classes"]
 
 
 def test_a_dataset_of_nothing_readable_is_checked_to_the_end(scenes: Path):
@@ -196,8 +240,9 @@ def test_a_dataset_of_nothing_readable_is_checked_to_the_end(scenes: Path):
 
 def test_positions_lead_to_the_pictures(scenes: Path):
     shutil.copy(scenes / "train" / "cat" / "1.png", scenes / "val" / "dog" / "new.png")
-    survey = survey_images(read_dataset(scenes))
-    [finding] = check_survey(survey)
+    dataset = read_dataset(scenes)
+    survey = survey_images(dataset)
+    [finding] = task_named(dataset.task).check(dataset).findings
     places = [survey.locate(position) for position in finding.positions]
     assert [(split, sample.path.name) for split, sample in places] == [("train", "1.png"), ("val", "new.png")]
     with pytest.raises(IndexError):
@@ -243,13 +288,14 @@ def test_odd_files_are_named_or_read_and_none_stops_the_check(real_data):
             assert str(error) == f"{path}: {survey.unreadable[position]}"
         else:
             assert tuple(survey.rows["size_wh"][position]) == size
-    kinds = {finding.kind for finding in check_survey(survey)}
+    kinds = {finding.kind for finding in task_named(dataset.task).check(dataset).findings}
     assert kinds >= {"unreadable", "wrong_suffix", "tiny", "turned", "cmyk", "deep", "animated"}
 
 
 @pytest.mark.parametrize("name", ["clothing10", "signdigits10"])
 def test_similar_photographs_raise_no_false_alarm(real_data, name: str):
-    assert check_dataset(read_dataset(real_data(name))) == []
+    dataset = read_dataset(real_data(name))
+    assert task_named(dataset.task).check(dataset).findings == []
 
 
 def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
@@ -257,4 +303,4 @@ def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
     (scenes / "list.csv").write_text(f"path,labels,split\n{image.relative_to(scenes)},,train\n")
     dataset, faults = read_with_findings(scenes / "list.csv")
     assert faults
-    check_dataset(dataset)
+    task_named(dataset.task).check(dataset)

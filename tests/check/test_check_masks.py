@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.check.check import check_dataset
 from nextvit.check.masks import count_class_pixels, survey_masks
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.reading import objects_as_masks, read_segmented
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.task import task_named
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import HEIGHT, WIDTH, Mask, draw_ade20k, draw_masked, read_mask, repaint
 
@@ -28,7 +28,7 @@ def shapes(tmp_path: Path) -> Path:
 def findings(root: Path) -> list[Finding]:
     faults: list[Finding] = []
     dataset = read_segmented(root, faults)
-    return [*faults, *check_dataset(dataset)]
+    return [*faults, *task_named(dataset.task).check(dataset).findings]
 
 
 def classes(text: str | bytes) -> Change:
@@ -90,12 +90,21 @@ NO_DATASET: list[tuple[Change, str]] = [
     (lambda root: shutil.rmtree(root / "images" / "train"), "has masks/train but no folder images/train"),
     (lambda root: shutil.rmtree(root / "masks" / "val"), "has images/val but no folder masks/val"),
     (lambda root: renamed(root, "masks/val", "masks/validation"), "masks/validation: rename it to 'val'"),
-    (lambda root: [shutil.rmtree(root / kind / "train") for kind in ("images", "masks")],
-     "has no folder images/train; expected images/train/NAME.jpg and masks/train/NAME.png"),
-    (lambda root: [path.rename(path.with_stem(f"{path.stem}_mask")) for path in (root / "masks" / "train").iterdir()],
-     "masks/train: no mask has the name of an image, such as 0.png; they are named like 0_mask.png"),
-    (lambda root: [path.unlink() for path in (root / "images" / "train").iterdir()], "images/train: no images; expected train"),
-]  # fmt: skip
+    (
+        lambda root: [shutil.rmtree(root / kind / "train") for kind in ("images", "masks")],
+        "has no folder images/train; expected images/train/NAME.jpg and masks/train/NAME.png",
+    ),
+    (
+        lambda root: [
+            path.rename(path.with_stem(f"{path.stem}_mask")) for path in (root / "masks" / "train").iterdir()
+        ],
+        "masks/train: no mask has the name of an image, such as 0.png; they are named like 0_mask.png",
+    ),
+    (
+        lambda root: [path.unlink() for path in (root / "images" / "train").iterdir()],
+        "images/train: no images; expected train",
+    ),
+]
 
 
 @pytest.mark.parametrize(("change", "words"), NO_DATASET)
@@ -108,10 +117,16 @@ def test_what_is_no_dataset_is_refused_in_one_line(shapes: Path, change: Change,
 
 
 NO_ADE20K: list[tuple[Change, str]] = [
-    (lambda root: (root / "objectInfo150.txt").unlink(), "in ADE20K's layout, but has neither objectInfo150.txt nor classes"),
-    (lambda root: (root / "objectInfo150.txt").write_text("Idx\tName\n2\twall\n"), "row 1 is not the class 1, but '2 wall'"),
+    (
+        lambda root: (root / "objectInfo150.txt").unlink(),
+        "in ADE20K's layout, but has neither objectInfo150.txt nor classes",
+    ),
+    (
+        lambda root: (root / "objectInfo150.txt").write_text("Idx\tName\n2\twall\n"),
+        "row 1 is not the class 1, but '2 wall'",
+    ),
     (lambda root: (root / "objectInfo150.txt").write_text("Idx\tName\n"), "objectInfo150.txt: is empty"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "words"), NO_ADE20K)
@@ -123,52 +138,112 @@ def test_ade20k_needs_the_names_of_its_classes(tmp_path: Path, change: Change, w
 
 
 FINDINGS: list[tuple[str, Change, str]] = [
-    ("image_without_mask", lambda root: (root / "masks" / "train" / "3.png").unlink(),
-     "images/train: 1 image has no mask, first: {root}/images/train/3.png; expected {root}/masks/train/3.png"),
-    ("mask_without_image", lambda root: (root / "images" / "train" / "3.png").unlink(),
-     "masks/train: 1 mask has no image, first: {root}/masks/train/3.png"),
-    ("ambiguous_mask", lambda root: shutil.copy(root / "images/train/0.png", root / "images/train/0.jpg"),
-     "images/train: 2 images share the one mask '0': 0.jpg and 0.png; keep one"),
-    ("ambiguous_mask", lambda root: shutil.copy(root / "masks/train/0.png", root / "masks/train/0.bmp"),
-     "masks/train: 2 masks belong to the one image '0': 0.bmp and 0.png; keep one"),
+    (
+        "image_without_mask",
+        lambda root: (root / "masks" / "train" / "3.png").unlink(),
+        "images/train: 1 image has no mask, first: {root}/images/train/3.png; expected {root}/masks/train/3.png",
+    ),
+    (
+        "mask_without_image",
+        lambda root: (root / "images" / "train" / "3.png").unlink(),
+        "masks/train: 1 mask has no image, first: {root}/masks/train/3.png",
+    ),
+    (
+        "ambiguous_mask",
+        lambda root: shutil.copy(root / "images/train/0.png", root / "images/train/0.jpg"),
+        "images/train: 2 images share the one mask '0': 0.jpg and 0.png; keep one",
+    ),
+    (
+        "ambiguous_mask",
+        lambda root: shutil.copy(root / "masks/train/0.png", root / "masks/train/0.bmp"),
+        "masks/train: 2 masks belong to the one image '0': 0.bmp and 0.png; keep one",
+    ),
     ("single_class", classes("background\n"), "classes.txt: a single class, 'background'; list at least two"),
-    ("nothing_to_validate", lambda root: [path.unlink() for path in (root / "images" / "val").iterdir()],
-     "no images in the split val; add some"),
+    (
+        "nothing_to_validate",
+        lambda root: [path.unlink() for path in (root / "images" / "val").iterdir()],
+        "no images in the split val; add some",
+    ),
     ("bad_mask", cut_off, "the mask of images/train/0.png: damaged"),
     ("bad_mask", mask_as(b"no image"), "the mask of images/train/0.png: not an image in a known format"),
     ("bad_mask", jpeg_mask, "the mask of images/train/0.png: a mask in JPEG does not keep its values; save it as PNG"),
     ("unreadable", lambda root: (root / "images/train/0.png").write_bytes(b"none"), "images/train/0.png: not an image"),
-    ("mask_in_colours", both(lambda mask: np.stack([mask * 60] * 3, axis=2)),
-     "the mask of 16 images is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: {root}/"),
-    ("value_out_of_range", masks(lambda mask: mask.astype(np.uint16) * 1000, only=0),
-     "the mask of 1 image has the value 2000; a mask's values are 0 to 255; first: {root}/masks/train/0.png"),
-    ("value_out_of_range", masks(one_pixel(77), only=5),
-     "the value 77 in the mask of 1 image, first: images/train/5.png; a class is 0 to 2, and 255 is no label"),
-    ("value_out_of_range", both(lambda mask: mask * 100),
-     "a class is 0 to 2, and 255 is no label; all are multiples of 100: were they scaled to be visible?"),
-    ("class_not_listed", masks(one_pixel(3), only=5),
-     "the value 3 in the mask of 1 image, first: images/train/5.png; the last of the 3 classes is 2, 'disc'"),
+    (
+        "mask_in_colours",
+        both(lambda mask: np.stack([mask * 60] * 3, axis=2)),
+        (
+            "the mask of 16 images is in colours (RGB), such as (0, 0, 0); "
+            "expected one channel of class indices; first: {root}/"
+        ),
+    ),
+    (
+        "value_out_of_range",
+        masks(lambda mask: mask.astype(np.uint16) * 1000, only=0),
+        "the mask of 1 image has the value 2000; a mask's values are 0 to 255; first: {root}/masks/train/0.png",
+    ),
+    (
+        "value_out_of_range",
+        masks(one_pixel(77), only=5),
+        "the value 77 in the mask of 1 image, first: images/train/5.png; a class is 0 to 2, and 255 is no label",
+    ),
+    (
+        "value_out_of_range",
+        both(lambda mask: mask * 100),
+        "a class is 0 to 2, and 255 is no label; all are multiples of 100: were they scaled to be visible?",
+    ),
+    (
+        "class_not_listed",
+        masks(one_pixel(3), only=5),
+        "the value 3 in the mask of 1 image, first: images/train/5.png; the last of the 3 classes is 2, 'disc'",
+    ),
     ("class_not_listed", classes("background\nsquare"), "the value 2 in the mask of 16 images"),
     ("class_not_listed", both(lambda mask: mask + 1), "is 2, 'disc'; no pixel is 0: do the masks count from 1?"),
-    ("white_mask", both(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8)),
-     "every pixel is 0, 'background', or 255, no label, so 'background' is the only class that can be learned; first: images/train/0.png"),
+    (
+        "white_mask",
+        both(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8)),
+        (
+            "every pixel is 0, 'background', or 255, no label, so 'background' is the "
+            "only class that can be learned; first: images/train/0.png"
+        ),
+    ),
     ("mask_size_differs", masks(lambda mask: mask[::2, ::2], only=0), "images/train/0.png: is 48x36, its mask 24x18"),
-    ("mask_size_differs", masks(lambda mask: np.ascontiguousarray(mask.T), only=0),
-     "is 48x36, its mask 36x48; one of the two was rotated, perhaps the image by its EXIF"),
+    (
+        "mask_size_differs",
+        masks(lambda mask: np.ascontiguousarray(mask.T), only=0),
+        "is 48x36, its mask 36x48; one of the two was rotated, perhaps the image by its EXIF",
+    ),
     ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png"),
     ("empty_split", masks(lambda mask: np.full_like(mask, 255)), "no pixel is labelled in the split train"),
-    ("nothing_to_validate", masks(lambda mask: np.full_like(mask, 255), split="val"), "no pixel is labelled in the split val"),
-    ("unlabelled", masks(lambda mask: np.where(mask == 2, 255, mask).astype(np.uint8), only=7), "% of the pixels in train, on 1"),
-    ("mostly_unlabelled", masks(lambda mask: np.where(mask == 0, 255, mask).astype(np.uint8), only=7),
-     "1 image in train with more than half of the pixels unlabelled, first: images/train/7.png"),
+    (
+        "nothing_to_validate",
+        masks(lambda mask: np.full_like(mask, 255), split="val"),
+        "no pixel is labelled in the split val",
+    ),
+    (
+        "unlabelled",
+        masks(lambda mask: np.where(mask == 2, 255, mask).astype(np.uint8), only=7),
+        "% of the pixels in train, on 1",
+    ),
+    (
+        "mostly_unlabelled",
+        masks(lambda mask: np.where(mask == 0, 255, mask).astype(np.uint8), only=7),
+        "1 image in train with more than half of the pixels unlabelled, first: images/train/7.png",
+    ),
     ("class_only_in_val", masks(without(2)), "pixels in val and none in train"),
     ("class_only_in_train", masks(without(2), split="val"), "class 'disc' has no validation pixels"),
     ("class_without_pixels", classes("background\nsquare\ndisc\nstar"), "class 'star' has no pixel"),
-    ("tiny_class", lambda root: [repaint(root, without(1), only=index) for index in range(2, 12)],
-     "class 'square' is on only 2 training images"),
+    (
+        "tiny_class",
+        lambda root: [repaint(root, without(1), only=index) for index in range(2, 12)],
+        "class 'square' is on only 2 training images",
+    ),
     ("single_class", both(np.zeros_like), "every labelled pixel in train is 'background'"),
-    ("imbalance", masks(lambda mask: one_pixel(2)(without(2)(mask))), "% of the labelled training pixels are 'background', 0."),
-]  # fmt: skip
+    (
+        "imbalance",
+        masks(lambda mask: one_pixel(2)(without(2)(mask))),
+        "% of the labelled training pixels are 'background', 0.",
+    ),
+]
 
 FOLLOW = {
     "mask_without_image": {"image_without_mask"},
@@ -257,7 +332,7 @@ def test_pixels_are_counted_by_class(shapes: Path):
 
 def test_masks_drawn_from_objects_are_checked_alike(tmp_path: Path):
     dataset = objects_as_masks(read_dataset(draw_objects(tmp_path)))
-    assert check_dataset(dataset) == []
+    assert task_named(dataset.task).check(dataset).findings == []
 
 
 def test_real_datasets_are_judged_by_what_they_are(real_data):

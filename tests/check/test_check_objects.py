@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.check.check import check_dataset, check_survey
 from nextvit.check.objects import find_same_boxes
-from nextvit.check.survey import survey_images
 from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
 from nextvit.tasks.reading import read_dataset, read_with_findings
+from nextvit.tasks.task import task_named
 from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -27,7 +26,7 @@ def shapes(tmp_path: Path) -> Path:
 
 def findings(root: Path) -> list[Finding]:
     dataset, faults = read_with_findings(root)
-    return [*faults, *check_dataset(dataset)]
+    return [*faults, *task_named(dataset.task).check(dataset).findings]
 
 
 def changed(**values: object) -> Callable[[Content], object]:
@@ -52,7 +51,10 @@ def run_lengths(*counts: int) -> dict[str, object]:
 
 
 NO_DATASET: list[tuple[Callable[[Path], object], str]] = [
-    (lambda root: shutil.rmtree(root / "annotations"), "no annotations file; expected annotations/instances_train.json"),
+    (
+        lambda root: shutil.rmtree(root / "annotations"),
+        "no annotations file; expected annotations/instances_train.json",
+    ),
     (lambda root: (root / TRAIN).unlink(), "no annotations of the split train"),
     (lambda root: (root / TRAIN).write_text('{"images": ['), "instances_train.json: damaged, or no JSON"),
     (lambda root: (root / TRAIN).write_bytes(b"\xff\xd8\xff\xe0"), "instances_train.json: damaged, or no JSON"),
@@ -63,9 +65,11 @@ NO_DATASET: list[tuple[Callable[[Path], object], str]] = [
     (lambda root: spoil(root, lambda content: content.update(categories=[])), "its list of categories is empty"),
     (lambda root: shutil.rmtree(root / "images" / "train"), "no folder with its images; expected"),
     (lambda root: (root / VAL).rename(root / "annotations" / "instances_valid.json"), "rename the split to 'val'"),
-    (lambda root: shutil.copy(root / TRAIN, root / "annotations" / "instances_train2017.json"),
-     "are both the split train; keep one"),
-]  # fmt: skip
+    (
+        lambda root: shutil.copy(root / TRAIN, root / "annotations" / "instances_train2017.json"),
+        "are both the split train; keep one",
+    ),
+]
 
 
 @pytest.mark.parametrize(("change", "words"), NO_DATASET)
@@ -79,18 +83,35 @@ def test_what_is_no_dataset_is_refused_in_one_line(shapes: Path, change, words: 
 
 
 FAULTS: list[tuple[str, Callable[[Content], object], str]] = [
-    ("missing_image", lambda content: content["images"][3].update(file_name="gone.png"),
-     "lists gone.png, but there is no file"),
+    (
+        "missing_image",
+        lambda content: content["images"][3].update(file_name="gone.png"),
+        "lists gone.png, but there is no file",
+    ),
     ("unknown_image", changed(image_id=77), "annotation 1 is of image 77, which is not listed"),
     ("unknown_category", changed(category_id=4), "annotation 1 of {train}/0.png: category 4 is not in the list"),
     ("unknown_category", changed(category_id=None), "category None is not in the list"),
     ("bad_category", lambda content: content["categories"].append({"id": 9}), "a category needs a whole number as id"),
-    ("bad_category", lambda content: content["categories"].append(content["categories"][0]), "category id 3 is given twice"),
-    ("bad_category", lambda content: content["categories"][0].update(name="Square"),
-     "category id 3 is 'square' here and 'Square' elsewhere"),
-    ("bad_category", lambda content: content["categories"].append({"id": 9, "name": "disc"}),
-     "the name 'disc' belongs to the category ids 7 and 9"),
-    ("bad_annotation", lambda content: content["annotations"].append("box"), "needs a whole number as image_id, got 'box'"),
+    (
+        "bad_category",
+        lambda content: content["categories"].append(content["categories"][0]),
+        "category id 3 is given twice",
+    ),
+    (
+        "bad_category",
+        lambda content: content["categories"][0].update(name="Square"),
+        "category id 3 is 'square' here and 'Square' elsewhere",
+    ),
+    (
+        "bad_category",
+        lambda content: content["categories"].append({"id": 9, "name": "disc"}),
+        "the name 'disc' belongs to the category ids 7 and 9",
+    ),
+    (
+        "bad_annotation",
+        lambda content: content["annotations"].append("box"),
+        "needs a whole number as image_id, got 'box'",
+    ),
     ("bad_annotation", changed(image_id="0"), "needs a whole number as image_id"),
     ("bad_annotation", changed(bbox=None), "bbox must be x, y, width, height, got None"),
     ("bad_annotation", changed(bbox=[1, 2, 3]), "got [1, 2, 3]"),
@@ -107,11 +128,14 @@ FAULTS: list[tuple[str, Callable[[Content], object], str]] = [
     ("bad_annotation", lambda content: content["images"][3].pop("width"), "image 3.png needs width and height"),
     ("bad_annotation", lambda content: content["images"][3].update(id="x"), "an image needs a whole number as id"),
     ("bad_annotation", lambda content: content["images"][3].update(id=2), "image id 2 is given twice"),
-    ("bad_annotation", lambda content: content["images"][3].update(file_name="2.png"),
-     "2.png is listed under two image ids"),
+    (
+        "bad_annotation",
+        lambda content: content["images"][3].update(file_name="2.png"),
+        "2.png is listed under two image ids",
+    ),
     ("empty_split", lambda content: content.update(annotations=[]), "no object is annotated in the split train"),
     ("empty_split", lambda content: content.update(images=[], annotations=[]), "no images in the split train"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "change", "words"), FAULTS)
@@ -126,9 +150,16 @@ def test_what_cannot_be_used_is_listed_and_refused_by_training(shapes: Path, kin
 
 
 FINDINGS: list[tuple[str, Callable[[Content], object], str]] = [
-    ("box_outside", changed(bbox=[200, 10, 10, 10], segmentation=[]),
-     "1 object wholly outside, first: images/train/0.png, annotation 1 'square' (x 200 to 210, y 10 to 20 in 96x72)"),
-    ("box_beyond", changed(bbox=[90, 10, 20, 10], segmentation=[]), "more than 1 px beyond the edge, first: images/train/0.png"),
+    (
+        "box_outside",
+        changed(bbox=[200, 10, 10, 10], segmentation=[]),
+        "1 object wholly outside, first: images/train/0.png, annotation 1 'square' (x 200 to 210, y 10 to 20 in 96x72)",
+    ),
+    (
+        "box_beyond",
+        changed(bbox=[90, 10, 20, 10], segmentation=[]),
+        "more than 1 px beyond the edge, first: images/train/0.png",
+    ),
     ("empty_box", changed(bbox=[10, 10, 0, 10], segmentation=[]), "1 object of zero area"),
     ("tiny_object", changed(bbox=[10, 10, 3, 10], segmentation=[]), "1 object with a side below 4 px"),
     ("mask_differs", changed(segmentation=[[60, 60, 70, 60, 70, 70]]), "1 object whose mask and box disagree"),
@@ -136,20 +167,39 @@ FINDINGS: list[tuple[str, Callable[[Content], object], str]] = [
     ("empty_mask", changed(segmentation=run_lengths(5, 0)), "1 object whose mask has no pixel"),
     ("empty_mask", changed(segmentation=[[5, 5, 9, 9, 7, 7]]), "1 object whose mask has no pixel"),
     ("mask_missing", changed(segmentation=[]), "1 object without a mask, first: images/train/0.png, annotation 1"),
-    ("duplicate_object", lambda content: content["annotations"].append({**content["annotations"][0], "id": 99}),
-     "1 object in the place of another of its class, first: images/train/0.png, annotation 99 'square'"),
-    ("object_of_two_classes",
-     lambda content: content["annotations"].append({**content["annotations"][0], "id": 99, "category_id": 7}),
-     "1 object in the place of one of another class, first: images/train/0.png, annotation 99 'disc'"),
+    (
+        "duplicate_object",
+        lambda content: content["annotations"].append({**content["annotations"][0], "id": 99}),
+        "1 object in the place of another of its class, first: images/train/0.png, annotation 99 'square'",
+    ),
+    (
+        "object_of_two_classes",
+        lambda content: content["annotations"].append({**content["annotations"][0], "id": 99, "category_id": 7}),
+        "1 object in the place of one of another class, first: images/train/0.png, annotation 99 'disc'",
+    ),
     ("class_only_in_val", of_class_only(3), "class 'disc' has 4 objects in val and none in train"),
-    ("tiny_class", lambda content: [content["annotations"].pop() for _ in range(6)], "'disc' has only 9 training objects"),
-    ("size_differs", lambda content: content["images"][0].update(width=WIDTH * 2),
-     "images/train/0.png: is 96x72, annotated as 192x72"),
-    ("size_differs", lambda content: content["images"][0].update(width=HEIGHT, height=WIDTH),
-     "is 96x72, annotated as 72x96; rotated after it was annotated, perhaps by its EXIF"),
-    ("unlisted_image", lambda content: content["images"].pop(), f"1 image is not listed in {TRAIN}, first: images/train/"),
+    (
+        "tiny_class",
+        lambda content: [content["annotations"].pop() for _ in range(6)],
+        "'disc' has only 9 training objects",
+    ),
+    (
+        "size_differs",
+        lambda content: content["images"][0].update(width=WIDTH * 2),
+        "images/train/0.png: is 96x72, annotated as 192x72",
+    ),
+    (
+        "size_differs",
+        lambda content: content["images"][0].update(width=HEIGHT, height=WIDTH),
+        "is 96x72, annotated as 72x96; rotated after it was annotated, perhaps by its EXIF",
+    ),
+    (
+        "unlisted_image",
+        lambda content: content["images"].pop(),
+        f"1 image is not listed in {TRAIN}, first: images/train/",
+    ),
     ("without_objects", without(2), "1 image in train without any object, first: images/train/2.png"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "change", "words"), FINDINGS)
@@ -194,9 +244,12 @@ def test_a_good_dataset_has_no_findings(shapes: Path):
 def test_the_same_picture_annotated_differently_is_an_error_and_a_similar_one_is_not(shapes: Path):
     first = Image.open(shapes / "images" / "train" / "0.png")
     first.resize((WIDTH // 2, HEIGHT // 2)).resize((WIDTH, HEIGHT)).save(shapes / "images" / "train" / "1.png")
-    spoil(shapes, lambda content: content.update(
-        annotations=[each for each in content["annotations"] if (each["image_id"], each["category_id"]) != (1, 3)]
-    ))  # fmt: skip
+    spoil(
+        shapes,
+        lambda content: content.update(
+            annotations=[each for each in content["annotations"] if (each["image_id"], each["category_id"]) != (1, 3)]
+        ),
+    )
     assert [each.kind for each in findings(shapes)] == ["near_duplicate"]
     shutil.copy(shapes / "images" / "train" / "0.png", shapes / "images" / "train" / "1.png")
     assert [each.kind for each in findings(shapes)] == ["duplicate_across_classes"]
@@ -250,10 +303,10 @@ def test_the_page_shows_the_objects_of_a_finding_in_their_picture(shapes: Path, 
     spoil(shapes, changed(bbox=[10, 10, 0, 10]))
     spoil(shapes, lambda content: add(content, 0, 7, [0, 0, 0, 0], segmentation=[]))
     dataset = read_dataset(shapes)
-    survey = survey_images(dataset)
-    found = check_survey(survey)
+    checked = task_named(dataset.task).check(dataset)
+    found = checked.findings
     assert {each.kind: (each.positions, each.objects) for each in found}["empty_box"] == ((0, 0), (0, 2))
-    write_check_report(tmp_path / "check.html", survey, found)
+    write_check_report(tmp_path / "check.html", checked.survey, found)
     page = (tmp_path / "check.html").read_text()
     assert "Boxes of zero area" in page and "median side" in page
     assert page.count("data:image/jpeg;base64") == len(found)  # the picture once, with both objects

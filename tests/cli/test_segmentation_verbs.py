@@ -188,7 +188,8 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
 
 @pytest.mark.backend
 def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Path, call):
-    """What the run takes in frames is squashed to that size in the proof, the exam, and for the model it is compared with."""
+    """What the run takes in frames is squashed to that size in the proof, the exam, and for the model it is compared
+    with."""
     needs("onnxruntime")
     done = call("export", segmenter, "--scores", "--fixed-size", "40x64")
     assert done.code == 0, done.err
@@ -287,7 +288,8 @@ def with_a_broken_mask(root: Path) -> None:
         ),
         (
             with_colours,
-            "is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: ROOT/masks/val/1.png;",
+            "is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: "
+            "ROOT/masks/val/1.png;",
             "masks/val/1.png: is in colours (RGB), such as (0, 0, 0); expected one channel of class indices",
         ),
         (with_fewer_names, "the value 2 in the mask of 16 pictures", "the model knows 3 classes"),

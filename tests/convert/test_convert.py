@@ -66,9 +66,12 @@ def write_voc(shapes: Path, root: Path, *, first: int = 1) -> Path:
                 objects += OBJECT.format(
                     name={3: "square", 7: "disc"}[each["category_id"]],
                     difficult=int(each["id"] == 1),
-                    x1=x + first, y1=y + first, x2=x + width, y2=y + height,
+                    x1=x + first,
+                    y1=y + first,
+                    x2=x + width,
+                    y2=y + height,
                     more="<part><name>corner</name></part>" * 2 if each["id"] == 2 else "",
-                )  # fmt: skip
+                )
             (root / "Annotations" / f"{stem}.xml").write_text(
                 PICTURE.format(stem=stem, width=WIDTH, height=HEIGHT, objects=objects)
             )
@@ -118,9 +121,12 @@ def test_all_that_voc_says_is_kept(shapes: Path, tmp_path: Path):
     assert any("2 difficult, 32 truncated; kept as fields" in line for line in found.remarks)  # one in each split
     content = json.loads((tmp_path / "out" / "annotations" / "instances_train.json").read_text())
     assert content["images"][0]["voc"] == {
-        "verified": "yes", "folder": "VOC", "source": {"database": "ours", "image": "flickr"},
-        "size": {"width": WIDTH, "height": HEIGHT, "depth": 3}, "segmented": 0,
-    }  # fmt: skip
+        "verified": "yes",
+        "folder": "VOC",
+        "source": {"database": "ours", "image": "flickr"},
+        "size": {"width": WIDTH, "height": HEIGHT, "depth": 3},
+        "segmented": 0,
+    }
     for name in ("train_3.png", "val_2.png"):
         split = name.partition("_")[0]
         copy, source = tmp_path / "out" / "images" / split / name, voc / "JPEGImages" / name
@@ -245,18 +251,30 @@ def names_in_another_encoding(root: Path) -> None:
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 0.5 "), "line 1: expected a class and 4 numbers for a box"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 nan "), "line 1: expected a class and 4 numbers for a box"),
         ("yolo", lambda root: (root / "data.yaml").unlink(), "no class names; expected data.yaml"),
-        ("yolo", lambda root: (root / "data.yaml").write_text("names: 3"), "names must be a list, or a dict with numbers"),
+        (
+            "yolo",
+            lambda root: (root / "data.yaml").write_text("names: 3"),
+            "names must be a list, or a dict with numbers",
+        ),
         ("yolo", lambda root: (root / "data.yaml").write_text("names: [3"), "data.yaml: not valid YAML"),
         ("yolo", lambda root: (root / "data.yaml").write_text("made: 2023-02-30"), "data.yaml: not valid YAML (day"),
-        ("yolo", rewrite("data.yaml", "MIT", "&a [*a]"), "data.yaml: not valid YAML (its entries are nested without end"),
-        ("yolo", rewrite("data.yaml", "MIT", "[" * 5000), "data.yaml: not valid YAML (its entries are nested without end"),
+        (
+            "yolo",
+            rewrite("data.yaml", "MIT", "&a [*a]"),
+            "data.yaml: not valid YAML (its entries are nested without end",
+        ),
+        (
+            "yolo",
+            rewrite("data.yaml", "MIT", "[" * 5000),
+            "data.yaml: not valid YAML (its entries are nested without end",
+        ),
         ("yolo", names_in_another_encoding, "classes.txt: not UTF-8"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").unlink(), "0.txt: no image of this name in"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").write_bytes(b"no"), "0.png: not an image"),
         ("yolo", lambda root: shutil.rmtree(root / "images" / "val"), "its images"),
         ("yolo", lambda root: shutil.rmtree(root / "labels"), "neither VOC's format"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_converted_is_named_and_nothing_is_written(
     shapes: Path, tmp_path: Path, kind: str, change, words: str
 ):

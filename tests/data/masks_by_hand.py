@@ -14,7 +14,8 @@ Mask = NDArray[np.uint8]
 
 
 def draw_masked(root: Path, *, train: int = 12, val: int = 4) -> Path:
-    """A red square (1) and a blue disc (2) on a picture of noise (0): images/<split>/N.png, masks/<split>/N.png, classes.txt."""
+    """A red square (1) and a blue disc (2) on a picture of noise (0): images/<split>/N.png, masks/<split>/N.png,
+    classes.txt."""
     generator = np.random.default_rng(0)
     root.mkdir(parents=True, exist_ok=True)
     (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
@@ -41,7 +42,8 @@ def draw_ade20k(root: Path) -> Path:
     """The same in ADE20K's layout: values count from 1, and the outermost column has no label (0)."""
     draw_masked(root / "plain")
     (root / "objectInfo150.txt").write_text(
-        "Idx\tRatio\tTrain\tVal\tName\n1 \t0.9\t12\t4\twall, ground\n2 \t0.1\t12\t4\tscreen;square\n3 \t0.1\t12\t4\tscreen;disc\n"
+        "Idx\tRatio\tTrain\tVal\tName\n1 \t0.9\t12\t4\twall, ground\n2 \t0.1\t12\t4\tscreen;square\n3 "
+        "\t0.1\t12\t4\tscreen;disc\n"
     )
     for split, name in (("train", "training"), ("val", "validation")):
         for kind, new in (("images", "images"), ("masks", "annotations")):

@@ -173,17 +173,23 @@ def edit(path: Path, **fields: object) -> None:
     ("change", "message"),
     [
         (lambda root: (root / "train-000001.tar").unlink(), r"train-000001\.tar: missing"),
-        (lambda root: (root / "train-000001.tar").write_bytes(b"short"), r"train-000001\.tar: cut off or changed, .* 5 b"),
+        (
+            lambda root: (root / "train-000001.tar").write_bytes(b"short"),
+            r"train-000001\.tar: cut off or changed, .* 5 b",
+        ),
         (lambda root: (root / "val.index.npz").unlink(), r"val\.index\.npz: missing"),
         (lambda root: (root / "val.index.npz").write_bytes(b"short"), r"val\.index\.npz: damaged or changed"),
         (lambda root: (root / "shards.json").write_text("{"), r"shards\.json: damaged"),
         (lambda root: edit(root / "shards.json", version=2), r"shards\.json: has version 2; this nextvit reads 1"),
         (lambda root: edit(root / "shards.json", splits={}), r"shards\.json: lacks the split 'train'"),
         (lambda root: edit(root / "shards.json", splits={"train": {"images": 1}}), r"shards\.json, train: lacks"),
-        (lambda root: edit(root / "shards.json", classes=["red", "green"]), r"shards\.json: changed, it has fewer classes"),
+        (
+            lambda root: edit(root / "shards.json", classes=["red", "green"]),
+            r"shards\.json: changed, it has fewer classes",
+        ),
         (lambda root: (root / "shards.json").unlink(), r"tar files without shards\.json"),
     ],
-)  # fmt: skip
+)
 def test_damaged_shard_folders_get_one_clear_line(shards: Path, change, message: str):
     change(shards)
     with pytest.raises(InputError, match=message) as caught:

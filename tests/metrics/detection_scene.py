@@ -44,7 +44,8 @@ def segmentation_of(box: np.ndarray, number: int) -> Segmentation:
 
 
 def draw_scene(*, pictures: int = 12, seed: int = 0, crowds: bool = True) -> tuple[list[Detections], list[Objects]]:
-    """Answers and annotations; scores are rounded, so that many are equal, some pictures are empty, and some answers too."""
+    """Answers and annotations; scores are rounded, so that many are equal, some pictures are empty, and some answers
+    too."""
     generator = np.random.default_rng(seed)
     answers, annotations = [], []
     for picture in range(pictures):

@@ -22,10 +22,15 @@ RUNTIMES = {
     ("openvino", "int8"): (0.3, 1300.0),
 }
 MACHINE = {
-    "time": "2026-11-22T12:00:00+00:00", "cpu": "CPU <A>", "cores": 2, "memory_gib": 23.5, "system": "Linux 6 x86_64",
-    "python": "3.11.7", "versions": {"nextvit": "0.1.0", "onnxruntime": "1.32.0", "openvino": "2026.4.1"},
+    "time": "2026-11-22T12:00:00+00:00",
+    "cpu": "CPU <A>",
+    "cores": 2,
+    "memory_gib": 23.5,
+    "system": "Linux 6 x86_64",
+    "python": "3.11.7",
+    "versions": {"nextvit": "0.1.0", "onnxruntime": "1.32.0", "openvino": "2026.4.1"},
     "command": "nextvit bench runs/defects --compare timm:resnet101",
-}  # fmt: skip
+}
 
 
 def records(count: int, *, batches: tuple[int, ...] = (1, 8), seed: int = 0) -> list[dict[str, Any]]:
@@ -52,18 +57,51 @@ def record(model: str, backend: str, precision: str, batch: int, *, rng: np.rand
     reached = 2 * gmacs * batch / p50 * 1000
     size = million * (4 if precision == "fp32" else 1 if precision == "int8" else 2)
     return {
-        "name": f"{model.removeprefix('runs/')} {backend} {precision}", "model": model, "variant": variant,
-        "kind": "timm" if model.startswith("timm:") else "run", "backend": backend, "runtime": f"{backend} 1.32.0",
-        "device": "cpu", "precision": precision, "threads": 1, "affinity": [0, 1], "batch": batch,
-        "image_size": [224, 224], "runs": int(rng.integers(50, 300)), "least_ms": p50 * 0.93, "p50_ms": p50,
-        "p90_ms": p50 * rng.uniform(1.02, 1.2), "p99_ms": p50 * rng.uniform(1.2, 3), "images_per_second": batch * 1000 / p50,
-        "cold_start_ms": rng.uniform(200, 900), "peak_memory_mib": 150 + size * 2.2, "size_mib": size,
-        "parameters": int(million * 1e6), "macs": int(gmacs * 1e9), "gflops_per_second": reached,
-        "peak_gflops_per_second": peak, "peak_share": reached / peak, "bytes": int(size * 1e6 + batch * 60e6),
+        "name": f"{model.removeprefix('runs/')} {backend} {precision}",
+        "model": model,
+        "variant": variant,
+        "kind": "timm" if model.startswith("timm:") else "run",
+        "backend": backend,
+        "runtime": f"{backend} 1.32.0",
+        "device": "cpu",
+        "precision": precision,
+        "threads": 1,
+        "affinity": [0, 1],
+        "batch": batch,
+        "image_size": [224, 224],
+        "runs": int(rng.integers(50, 300)),
+        "least_ms": p50 * 0.93,
+        "p50_ms": p50,
+        "p90_ms": p50 * rng.uniform(1.02, 1.2),
+        "p99_ms": p50 * rng.uniform(1.2, 3),
+        "images_per_second": batch * 1000 / p50,
+        "cold_start_ms": rng.uniform(200, 900),
+        "peak_memory_mib": 150 + size * 2.2,
+        "size_mib": size,
+        "parameters": int(million * 1e6),
+        "macs": int(gmacs * 1e9),
+        "gflops_per_second": reached,
+        "peak_gflops_per_second": peak,
+        "peak_share": reached / peak,
+        "bytes": int(size * 1e6 + batch * 60e6),
         "bandwidth_gb_per_second": 11.5,
-        "end_to_end": {"p50_ms": p50 / batch + 6, "images": 64, "shares": {"read": 0.02, "decode": 0.3, "resize": 0.2,
-                       "infer": 0.45, "answer": 0.03}} if batch == 1 and backend == "onnx" else None,
-        "score": {"name": "top1_score", "value": 97.1 - (0.3 if precision == "int8" else 0), "interval_95": [95.4, 98.3],
-                  "images": 434} if model.startswith("runs/") else None,
-        "published_top1": top1, "noise": 0.02, "busy": False, "environment": MACHINE,
-    }  # fmt: skip
+        "end_to_end": {
+            "p50_ms": p50 / batch + 6,
+            "images": 64,
+            "shares": {"read": 0.02, "decode": 0.3, "resize": 0.2, "infer": 0.45, "answer": 0.03},
+        }
+        if batch == 1 and backend == "onnx"
+        else None,
+        "score": {
+            "name": "top1_score",
+            "value": 97.1 - (0.3 if precision == "int8" else 0),
+            "interval_95": [95.4, 98.3],
+            "images": 434,
+        }
+        if model.startswith("runs/")
+        else None,
+        "published_top1": top1,
+        "noise": 0.02,
+        "busy": False,
+        "environment": MACHINE,
+    }

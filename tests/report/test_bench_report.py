@@ -45,10 +45,16 @@ def test_the_page_is_one_file_that_loads_nothing(page: str):
 def test_every_section_is_there(page: str):
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
-        "Latency, batch 1", "Latency, batch 8", "top-1 against latency, measured, batch 1",
-        "Published accuracy against latency, batch 1", "What it costs", "The limit", "End to end", "Not available here",
+        "Latency, batch 1",
+        "Latency, batch 8",
+        "top-1 against latency, measured, batch 1",
+        "Published accuracy against latency, batch 1",
+        "What it costs",
+        "The limit",
+        "End to end",
+        "Not available here",
         "How it was measured",
-    ]  # fmt: skip
+    ]
     text = text_of(page)
     assert "CPU &lt;A&gt;, 2 cores, 23.5 GiB, Linux 6 x86_64; device: cpu; threads: 1; 224x224 px; 2026-11-22" in text
     assert "This machine is too busy: other processes took 31%." in text
@@ -76,8 +82,22 @@ def test_what_was_not_available_stands_with_its_reason_once(page: str):
     assert "Not available" not in render_bench_report(records(2))
 
 
-OPTIONAL = ("cold_start_ms", "peak_memory_mib", "macs", "parameters", "gflops_per_second", "peak_gflops_per_second",
-            "peak_share", "bytes", "bandwidth_gb_per_second", "end_to_end", "score", "published_top1", "noise", "affinity")  # fmt: skip
+OPTIONAL = (
+    "cold_start_ms",
+    "peak_memory_mib",
+    "macs",
+    "parameters",
+    "gflops_per_second",
+    "peak_gflops_per_second",
+    "peak_share",
+    "bytes",
+    "bandwidth_gb_per_second",
+    "end_to_end",
+    "score",
+    "published_top1",
+    "noise",
+    "affinity",
+)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)

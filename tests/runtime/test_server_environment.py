@@ -1,4 +1,5 @@
-"""What `pip install nextvit[onnx]` brings is enough to serve. `make test` runs this folder in such an environment, too."""
+"""What `pip install nextvit[onnx]` brings is enough to serve. `make test` runs this folder in such an environment,
+too."""
 
 import subprocess
 import sys
@@ -11,7 +12,8 @@ SERVE = """
 import sys
 class NotInstalled:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "onnx", "safetensors", "matplotlib", "cyclopts", "rich", "yaml"}:
+        if name.partition(".")[0] in {"torch", "torchvision", "onnx", "safetensors", "matplotlib", "cyclopts", "rich",
+        "yaml"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, NotInstalled())
 import nextvit, numpy

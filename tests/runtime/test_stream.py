@@ -245,8 +245,8 @@ INTERRUPTED = """
 import signal, sys, time, threading
 import nextvit
 from nextvit.image.resizing import Preprocess
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore Ctrl-C
-read = Preprocess.prepare
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore
+Ctrl-C read = Preprocess.prepare
 def slow(self, image):
     time.sleep(0.1)
     return read(self, image)

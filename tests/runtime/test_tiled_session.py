@@ -1,4 +1,5 @@
-"""A segmentation model that looks at pictures in windows, or at several scales and mirrored, held against plain computations."""
+"""A segmentation model that looks at pictures in windows, or at several scales and mirrored, held against plain
+computations."""
 
 import weakref
 from collections.abc import Mapping

@@ -60,8 +60,8 @@ def objective(dataset: Dataset, samples: int) -> Objective:
 def all_knowing(
     dataset: Dataset, split: str, *, indices: Sequence[int] | None = None, shift: float = 0.0
 ) -> Callable[[Arrays], Arrays]:
-    """A predict function that has the annotations, and is asked for the pictures in their order; boxes may be off by a shift in
-    pixels."""
+    """A predict function that has the annotations, and is asked for the pictures in their order; boxes may be off by a
+    shift in pixels."""
     order = iter(indices if indices is not None else range(len(dataset.split(split))))
 
     def predict(inputs: Arrays) -> Arrays:

@@ -166,7 +166,8 @@ def sound_root(root: Path) -> Path:
 
 
 def reddish(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The redder a cell of 4 px, the more of a defect; the classes are told by the enlarged scores, as in a network's graph."""
+    """The redder a cell of 4 px, the more of a defect; the classes are told by the enlarged scores, as in a network's
+    graph."""
     images = inputs["images"].astype(float)
     count, height, width, _ = images.shape
     cells = images.reshape(count, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4))

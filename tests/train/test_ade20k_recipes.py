@@ -149,7 +149,8 @@ def untrained(name: str, root: Path) -> Network:
 
 @BOTH
 def test_what_decays_is_what_the_configuration_says(name: str, ade20k: Path):
-    """Semantic FPN: everything. UperNet: all but what has "bn" or "norm" in its name; those names are MMSegmentation's."""
+    """Semantic FPN: everything. UperNet: all but what has "bn" or "norm" in its name; those names are
+    MMSegmentation's."""
     model, recipe = untrained(name, ade20k), recipe_named(name)
     names = {id(weight): name for name, weight in model.named_parameters()}
     groups = build_optimizer(model, recipe.optim).param_groups
@@ -247,8 +248,8 @@ def test_pictures_of_another_task_are_refused_in_a_line(
     root = draw(tmp_path / "drawn")
     arguments = ["train", root, "--out", tmp_path / "run", "--recipe", name, "--weights", classifier]
     line = refusal(arguments, monkeypatch, capsys)
-    assert "is for pictures with masks, which these have none of; leave it out, or choose another --recipe" in line
-    assert line.strip().endswith("--task segmentation") == (labelled_with == "objects")
+    assert f"the recipe {name} is for segmentation, and the dataset for " in line
+    assert line.strip().endswith("or pass --task segmentation") == (labelled_with == "objects")
     assert not (tmp_path / "run").exists()
 
 
@@ -263,4 +264,4 @@ def test_recipes_of_other_tasks_are_refused_with_masks(
 ):
     arguments = ["train", ade20k, "--out", tmp_path / "run", "--recipe", name, "--weights", classifier]
     line = refusal(arguments, monkeypatch, capsys)
-    assert "masks" in line
+    assert "and the dataset for segmentation; take finetune_segmentation" in line

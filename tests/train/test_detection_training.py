@@ -157,9 +157,9 @@ def batched_by_two(count: int) -> list[tuple[int, int]]:
 
 
 def test_two_equal_parts_have_the_gradient_of_the_whole_batch(pictures: Path):
-    """What holds: a loss is a mean over what was drawn in a part, and parts count by their pictures. So the sum over parts is
-    the whole batch's loss where all parts draw as many anchors and regions, as here, where each holds the same pictures,
-    everything is drawn, and norms are frozen (they would see each part alone)."""
+    """What holds: a loss is a mean over what was drawn in a part, and parts count by their pictures. So the sum over
+    parts is the whole batch's loss where all parts draw as many anchors and regions, as here, where each holds the same
+    pictures, everything is drawn, and norms are frozen (they would see each part alone)."""
     plain = replace(
         RECIPE,
         model=replace(RECIPE.model, drop_path=0.0, frozen_norms=True),
@@ -238,7 +238,8 @@ class OneOfTwo(World):
 
 
 def test_norms_that_several_gpus_share_are_frozen_too(pictures: Path):
-    """They replace the plain ones; the model's own must be the frozen ones. Nothing is computed, so no GPU is needed."""
+    """They replace the plain ones; the model's own must be the frozen ones. Nothing is computed, so no GPU is
+    needed."""
     dataset = read_dataset(pictures)
     recipe = resolve_recipe(replace(RECIPE, model=replace(RECIPE.model, frozen_norms=True)), dataset)
     card = card_for(dataset, recipe)

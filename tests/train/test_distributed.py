@@ -41,8 +41,8 @@ from tests.train.test_distributed import RECIPE
 from nextvit.train.recipe import Optim
 from nextvit.train.start import train
 pictures, out, pause = sys.argv[1:]
-evaluation = train(Path(pictures), RECIPE, run=Path(out), watch=lambda tick: time.sleep(float(pause)), say=lambda text: None)
-print("images judged:", evaluation.images, flush=True)
+evaluation = train(Path(pictures), RECIPE, run=Path(out), watch=lambda tick: time.sleep(float(pause)), say=lambda text:
+None) print("images judged:", evaluation.images, flush=True)
 """
 
 
@@ -56,9 +56,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def torchrun(pictures: Path, out: Path, *, restarts: int = 0, pause: float = 0.0) -> "subprocess.Popen[str]":
     """Two processes over gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", str(restarts),
-               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python", sys.executable, "-c", CODE,
-               str(pictures), str(out), str(pause)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        str(restarts),
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        "localhost:0",
+        "--no-python",
+        sys.executable,
+        "-c",
+        CODE,
+        str(pictures),
+        str(out),
+        str(pause),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -138,9 +155,32 @@ def test_without_torchrun_there_is_one_process_and_nothing_to_wait_for():
 @pytest.mark.training
 def test_on_the_command_line_one_process_writes_and_talks(pictures: Path, tmp_path: Path):
     """One epoch, whose best checkpoint all must read as soon as it is there."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--module", "nextvit", "train",
-               str(pictures), "--out", str(tmp_path / "run"), "--model", "nextvit_nano", "--image-size", "32", "--epochs", "1",
-               "--batch-size", "8", "--data.workers", "1", "--compute.threads", "1", "--json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--module",
+        "nextvit",
+        "train",
+        str(pictures),
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        "nextvit_nano",
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+        "--data.workers",
+        "1",
+        "--compute.threads",
+        "1",
+        "--json",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr

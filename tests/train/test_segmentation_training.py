@@ -1,5 +1,5 @@
-"""A segmentation model's training: it learns what is drawn, views and masks stay in step, and what is not meant for masks is
-refused."""
+"""A segmentation model's training: it learns what is drawn, views and masks stay in step, and what is not meant for
+masks is refused."""
 
 import json
 from dataclasses import replace

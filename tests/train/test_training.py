@@ -56,8 +56,14 @@ def test_it_learns_the_colours(finished: tuple[Path, dict[int, float]]):
 def test_a_run_leaves_what_it_promises(finished: tuple[Path, dict[int, float]]):
     out, _ = finished
     assert {entry.name for entry in out.iterdir()} == {
-        "recipe.yaml", "environment.json", "metrics.jsonl", "evaluation.json", "heatmaps.npz", "augmented.png", "checkpoints",
-    }  # fmt: skip
+        "recipe.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "evaluation.json",
+        "heatmaps.npz",
+        "augmented.png",
+        "checkpoints",
+    }
     assert {entry.name for entry in (out / "checkpoints").iterdir()} == {"last", "previous", "best"}
     assert (out / "checkpoints" / "best" / "sha256.json").is_file()
 
@@ -111,7 +117,8 @@ def test_bf16_trains(pictures: Path, tmp_path: Path):
 @pytest.mark.training
 @pytest.mark.serial
 def test_killed_at_any_moment_it_goes_on(finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
-    """SIGKILL while it saves, and in the middle of an epoch: nothing asks for repair, and it ends with the same weights."""
+    """SIGKILL while it saves, and in the middle of an epoch: nothing asks for repair, and it ends with the same
+    weights."""
     code = f"""
 from pathlib import Path
 from tests.train.runs import RECIPE, run
@@ -310,7 +317,8 @@ def test_a_bad_batch_is_skipped_and_its_files_are_recorded(
 
 
 def test_training_ends_early_when_nothing_gets_better(pictures: Path, tmp_path: Path):
-    """With next to no learning the first epoch, whose average is nearest to the start, or another early one stays best."""
+    """With next to no learning the first epoch, whose average is nearest to the start, or another early one stays
+    best."""
     recipe = replace(RECIPE, optim=Optim(lr=1e-12), schedule=Schedule(epochs=6, patience=2), ema=Ema(decay=0.0))
     run(pictures, tmp_path / "run", recipe)
     records = read_json_lines(tmp_path / "run" / "metrics.jsonl")
@@ -370,8 +378,25 @@ def test_a_killed_campaign_leaves_no_unusable_state_and_always_the_same_end():
 def test_sigterm_to_the_whole_group_saves_and_exits_cleanly(pictures: Path, tmp_path: Path):
     """As batch systems, torchrun and `timeout` send it: to the workers, too, who would take the step along."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "nextvit", "train", str(pictures), "--out", str(out), "--model", "nextvit_nano",
-               "--image-size", "32", "--batch-size", "8", "--epochs", "50", "--data.workers", "2"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "nextvit",
+        "train",
+        str(pictures),
+        "--out",
+        str(out),
+        "--model",
+        "nextvit_nano",
+        "--image-size",
+        "32",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "50",
+        "--data.workers",
+        "2",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not (out / "checkpoints" / "last").is_dir():
         assert process.poll() is None, process.communicate()[1]

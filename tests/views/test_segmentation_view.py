@@ -102,7 +102,8 @@ def test_a_picture_smaller_than_the_view_lies_at_the_top_left_and_the_rest_has_n
 
 @pytest.mark.parametrize("scale", [0.4, 0.5, 0.9])
 def test_what_lies_beyond_a_picture_can_have_its_light(scale: float):
-    """A model that standardises its whole input then sees the picture nearly as it does without a rest: in the same light."""
+    """A model that standardises its whole input then sees the picture nearly as it does without a rest: in the same
+    light."""
     content, mask = scene()
     settings = SegmentationAugment(flip=0, scale=(scale, scale), photometric=0)
     (pixels, classes), (plain, plain_classes) = (

@@ -1,4 +1,5 @@
-"""What a model's card says beside classes and input, by task: typed, so that no task carries the empty fields of another."""
+"""What a model's card says beside classes and input, by task: typed, so that no task carries the empty fields of
+another."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast

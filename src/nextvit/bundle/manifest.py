@@ -1,4 +1,5 @@
-"""A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves itself."""
+"""A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves
+itself."""
 
 import hashlib
 import json
@@ -16,7 +17,8 @@ from nextvit.files.durable import compare_checksums
 from nextvit.files.records import from_plain, matches_type, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
-"""What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never "int8"."""
+"""What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never
+"int8"."""
 Arrays = dict[str, NDArray[Any]]
 Predict = Callable[[Arrays], Arrays]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
@@ -87,7 +89,8 @@ def read_bundle(path: Path) -> Manifest:
     A link to a file counts as the file: its content has the checksum, wherever it lies.
 
     Raises:
-        InputError: no bundle, a newer format, or a file that is missing, differs from its checksum or has none, by name.
+        InputError: no bundle, a newer format, or a file that is missing, differs from its checksum or has none, by
+            name.
     """
     manifest = read_manifest(path)
     compare_checksums(path, manifest.sha256)
@@ -97,7 +100,8 @@ def read_bundle(path: Path) -> Manifest:
 
 
 def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
-    """What lies in a bundle's folder and is not of it, but for hidden files, which desktops and versioning leave behind."""
+    """What lies in a bundle's folder and is not of it, but for hidden files, which desktops and versioning leave
+    behind."""
     known = {MANIFEST, SIGNATURE, *manifest.sha256}
     entries = [each for each in path.rglob("*") if each.is_symlink() or not each.is_dir()]
     names = [each.relative_to(path) for each in entries]

@@ -62,13 +62,13 @@ def bench(
     ----------
     models: str
         Runs (in PyTorch, and all that was exported into them), checkpoint files, bundles, and networks by name such as
-        nextvit_small, which are written with random weights, only to be timed. Of a detector its backbone is timed, too,
-        alone and at 512x512 px.
+        nextvit_small, which are written with random weights, only to be timed. Of a detector its backbone is timed,
+        too, alone and at 512x512 px.
     compare: str
         More networks by name, with commas, timm's as timm:resnet101.
     runtimes: str
-        Which to measure, with commas: torch, torch-compiled, onnx, openvino, ... Default: all that there is; for networks
-        by name torch, onnx and openvino.
+        Which to measure, with commas: torch, torch-compiled, onnx, openvino, ... Default: all that there is; for
+        networks by name torch, onnx and openvino.
     precisions: str
         fp32, bf16, fp16, int8, with commas. Default: all that there is; for networks by name and in PyTorch fp32.
     batch: str
@@ -76,13 +76,13 @@ def bench(
     threads: str
         CPU threads, with commas. Default: the cores that this process may use.
     image_size: str
-        Sides in pixels, with commas, for what takes any: 224,512; of a detector the side of a square picture. Default: the
-        model's own, of a detector the largest picture that it takes.
+        Sides in pixels, with commas, for what takes any: 224,512; of a detector the side of a square picture. Default:
+        the model's own, of a detector the largest picture that it takes.
     device: str
         Where all of them compute, by the runtime's own name for it, such as cuda. Default: the CPU.
     data: Path
-        Labelled images, as for training: the score of trained models on them beside the time, and their files for the way
-        from file to answer.
+        Labelled images, as for training: the score of trained models on them beside the time, and their files for the
+        way from file to answer.
     profile: bool
         Also list the ten most expensive operators of each file for ONNX Runtime and OpenVINO on the CPU, at the first
         batch, and how far they are from what this machine can do.
@@ -93,7 +93,8 @@ def bench(
     baseline: Path
         Such a file, or what --json printed, from before.
     fail_if: str
-        Conditions with commas that end with exit code 1, such as "p50>+5%" over the baseline, "p50>12ms", or "score<80".
+        Conditions with commas that end with exit code 1, such as "p50>+5%" over the baseline, "p50>12ms", or
+        "score<80".
     runs: int
         Timed runs of each, at least.
     seconds: float
@@ -186,11 +187,13 @@ def check_conditions(conditions: "Sequence[Condition]", baseline_given: bool, me
     for condition in conditions:
         if condition.is_relative and not baseline_given:
             raise InputError(
-                f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or write it without a sign"
+                f"--fail-if {condition.text!r} compares with a baseline; add --baseline FILE, or write it without a "
+                "sign"
             )
         if condition.name in NEEDED.keys() - measured_kinds:
             raise InputError(
-                f"--fail-if {condition.text!r}: {condition.name} would not be measured; it takes {NEEDED[condition.name]}"
+                f"--fail-if {condition.text!r}: {condition.name} would not be measured; it takes "
+                f"{NEEDED[condition.name]}"
             )
 
 

@@ -30,14 +30,14 @@ def check(
     Example: nextvit check photos --report check.html
 
     Finds unreadable files, copies and near copies within and between classes and splits, small and uneven classes,
-    and odd pictures; in data with objects or masks, boxes, masks and classes that cannot be right. Exits with 1 if it found errors;
-    warnings alone give 0.
+    and odd pictures; in data with objects or masks, boxes, masks and classes that cannot be right. Exits with 1 if it
+    found errors; warnings alone give 0.
 
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/*, with annotations in COCO's format, or with images/<split>, masks/<split> and classes.txt, or
-        a CSV file with the columns path,label (or path,labels).
+        Folder with train/<class>/*, with annotations in COCO's format, or with images/<split>, masks/<split> and
+        classes.txt, or a CSV file with the columns path,label (or path,labels).
     task: str
         segmentation: look at COCO's objects as the masks that `nextvit train --task segmentation` makes of them.
     report: Path

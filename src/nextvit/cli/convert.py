@@ -10,7 +10,8 @@ def convert(dataset: Path, /, *, out: Path, as_json: AsJson = False) -> None:
 
     Example: nextvit convert VOC2012 --out voc-coco
 
-    Images are copied, boxes, outlines and masks are kept, and so is what else the files say, such as VOC's difficult and
+    Images are copied, boxes, outlines and masks are kept, and so is what else the files say, such as VOC's difficult
+    and
     truncated: as fields of the annotations.
 
     Parameters

@@ -42,12 +42,13 @@ def evaluate(
     split: str
         "val" or "train".
     false_alarms: float
-        Of a segmentation model with two classes, the first of them normal: at how many percent of false alarms missed defects
-        are counted, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
+        Of a segmentation model with two classes, the first of them normal: at how many percent of false alarms missed
+        defects are counted, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
     windows: int
         Of a segmentation model: answer pictures in windows of so many pixels a side, as `nextvit predict` does.
     scales: str
-        Of a segmentation model: the mean over several sizes of the picture, such as 0.5,1,1.5, as `nextvit predict` does.
+        Of a segmentation model: the mean over several sizes of the picture, such as 0.5,1,1.5, as `nextvit predict`
+        does.
     flip: bool
         Of a segmentation model: look at each picture mirrored, too.
     device: str
@@ -77,7 +78,8 @@ def evaluate(
         as_json,
         class_table(evaluation.details, task.class_score),
         *defect_lines(evaluation.details),
-        f"{scores}  on {evaluation.images} images ({display_name(evaluation.main_score)} 95 %: {low:.1f} to {high:.1f})",
+        f"{scores}  on {evaluation.images} images ({display_name(evaluation.main_score)} 95 %: {low:.1f} to "
+        f"{high:.1f})",
         document={
             "verb": "eval",
             "model": str(model),
@@ -93,7 +95,8 @@ def checked_false_alarms(false_alarms: float, card: ModelCard, model: Path) -> f
     """The percentage of false alarms at which misses are counted.
 
     Raises:
-        InputError: the model does not tell defects from what is normal, or puts out no logits, or this is no percentage.
+        InputError: the model does not tell defects from what is normal, or puts out no logits, or this is no
+            percentage.
     """
     kind = kind_of(card)
     if not kind.can_be_tiled or len(card.classes) != 2:
@@ -120,7 +123,8 @@ def defect_lines(details: dict[str, Any]) -> list[str]:
             continue
         threshold = "none" if miss["threshold"] is None else f"{miss['threshold']:.4f}"
         lines.append(
-            f"{whole}: AUROC {auroc:.2f} %, {miss['miss_rate']:.2f} % of defects missed at {miss['false_alarm_rate']:.2f} % "
+            f"{whole}: AUROC {auroc:.2f} %, {miss['miss_rate']:.2f} % of defects missed at "
+            f"{miss['false_alarm_rate']:.2f} % "
             f"false alarms (of {defects['false_alarms']:g} % allowed; threshold {threshold})"
         )
     return lines

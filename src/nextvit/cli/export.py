@@ -58,8 +58,8 @@ def export(
     images: int
         Prove on so many of them, at least 256. Default: all.
     dynamic_size: bool
-        Take images of any size from 33 px a side. A detector, and a segmentation model that takes pictures whole (data.resize
-        fit), does so anyway.
+        Take images of any size from 33 px a side. A detector, and a segmentation model that takes pictures whole
+        (data.resize fit), does so anyway.
     fixed_size: str
         HEIGHTxWIDTH, such as 352x480, of a segmentation model: take images of this one size, to which each side of a
         picture is scaled alone. The proof, and the score before and after, are made at it.
@@ -144,7 +144,8 @@ def export(
 
 
 def with_options(card: "ModelCard", *, scores: bool, fixed_size: str | None, dynamic_size: bool) -> "ModelCard":
-    """The card of the file that is to be written: with logits as an output, or of one fixed size, where the task has these.
+    """The card of the file that is to be written: with logits as an output, or of one fixed size, where the task has
+    these.
 
     Raises:
         InputError: another task, no such size, or a size both fixed and dynamic.
@@ -188,8 +189,8 @@ def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int 
 
 
 def calibrated_on(model: Path, data: Path | None) -> Path | None:
-    """Where calibration images come from: a dataset that was named, else the run's, else the folder that was named. So the
-    pictures of the proof serve for both only where nothing else is known."""
+    """Where calibration images come from: a dataset that was named, else the run's, else the folder that was named. So
+    the pictures of the proof serve for both only where nothing else is known."""
     from nextvit.data.reading import is_dataset
 
     return data if data and is_dataset(data) else dataset_if_known(model) or data

@@ -6,7 +6,7 @@ from typing import Any
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import METRICS, find_best_weights, is_run, read_json_lines
 from nextvit.image.canvas import STRIDE_PX
@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
     """Plain facts about a path."""
     path = locate_folder(path)
     if not path.exists():
-        raise InputError(f"{path}: no such run, checkpoint or bundle")
+        raise InputError(f"{path}: no such run, checkpoint or bundle{suggest_path(path)}")
     if is_bundle(path):
         manifest = read_bundle(path)
         return {

@@ -7,7 +7,7 @@ from typing import Any
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.cli.tiling import views_of
 from nextvit.data.image_files import list_images
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.tar_members import find_archive
 from nextvit.image.reading import DecodeError, read_image
 
@@ -38,17 +38,18 @@ def predict(
     paths: Path
         Image files, and folders, which are searched for images.
     out: Path
-        Folder for annotated pictures and predictions.jsonl, and of a segmentation model for an image of class indices of
-        each picture's size.
+        Folder for annotated pictures and predictions.jsonl, and of a segmentation model for an image of class indices
+        of each picture's size.
     min_score: float
-        Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all, from
-        0.05 on. Default: 0.3.
+        Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all,
+        from 0.05 on. Default: 0.3.
     windows: int
-        Of a segmentation model: answer pictures in overlapping windows of so many pixels a side, a multiple of 32, over their
-        own pixels, which are not resized; pictures may be of any size. Default: the whole picture, resized as in training.
+        Of a segmentation model: answer pictures in overlapping windows of so many pixels a side, a multiple of 32, over
+        their own pixels, which are not resized; pictures may be of any size. Default: the whole picture, resized as in
+        training.
     scales: str
-        Of a segmentation model: the mean over the whole picture at several sizes, with commas, such as 0.5,1,1.5; 1 is the
-        size at which the model sees it otherwise.
+        Of a segmentation model: the mean over the whole picture at several sizes, with commas, such as 0.5,1,1.5; 1 is
+        the size at which the model sees it otherwise.
     flip: bool
         Of a segmentation model: look at each picture mirrored, too.
     device: str
@@ -110,5 +111,5 @@ def collect(paths: tuple[Path, ...]) -> list[Path]:
         elif path.is_file() or find_archive(path):
             files.append(path)
         else:
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: no such file or folder{suggest_path(path)}")
     return files

@@ -1,4 +1,5 @@
-"""Every field of every recipe as a flag, grouped by the tasks that have it: made from the dataclasses of the settings."""
+"""Every field of every recipe as a flag, grouped by the tasks that have it: made from the dataclasses of the
+settings."""
 
 from dataclasses import MISSING, field, fields, make_dataclass
 from functools import cache
@@ -26,7 +27,8 @@ OURS = {"__module__": __name__}
 
 @cache
 def recipe_flags() -> type:
-    """A dataclass of the sections of all tasks, of whose fields none has a value: what is given on the command line has."""
+    """A dataclass of the sections of all tasks, of whose fields none has a value: what is given on the command line
+    has."""
     sections: dict[str, dict[str, list[tuple[str, Any, str, Any]]]] = {}
     for task in TASKS:
         for parent in (Recipe, task_named(task).settings):
@@ -72,7 +74,9 @@ def flag_type(variants: list[tuple[str, Any, str, Any]]) -> Any:
     default = variants[0][3]
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     suffix = f" [default: {shown}]" if default is not None and default != () else ""
-    group = Group(GROUPS.get(tasks, "Settings of " + " and ".join(sorted(tasks))), sort_key=10 + len(TASKS) - len(tasks))
+    group = Group(
+        GROUPS.get(tasks, "Settings of " + " and ".join(sorted(tasks))), sort_key=10 + len(TASKS) - len(tasks)
+    )
     return Annotated[union_of([kind for _, kind, _, _ in variants]), Parameter(help=help_text + suffix, group=group)]
 
 

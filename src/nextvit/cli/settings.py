@@ -38,13 +38,16 @@ def build_recipe(task: str, flags: Sections, *, name: str | None, config: Path |
 def named_recipe(task: str, name: str | None) -> Recipe:
     """The recipe of that name, or the task's own; InputError where it is one of another task."""
     from nextvit.recipes import recipe_named
-    from nextvit.tasks.task import task_named
+    from nextvit.tasks.task import TASKS, task_named
 
     wanted = task_named(task)
     recipe = recipe_named(name or wanted.recipe)
     if not isinstance(recipe.task, wanted.settings):
+        others = [each for each in map(task_named, TASKS) if isinstance(recipe.task, each.settings)]
+        adapted = "".join(f", or pass --task {each.name}" for each in others if task in each.adapts)
         raise InputError(
-            f"the recipe {name} is not for {task}, which the dataset is for; leave it out, or take {wanted.recipe}"
+            f"the recipe {name} is for {' and '.join(each.name for each in others)}, and the dataset for {task}; "
+            f"take {wanted.recipe}{adapted}"
         )
     return recipe
 

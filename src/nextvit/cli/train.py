@@ -46,8 +46,9 @@ def train(
     Parameters
     ----------
     dataset: Path
-        Folder with train/<class>/* and, if you like, val/<class>/*; a CSV file with the columns path,label (or path,labels);
-        a folder with COCO's annotations of boxes or masks; or one with images/<split>, masks/<split> and classes.txt.
+        Folder with train/<class>/* and, if you like, val/<class>/*; a CSV file with the columns path,label (or
+        path,labels); a folder with COCO's annotations of boxes or masks; or one with images/<split>, masks/<split> and
+        classes.txt.
     out: Path
         Folder of the run: recipe, metrics, checkpoints, report.
     model: str
@@ -56,17 +57,18 @@ def train(
         Where its weights start: "none", a published tag (downloaded), "published" (the best published ones, if they
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet, imagenet_published,
-        imagenet_384, coco_1x, coco_3x, ade20k_fpn_80k or ade20k_upernet_160k. Default: the first, for pictures with annotated
-        objects the second, for those with masks the third. All of them stand below; flags win over --config, --config over
-        this.
+        Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet,
+        imagenet_published, imagenet_384, coco_1x, coco_3x, ade20k_fpn_80k or ade20k_upernet_160k. Default: the first,
+        for pictures with annotated objects the second, for those with masks the third. All of them stand below; flags
+        win over --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     task: str
-        What is learnt, where it is not what the dataset is for: segmentation makes masks of COCO's objects, the smaller above
-        the larger, and what has none is a class called background.
+        What is learnt, where it is not what the dataset is for: segmentation makes masks of COCO's objects, the smaller
+        above the larger, and what has none is a class called background.
     epochs: int
-        Passes over the training pictures, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the dataset.
+        Passes over the training pictures, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the
+        dataset.
     image_size: int
         Side of the network's input in pixels; of pictures that are taken whole, the most of their shorter side.
     batch_size: int
@@ -173,7 +175,8 @@ class ProgressLine:
             self.shown_at = time.perf_counter()
             line = (
                 f"epoch {tick.epoch + 1}/{tick.epochs}  step {tick.step}/{tick.steps}  loss {tick.loss:.3f}  "
-                f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  {left(tick.seconds_left)} left"
+                f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  {left(tick.seconds_left)} "
+                "left"
             )
             if progress.is_terminal:
                 progress.file.write(f"\r\x1b[2K{line[: progress.width - 1]}")

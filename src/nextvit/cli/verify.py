@@ -7,7 +7,7 @@ from typing import Any, cast
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import SIGNATURE, Manifest, is_bundle
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.errors import InputError, NotProven
+from nextvit.errors import InputError, NotProven, suggest_path
 from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import is_run
 from nextvit.machine.environment import describe_environment
@@ -118,7 +118,7 @@ def checked_path(path: Path) -> Path:
     """
     path = locate_folder(path)
     if not path.exists():
-        raise InputError(f"{path}: no such bundle")
+        raise InputError(f"{path}: no such bundle{suggest_path(path)}")
     if is_run(path):
         raise InputError(f"{path}: is a run; its bundles are in {path / 'exports'}")
     if not is_bundle(path):

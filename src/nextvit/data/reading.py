@@ -1,7 +1,7 @@
 """Datasets in each of their layouts, with everything that is wrong with them.
 
-`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, COCO's annotations of objects, or a
-mask for each image. `nextvit.tasks.reading` chooses between them.
+`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, COCO's annotations of objects, or
+a mask for each image. `nextvit.tasks.reading` chooses between them.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from nextvit.data.label_list import LabelledPath, has_label_lists, read_label_li
 from nextvit.data.masks_folder import is_masks_folder, read_masks
 from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.shards import CONTENTS, ONE_LABEL, read_contents, read_shards
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError, did_you_mean, suggest_path
 
 
 def is_dataset(path: Path) -> bool:
@@ -46,7 +46,9 @@ def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: 
         InputError: this is no dataset at all.
     """
     if not root.exists():
-        raise InputError(f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file")
+        raise InputError(
+            f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file{suggest_path(root)}"
+        )
     if (root / CONTENTS).is_file():
         classes, splits, task = read_shards(root)
         return Dataset(root=root, classes=classes, splits=splits, task=task)
@@ -112,7 +114,8 @@ def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
 
 
 def objects_as_masks(dataset: Dataset) -> Dataset:
-    """A dataset with objects as one for segmentation: the class of each pixel is that of the object there, or background.
+    """A dataset with objects as one for segmentation: the class of each pixel is that of the object there, or
+    background.
 
     Raises:
         InputError: no object has a mask, there are too many classes, or one is called background already.

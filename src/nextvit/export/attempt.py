@@ -86,7 +86,8 @@ def attempt(
 
 
 def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
-    """A few images of the card's size, and for a file that takes any size the same at a second one, with PyTorch's answers."""
+    """A few images of the card's size, and for a file that takes any size the same at a second one, with PyTorch's
+    answers."""
     # Far apart, so that they are not all of one class.
     chosen = [samples[int(index)] for index in np.linspace(0, len(samples) - 1, GOLDEN_IMAGES).round()]
     cards = [source.card]
@@ -103,8 +104,8 @@ def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
 
 
 def as_many_as_fit(example: Golden, most: int) -> Golden:
-    """The first images of an example, as many as take at most so many bytes with their outputs: logits of each place of a large
-    image are large.
+    """The first images of an example, as many as take at most so many bytes with their outputs: logits of each place of
+    a large image are large.
 
     Raises:
         InputError: not even one does.
@@ -113,7 +114,8 @@ def as_many_as_fit(example: Golden, most: int) -> Golden:
     count = min(len(example.images), most // each)
     if count == 0:
         raise InputError(
-            f"the answers to one image of {example.images.shape[2]}x{example.images.shape[1]} px take {each:,} bytes, too many "
+            f"the answers to one image of {example.images.shape[2]}x{example.images.shape[1]} px take {each:,} bytes, "
+            "too many "
             "for a bundle to keep examples of; take a smaller --fixed-size, or leave out --scores"
         )
     sizes = None if example.sizes is None else example.sizes[:count]
@@ -127,11 +129,13 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def golden_errors(session: Session, golden: Sequence[Golden], card: ModelCard) -> tuple[list[float], list[str]]:
-    """The largest error at each size, for later runs to be held to, and a line for each other size that is too far off."""
+    """The largest error at each size, for later runs to be held to, and a line for each other size that is too far
+    off."""
     parities = [golden_difference(each, session.run(each.inputs), card) for each in golden]
     allowed = OTHER_SIZE_FACTOR * parities[0].mean_error + OTHER_SIZE_ERROR
     too_far = [
-        f"at {example.images.shape[2]}x{example.images.shape[1]} px the mean error is {parity.mean_error:.2e} > {allowed:.1e}"
+        f"at {example.images.shape[2]}x{example.images.shape[1]} px the mean error is {parity.mean_error:.2e} > "
+        f"{allowed:.1e}"
         for example, parity in zip(golden[1:], parities[1:], strict=True)
         if not parity.mean_error <= allowed
     ]

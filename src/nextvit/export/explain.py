@@ -18,8 +18,8 @@ from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.runtime.session import Session
 
 MOVED, MOVED_AT_LEAST = 1.0, 1e-5
-"""Mean difference of the answers that watching may make: as much as the file differs from PyTorch, or a trifle. int8 files
-merge and round otherwise where every layer is an output."""
+"""Mean difference of the answers that watching may make: as much as the file differs from PyTorch, or a trifle. int8
+files merge and round otherwise where every layer is an output."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,7 +173,8 @@ def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
 
 
 def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, str]:
-    """With the errors of all layers at the card's size, or if none departs there at the second size; and what they say."""
+    """With the errors of all layers at the card's size, or if none departs there at the second size; and what they
+    say."""
     layers: list[LayerError] = []
     if not task_named(source.card.task).has_watched_layers:
         return tried, "layers are compared for classifiers alone"

@@ -25,13 +25,15 @@ class Target:
     dynamic_size: bool = True
     """Whether it can take images of any size."""
     limits: dict[str, tuple[Precision, ...]] = field(default_factory=dict[str, tuple[Precision, ...]])
-    """For tasks by name, the only precisions in which it takes their networks; a task that is not there may have any."""
+    """For tasks by name, the only precisions in which it takes their networks; a task that is not there may have
+    any."""
     one_size: tuple[str, ...] = ()
     """Tasks whose networks it takes for one fixed size alone."""
     classes_type: str = "uint8"
     """Type of their map of classes."""
     check: str | None = None
-    """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing does."""
+    """Module whose `check(folder, manifest)` says what is in the file: `verification["program"]`; None: nothing
+    does."""
 
     def writer(self, precision: Precision) -> Writer:
         return import_module(self.writers[precision]).export
@@ -98,7 +100,8 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: str | N
         task: of the network; None: it is not known yet.
 
     Raises:
-        InputError: no such backend, or it lacks the precision or dynamic sizes, or does not take a network for the task.
+        InputError: no such backend, or it lacks the precision or dynamic sizes, or does not take a network for the
+            task.
     """
     if backend not in TARGETS:
         raise InputError(f"no backend {backend!r}; {did_you_mean(backend, TARGETS)}")

@@ -1,4 +1,5 @@
-"""From an image file to upright 8-bit RGB, by Pillow: the one definition that training, evaluation, proof and serving share."""
+"""From an image file to upright 8-bit RGB, by Pillow: the one definition that training, evaluation, proof and serving
+share."""
 
 import io
 import struct
@@ -22,7 +23,8 @@ MAX_PIXELS = 2**27
 """Refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
-"""What Pillow may open (MPO counts as JPEG); formats that call other programs or are rarely meant (EPS, PSD, ...) stay shut."""
+"""What Pillow may open (MPO counts as JPEG); formats that call other programs or are rarely meant (EPS, PSD, ...) stay
+shut."""
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, ArithmeticError),
@@ -70,8 +72,8 @@ class DecodeError(InputError):
 def read_image(image: ImageLike) -> Image.Image:
     """An upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array of (height, width, 3).
 
-    A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparency is laid on white; 16-bit values are
-    scaled, not clipped; of several frames the first counts.
+    A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparency is
+    laid on white; 16-bit values are scaled, not clipped; of several frames the first counts.
 
     Raises:
         DecodeError: the file is missing, no image, damaged, or larger than `MAX_PIXELS`.
@@ -102,8 +104,8 @@ def read_opened(image: Image.Image) -> Image.Image:
 
 
 def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:
-    """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large pictures are left to the caller:
-    silencing them here would not be safe between threads."""
+    """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large pictures are left to
+    the caller: silencing them here would not be safe between threads."""
     try:
         if isinstance(file, Path) and (archive := find_archive(file)):
             file = io.BytesIO(read_member(file, archive=archive))

@@ -54,9 +54,10 @@ class Preprocess:
     image_size: Size
     """Of the network's input; with "pad" the most that the shorter and the longer side of a resized image may have."""
     resize: ResizeName = "crop"
-    """"crop": keep the aspect ratio, fill the input and cut what is beyond it; "stretch": scale each side to the input's;
-    "pad": keep the aspect ratio and the whole image, as large as the limits allow, padded to a canvas whose sides are
-    multiples of 32 px; "original": the image's own pixels, one image at a time, for a session that tiles or scales it."""
+    """"crop": keep the aspect ratio, fill the input and cut what is beyond it; "stretch": scale each side to the
+    input's; "pad": keep the aspect ratio and the whole image, as large as the limits allow, padded to a canvas whose
+    sides are multiples of 32 px; "original": the image's own pixels, one image at a time, for a session that tiles or
+    scales it."""
     crop_ratio: float = 1.0
     """With "crop", the fraction of the shorter side that is kept: 0.875 is ImageNet's Resize 256, CenterCrop 224."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -126,8 +127,8 @@ class Preprocess:
             raise DecodeError(f"{source}: {error}") from None
 
     def network_inputs(self, pixels: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
-        """The graph's inputs for at least one resized image: "images" (N, H, W, 3) uint8, and where they are padded "sizes"
-        (N, 2) int64."""
+        """The graph's inputs for at least one resized image: "images" (N, H, W, 3) uint8, and where they are padded
+        "sizes" (N, 2) int64."""
         return self.layout.network_inputs(pixels)
 
 
@@ -188,8 +189,8 @@ class Stretch(OneSize):
 
 
 class Pad:
-    """Keep the aspect ratio and the whole image, and pad to a canvas. Bilinear: where an image is enlarged, as COCO's are,
-    those are the pixels of the published detectors."""
+    """Keep the aspect ratio and the whole image, and pad to a canvas. Bilinear: where an image is enlarged, as COCO's
+    are, those are the pixels of the published detectors."""
 
     padded, one_size, max_batch = True, False, None
 
@@ -228,13 +229,14 @@ LAYOUTS: dict[ResizeName, Layout] = {"crop": Crop(), "stretch": Stretch(), "pad"
 
 
 def resize_image(image: Image.Image, spec: Preprocess) -> Pixels:
-    """An RGB image as the network takes it: (height, width, 3). TooElongatedError where a crop would be of a huge image."""
+    """An RGB image as the network takes it: (height, width, 3). TooElongatedError where a crop would be of a huge
+    image."""
     return spec.layout.resize(image, spec)
 
 
 def size_within(size: Size, limits: tuple[float, float]) -> Size:
-    """The largest size of the same aspect ratio whose shorter and longer side keep the limits, each at least a pixel; height
-    first or width first, as it is given."""
+    """The largest size of the same aspect ratio whose shorter and longer side keep the limits, each at least a pixel;
+    height first or width first, as it is given."""
     scale = min(limits[0] / min(size), limits[1] / max(size))
     height, width = (max(1, int(side * scale + 0.5)) for side in size)
     return height, width

@@ -26,7 +26,8 @@ class NextViTConfig:
     head_dim: int = 32
     """Channels of an attention head, and of a group of a grouped convolution."""
     mix_ratio: float = 0.75
-    """Fraction of a transformer block's channels from self-attention, "r" in the paper; the rest is from convolution."""
+    """Fraction of a transformer block's channels from self-attention, "r" in the paper; the rest is from
+    convolution."""
     conv_expansion: int = 3
     """Ratio of hidden to input channels in the MLP of a convolution block."""
     transformer_expansion: int = 2

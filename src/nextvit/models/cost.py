@@ -31,9 +31,9 @@ BYTES: dict[str, tuple[float, float]] = {
 class Cost:
     """What one forward pass of one image costs at the least.
 
-    Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs. Of
-    a detector that is the backbone, the pyramid, and the heads for as many proposals and detections as it may have, however
-    many there are; pooling regions, suppression and pasting masks count nothing.
+    Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs.
+    Of a detector that is the backbone, the pyramid, and the heads for as many proposals and detections as it may have,
+    however many there are; pooling regions, suppression and pasting masks count nothing.
     """
 
     parameters: int
@@ -41,8 +41,9 @@ class Cost:
     """Multiply-accumulates."""
     activations: int
     """Values that these layers read and write: for each of them its input once and its output once; of a product both
-    operands and the result. Attention that the graph states as one operation reads q, k and v and writes its answer, and
-    its scores go nowhere. All else (norms, activations, additions, poolings, layouts) counts nothing, as if fused."""
+    operands and the result. Attention that the graph states as one operation reads q, k and v and writes its answer,
+    and its scores go nowhere. All else (norms, activations, additions, poolings, layouts) counts nothing, as if
+    fused."""
 
     def bytes(self, precision: str, *, batch: int = 1) -> int:
         """The least traffic of one run of so many images: every parameter once, the activations of each image once.

@@ -45,8 +45,8 @@ class Normalise(nn.Module):
 class Deployed(nn.Module):
     """uint8 (N, H, W, C), RGB -> logits (N, num_classes), float32.
 
-    It fuses the model itself, so that nothing unfused can be exported, and rearranges it if it is a classifier, of which
-    nobody sees the maps between. With another `dtype` the network between the
+    It fuses the model itself, so that nothing unfused can be exported, and rearranges it if it is a classifier, of
+    which nobody sees the maps between. With another `dtype` the network between the
     normalised image and the logits computes with that.
     """
 
@@ -63,11 +63,11 @@ class Deployed(nn.Module):
 
 
 class DeployedDetector(nn.Module):
-    """uint8 (N, H, W, 3), RGB, and int64 (N, 2), height and width of the picture at the top left of each -> what `MaskRCNN`
-    gives, float32 but for the labels, int64.
+    """uint8 (N, H, W, 3), RGB, and int64 (N, 2), height and width of the picture at the top left of each -> what
+    `MaskRCNN` gives, float32 but for the labels, int64.
 
-    H and W are multiples of 32. What lies beyond a picture may be anything: it becomes 0 behind the normalisation, as in
-    training. It fuses the model itself, so that nothing unfused can be exported.
+    H and W are multiples of 32. What lies beyond a picture may be anything: it becomes 0 behind the normalisation, as
+    in training. It fuses the model itself, so that nothing unfused can be exported.
     """
 
     def __init__(self, model: MaskRCNN, spec: Preprocess) -> None:
@@ -82,12 +82,12 @@ class DeployedDetector(nn.Module):
 
 
 class DeployedSegmenter(nn.Module):
-    """uint8 (N, H, W, 3), RGB -> the class of each pixel, uint8 (N, H, W); with `scores` also the logits that they come from,
-    float32 (N, num_classes, H / 4, W / 4), rounded up.
+    """uint8 (N, H, W, 3), RGB -> the class of each pixel, uint8 (N, H, W); with `scores` also the logits that they come
+    from, float32 (N, num_classes, H / 4, W / 4), rounded up.
 
-    Where images are laid into frames ("fit"), it takes int64 (N, 2) as well, height and width of the picture at the top left
-    of each: H and W are multiples of 32, what lies beyond a picture may be anything, becomes the mean colour, as in training, and
-    is answered with IGNORED.
+    Where images are laid into frames ("fit"), it takes int64 (N, 2) as well, height and width of the picture at the top
+    left of each: H and W are multiples of 32, what lies beyond a picture may be anything, becomes the mean colour, as
+    in training, and is answered with IGNORED.
     It fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between the
     normalised image and the logits computes with that.
     """

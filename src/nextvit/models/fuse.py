@@ -2,8 +2,8 @@
 
 A batch norm in eval mode is x -> scale * x + shift for each channel. After a convolution it is folded into the filters;
 before a 1x1 convolution or a linear layer it is folded into the weights; it commutes with an average, which only moves
-it. Only one batch norm comes before a padded convolution, into which the shift cannot be folded: that of UperNet after the last stage, which is folded into
-that stage.
+it. Only one batch norm comes before a padded convolution, into which the shift cannot be folded: that of UperNet after
+the last stage, which is folded into that stage.
 """
 
 import copy

@@ -20,7 +20,8 @@ FINEST_SIDE_PX = 56
 POOLED_LEVELS = 4
 """Regions are pooled from the maps of strides 4 to 32; the fifth map is used for proposals only."""
 MIN_OTHERS = 1e-30
-"""Lower limit of the sum over all other classes, relative to the largest exponential: keeps the odds finite in float32."""
+"""Lower limit of the sum over all other classes, relative to the largest exponential: keeps the odds finite in
+float32."""
 OUTSIDE_BOX_PX = (-1001.0, -1001.0, -1000.0, -1000.0)
 """Replaces a region on the maps that it is not pooled from. Each position takes one sample, which lies outside of the
 map and is 0. A box without area would take no sample, and OpenVINO divides by the number of samples."""

@@ -78,7 +78,9 @@ UNUSED_CLASSIFIER = {
 }
 UNUSED_SEGMENTER = {
     "head.": "head of a classifier, which a segmentation model does not use, though MMSegmentation's files keep it",
-    "backbone.extra_norm_list.3.": "a norm that MMSegmentation's files keep and nothing uses: the classifier's stands there",
+    "backbone.extra_norm_list.3.": (
+        "a norm that MMSegmentation's files keep and nothing uses: the classifier's stands there"
+    ),
 }
 
 
@@ -138,7 +140,8 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
         elif tensor.shape != expected[name].shape:
             hint = "its heads have other widths" if key.startswith(own) else other_variant(state, backbone)
             raise InputError(
-                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; {hint}"
+                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
+                f"{hint}"
             )
         else:
             found[name] = tensor
@@ -171,13 +174,15 @@ def unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str |
 
 
 def place_of_last_norm(name: str, model: nn.Module) -> str:
-    """The name in this model of a tensor that may be of the last norm: in segmentation models it is part of the backbone."""
+    """The name in this model of a tensor that may be of the last norm: in segmentation models it is part of the
+    backbone."""
     last_norm = "backbone.norm." if isinstance(model, Segmenter) else "norm."
     return re.sub(r"^(backbone\.)?norm\.", last_norm, name)
 
 
 def first_missing(found: State, expected: State) -> str | None:
-    """The first tensor that the checkpoint should have had, if any; only whole parts and class layers may be missing."""
+    """The first tensor that the checkpoint should have had, if any; only whole parts and class layers may be
+    missing."""
     absent = tuple(part for part in PARTS if not any(name.startswith(part) for name in found))
     may_lack = (*CLASS_LAYERS, *absent)
     needed = (name for name in expected if not name.endswith("_extra_state") and not name.startswith(may_lack))

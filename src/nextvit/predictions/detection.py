@@ -37,7 +37,8 @@ class DetectionKind:
     same = "same objects"
     max_error_note = "of scores, 0 to 1"
     parity_note = (
-        "Two objects are the same where class and box (intersection over union of at least 0.99) agree, and scores, which "
+        "Two objects are the same where class and box (intersection over union of at least 0.99) agree, and scores, "
+        "which "
         "are 0 to 1, to a thousandth."
     )
 
@@ -48,15 +49,16 @@ class DetectionKind:
     def output_meanings(self, *, classes_type: str = "uint8") -> dict[str, str]:
         most, threshold = self.limits.detections, self.limits.score_threshold
         meanings = {
-            "boxes": f"(N, {most}, 4) float32: x1, y1, x2, y2 of at most {most} objects, in pixels of the scaled image; 0 "
+            "boxes": (f"(N, {most}, 4) float32: x1, y1, x2, y2 of at most {most} " "objects, in pixels of the scaled image; 0 ")
             "where there is no further object",
-            "scores": f"(N, {most}) float32: probability of each object's class, above {threshold:g} and falling; 0 where "
+            "scores": (f"(N, {most}) float32: probability of each object's class, " f"above {threshold:g} and falling; 0 where ")
             "there is no further object",
             "labels": f"(N, {most}) int64: class of each object, as its index in the card's classes",
         }
         if self.limits.masks:
             meanings["masks"] = (
-                f"(N, {most}, {MASK_SIDE}, {MASK_SIDE}) float32: probability that each part of the object's box belongs to "
+                f"(N, {most}, {MASK_SIDE}, {MASK_SIDE}) float32: probability that each part of the object's box "
+                "belongs to "
                 f"it, which it does from {MASK_THRESHOLD:g} on"
             )
         return meanings

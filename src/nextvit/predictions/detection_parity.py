@@ -16,10 +16,11 @@ from nextvit.image.masks import RunLengths
 from nextvit.predictions.results import Detection, Detections
 
 MIN_IOU, MAX_SCORE_ERROR = 0.99, 1e-3
-"""Two answers are the same object where their boxes overlap so far, their scores differ by no more, and their class is one."""
+"""Two answers are the same object where their boxes overlap so far, their scores differ by no more, and their class is
+one."""
 SAME_PLACE_PX = 0.01
-"""Boxes whose corners are no further apart overlap wholly: one that lies on the picture's edge may have no area, or next to
-none, and by area it would not even overlap itself."""
+"""Boxes whose corners are no further apart overlap wholly: one that lies on the picture's edge may have no area, or
+next to none, and by area it would not even overlap itself."""
 MIN_AGREEMENT = 0.999
 """Least share of same objects: one of a thousand may lie so near to a threshold that the last digit decides."""
 MIN_MASK_IOU = 0.99
@@ -32,8 +33,8 @@ class DetectionParity:
 
     images: int
     objects: int
-    """Found by either, each pair once; but for those alone whose score lies at the threshold, or at that of the last object of a
-    picture that has as many as there may be: the last digit decides whether they are answered."""
+    """Found by either, each pair once; but for those alone whose score lies at the threshold, or at that of the last
+    object of a picture that has as many as there may be: the last digit decides whether they are answered."""
     max_error: float
     """Largest difference of the scores of two that are the same object."""
     mean_error: float
@@ -58,7 +59,8 @@ class DetectionParity:
 def compare_detections(
     reference: Sequence[Detections], other: Sequence[Detections], limits: DetectionLimits
 ) -> DetectionParity:
-    """Pair the objects of each image, the most certain first, each with the one of the same class that it overlaps most."""
+    """Pair the objects of each image, the most certain first, each with the one of the same class that it overlaps
+    most."""
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
     if not all(is_number(each) for answer in other for each in answer.objects):
         objects = sum(len(answer.objects) for answer in other)
@@ -89,7 +91,8 @@ def compare_detections(
 
 
 def least_score(answer: Detections, limits: DetectionLimits) -> float:
-    """The score above which an object cannot be missing: where a picture has as many as there may be, that of the last."""
+    """The score above which an object cannot be missing: where a picture has as many as there may be, that of the
+    last."""
     if len(answer.objects) < limits.detections:
         return limits.score_threshold
     return min(each.score for each in answer.objects)

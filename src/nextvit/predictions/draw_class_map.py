@@ -34,7 +34,8 @@ def as_percent(fraction: float) -> str:
 
 
 def index_image(prediction: ClassMap) -> Image.Image:
-    """An image of the same size whose values are the indices of the classes, with the colours of the classes as its palette."""
+    """An image of the same size whose values are the indices of the classes, with the colours of the classes as its
+    palette."""
     image = Image.fromarray(prediction.labels)
     colours = class_colours(len(prediction.classes))
     image.putpalette([int(colour[at : at + 2], 16) for colour in colours for at in (1, 3, 5)])

@@ -11,8 +11,8 @@ from nextvit.predictions.results import Detection, Detections
 def draw_detections(image: Image.Image, prediction: Detections, *, classes: tuple[str, ...]) -> Image.Image:
     """The image with masks, boxes, labels and scores, over a legend with the number of objects of each class.
 
-    Small images are enlarged. Objects of higher scores get their texts first; in a crowd the score in percent stands alone,
-    and where there is no room at all, nothing: the colour still shows the class.
+    Small images are enlarged. Objects of higher scores get their texts first; in a crowd the score in percent stands
+    alone, and where there is no room at all, nothing: the colour still shows the class.
 
     Args:
         classes: the model's, in order: the index of a class decides its colour, here as in reports.

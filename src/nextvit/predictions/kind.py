@@ -1,4 +1,5 @@
-"""What a network of a task puts out and what is made of it: the torch-free half of a task. `nextvit.tasks` has the other."""
+"""What a network of a task puts out and what is made of it: the torch-free half of a task. `nextvit.tasks` has the
+other."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,8 +19,8 @@ from nextvit.predictions.results import Prediction
 Outputs = Mapping[str, NDArray[Any]]
 """Of the graph, by name; every array has the batch as its first axis."""
 Scorable = Any
-"""The outputs of a graph, validated and as small as scoring allows, in the order of the images: logits (N, classes) of a
-classifier, a list with the `Detections` of each image, or one with its `PackedClassMap`."""
+"""The outputs of a graph, validated and as small as scoring allows, in the order of the images: logits (N, classes) of
+a classifier, a list with the `Detections` of each image, or one with its `PackedClassMap`."""
 
 KINDS: dict[str, str] = {
     # task: module:class
@@ -54,8 +55,8 @@ class PredictionKind(Protocol):
     batch_size: int
     """Images in a run of the graph, where nobody says another number."""
     own_canvas: bool
-    """Whether a run of the graph is of images on canvases of one size alone, because what lies around an image has a part in
-    the prediction of every pixel."""
+    """Whether a run of the graph is of images on canvases of one size alone, because what lies around an image has a
+    part in the prediction of every pixel."""
     can_be_tiled: bool
     """Whether predictions of tiles and scales of an image can be put together."""
     min_score: float | None

@@ -27,7 +27,8 @@ class LogitsParity:
     cosine: float
     """Least cosine similarity of any image's outputs."""
     agreement: float
-    """Fraction of equal decisions: of images with the same best class, or of classes that both predict or both do not."""
+    """Fraction of equal decisions: of images with the same best class, or of classes that both predict or both do
+    not."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
@@ -46,8 +47,8 @@ def compare_logits(reference: Floats, other: Floats, *, thresholds: Sequence[flo
     """Compare outputs (N, classes) with a reference of the same images. NaN and infinity count as infinitely far.
 
     Args:
-        thresholds: those of a multi-label model's card. Each class of an image is then a decision of its own: whole sets
-            of labels would differ more often the more classes there are, and no bound could hold for all.
+        thresholds: those of a multi-label model's card. Each class of an image is then a decision of its own: whole
+            sets of labels would differ more often the more classes there are, and no bound could hold for all.
     """
     assert reference.shape == other.shape and len(reference), (reference.shape, other.shape)
     reference, other = reference.astype(np.float64), other.astype(np.float64)

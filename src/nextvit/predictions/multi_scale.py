@@ -37,8 +37,8 @@ def averaged_bands(
     What is in memory are the scores of all views, at the sizes at which the network sees them, and one band.
 
     Args:
-        scores_of: from a picture (h, w, 3), uint8, to scores before softmax (C, cells, cells); with resize "pad" they are
-            those of its frame.
+        scores_of: from a picture (h, w, 3), uint8, to scores before softmax (C, cells, cells); with resize "pad" they
+            are those of its frame.
         spec: how a picture is resized at scale 1.
         scales: sizes at which the picture is answered, relative to that; at least one.
         flip: answer each mirrored, too.
@@ -91,7 +91,8 @@ def places_of(
 
 
 def seen_and_covered(original: Size, spec: Preprocess) -> tuple[Size, Size]:
-    """The size at which the network sees a picture, and that of what its scores cover: where it is padded the canvas around it."""
+    """The size at which the network sees a picture, and that of what its scores cover: where it is padded the canvas
+    around it."""
     if not spec.padded:
         return spec.image_size, spec.image_size
     seen = size_within(original, spec.image_size)

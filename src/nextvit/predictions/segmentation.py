@@ -52,7 +52,8 @@ class SegmentationKind:
         }
         if self.scores:
             meanings["logits"] = (
-                "(N, classes, H / 4, W / 4), rounded up, float32: one value for each class at each fourth pixel, in the "
+                "(N, classes, H / 4, W / 4), rounded up, float32: one value for each class at each fourth pixel, in "
+                "the "
                 "card's order; enlarged to H and W (bilinear, corners not aligned), the largest gives the class, and "
                 "softmax probabilities"
             )
@@ -125,7 +126,8 @@ class SegmentationKind:
 
 
 class SegmentationComparison(Comparison):
-    """Class maps are kept, and compared at the end; logits are compared at once, those of all images would be too many."""
+    """Class maps are kept, and compared at the end; logits are compared at once, those of all images would be too
+    many."""
 
     def __init__(self, kind: SegmentationKind) -> None:
         super().__init__(kind)
@@ -166,8 +168,8 @@ def class_maps_of_input(outputs: Outputs, images: Sequence[Prepared], num_classe
 
 
 def defect_probabilities(outputs: Outputs, images: Sequence[Prepared]) -> Iterator[Floats]:
-    """From a model with two classes and their logits: the probability of the second at each pixel (height, width) of each
-    original image; above 0.5 where it is the predicted class.
+    """From a model with two classes and their logits: the probability of the second at each pixel (height, width) of
+    each original image; above 0.5 where it is the predicted class.
 
     Raises:
         InputError: the outputs are not those of such a model.

@@ -30,10 +30,11 @@ class SegmentationParity:
     agreement: float
     """Share of pixels of the same class."""
     least_overlap: float | None
-    """Of the classes that one side or the other tells on at least 1,000 pixels, the least intersection over union of those of
-    both; None: there is no such class."""
+    """Of the classes that one side or the other tells on at least 1,000 pixels, the least intersection over union of
+    those of both; None: there is no such class."""
     logits_error: float | None = None
-    """Largest difference of a logit, relative to the standard deviation of the reference's; None: they are not answered."""
+    """Largest difference of a logit, relative to the standard deviation of the reference's; None: they are not
+    answered."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
@@ -72,7 +73,8 @@ class LogitsDifference:
 
     @property
     def error(self) -> float | None:
-        """The largest difference, relative to the standard deviation of all of the reference; None: nothing was added."""
+        """The largest difference, relative to the standard deviation of all of the reference; None: nothing was
+        added."""
         if not self.count:
             return None
         variance = self.squares / self.count - (self.total / self.count) ** 2

@@ -1,7 +1,8 @@
-"""Classes of the pixels of pictures that are larger than a network takes at once: windows that overlap, blended without seams.
+"""Classes of the pixels of pictures that are larger than a network takes at once: windows that overlap, blended without
+seams.
 
-Each window's scores fade towards its borders, and where windows overlap the weights sum to one. The picture is answered in
-strips, from the top: what is in memory are the scores of one row of windows, however high the picture is.
+Each window's scores fade towards its borders, and where windows overlap the weights sum to one. The picture is answered
+in strips, from the top: what is in memory are the scores of one row of windows, however high the picture is.
 """
 
 import math
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from nextvit.errors import InputError
 from nextvit.image.reading import Pixels, Size
 
-# N windows, C classes, H W height and width in pixels; in cells: the scores' own pixels, of `stride` of the picture's a side
+# N windows, C classes, H W height and width in pixels; in cells: the scores' own pixels, of `stride` of the picture's a
+# side
 
 Floats = NDArray[np.floating[Any]]
 
@@ -59,8 +61,8 @@ class Axis:
 
 
 def axis(side_px: int, window_px: int, windows: Windows) -> Axis:
-    """As few windows as cover a side with the overlap that is wanted, as far apart as each other; where the side is shorter than
-    a window, the one window reaches beyond."""
+    """As few windows as cover a side with the overlap that is wanted, as far apart as each other; where the side is
+    shorter than a window, the one window reaches beyond."""
     length = window_px // windows.stride
     cells = max(length, math.ceil(side_px / windows.stride))
     step = max(1, math.floor(length * (1 - windows.overlap)))
@@ -86,7 +88,8 @@ def window_at(pixels_HWC: Pixels, top: int, left: int, size: Size) -> Pixels:
 def blended_strips(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
     """The scores of a picture (H, W, 3), uint8, as strips (C, cells, cells of the whole width), from the top.
 
-    The last strip and the right side may reach beyond the picture, to whole cells and windows. A strip is valid until the next.
+    The last strip and the right side may reach beyond the picture, to whole cells and windows. A strip is valid until
+    the next.
 
     Raises:
         InputError: the network answers in another shape.
@@ -137,7 +140,8 @@ def blended_rows(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> I
 
 
 def class_map(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> NDArray[np.uint8]:
-    """The class of each pixel (H, W) of a picture (H, W, 3): scores are enlarged to the picture's size, then the highest wins.
+    """The class of each pixel (H, W) of a picture (H, W, 3): scores are enlarged to the picture's size, then the
+    highest wins.
 
     Raises:
         InputError: as `blended_strips`.

@@ -14,8 +14,9 @@ class Tolerance:
     min_agreement: float
     """Least share of equal decisions."""
     min_overlap: float
-    """Least intersection over union of the pixels that both hold for a class: a rare class hardly counts among all pixels. Where
-    two classes are as probable, an edge moves with the last digits, and of thin things an edge is much."""
+    """Least intersection over union of the pixels that both hold for a class: a rare class hardly counts among all
+    pixels. Where two classes are as probable, an edge moves with the last digits, and of thin things an edge is
+    much."""
     min_cosine: float = 0.0
 
 

@@ -19,7 +19,8 @@ from nextvit.runtime.session import Session, concatenate, open_session
 
 BATCHES = (1, 3)
 STAND_INS = {"coreml": "nextvit.backends.coreml_stand_in"}
-"""For a backend that exists on some systems only: the module whose `open_session` runs its files anywhere else; needs torch."""
+"""For a backend that exists on some systems only: the module whose `open_session` runs its files anywhere else; needs
+torch."""
 
 
 def verify_bundle(

@@ -22,8 +22,8 @@ def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_d
     """One line for each bound that a proof does not keep.
 
     A precision without bounds on its outputs is bounded by the drop of every main score of the task. Without labels its
-    predictions count as worse wherever they differ from PyTorch's: they cannot be worse than that. Images without a single
-    prediction prove nothing.
+    predictions count as worse wherever they differ from PyTorch's: they cannot be worse than that. Images without a
+    single prediction prove nothing.
     """
     if record.get("objects") == 0:
         return ["no object was found on these images, so nothing was compared; pass images with objects with --data"]

@@ -1,11 +1,11 @@
 """The paper's trainings on ADE20K (arXiv:2207.05501, section 4.2), with the details of the official configuration.
 
 Not reproduced here: the figures below are those of the official logs. DATA holds images/{training,validation}/,
-annotations/{training,validation}/ and objectInfo150.txt as the data of the scene parsing challenge has them. Both count in
-steps, not in passes over the pictures; an epoch of a run is what lies between two evaluations.
+annotations/{training,validation}/ and objectInfo150.txt as the data of the scene parsing challenge has them. Both count
+in steps, not in passes over the pictures; an epoch of a run is what lies between two evaluations.
 
-Differs from the official training in how pictures are made smaller, which is antialiased here, and in what is kept, the weights
-of the best evaluation; the figures of the logs are those of the last.
+Differs from the official training in how pictures are made smaller, which is antialiased here, and in what is kept, the
+weights of the best evaluation; the figures of the logs are those of the last.
 """
 
 from dataclasses import replace
@@ -28,8 +28,8 @@ def ade20k_fpn_80k() -> Recipe:
     nextvit_base       3.0          67    33.05    39.21    43.89    46.83    47.73    48.61
     nextvit_large      3.4          67    33.63    41.47    44.79    47.32    47.93    49.11
 
-    From the weights bd_ssld_6m_in1k they end at 48.82, 50.20 and 50.50. Everything decays, norms and biases, too, and there is
-    no warm-up.
+    From the weights bd_ssld_6m_in1k they end at 48.82, 50.20 and 50.50. Everything decays, norms and biases, too, and
+    there is no warm-up.
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", drop_path=0.2),
@@ -45,19 +45,20 @@ def ade20k_fpn_80k() -> Recipe:
 def ade20k_upernet_160k() -> Recipe:
     """UperNet, 160,000 steps of 16 pictures at 512 px, from a classifier's weights.
 
-    torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/ade20k --recipe ade20k_upernet_160k --weights bd_in1k
+    torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/ade20k --recipe ade20k_upernet_160k --weights
+    bd_in1k
 
-    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (by time and memory, those of nextvit_small are on
-    other GPUs than the rest); mIoU (whole pictures, one scale) after steps:
+    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (by time and memory, those of nextvit_small
+    are on other GPUs than the rest); mIoU (whole pictures, one scale) after steps:
 
                      hours   GiB a GPU   16,000   32,000   64,000   96,000  128,000  160,000
     nextvit_small      9.4          39    38.67    42.94    45.80    46.70    47.26    48.08
     nextvit_base      19.9          20    39.95    43.86    47.85    48.27    49.50    50.38
     nextvit_large     22.8          20    41.14    44.94    47.12    48.05    49.65    50.14
 
-    From the weights bd_ssld_6m_in1k they end at 49.77, 51.83 and 51.45; over six scales and their mirror images at 49.0, 51.1
-    and 50.8, and from those weights at 50.8, 52.8 and 52.0. All but norms decays. A head on stage 3 learns with 0.4 of the
-    weight.
+    From the weights bd_ssld_6m_in1k they end at 49.77, 51.83 and 51.45; over six scales and their mirror images at
+    49.0, 51.1 and 50.8, and from those weights at 50.8, 52.8 and 52.0. All but norms decays. A head on stage 3 learns
+    with 0.4 of the weight.
     """
     recipe = ade20k_fpn_80k()
     return replace(

@@ -1,4 +1,5 @@
-"""The paper's training of Mask R-CNN on COCO (arXiv:2207.05501, section 4.3), with the details of the official configuration.
+"""The paper's training of Mask R-CNN on COCO (arXiv:2207.05501, section 4.3), with the details of the official
+configuration.
 
 Not reproduced here: the figures below are those of the official logs. DATA holds train2017/, val2017/ and
 annotations/instances_{train,val}2017.json as COCO has them.
@@ -23,8 +24,8 @@ def coco_1x() -> Recipe:
     nextvit_base       8.0           9   30.5 / 30.3   42.4 / 39.1   47.2 / 42.8
     nextvit_large      9.1          12   31.0 / 30.6   43.2 / 40.0   48.0 / 43.2
 
-    The stem and the first stage stay as they are, and so do the statistics of all batch norms. All but norms decays. Pictures
-    without objects, one of a hundred, are left out.
+    The stem and the first stage stay as they are, and so do the statistics of all batch norms. All but norms decays.
+    Pictures without objects, one of a hundred, are left out.
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", frozen_stages=1, frozen_norms=True),
@@ -42,8 +43,8 @@ def coco_3x() -> Recipe:
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/coco --recipe coco_3x --weights bd_in1k
 
-    Official logs as those of `coco_1x`; box AP / mask AP at the end: nextvit_small 48.0 / 43.2 after 16.3 hours and 13 GiB
-    a GPU, nextvit_base 49.5 / 44.4 (20.1 hours, 17 GiB), nextvit_large 50.2 / 44.8 (23.5 hours, 22 GiB).
+    Official logs as those of `coco_1x`; box AP / mask AP at the end: nextvit_small 48.0 / 43.2 after 16.3 hours and 13
+    GiB a GPU, nextvit_base 49.5 / 44.4 (20.1 hours, 17 GiB), nextvit_large 50.2 / 44.8 (23.5 hours, 22 GiB).
     """
     recipe = coco_1x()
     return replace(

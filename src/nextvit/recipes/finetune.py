@@ -10,14 +10,14 @@ def finetune() -> Recipe:
 
     nextvit train DATA --out runs/mine --weights bd_ssld_6m_in1k
 
-    What is "auto" is settled by the dataset and the start, printed, and written into the run's recipe.yaml. From weights
-    early blocks learn more slowly than late ones. The average of the weights is what is evaluated; training ends when
-    it was not better for 15 epochs.
+    What is "auto" is settled by the dataset and the start, printed, and written into the run's recipe.yaml. From
+    weights early blocks learn more slowly than late ones. The average of the weights is what is evaluated; training
+    ends when it was not better for 15 epochs.
 
     Measured from scratch, on two CPU cores: nextvit_nano at 64 px on 1,628 photographs of ten hand signs passes 90 %
     top-1 within a minute and reaches 98.85 % in 30 epochs and 212 s, at a rate of 1e-3
-    (benchmarks/results/signdigits10.jsonl); at 96 px on 3,067 photographs of ten kinds of clothes it reaches 78.8 % in 25
-    epochs and 320 s (benchmarks/results/yardstick.jsonl).
+    (benchmarks/results/signdigits10.jsonl); at 96 px on 3,067 photographs of ten kinds of clothes it reaches 78.8 % in
+    25 epochs and 320 s (benchmarks/results/yardstick.jsonl).
     """
     return Recipe(
         model=Model(weights="published"),
@@ -48,13 +48,14 @@ def finetune_segmentation() -> Recipe:
 
     nextvit train DATA --out runs/mine --image-size 384
 
-    What `finetune` says of "auto" and of the average of the weights holds here, too. Views are square parts of pictures at
-    half to twice their size. Where classes have very few of the pixels, --loss.balance 0.4 and --masks.rare-crops 0.5 let them
-    count more and be seen more often; where light differs by more than what is looked for, --heads.standardise takes it away.
+    What `finetune` says of "auto" and of the average of the weights holds here, too. Views are square parts of pictures
+    at half to twice their size. Where classes have very few of the pixels, --loss.balance 0.4 and --masks.rare-crops
+    0.5 let them count more and be seen more often; where light differs by more than what is looked for,
+    --heads.standardise takes it away.
 
-    Measured from scratch: nextvit_nano reaches 51.0 % mIoU on 367 pictures of streets in 60 epochs at 224 px and 18 minutes on
-    one CPU core, and with all three of these and views of 128 px 40.4 % on 411 magnetic tiles with defects of a few pixels, in
-    4,500 steps and 13 minutes on two (benchmarks/results/segmentation.jsonl).
+    Measured from scratch: nextvit_nano reaches 51.0 % mIoU on 367 pictures of streets in 60 epochs at 224 px and 18
+    minutes on one CPU core, and with all three of these and views of 128 px 40.4 % on 411 magnetic tiles with defects
+    of a few pixels, in 4,500 steps and 13 minutes on two (benchmarks/results/segmentation.jsonl).
     """
     return Recipe(
         model=Model(weights="published"),

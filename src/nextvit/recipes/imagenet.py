@@ -48,8 +48,9 @@ def imagenet_published() -> Recipe:
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/small --recipe imagenet_published
 
-    The official code sets the rate of an epoch after the epoch: each runs at the rate that was meant for the one before,
-    the first two at 1e-6 (`nextvit.train.schedule.published_lr`, equal to the logs). Expected: the table of `imagenet`.
+    The official code sets the rate of an epoch after the epoch: each runs at the rate that was meant for the one
+    before, the first two at 1e-6 (`nextvit.train.schedule.published_lr`, equal to the logs). Expected: the table of
+    `imagenet`.
     """
     recipe = imagenet()
     schedule, compute = replace(recipe.schedule, shape="published"), replace(recipe.compute, precision="fp16")
@@ -59,7 +60,8 @@ def imagenet_published() -> Recipe:
 def imagenet_384() -> Recipe:
     """30 more epochs at 384 px and a constant rate, from a run of `imagenet`.
 
-    torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/small384 --recipe imagenet_384 --weights runs/small
+    torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/small384 --recipe imagenet_384 --weights
+    runs/small
 
     Official logs, on 8 GPUs of 80 GB, 128 images each, fp16; for nextvit_base --optim.lr 3e-6:
 

@@ -21,11 +21,13 @@ PRECISIONS = {
     "w6": "w6 (6-bit weights from a palette)",
 }
 NOT_CORE_ML = (
-    "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published definitions; "
+    "Core ML itself has not run this file. Its operators were run one by one in PyTorch, by their published "
+    "definitions; "
     "run nextvit verify on a Mac before you ship it."
 )
 WHAT_NEXT = (
-    "What next: where the score fell, allow more (--max-drop); take another precision; or prove, and for int8 calibrate, on "
+    "What next: where the score fell, allow more (--max-drop); take another precision; or prove, and for int8 "
+    "calibrate, on "
     "more or better pictures (--data). See docs/export.md."
 )
 
@@ -183,8 +185,10 @@ def layers_section(layers: Sequence[dict[str, Any]]) -> Markup:
         for each in layers
     ]
     note = (
-        "Differences are relative to the spread of PyTorch's tensor at that layer. What a layer adds is a share of the whole "
-        "error of the answers; it can be negative, because errors partly cancel. Layers inside a block have no share of their "
+        "Differences are relative to the spread of PyTorch's tensor at that layer. What a layer adds is a share of the "
+        "whole "
+        "error of the answers; it can be negative, because errors partly cancel. Layers inside a block have no share "
+        "of their "
         "own, the block has."
     )
     columns = ["layer", "largest difference", "mean difference", "adds to the error of the answers"]

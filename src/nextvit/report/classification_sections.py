@@ -1,4 +1,5 @@
-"""Sections on what an evaluation found. Each takes the evaluation's details, and is None where they lack what it shows."""
+"""Sections on what an evaluation found. Each takes the evaluation's details, and is None where they lack what it
+shows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,8 @@ def calibration(details: Details) -> Markup | None:
     tendency = "more sure than right" if excess > 0 else "less sure than right"
     text = (
         f"Expected calibration error {ece:.1%} over {len(counts)} bins (Guo et al., 2017). "
-        f"On average the model is {tendency} by {abs(excess):.1%}; on the diagonal it would be right as often as it says."
+        f"On average the model is {tendency} by {abs(excess):.1%}; on the diagonal it would be right as often as it "
+        "says."
     )
     return section("Calibration", Markup(figures.draw_reliability(counts, sure, right)), paragraph(text, tone="soft"))
 

@@ -1,5 +1,5 @@
-"""Sections on an evaluation of a detector. Each takes the evaluation's details, as `nextvit.metrics.detection` tells them,
-and is None where they lack what it shows."""
+"""Sections on an evaluation of a detector. Each takes the evaluation's details, as `nextvit.metrics.detection` tells
+them, and is None where they lack what it shows."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ def detected(details: Details) -> Markup | None:
         for pixels, caption in readable(examples, side_by_side)
     ]
     note = paragraph(
-        f"Left: what is annotated; right: answers with a score of {details['detection']['threshold']:.2f} or more, with "
+        f"Left: what is annotated; right: answers with a score of {details['detection']['threshold']:.2f} or more, "
+        "with "
         "their scores in percent. A colour is a class.",
         tone="soft",
     )
@@ -111,8 +112,10 @@ def legend(details: Details) -> Markup:
     """What the two looks mean, and from which score on answers are believed."""
     threshold = details["detection"]["threshold"]
     return paragraph(
-        f"Orange: answers; blue, dashed: what is annotated. An answer is right where it overlaps with an object of its class "
-        f"by half (IoU 0.5). Answers are believed from a score of {threshold:.2f} on, where the F1 on these images is highest. "
+        "Orange: answers; blue, dashed: what is annotated. An answer is right where it overlaps with an object of its "
+        "class "
+        f"by half (IoU 0.5). Answers are believed from a score of {threshold:.2f} on, where the F1 on these images is "
+        "highest. "
         "At most two of one picture are shown.",
         tone="soft",
     )
@@ -162,7 +165,8 @@ def confusion(details: Details) -> Markup | None:
     detection = details["detection"]
     drawn = Markup(figures.draw_confusion(detection["confusion"], [*details["classes"], "(nothing)"]))
     note = paragraph(
-        f"Answers with a score of {detection['threshold']:.2f} or more, by the object that they overlap with by half. The last "
+        f"Answers with a score of {detection['threshold']:.2f} or more, by the object that they overlap with by half. "
+        "The last "
         "row is answers where nothing is annotated, the last column objects that were not found.",
         tone="soft",
     )

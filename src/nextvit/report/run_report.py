@@ -125,7 +125,8 @@ def lead(facts: dict[str, Any]) -> str:
     most = "at most " if facts.get("resize") in ("pad", "fit") else ""
     return (
         f"{facts.get('train_images', '?')} training and {facts.get('val_images', '?')} validation images, "
-        f"{len(facts.get('classes', []))} classes, {most}{size[1]}x{size[0]} px; {facts.get('time', '')[:10]}, {facts.get('cpu', '')}"
+        f"{len(facts.get('classes', []))} classes, {most}{size[1]}x{size[0]} px; {facts.get('time', '')[:10]}, "
+        f"{facts.get('cpu', '')}"
     )
 
 

@@ -1,5 +1,5 @@
-"""Sections on an evaluation of a segmentation model. Each takes the evaluation's details, as `nextvit.tasks.segmentation` tells
-them, and is None where they lack what it shows."""
+"""Sections on an evaluation of a segmentation model. Each takes the evaluation's details, as
+`nextvit.tasks.segmentation` tells them, and is None where they lack what it shows."""
 
 from typing import Any
 
@@ -35,8 +35,10 @@ def overlays(details: Details) -> Markup | None:
     there = set[int]().union(*(np.unique(from_base64_png(each[name])).tolist() for each in examples for name in MAPS))
     columns = paragraph("Left: the picture; middle: the truth; right: the answer.", tone="soft")
     note = paragraph(
-        "What has no colour has no label. Best and worst are by the mean IoU of the image alone, over the classes that are on it "
-        "or in the answer; typical ones are around the median. Of what falls into one pixel here the rarest class is shown, with "
+        "What has no colour has no label. Best and worst are by the mean IoU of the image alone, over the classes that "
+        "are on it "
+        "or in the answer; typical ones are around the median. Of what falls into one pixel here the rarest class is "
+        "shown, with "
         "a rim; a class of most pixels is laid on thinly.",
         tone="soft",
     )
@@ -147,7 +149,8 @@ def defects(details: Details) -> Markup | None:
         return None
     columns = ["of", "AUROC", "missed", "false alarms", "from a score of"]
     note = paragraph(
-        f"The threshold is the one where at most {found['false_alarms']:g} % of what has no defect raise a false alarm.",
+        f"The threshold is the one where at most {found['false_alarms']:g} % of what has no defect raise a false "
+        "alarm.",
         tone="soft",
     )
     return section("Defects", table(columns, rows), note)

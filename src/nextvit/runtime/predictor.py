@@ -79,9 +79,10 @@ class Predictor:
         taken from in the caller's thread, `AHEAD` batches before the answers. Each run of the graph is one of
         `batch_size` images that follow each other, as in a call with a list.
 
-        The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees the
-        blank part, too: other batches give slightly other scores. A segmentation model sees each in a frame of its own size, so
-        its runs are of those that follow each other in frames of one size, and its answers do not depend on the batch.
+        The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees
+        the blank part, too: other batches give slightly other scores. A segmentation model sees each in a frame of its
+        own size, so its runs are of those that follow each other in frames of one size, and its answers do not depend
+        on the batch.
 
         Args:
             images: a list, a generator, or anything else to iterate over, of what a call takes.
@@ -125,7 +126,8 @@ class Predictor:
                     yield each
 
     def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Prediction]:
-        """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they are.
+        """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they
+        are.
 
         Raises:
             InputError: they are of another type or shape, or the model does not answer what its card says.
@@ -185,13 +187,15 @@ def load_bundle(
     Args:
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it; None: the CPU.
-        image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that the
-            shorter and the longer side of a picture may have. None: the card's.
-        scores: in several views, give the scores of the classes, too; otherwise a bundle gives what it was exported with.
+        image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that
+            the shorter and the longer side of a picture may have. None: the card's.
+        scores: in several views, give the scores of the classes, too; otherwise a bundle gives what it was exported
+            with.
         views: how a segmentation model looks at each picture; None: at the whole one, once.
 
     Raises:
-        InputError: it is no bundle, or damaged, or does not take that size or those views, or there is no such device here.
+        InputError: it is no bundle, or damaged, or does not take that size or those views, or there is no such device
+            here.
         MissingDependency: the runtime is not installed.
     """
     path = Path(path)

@@ -1,4 +1,5 @@
-"""A segmentation model that looks at a picture several times: in windows over its own pixels, or at several scales and mirrored."""
+"""A segmentation model that looks at a picture several times: in windows over its own pixels, or at several scales and
+mirrored."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -122,7 +123,8 @@ def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[
         raise InputError(f"{what}: windows, scales and flips are for segmentation, this is a model for {card.task}")
     if "logits" not in output_names(card):
         raise InputError(
-            f"{what}: answers classes alone, and windows, scales and flips need their scores; export it again with --scores"
+            f"{what}: answers classes alone, and windows, scales and flips need their scores; export it again with "
+            "--scores"
         )
     if card.input.padded:
         return

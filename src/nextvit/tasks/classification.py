@@ -44,6 +44,8 @@ class LabelTask:
     has_watched_layers = True
     only_fp32, backbone_apart = False, False
 
+    adapts: tuple[str, ...] = ()
+
     def adapt(self, dataset: Dataset) -> Dataset | None:
         return None
 

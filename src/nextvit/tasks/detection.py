@@ -59,6 +59,8 @@ class DetectionTask:
         findings: list[Finding] = []
         return read_objects(root, findings), findings
 
+    adapts: tuple[str, ...] = ()
+
     def adapt(self, dataset: Dataset) -> Dataset | None:
         return None
 

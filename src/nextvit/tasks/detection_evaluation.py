@@ -77,7 +77,8 @@ class DetectionEvaluator:
             width, height = annotations.sizes_wh[index].tolist()
             if (prediction.width, prediction.height) != (width, height):
                 raise InputError(
-                    f"{sample.path}: is {prediction.width}x{prediction.height} px, and was annotated as {width}x{height}; "
+                    f"{sample.path}: is {prediction.width}x{prediction.height} px, and was annotated as "
+                    f"{width}x{height}; "
                     f"see nextvit check {self.dataset.root}"
                 )
             found.append(annotations[index])

@@ -50,8 +50,8 @@ class CrossEntropy(LabelObjective):
 
 
 class BinaryCrossEntropy(LabelObjective):
-    """Of multi-label classification: the mean over images and classes, so that loss and learning rate mean the same for 5
-    classes and for 500."""
+    """Of multi-label classification: the mean over images and classes, so that loss and learning rate mean the same for
+    5 classes and for 500."""
 
     probabilities = staticmethod(torch.sigmoid)
 
@@ -64,7 +64,7 @@ def distil_targets(targets: Tensor, labelled: Tensor, predicted: Tensor, *, weig
     """Targets (N, classes) in which the teacher's probabilities (N, classes) have their weight.
 
     Args:
-        labelled: (N, 1), which fraction of an image is labelled: what is not has the teacher's probabilities alone for a
-            target. Cross-entropy is linear in its target, so this is the weighted sum of the two losses.
+        labelled: (N, 1), which fraction of an image is labelled: what is not has the teacher's probabilities alone for
+            a target. Cross-entropy is linear in its target, so this is the weighted sum of the two losses.
     """
     return (1 - weight) * targets + (1 - (1 - weight) * labelled) * predicted

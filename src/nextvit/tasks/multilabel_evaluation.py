@@ -85,7 +85,8 @@ class MultiLabelEvaluator:
         return [self.describe(samples[index], logits[index], true[index]) for index in list(first)[:EXAMPLES_SHOWN]]
 
     def describe(self, sample: Sample, logits: Floats, true: Booleans) -> dict[str, Any]:
-        """One image with its labels and its prediction as plain values; the probability is that of the whole set of labels."""
+        """One image with its labels and its prediction as plain values; the probability is that of the whole set of
+        labels."""
         predicted = is_present(logits, self.thresholds)
         return {
             "path": str(sample.path),
@@ -100,7 +101,8 @@ class MultiLabelEvaluator:
 
 
 def set_probabilities(logits: Floats, chosen: Booleans) -> Floats:
-    """The probability of sets of labels (..., classes) -> (...), each class being there or not independently of the others."""
+    """The probability of sets of labels (..., classes) -> (...), each class being there or not independently of the
+    others."""
     return np.prod(sigmoid(np.where(chosen, logits, -logits)), axis=-1)
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from nextvit.bundle.card import ModelCard
-from nextvit.errors import InputError
+from nextvit.bundle.manifest import is_bundle
+from nextvit.errors import InputError, suggest_path
+from nextvit.files.run_folder import find_best_weights, is_run
 from nextvit.image.canvas import canvas_size
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.network import Network
@@ -35,8 +37,24 @@ def load_model(path: Path) -> tuple[Network, ModelCard]:
     return model.eval(), card
 
 
+def load_trained(path: Path) -> tuple[Network, ModelCard]:
+    """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card.
+
+    Raises:
+        InputError: there is no such model, or it is a bundle, or damaged.
+    """
+    if is_bundle(path):
+        raise InputError(f"{path}: is a bundle; this needs the run or the checkpoint that it was exported from")
+    if not path.exists():
+        raise InputError(f"{path}: no such run, checkpoint or bundle{suggest_path(path)}")
+    if path.is_dir() and not is_run(path):
+        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
+    return load_model(find_best_weights(path) if path.is_dir() else path)
+
+
 def deployed_cost(card: ModelCard) -> Cost:
-    """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's size.
+    """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's
+    size.
 
     Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
     """
@@ -53,8 +71,8 @@ def deployed_cost(card: ModelCard) -> Cost:
 
 
 def training_cost(card: ModelCard) -> Cost:
-    """The cost of a card's network as it is trained, for one image of the largest size, with as many regions and detections as
-    there may be."""
+    """The cost of a card's network as it is trained, for one image of the largest size, with as many regions and
+    detections as there may be."""
     with torch.device("meta"):
         return module_cost(build_network(card), *task_named(card.task).training_inputs(card))
 

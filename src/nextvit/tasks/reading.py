@@ -9,8 +9,8 @@ from nextvit.tasks.task import TASKS, Task, task_named
 
 
 def task_at(root: Path) -> Task:
-    """The task that the layout of a dataset is for; a path that holds none is left to the reader of class folders, which
-    says what is expected."""
+    """The task that the layout of a dataset is for; a path that holds none is left to the reader of class folders,
+    which says what is expected."""
     # The first row of the table takes what no other recognises.
     *others, general = (task_named(name) for name in reversed(TASKS))
     return next((task for task in others if task.recognises(root)), general)
@@ -21,8 +21,8 @@ def read_with_findings(root: str | Path, *, task: str | None = None) -> tuple[Da
 
     Args:
         root: a folder, a CSV list or a folder of shards.
-        task: of which the dataset shall be; None: the one that its layout is for. Annotated objects with masks can be read
-            for segmentation.
+        task: of which the dataset shall be; None: the one that its layout is for. Annotated objects with masks can be
+            read for segmentation.
 
     Raises:
         InputError: this is no dataset at all, or none of that task.

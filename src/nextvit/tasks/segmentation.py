@@ -57,6 +57,8 @@ class SegmentationTask:
         findings: list[Finding] = []
         return read_segmented(root, findings), findings
 
+    adapts: tuple[str, ...] = ("detection",)
+
     def adapt(self, dataset: Dataset) -> Dataset | None:
         return objects_as_masks(dataset) if dataset.annotations else None
 

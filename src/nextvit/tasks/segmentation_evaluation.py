@@ -54,8 +54,8 @@ class SegmentationEvaluator:
         shard: Shard = WHOLE,
         false_alarms: float = DEFAULT_FALSE_ALARMS,
     ) -> Evaluation:
-        """As `Evaluator.evaluate`; of a model with two classes, normal and defect, and their logits also how well defects are
-        found.
+        """As `Evaluator.evaluate`; of a model with two classes, normal and defect, and their logits also how well
+        defects are found.
 
         Args:
             false_alarms: percentage of normal pixels, and of normal images, that may be taken for defects.
@@ -113,8 +113,8 @@ class SegmentationEvaluator:
     def examples(
         self, counts: PixelCounts, samples: Sequence[Sample], predictions: Sequence[PackedClassMap]
     ) -> list[dict[str, Any]]:
-        """The best, typical and worst images: [{kind, path, iou, accuracy, truth: MAP, answer: MAP}], a MAP as `class_maps` has
-        it, small."""
+        """The best, typical and worst images: [{kind, path, iou, accuracy, truth: MAP, answer: MAP}], a MAP as
+        `class_maps` has it, small."""
         chosen = choose_examples(counts)
         class_pixels = counts.true_NC.sum(axis=0).tolist()
         pairs = self.pairs([samples[each.index] for each in chosen], [predictions[each.index] for each in chosen])

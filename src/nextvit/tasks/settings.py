@@ -37,11 +37,13 @@ class LabelData:
     """How images with labels are read."""
 
     resize: Literal["auto", "crop", "stretch"] = "auto"
-    """For evaluation and serving: "crop": keep the aspect ratio and cut; "stretch": scale each side alone; "auto": crop."""
+    """For evaluation and serving: "crop": keep the aspect ratio and cut; "stretch": scale each side alone; "auto":
+    crop."""
     crop_ratio: float = 1.0
     """For evaluation and serving with "crop": fraction of the shorter side that is kept."""
     balance: Literal["auto", "on", "off"] = "auto"
-    """"on": draw a class in proportion to the square root of its size; "auto": where the largest is 10 times the smallest."""
+    """"on": draw a class in proportion to the square root of its size; "auto": where the largest is 10 times the
+    smallest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,8 @@ class LabelLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """Learning from a teacher's predictions for the very views that the student sees (Beyer et al., arXiv:2106.05237)."""
+    """Learning from a teacher's predictions for the very views that the student sees (Beyer et al.,
+    arXiv:2106.05237)."""
 
     teacher: str = "none"
     """"none", a run, a checkpoint file, a bundle, or "timm:NAME" (pretrained, downloaded by timm)."""
@@ -105,7 +108,8 @@ class DetectionHeads:
     """What stands behind the backbone of a detector."""
 
     size: Literal["auto", "light", "published"] = "auto"
-    """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
+    """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and
+    tiny."""
     masks: Literal["auto", "on", "off"] = "auto"
     """Whether masks are predicted besides boxes; "auto": where the annotations have any."""
     anchor_scale: float | Literal["auto"] = "auto"
@@ -163,7 +167,8 @@ class SegmentationHeads:
     """What stands behind the backbone of a segmentation model."""
 
     size: Literal["auto", "light", "published"] = "auto"
-    """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and tiny."""
+    """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and
+    tiny."""
     decoder: Literal["fpn", "uper"] = "fpn"
     """"fpn" is Semantic FPN; "uper" is UperNet, more accurate, and several times as much to compute."""
     standardise: bool = False

@@ -66,7 +66,8 @@ class Task(Protocol):
     only_fp32: bool
     """Whether PyTorch computes its deployment form in fp32 alone."""
     backbone_apart: bool
-    """Whether a benchmark measures its backbone apart, because the time of the rest depends on what is on the images."""
+    """Whether a benchmark measures its backbone apart, because the time of the rest depends on what is on the
+    images."""
     needs: str
     """What a dataset must have, for messages."""
 
@@ -80,8 +81,12 @@ class Task(Protocol):
         """What can be read of a dataset of this task, and what is wrong with it. InputError where it is no dataset."""
         ...
 
+    adapts: tuple[str, ...]
+    """Tasks whose datasets may be read as this one's."""
+
     def adapt(self, dataset: Dataset) -> Dataset | None:
-        """A dataset of another task as one of this; None where it has not what that takes. InputError says what is missing."""
+        """A dataset of another task as one of this; None where it has not what that takes. InputError says what is
+        missing."""
         ...
 
     def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
@@ -151,7 +156,8 @@ class Task(Protocol):
     def random_batch(
         self, card: ModelCard, settings: Any, *, images: int, device: "torch.device"
     ) -> "tuple[Tensor, BatchTargets]":
-        """Random pixels (images, 3, H, W), float, and targets, as large as a batch can be: to find out what memory holds."""
+        """Random pixels (images, 3, H, W), float, and targets, as large as a batch can be: to find out what memory
+        holds."""
         ...
 
     # Scores
@@ -226,8 +232,8 @@ class Evaluator(Protocol):
     """Scores besides the main one that an export may not cost more than it may cost that."""
 
     def evaluate(self, predict: Predict, *, split: str = "val", shard: Shard = WHOLE) -> Evaluation:
-        """Predict a split and score it, the same for a checkpoint and for every exported file; each of several processes
-        predicts its shard."""
+        """Predict a split and score it, the same for a checkpoint and for every exported file; each of several
+        processes predicts its shard."""
         ...
 
     def score(self, samples: Sequence[Sample], scorable: Scorable, unreadable: Sequence[str] = ()) -> Evaluation:
@@ -237,7 +243,8 @@ class Evaluator(Protocol):
     def resampled(
         self, samples: Sequence[Sample], scorable: Scorable, counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
-        """The main score of resamples (R,) in which sample n counts `counts_NR[n, r]` times; NaN where there is none."""
+        """The main score of resamples (R,) in which sample n counts `counts_NR[n, r]` times; NaN where there is
+        none."""
         ...
 
 
@@ -258,7 +265,8 @@ def check_classes(dataset: Dataset, card: ModelCard) -> None:
     """Raise InputError where the dataset has other classes than the model."""
     if card.classes != dataset.classes:
         raise InputError(
-            f"the model knows {list_classes(card.classes)}, the dataset {dataset.root} has {list_classes(dataset.classes)}"
+            f"the model knows {list_classes(card.classes)}, the dataset {dataset.root} has "
+            f"{list_classes(dataset.classes)}"
         )
 
 

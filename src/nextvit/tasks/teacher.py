@@ -11,11 +11,11 @@ from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import is_bundle
 from nextvit.errors import InputError, MissingDependency
 from nextvit.image.resizing import INPUT_NAME, Preprocess
-from nextvit.loading import load_trained
 from nextvit.models.deployed import normalise
 from nextvit.models.fuse import fuse
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.session import Session
+from nextvit.tasks.network import load_trained
 
 Teacher = Callable[[Tensor], Tensor]
 """From pixels (N, 3, H, W), float, 0..255, on the student's device, to probabilities (N, classes)."""

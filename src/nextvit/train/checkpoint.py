@@ -102,6 +102,7 @@ def resume(folder: Path, training: Training, settings: Optim) -> None:
         had, now = (getattr(each, f"steps_per_{what}") for each in (training.progress, planned))
         if had != now:
             raise InputError(
-                f"{run}: had {had} steps in {'an' if what == 'epoch' else 'a'} {what}, now there would be {now}; resume with "
+                f"{run}: had {had} steps in {'an' if what == 'epoch' else 'a'} {what}, now there would be {now}; "
+                "resume with "
                 "the same images, data.batch_size and schedule.epoch_steps"
             )

@@ -90,8 +90,8 @@ def joined(world: World, device: torch.device) -> Generator[None]:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ["LOCAL_WORLD_SIZE"] == str(world.size):
-        # torchrun keeps one store through all restarts (seen with torch 2.15), and in it the addresses of processes that
-        # are dead. On one machine all processes know how often they were started. With several machines only
+        # torchrun keeps one store through all restarts (seen with torch 2.15), and in it the addresses of processes
+        # that are dead. On one machine all processes know how often they were started. With several machines only
         # TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 helps, as docs/distributed.md says.
         store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)  # pyright: ignore[reportPrivateImportUsage]
         own = distributed.PrefixStore(f"start {world.restarts}", store)  # pyright: ignore[reportPrivateImportUsage]

@@ -166,7 +166,8 @@ def check_unreadable(training: Training, recipe: Recipe) -> None:
 
 
 def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> None:
-    """Record a step that was skipped because its loss was NaN or infinite, with its files; InputError after several in a row."""
+    """Record a step that was skipped because its loss was NaN or infinite, with its files; InputError after several in
+    a row."""
     progress = training.progress
     progress.skipped += 1
     own_files = [str(training.samples[index].path) for index in batch.indices]
@@ -179,14 +180,15 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
         say(f"step {progress.step} was skipped: its loss is NaN or infinite; its files are listed in {run / EVENTS}")
     if progress.skipped == MOST_SKIPPED:
         raise InputError(
-            f"the loss was NaN or infinite in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower --optim.lr, "
+            f"the loss was NaN or infinite in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower "
+            "--optim.lr, "
             f"or look at the files of the last: {', '.join(files[:3])}, ...; what was saved before is intact"
         )
 
 
 def rank_of(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
-    """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training where the
-    evaluation has none. A detector scores 0 for many epochs while it learns."""
+    """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training
+    where the evaluation has none. A detector scores 0 for many epochs while it learns."""
     return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)
 
 

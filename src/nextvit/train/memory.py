@@ -44,7 +44,8 @@ def memory_advice(training: Training, recipe: Recipe) -> str:
     fits = largest_that_fits(attempt, most=max(2, part // 2))
     return (
         f"out of memory on {device} with {part} images in a step at {recipe.data.image_size} px; {fits} fit: "
-        f"use --optim.accumulate {-(-recipe.batch_size // (world.size * fits))} for the same training in smaller parts, "
+        f"use --optim.accumulate {-(-recipe.batch_size // (world.size * fits))} for the same training in smaller "
+        "parts, "
         f"or --batch-size {fits * world.size * recipe.optim.accumulate}"
     )
 

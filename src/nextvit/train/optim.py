@@ -12,8 +12,8 @@ from nextvit.train.recipe import Optim
 
 
 def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
-    """Matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet), or all but norms do (as in
-    those of COCO and UperNet), or everything (as in that of Semantic FPN); frozen parameters are left out.
+    """Matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet), or all but norms do
+    (as in those of COCO and UperNet), or everything (as in that of Semantic FPN); frozen parameters are left out.
 
     With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
     """
@@ -50,7 +50,8 @@ def depth_of(name: str, backbone: NextViT) -> int:
 
 
 def set_hyperparameters(optimizer: torch.optim.Optimizer, settings: Optim) -> None:
-    """Give every group the settings of a recipe, whatever a loaded state said; the learning rate is set at each step."""
+    """Give every group the settings of a recipe, whatever a loaded state said; the learning rate is set at each
+    step."""
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay if group["decays"] else 0.0
         group["betas"] = settings.betas
@@ -62,8 +63,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def freeze(model: Network, stages: int, *, norms: bool) -> list[nn.Module]:
-    """Stop the learning of the stem and the first stages; returns them, and with `norms` all batch norms of the backbone,
-    for `train_mode` to keep their statistics."""
+    """Stop the learning of the stem and the first stages; returns them, and with `norms` all batch norms of the
+    backbone, for `train_mode` to keep their statistics."""
     frozen: list[nn.Module] = [model.backbone.stem, *list(model.backbone.stages)[:stages]] if stages else []
     for part in frozen:
         part.requires_grad_(False)

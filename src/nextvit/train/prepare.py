@@ -86,7 +86,8 @@ def check_batch_size(dataset: Dataset, samples: Samples, recipe: Recipe, world: 
 
 
 def all_weights(labelled: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Sampling weights (count,) of which those of the labelled samples, with a mean of 1, come first; the others have 1."""
+    """Sampling weights (count,) of which those of the labelled samples, with a mean of 1, come first; the others have
+    1."""
     if labelled is None:
         return None
     weights = np.ones(count)

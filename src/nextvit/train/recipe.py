@@ -15,7 +15,8 @@ class Model:
     name: str = "nextvit_small"
     """Variant, see `nextvit models`."""
     weights: str = "none"
-    """"none" (from scratch), a published tag, a file, a run, "published" (downloaded before), "given" (by --weights)."""
+    """"none" (from scratch), a published tag, a file, a run, "published" (downloaded before), "given" (by
+    --weights)."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the variant's own."""
     frozen_stages: int = 0
@@ -34,8 +35,8 @@ class Data:
     """How images are read, whatever the task; each task has further fields."""
 
     image_size: int = 224
-    """Side of the network's square input in pixels; where images keep their aspect ratio and are padded, the most of their
-    shorter side."""
+    """Side of the network's square input in pixels; where images keep their aspect ratio and are padded, the most of
+    their shorter side."""
     batch_size: int | Literal["auto"] = 32
     """Images in one step of the optimizer, over all processes and parts; "auto": the largest that fits the memory."""
     workers: int = 2
@@ -56,7 +57,8 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW; one-dimensional parameters (norms, biases) are not decayed, unless `decay_biases` or `decay_norms` says so."""
+    """AdamW; one-dimensional parameters (norms, biases) are not decayed, unless `decay_biases` or `decay_norms` says
+    so."""
 
     lr: float | Literal["auto"] = 1e-3
     """Peak learning rate; "auto": 5e-4 from scratch, 2e-4 from weights."""
@@ -92,14 +94,15 @@ class Schedule:
     epochs: int | Literal["auto"] = 30
     """Passes over the training pictures; "auto": so many that about 100,000 are seen, but 10 to 100."""
     epoch_steps: int = 0
-    """Steps that are an epoch, at whose end is evaluated, wherever a pass over the pictures ends; 0: those of a pass."""
+    """Steps that are an epoch, at whose end is evaluated, wherever a pass over the pictures ends; 0: those of a
+    pass."""
     warmup_epochs: float = 2.0
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
     """Last over peak learning rate."""
     shape: Literal["cosine", "constant", "steps", "poly", "published"] = "cosine"
-    """"steps": a tenth of the rate from each epoch of `milestones` on; "poly": down to the last rate as the share of the steps
-    that are left, to the power of `power`; "published": as in the official logs of ImageNet,
+    """"steps": a tenth of the rate from each epoch of `milestones` on; "poly": down to the last rate as the share of
+    the steps that are left, to the power of `power`; "published": as in the official logs of ImageNet,
     constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
     milestones: tuple[int, ...] = ()
     """For "steps": so many epochs are done when the rate falls."""

@@ -1,7 +1,7 @@
 """A recipe as sections of fields, as files and flags have it, and back.
 
-The settings of a task stand among the others: its sections under their own names, its fields of `data` beside those that
-every task has.
+The settings of a task stand among the others: its sections under their own names, its fields of `data` beside those
+that every task has.
 """
 
 from dataclasses import fields
@@ -16,7 +16,8 @@ from nextvit.train.recipe import Recipe
 Sections = dict[str, dict[str, Any]]
 
 TASK = "task"
-"""The key of a recipe file that names the task; files that were written before tasks had settings of their own lack it."""
+"""The key of a recipe file that names the task; files that were written before tasks had settings of their own lack
+it."""
 
 
 def to_sections(recipe: Recipe) -> Sections:

@@ -17,11 +17,12 @@ LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 
 
 def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with epochs, weights, learning rates and the task's settings decided; the batch size is left to the device.
+    """The recipe with epochs, weights, learning rates and the task's settings decided; the batch size is left to the
+    device.
 
     Raises:
-        InputError: it is a recipe of another task, its fields contradict each other or the dataset, or the published weights
-            that it asks for were not downloaded yet.
+        InputError: it is a recipe of another task, its fields contradict each other or the dataset, or the published
+            weights that it asks for were not downloaded yet.
     """
     task = task_named(dataset.task)
     if not isinstance(recipe.task, task.settings):

@@ -206,7 +206,8 @@ def check_run_folder(run: Path, *, resume: bool) -> None:
 
 
 def remove_if_without_checkpoint(run: Path) -> None:
-    """Remove the folder of a run that was refused before its first checkpoint, so that the corrected command can start."""
+    """Remove the folder of a run that was refused before its first checkpoint, so that the corrected command can
+    start."""
     if not checkpoint_folder(run, "last").is_dir() and not checkpoint_folder(run, "best").is_dir():
         shutil.rmtree(run, ignore_errors=True)
 

@@ -39,8 +39,8 @@ def evaluation_batches(
     own_canvas: bool = False,
     threads: int | None = None,
 ) -> Iterator[EvaluationBatch]:
-    """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the network
-    answers one: Pillow works without Python's lock.
+    """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the
+    network answers one: Pillow works without Python's lock.
 
     With `own_canvas`, padded images come in batches of those whose canvas alone has one size.
     """

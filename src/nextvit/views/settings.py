@@ -40,8 +40,8 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionAugment:
-    """Random scale, crop, flip and colour of a picture with objects; what is measured in shares is relative to the input's
-    limit of the shorter side, so that the same settings serve an input of (800, 1333) and one of (256, 426)."""
+    """Random scale, crop, flip and colour of a picture with objects; what is measured in shares is relative to the
+    input's limit of the shorter side, so that the same settings serve an input of (800, 1333) and one of (256, 426)."""
 
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning."""
@@ -54,9 +54,11 @@ class DetectionAugment:
     crop_sides: tuple[float, float] = (0.48, 0.75)
     """Least and most height, and width, of the part cut from it."""
     tighten: bool = True
-    """Draw the box of an object with a mask anew where a crop cuts it; False: cut the box, as MMDetection's schedules do."""
+    """Draw the box of an object with a mask anew where a crop cuts it; False: cut the box, as MMDetection's schedules
+    do."""
     photometric: float = 0.0
-    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al., arXiv:1512.02325)."""
+    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al.,
+    arXiv:1512.02325)."""
     jitter: float = 0.0
     """Probability of large-scale jitter in place of scales and crop (Ghiasi et al., arXiv:2012.07177)."""
     jitter_scale: tuple[float, float] = (0.1, 2.0)
@@ -89,17 +91,19 @@ class SegmentationAugment:
     scale: tuple[float, float] = (0.5, 2.0)
     """Least and most of the picture's scale, relative to the picture at the input's size or limits."""
     crop: float = 1.0
-    """Side of the square view as a share of the input's limit of the shorter side; the view of an input of one fixed size is
-    that share of both its sides. Rounded to whole multiples of 32 px; what the picture does not fill is not judged."""
+    """Side of the square view as a share of the input's limit of the shorter side; the view of an input of one fixed
+    size is that share of both its sides. Rounded to whole multiples of 32 px; what the picture does not fill is not
+    judged."""
     most_of_one_class: float = 0.75
     """A crop with a larger share of one class is drawn again, up to ten times; 1: never."""
     rare_crops: float = 0.0
     """Probability that a crop is laid around a pixel of a class that is rare in the data."""
     photometric: float = 1.0
-    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al., arXiv:1512.02325)."""
+    """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al.,
+    arXiv:1512.02325)."""
     colours: Literal["linear", "published"] = "linear"
-    """How these are changed. "linear": all four at once, as one map of red, green and blue; "published": each in half of the
-    views, saturation and hue by way of HSV, and hue by up to twice as much, as MMSegmentation does."""
+    """How these are changed. "linear": all four at once, as one map of red, green and blue; "published": each in half
+    of the views, saturation and hue by way of HSV, and hue by up to twice as much, as MMSegmentation does."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "rare_crops"):

@@ -1,8 +1,9 @@
 """Batches for training, from lists of samples.
 
 What a batch holds depends on seed and position alone: the order of a pass over the images is a function of (seed, pass)
-and every image is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a restart,
-or a resume in the middle of an epoch change nothing. An epoch is a pass, unless it has a number of steps of its own.
+and every image is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a
+restart, or a resume in the middle of an epoch change nothing. An epoch is a pass, unless it has a number of steps of
+its own.
 """
 
 import signal
@@ -47,7 +48,8 @@ class BatchTargets(Protocol):
 
 @dataclass
 class Batch:
-    """Training images (N, 3, H, W), uint8, channels innermost in memory, with their targets and the indices of their samples."""
+    """Training images (N, 3, H, W), uint8, channels innermost in memory, with their targets and the indices of their
+    samples."""
 
     images: Tensor
     targets: BatchTargets | None
@@ -64,8 +66,8 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), targets=targets)
 
     def parts(self, count: int) -> Iterator["Batch"]:
-        """The same in so many parts, of which the first are larger where it does not divide. A canvas is as large as its part
-        needs, as if it was the whole batch of a process."""
+        """The same in so many parts, of which the first are larger where it does not divide. A canvas is as large as
+        its part needs, as if it was the whole batch of a process."""
         assert self.targets is not None
         for positions in np.array_split(np.arange(len(self.images)), count):
             part = slice(int(positions[0]), int(positions[-1]) + 1)
@@ -131,8 +133,8 @@ class TrainingSet(Dataset[Batch]):
         return Batch(*self.source.collate(views, targets), list(indices), unreadable)
 
     def view(self, number: int, index: int, unreadable: list[str]) -> tuple[Pixels, Any, int]:
-        """The view of an image in a pass, its target and its index; where it cannot be read those of another image, drawn by
-        its generator."""
+        """The view of an image in a pass, its target and its index; where it cannot be read those of another image,
+        drawn by its generator."""
         rng = np.random.default_rng((self.seed, number, index))
         for _ in range(ATTEMPTS):
             try:
@@ -144,12 +146,14 @@ class TrainingSet(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """The shuffled batches of an epoch, of (pass, index). Set `epoch`, and `start` to skip the first batches, before each.
+    """The shuffled batches of an epoch, of (pass, index). Set `epoch`, and `start` to skip the first batches, before
+    each.
 
-    An epoch is a pass over the samples, whose last incomplete batch is left out; with `steps` it is so many batches of passes
-    that follow one another, wherever one ends. With `weights` (count,), samples are drawn with replacement in proportion to
-    them; without, each comes at most once in a pass. With `alike` (count,), the samples of a batch are all of one kind, as far as
-    there are enough: pictures that are wide and pictures that are high need frames which are mostly empty.
+    An epoch is a pass over the samples, whose last incomplete batch is left out; with `steps` it is so many batches of
+    passes that follow one another, wherever one ends. With `weights` (count,), samples are drawn with replacement in
+    proportion to them; without, each comes at most once in a pass. With `alike` (count,), the samples of a batch are
+    all of one kind, as far as there are enough: pictures that are wide and pictures that are high need frames which are
+    mostly empty.
     """
 
     def __init__(
@@ -198,7 +202,8 @@ class EpochSampler(Sampler[list[Key]]):
     def in_alike_batches(
         self, order: NDArray[np.int64], alike: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of both."""
+        """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of
+        both."""
         used = order[: self.steps_per_pass * self.batch_size]
         batches = used[np.argsort(alike[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
         return rng.permutation(batches).ravel()
@@ -232,8 +237,9 @@ def training_batches(
 
 
 def leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C, and often SIGTERM, reach the whole process group. A worker that died of it would take the training process
-    along in the middle of a step; `shut_down` ends the workers, and they end by themselves when their parent is gone."""
+    """Ctrl-C, and often SIGTERM, reach the whole process group. A worker that died of it would take the training
+    process along in the middle of a step; `shut_down` ends the workers, and they end by themselves when their parent is
+    gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

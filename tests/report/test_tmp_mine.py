@@ -10,12 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nextvit.check.check import *
-from nextvit.check.check import check_images, check_classes, check_grey
-def check_survey(survey, masks=None):
-    import nextvit.check.masks as m
-    return [*check_images(survey), *check_classes(survey.dataset), *(m.check_masks(survey.dataset, masks) if masks and hasattr(m, "check_masks") else [])]
-from nextvit.check.masks import survey_masks
-from nextvit.check.survey import survey_images
+from nextvit.check.check import check_labelled, check_annotated, check_masked
 from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
@@ -26,10 +21,9 @@ from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 def page_of(root: Path) -> str:
     dataset, faults = read_with_findings(root)
-    survey = survey_images(dataset)
     path = root.parent / "check.html"
-    masks = survey_masks(dataset) if dataset.masks else None
-    write_check_report(path, survey, in_order([*faults, *check_survey(survey, masks)]), masks)
+    done = (check_masked if dataset.masks else check_annotated if dataset.annotations else check_labelled)(dataset)
+    write_check_report(path, done.survey, in_order([*faults, *done.findings]), done.masks)
     return path.read_text()
 
 
