@@ -35,6 +35,10 @@ def test_what_is_not_near_is_not_suggested(folder: Path):
     assert suggest_path(folder / "model.safetensors" / "weights") == ""
 
 
+def test_a_path_that_exists_needs_no_suggestion(folder: Path):
+    assert suggest_path(folder / "photos") == suggest_path(folder / "model.safetensors") == ""
+
+
 def test_a_relative_path_gets_a_relative_suggestion(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder)
     assert suggest_path(Path("photo")) == "; did you mean photos?"

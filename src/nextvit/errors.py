@@ -67,9 +67,11 @@ def suggest_path(path: Path) -> str:
     corrected first, and the name is looked up below the corrected one.
 
     Returns:
-        `; did you mean PATH?`, or "" where nothing is near enough.
+        `; did you mean PATH?`, or "" where nothing is near enough, and where the path exists.
     """
     try:
+        if path.exists():
+            return ""
         corrected = path.parent if path.parent.is_dir() else find_similar_sibling(path.parent)
         if corrected is None:
             return ""

@@ -55,6 +55,45 @@ def test_mistakes_on_the_command_line(arguments: list[str], words: list[str], ca
 
 
 @pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["train", "photo", "--out", "x"], "photos"),
+        (["train", "photos", "--out", "x", "--config", "mine.yml"], "mine.yaml"),
+        (["train", "photos", "--out", "x", "--weights", "model.safetensor"], "model.safetensors"),
+        (["train", "photos", "--out", "x", "--teacher", "model.safetensor"], "model.safetensors"),
+        (["train", "photos", "--out", "x", "--distill.unlabelled", "mor-photos"], "more-photos"),
+        (["check", "fotos/train"], "photos/train"),
+        (["shard", "photo", "--out", "x"], "photos"),
+        (["convert", "photo", "--out", "x"], "photos"),
+        (["eval", "model.safetensors", "photo"], "photos"),
+        (["eval", "model.safetensor", "photos"], "model.safetensors"),
+        (["predict", "model.safetensors", "photos/train/red/00.png"], "photos/train/red/0.png"),
+        (["predict", "model.safetensor", "photos"], "model.safetensors"),
+        (["export", "model.safetensor"], "model.safetensors"),
+        (["verify", "a.nextvt"], "a.nextvit"),
+        (["verify", "a.nextvit", "--key", "key.pm"], "key.pem"),
+        (["bench", "model.safetensor"], "model.safetensors"),
+        (["info", "model.safetensor"], "model.safetensors"),
+        (["report", "run"], "runs"),
+    ],
+)
+def test_a_mistyped_path_gets_the_nearest_one(
+    arguments: list[str], nearest: str, call, shared_colours: Path, tmp_path: Path, monkeypatch
+):
+    shutil.copytree(shared_colours, tmp_path / "photos")
+    for name in ("more-photos", "runs"):
+        (tmp_path / name).mkdir()
+    for name in ("mine.yaml", "model.safetensors", "key.pem"):
+        (tmp_path / name).touch()
+    shutil.copytree(tmp_path / "runs", tmp_path / "a.nextvit")
+    (tmp_path / "a.nextvit" / "manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    done = call(*arguments)
+    assert done.code == 2 and done.out == ""
+    assert done.err.splitlines()[-1].endswith(f"; did you mean {Path(nearest)}?"), done.err
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("optim: {lrr: 1}", ["lrr", "--optim.lr"]),
@@ -195,5 +234,5 @@ def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Pat
 
 def test_every_verb_has_its_module():
     folder = Path(command_line.__file__).parent
-    shared = {"__init__", "main", "settings", "console", "draw_classes", "draw_detections", "views", "tiling"}
+    shared = {"__init__", "main", "settings", "console", "recipe_flags", "run_report", "tiling"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(command_line.VERBS)

@@ -17,7 +17,7 @@ from nextvit.benchmark.configurations import (
     unavailable_backbones,
 )
 from nextvit.bundle.manifest import SUFFIX, is_bundle
-from nextvit.errors import InputError, MissingDependency
+from nextvit.errors import InputError, MissingDependency, suggest_path
 from nextvit.files.run_folder import is_run
 from nextvit.models.config import VARIANTS
 from nextvit.tasks.task import task_named
@@ -101,5 +101,5 @@ def model_kind(model: str) -> Kind:
         return "checkpoint"
     raise InputError(
         f"{model}: no such run, checkpoint or bundle, and no name of a network "
-        f"({', '.join(VARIANTS)}, {TIMM_PREFIX}NAME)"
+        f"({', '.join(VARIANTS)}, {TIMM_PREFIX}NAME){suggest_path(path)}"
     )

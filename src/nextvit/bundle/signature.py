@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvit.bundle.manifest import MANIFEST, SIGNATURE
-from nextvit.errors import InputError, MissingDependency, NotProven, first_line
+from nextvit.errors import InputError, MissingDependency, NotProven, first_line, suggest_path
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -83,7 +83,7 @@ def read_key_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: no key can be read there ({error.strerror or error})") from None
+        raise InputError(f"{path}: no key can be read there ({error.strerror or error}){suggest_path(path)}") from None
 
 
 def first_sentence(error: Exception) -> str:

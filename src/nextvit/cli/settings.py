@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.run_folder import RECIPE, is_run
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import Sections, from_sections, merged, read_sections, to_sections
@@ -78,7 +78,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {error.strerror}{suggest_path(path)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(values, dict):

@@ -9,7 +9,7 @@ from nextvit.convert.foreign import ForeignDataset, ForeignImage, Record
 from nextvit.convert.voc import is_voc, read_voc
 from nextvit.convert.yolo import is_yolo, read_yolo
 from nextvit.data.coco import is_coco
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import durable_folder
 
 
@@ -48,7 +48,7 @@ def read_foreign(source: Path) -> ForeignDataset:
         InputError: the folder is in neither format, or a file cannot be read.
     """
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; expected a dataset in VOC's or YOLO's format")
+        raise InputError(f"{source}: no such folder; expected a dataset in VOC's or YOLO's format{suggest_path(source)}")
     if is_voc(source):
         return read_voc(source)
     if is_yolo(source):

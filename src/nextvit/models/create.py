@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError, did_you_mean, suggest_path
 from nextvit.files.run_folder import find_best_weights, is_run
 from nextvit.models.backbone import NextViT
 from nextvit.models.classification import Classifier
@@ -66,5 +66,7 @@ def find_weights(name: str, weights: str | Path) -> Path:
         return download(name, str(weights))
     path = find_best_weights(Path(weights)) if is_run(Path(weights)) else Path(weights)
     if not path.is_file():
-        raise InputError(f"no weights {str(weights)!r}: no file, no run and no published tag ({', '.join(TAGS)})")
+        raise InputError(
+            f"no weights {str(weights)!r}: no file, no run and no published tag ({', '.join(TAGS)}){suggest_path(path)}"
+        )
     return path

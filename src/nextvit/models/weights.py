@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nextvit.bundle.card import ModelCard, card_from_plain
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.records import to_plain
 from nextvit.models.backbone import NextViT
 from nextvit.models.detection import MaskRCNN
@@ -239,7 +239,9 @@ def layout_of(state: State, path: str | Path) -> Layout:
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
     """Tensors of a checkpoint file, and its card if it is ours. Never runs code that a file brings along."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; pass a checkpoint file, a published tag, or 'none'")
+        raise InputError(
+            f"{path}: no such file; pass a checkpoint file, a published tag, or 'none'{suggest_path(path)}"
+        )
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:9] == b"{":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.files.run_folder import ENVIRONMENT, EVALUATION, METRICS, RECIPE, is_run, read_json_lines
 
 
@@ -42,7 +42,7 @@ def read_run_contents(run: Path) -> RunContents:
         InputError: the folder holds no run.
     """
     if not is_run(run):
-        raise InputError(f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote")
+        raise InputError(f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote{suggest_path(run)}")
     return RunContents(
         path=run,
         recipe=(run / RECIPE).read_text(encoding="utf-8"),

@@ -17,7 +17,7 @@ from nextvit.data.findings import Finding
 from nextvit.data.image_files import list_images
 from nextvit.data.reading import read_labelled
 from nextvit.data.samples import Samples
-from nextvit.errors import InputError
+from nextvit.errors import InputError, suggest_path
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.tasks.classification_evaluation import ClassificationEvaluator
 from nextvit.tasks.settings import LabelSettings, require
@@ -89,7 +89,7 @@ class LabelTask:
         folder = Path(settings.distill.unlabelled)
         further = list_images(folder) if folder.is_dir() else []
         if not further:
-            raise InputError(f"distill.unlabelled {folder}: no folder with images")
+            raise InputError(f"distill.unlabelled {folder}: no folder with images{suggest_path(folder)}")
         return dataset, labelled.concat(Samples.pack((path, ()) for path in further))
 
     def sampling_weights(self, dataset: Dataset, settings: LabelSettings) -> NDArray[np.float64] | None:
