@@ -26,8 +26,9 @@ def describe_inputs(card: ModelCard, *, dynamic_size: bool) -> dict[str, str]:
     if not spec.padded:
         others = f", or any other size from {MIN_DYNAMIC_SIDE_PX} px" if dynamic_size else ""
         return {INPUT_NAME: f"(N, height, width, 3) uint8: RGB, made {spec.words} (resize {spec.resize}){others}"}
+    canvas = f"canvas whose sides are multiples of {STRIDE_PX} px; the padding may hold anything"
     return {
-        INPUT_NAME: (f"(N, H, W, 3) uint8: RGB, each scaled to {spec.words} (resize " f"{spec.resize}), at the top left of a canvas ")
-        f"whose sides are multiples of {STRIDE_PX} px; the padding may hold anything",
+        INPUT_NAME: "(N, H, W, 3) uint8: RGB, each "
+        f"scaled to {spec.words} (resize {spec.resize}), at the top left of a {canvas}",
         SIZES_NAME: "(N, 2) int64: height and width of each scaled image on its canvas",
     }

@@ -48,11 +48,12 @@ class DetectionKind:
 
     def output_meanings(self, *, classes_type: str = "uint8") -> dict[str, str]:
         most, threshold = self.limits.detections, self.limits.score_threshold
+        nothing = "0 where there is no further object"
         meanings = {
-            "boxes": (f"(N, {most}, 4) float32: x1, y1, x2, y2 of at most {most} " "objects, in pixels of the scaled image; 0 ")
-            "where there is no further object",
-            "scores": (f"(N, {most}) float32: probability of each object's class, " f"above {threshold:g} and falling; 0 where ")
-            "there is no further object",
+            "boxes": f"(N, {most}, 4) float32: x1, y1, x2, y2 of at most {most} objects, "
+            f"in pixels of the scaled image; {nothing}",
+            "scores": f"(N, {most}) float32: probability of each object's class, "
+            f"above {threshold:g} and falling; {nothing}",
             "labels": f"(N, {most}) int64: class of each object, as its index in the card's classes",
         }
         if self.limits.masks:

@@ -45,7 +45,8 @@ def answered_one(answer: Details) -> Shown:
     """One picture with its answer."""
     right = answer["guess"] == answer["label"]
     truth = "" if right else f"<br>truth: {escape(answer['label'])}"
-    said = f'<span class="{"good" if right else "bad"}">{escape(answer["guess"])}</span> {answer["probability"]:.0%}{truth}'
+    tone, probability = "good" if right else "bad", f"{answer['probability']:.0%}"
+    said = f'<span class="{tone}">{escape(answer["guess"])}</span> {probability}{truth}'
     return THUMBNAIL(answer["path"]), captioned(said, answer["path"])
 
 
