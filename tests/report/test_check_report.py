@@ -9,23 +9,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nextvit.check.check import check_survey
-from nextvit.check.masks import survey_masks
-from nextvit.check.survey import survey_images
 from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
 from nextvit.tasks.reading import read_with_findings
+from nextvit.tasks.task import task_named
 from tests.conftest import draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 
 def page_of(root: Path) -> str:
     dataset, faults = read_with_findings(root)
-    survey = survey_images(dataset)
     path = root.parent / "check.html"
-    masks = survey_masks(dataset) if dataset.masks else None
-    write_check_report(path, survey, in_order([*faults, *check_survey(survey, masks)]), masks)
+    checked = task_named(dataset.task).check(dataset)
+    write_check_report(path, checked.survey, in_order([*faults, *checked.findings]), checked.masks)
     return path.read_text()
 
 
@@ -63,7 +60,7 @@ def test_of_many_findings_some_are_shown_and_the_rest_counted(colours: Path):
 def test_a_dataset_of_nothing_readable_has_a_page(colours: Path):
     for path in colours.rglob("*.png"):
         path.write_bytes(b"")
-    assert "No picture could be read." in page_of(colours)
+    assert "No image could be read." in page_of(colours)
 
 
 def test_pictures_with_masks_stand_beside_their_classes_whether_or_not_something_was_found(tmp_path: Path):
@@ -71,7 +68,7 @@ def test_pictures_with_masks_stand_beside_their_classes_whether_or_not_something
     page = page_of(root)
     names = dict(re.findall(r'background:(#\w+)"></i>([^<]+)<', page))
     assert names == dict(zip(class_colours(3), CLASSES, strict=True))
-    few = page.split("<h2>Pictures with their masks</h2>")[1].split("<h2>")[0]
+    few = page.split("<h2>Images with their masks</h2>")[1].split("<h2>")[0]
     assert few.count("<img") == MASKS_SHOWN
     first = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', few)[0])))
     assert first.size == (2 * 144 + 4, 108)
