@@ -29,7 +29,7 @@ from nextvit.files.records import to_plain
 from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
 from nextvit.models.config import VARIANTS
-from nextvit.predictions.logits_parity import Parity, compare
+from nextvit.predictions.logits_parity import LogitsParity, compare_logits
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime import session
 from tests.backends.coreml_packages import KNOWN, manifest_for
@@ -66,9 +66,9 @@ def noise(height: int, width: int, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def parity(source: Source, opened: MilInterpreter, pixels: np.ndarray) -> Parity:
+def parity(source: Source, opened: MilInterpreter, pixels: np.ndarray) -> LogitsParity:
     got = opened.run({"images": pixels})["logits"]
-    return compare(reference_logits(source.model, source.card, pixels), got)
+    return compare_logits(reference_logits(source.model, source.card, pixels), got)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_answers_equal_an_independent_computation_in_torch(odd: tuple[Source, Pa
     images_NCHW = torch.from_numpy(pixels).double().permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = calibrated_model().double()((images_NCHW / 255 - mean) / std)
-    assert compare(expected.numpy(), got).max_error <= 1e-5
+    assert compare_logits(expected.numpy(), got).max_error <= 1e-5
 
 
 @pytest.mark.backend
