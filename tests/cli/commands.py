@@ -3,7 +3,20 @@
 import json
 from dataclasses import dataclass
 
+from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import DetectionFacts
+from nextvit.image.resizing import Preprocess
 from nextvit.predictions.results import Detection, Detections
+
+NUTS = ModelCard(
+    task="detection",
+    classes=("fig", "nut"),
+    input=Preprocess(image_size=(64, 107), resize="pad"),
+    variant="nextvit_nano",
+    architecture={},
+    head={"masks": True, "detections": 100, "score_threshold": 0.05, "iou": 0.5},
+    facts=DetectionFacts(category_ids=(3, 7)),
+)
 
 
 @dataclass

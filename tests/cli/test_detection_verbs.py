@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from nextvit.cli import main as command_line
-from nextvit.cli.predict import believed
 from nextvit.loading import load
 from nextvit.predictions.draw_detections import draw_detections
-from nextvit.predictions.results import Classification, ClassProbability, Detections
-from tests.cli.commands import FAST, found, refused
+from nextvit.predictions.kind import kind_of
+from nextvit.predictions.results import Detections
+from tests.cli.commands import FAST, NUTS, found, refused
 from tests.data.coco_by_hand import draw_objects, save, spoil
 
 SMALL = ("--model", "nextvit_nano", "--image-size", 64, "--batch-size", 4, "--data.workers", 0, "--epochs", 1,
@@ -96,13 +96,20 @@ def test_predict_tells_the_best_score_and_no_empty_table(detector: Path, drawn: 
 
 def test_objects_of_low_scores_are_told_in_full_and_not_drawn():
     answer = found(*["nut"] * 8)  # scores 0.9, 0.8, ..., 0.2
-    sure = believed(answer, 0.65)
+    sure = kind_of(NUTS).filter(answer, 0.65)
     assert isinstance(sure, Detections)
     assert [round(each.score, 1) for each in sure.objects] == [0.9, 0.8, 0.7]
     picture = Image.new("RGB", (64, 48), "gray")
-    assert draw_detections(picture, sure).tobytes() == draw_detections(picture, found("nut", "nut", "nut")).tobytes()
-    guess = Classification(top=(ClassProbability(label="nut", probability=0.1),))
-    assert believed(guess, 0.65) == guess
+    drawn, expected = (
+        draw_detections(picture, each, classes=NUTS.classes) for each in (sure, found("nut", "nut", "nut"))
+    )
+    assert drawn.tobytes() == expected.tobytes()
+
+
+def test_a_least_score_is_for_detectors(run_folder: Path, pictures: Path, call, tmp_path: Path):
+    done = call("predict", run_folder, pictures / "val", "--min-score", 0.5, "--out", tmp_path / "out")
+    refused(done, "--min-score is for detectors", "is a model for classification", "leave it out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_detector_answers_at_other_limits(detector: Path, drawn: Path):

@@ -12,7 +12,7 @@ from PIL import Image, ImageColor
 
 from nextvit.bundle.card import ModelCard
 from nextvit.cli import main as command_line
-from nextvit.cli.export import asked_for
+from nextvit.cli.export import with_options
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.image.drawing import class_colours
@@ -209,7 +209,7 @@ def test_scores_and_one_size_are_for_segmentation_models():
     )
     for given in ({"scores": True, "fixed_size": None}, {"scores": False, "fixed_size": "64x64"}):
         with pytest.raises(InputError, match="is for segmentation models, and this is one for classification"):
-            asked_for(card, dynamic_size=False, **given)
+            with_options(card, dynamic_size=False, **given)
 
 
 @pytest.mark.parametrize(

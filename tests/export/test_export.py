@@ -23,7 +23,7 @@ from nextvit.export.reference import prove
 from nextvit.files.durable import compute_sha256
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
-from nextvit.predictions.logits_parity import Parity, compare
+from nextvit.predictions.logits_parity import LogitsParity, compare_logits
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.verdict import failures
 from nextvit.runtime.session import open_session
@@ -118,15 +118,15 @@ def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path:
 
 
 def test_an_export_that_costs_too_many_points_is_refused():
-    parity = Parity(images=12, max_error=1e-6, mean_error=1e-7, cosine=1.0, agreement=1.0)
+    parity = LogitsParity(images=12, max_error=1e-6, mean_error=1e-7, cosine=1.0, agreement=1.0)
     record = {"before": {"score": 90.0}, "after": {"score": 88.5}, "drop": 1.5}
     assert failures(record, parity, "fp32", 1.5) == []
     assert failures(record, parity, "fp32", 1.0) == ["the score fell from 90.00 to 88.50, more than --max-drop 1"]
     assert failures(record, parity, "int8", None) == ["the score fell from 90.00 to 88.50, more than --max-drop 0.5"]
     assert failures({}, replace(parity, agreement=0.99), "int8", None) == [
-        "1.00 % of the answers differ, more than --max-drop 0.5"
+        "1.00 % of the predictions differ, more than --max-drop 0.5"
     ]
-    assert failures({}, replace(parity, max_error=math.inf), "int8", None) == ["it answers values that are no numbers"]
+    assert failures({}, replace(parity, max_error=math.inf), "int8", None) == ["it puts out NaN or infinity"]
 
 
 def test_another_model_does_not_pass_for_the_bundles(exported: Path, images: list[Path]):
@@ -176,7 +176,7 @@ def test_any_size_is_exact_and_proven_at_two_sizes(images: list[Path], tmp_path:
     for height, width in ((33, 47), (225, 96), (64, 64), (100, 33)):
         pixels = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         expected = reference_logits(model, card_for(64, 64), pixels)
-        parity = compare(expected, session.run({"images": pixels})["logits"])
+        parity = compare_logits(expected, session.run({"images": pixels})["logits"])
         assert parity.max_error <= 1e-4, (height, width)
 
 

@@ -37,9 +37,9 @@ def test_the_scores_and_the_interval_of_their_difference_are_those_of_a_plain_co
     card = card_for(64, 64)
     images = proof_images(shared_colours, card)
     proof = prove(calibrated_model(), card, Disturbed(), images)
-    record = proof.record(images.task)
+    record = proof.record(images.evaluator)
     labels = np.array([sample.label for sample in images.samples])
-    right_before, right_after = (logits.argmax(axis=1) == labels for logits in (proof.expected, proof.got))
+    right_before, right_after = (logits.argmax(axis=1) == labels for logits in (proof.comparison.expected, proof.comparison.got))
     assert record["before"]["score"] == pytest.approx(100 * right_before.mean())
     assert record["after"]["score"] == pytest.approx(100 * right_after.mean())
     assert record["drop"] == pytest.approx(100 * (right_before.mean() - right_after.mean()))
@@ -54,7 +54,7 @@ def test_the_scores_and_the_interval_of_their_difference_are_those_of_a_plain_co
 def test_without_labels_there_is_no_score(shared_colours: Path):
     card = card_for(64, 64)
     images = proof_images(shared_colours / "val", card)
-    record = prove(calibrated_model(), card, Disturbed(), images).record(images.task)
+    record = prove(calibrated_model(), card, Disturbed(), images).record(images.evaluator)
     assert "before" not in record and record["images"] == 12 and record["source"] == "val"
 
 
@@ -64,7 +64,7 @@ def test_photographs_come_with_the_package_and_can_be_read():
     assert len(images.samples) == 5
     pixels = [card.input(sample.path) for sample in images.samples]
     assert min(each.std() for each in pixels) > 10  # real pictures, none of them blank
-    assert images.task is None
+    assert images.evaluator is None
 
 
 def test_files_that_cannot_be_read_prove_nothing_and_are_told(shared_colours: Path, tmp_path: Path):
@@ -106,5 +106,5 @@ def test_shards_are_a_dataset_for_proof_and_calibration(shared_colours: Path, tm
     )
     card = card_for(64, 64)
     images = proof_images(tmp_path / "shards", card)
-    assert len(images.samples) == 12 and images.task is not None
+    assert len(images.samples) == 12 and images.evaluator is not None
     assert calibration_images(tmp_path / "shards", card).shape == (24, 64, 64, 3)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nextvit.predictions.postprocess import resized_map
-from nextvit.tasks.answers import PackedMap
 from PIL import Image
 
 from nextvit.bundle.golden import Golden, read_golden, write_golden
@@ -19,7 +17,9 @@ from nextvit.export.targets import target_of
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
 from nextvit.predictions.kind import output_names
+from nextvit.predictions.packed_class_map import PackedClassMap
 from nextvit.predictions.results import ClassMap
+from nextvit.predictions.sampling import resize_class_map
 from nextvit.predictions.segmentation import with_scores
 from nextvit.predictions.segmentation_parity import LogitsDifference, SegmentationParity, compare_maps
 from nextvit.predictions.tolerances import TOLERANCES
@@ -257,8 +257,8 @@ def test_maps_are_compared_pixel_by_pixel():
     first, second = np.zeros((10, 20), np.uint8), np.zeros((30, 10), np.uint8)
     changed = first.copy()
     changed[0, :5] = 3
-    packed = [PackedMap.pack(each, (5, 5)) for each in (first, second)]
-    parity = compare_maps(packed, [PackedMap.pack(changed, (5, 5)), packed[1]])
+    packed = [PackedClassMap.pack(each, (5, 5)) for each in (first, second)]
+    parity = compare_maps(packed, [PackedClassMap.pack(changed, (5, 5)), packed[1]])
     assert (parity.images, parity.pixels, parity.max_error, parity.mean_error) == (2, 500, 5 / 200, 2.5 / 200)
     assert parity.agreement == pytest.approx(0.99)
     assert parity.failures("fp32") == ["same pixels 0.99000 < 0.999"]
@@ -273,14 +273,14 @@ def test_a_rare_class_that_is_never_told_is_no_agreement():
     """Of a thousandth of the pixels it would not be missed among all of them."""
     with_defect = np.zeros((1024, 1024), np.uint8)
     with_defect[:33, :31] = 1
-    found, missed = ([PackedMap.pack(each, each.shape)] for each in (with_defect, np.zeros_like(with_defect)))
+    found, missed = ([PackedClassMap.pack(each, each.shape)] for each in (with_defect, np.zeros_like(with_defect)))
     for expected, got in ((found, missed), (missed, found)):
         parity = compare_maps(expected, got)
         assert parity.agreement > 0.999 and parity.least_overlap == 0
         assert parity.failures("fp32") == ["least overlap of a class 0.000 < 0.99"]
         assert parity.failures("bf16") == ["least overlap of a class 0.000 < 0.5"]
     assert compare_maps(found, found).least_overlap == 1
-    small = [PackedMap.pack(each[:20, :20], (20, 20)) for each in (with_defect, np.zeros_like(with_defect))]
+    small = [PackedClassMap.pack(each[:20, :20], (20, 20)) for each in (with_defect, np.zeros_like(with_defect))]
     assert compare_maps(small[:1], small[1:]).least_overlap is None
 
 
@@ -300,4 +300,4 @@ def test_a_map_is_resized_as_pillow_does():
     classes = np.random.default_rng(0).integers(0, 5, (37, 23), dtype=np.uint8)
     for height, width in ((80, 41), (11, 60), (37, 23), (1, 1)):
         pillow = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
-        assert np.array_equal(resized_map(classes, (height, width)), np.array(pillow))
+        assert np.array_equal(resize_class_map(classes, (height, width)), np.array(pillow))
