@@ -72,7 +72,9 @@ def test_eval_of_a_class_that_a_split_lacks(detector: Path, drawn: Path, call, t
 def test_info_tells_what_a_detector_takes_and_answers(detector: Path, call):
     facts = call("info", detector, "--json").document
     assert facts["task"] == "detection"
-    assert facts["answers"] == "boxes and masks of at most 100 objects, of scores above 0.05"
+    assert facts["predicts"].startswith(
+        "boxes and masks of at most 100 objects, of scores above 0.05; of two of a class"
+    )
     assert facts["input"] == "uint8 RGB, at most 107x64 px, either way up"
 
 
@@ -88,7 +90,7 @@ def test_predict_leaves_pictures_and_lines(detector: Path, drawn: Path, call, tm
 
 def test_predict_tells_the_best_score_and_no_empty_table(detector: Path, drawn: Path, call, tmp_path: Path):
     told = call("predict", detector, drawn / "images" / "val").out
-    assert told.split("\n")[0].split() == ["file", "answer", "best", "score"]
+    assert told.split("\n")[0].split() == ["file", "prediction", "best", "score"]
     (tmp_path / "notes.jpg").write_text("no picture")
     done = call("predict", detector, tmp_path / "notes.jpg")
     assert done.code == 1 and not done.out.strip()
@@ -135,7 +137,11 @@ def test_a_model_of_another_task_is_refused(
     refused(call("verify", bundle, "--data", drawn), "was trained for classification", "is one for detection")
     refused(call("verify", bundle, "--against", detector), "differ in task")
     train = ("train", drawn, "--out", tmp_path / "new", *SMALL)
-    refused_in_the_end(call(*train, "--teacher", run_folder), "a detector cannot be taught", "leave out --teacher")
+    refused_in_the_end(
+        call(*train, "--teacher", run_folder),
+        "distill.teacher is for classification and multilabel, and this is detection",
+        "leave it out",
+    )
     taught = call("train", pictures, "--out", tmp_path / "new", *FAST, "--teacher", detector, "--data.allow-errors")
     refused_in_the_end(taught, "the teacher", "(detection)", "that are not the dataset's")
     assert not (tmp_path / "new").exists()

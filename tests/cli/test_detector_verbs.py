@@ -51,7 +51,7 @@ def test_export_tells_objects_and_both_scores(checkpoint: Path, data: Path, tmp_
         "same objects",
         "100.00% of",
         "difference of scores",
-        "overlap of masks",
+        "mean IoU of masks",
         "box AP, PyTorch",
         "mask AP",
     ):
@@ -66,7 +66,9 @@ def test_before_and_after_are_in_the_document(checkpoint: Path, bundle: Path, da
     proven = done.document["against"]
     assert proven["before"]["metric"] == proven["after"]["metric"] == "box_ap_score"
     assert abs(proven["drop"]) <= 0.1 and len(proven["drop_interval_95"]) == 2
-    assert proven["masks_after"] == pytest.approx(proven["masks_before"], abs=0.1)
+    assert proven["further"]["mask_ap_score"]["after"] == pytest.approx(
+        proven["further"]["mask_ap_score"]["before"], abs=0.1
+    )
     assert done.document["golden"]["objects"] > 0
     assert done.document["exam"] == proven["after"]
     score = call("verify", bundle, "--data", data, "--json").document["exam"]["score"]
@@ -97,11 +99,13 @@ def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path
 def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call):
     for path in (checkpoint, bundle):
         facts = call("info", path, "--json").document
-        assert facts["answers"] == "boxes and masks of at most 20 objects, of scores above 0.05"
+        assert facts["predicts"].startswith(
+            "boxes and masks of at most 20 objects, of scores above 0.05; of two of a class"
+        )
         assert facts["input"] == "uint8 RGB, at most 96x64 px, either way up"
         assert facts["category ids"] == [3, 7, 9]
     assert "objects on 4 images, largest difference of scores" in facts["proven on"]
-    assert facts["image sizes"] == "any size, in frames of multiples of 32 px"
+    assert facts["image sizes"] == "any size, on canvases of multiples of 32 px"
 
 
 @pytest.mark.backend
@@ -122,10 +126,13 @@ def test_predict_draws_and_writes_lines(bundle: Path, data: Path, tmp_path: Path
     [
         (
             ("--to", "torch"),
-            "torch fp32 is for classifiers; a detector is exported to onnx in fp32 and openvino in fp32",
+            "torch fp32 is not for detection; a network for detection is exported to onnx in fp32 and openvino in fp32",
         ),
-        (("--precision", "int8"), "onnx int8 is for classifiers"),
-        (("--dynamic-size",), "a detector takes pictures of any size without --dynamic-size; leave it out"),
+        (("--precision", "int8"), "onnx int8 is not for detection"),
+        (
+            ("--dynamic-size",),
+            "keeps aspect ratios and pads (data.resize pad), and so takes any size without --dynamic-size",
+        ),
         (("--explain",), "--explain is for classifiers"),
     ],
 )

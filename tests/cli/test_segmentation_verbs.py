@@ -20,7 +20,7 @@ from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.segmentation import LIGHT_FPN, Segmenter
 from nextvit.models.weights import save_model
-from nextvit.predictions.draw_class_map import as_share, draw_classes
+from nextvit.predictions.draw_class_map import as_percent, draw_class_map
 from nextvit.predictions.results import ClassMap
 from nextvit.tasks.reading import read_dataset
 from tests.cli.commands import refused
@@ -145,7 +145,7 @@ def test_eval_of_a_binary_model_tells_how_many_defects_are_missed(defects: tuple
 def test_an_overlay_keeps_what_it_covers_to_be_seen():
     labels = np.repeat(np.arange(4, dtype=np.uint8), 300)[None].repeat(1200, axis=0)
     answer = ClassMap(classes=("a", "b", "c", "d"), labels=labels)
-    sheet = draw_classes(Image.new("RGB", (1200, 1200), "white"), answer)
+    sheet = draw_class_map(Image.new("RGB", (1200, 1200), "white"), answer)
     assert sheet.width == 1200 and sheet.height > 1200
     assert len({sheet.getpixel((150 + 300 * label, 600)) for label in range(4)}) == 4
     assert len(set(class_colours(255))) == 255
@@ -155,7 +155,9 @@ def test_an_overlay_keeps_what_it_covers_to_be_seen():
 def test_an_overlay_shows_the_ground_through_the_common_class_and_a_crack_of_one_pixel_in_full(side: int):
     labels = np.zeros((side, side), np.uint8)
     labels[side // 2] = 1
-    sheet = draw_classes(Image.new("RGB", (side, side), "#808080"), ClassMap(classes=("sound", "crack"), labels=labels))
+    sheet = draw_class_map(
+        Image.new("RGB", (side, side), "#808080"), ClassMap(classes=("sound", "crack"), labels=labels)
+    )
     drawn = np.asarray(sheet)[: sheet.width]
     assert abs(drawn[10, 10].astype(int) - 128).max() < 30
     crack = (drawn == ImageColor.getrgb(class_colours(2)[1])).all(axis=2)
@@ -167,7 +169,7 @@ def test_an_overlay_shows_the_ground_through_the_common_class_and_a_crack_of_one
     [(0.0, "0.0%"), (1e-6, "below 0.1%"), (0.0005, "0.1%"), (0.25, "25.0%"), (0.9996, "above 99.9%"), (1.0, "100.0%")],
 )
 def test_a_defect_of_a_few_pixels_is_not_told_as_nothing(share: float, text: str):
-    assert as_share(share) == text
+    assert as_percent(share) == text
 
 
 @pytest.mark.backend
@@ -181,7 +183,7 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     told = call("info", out).out
     assert "the class of each pixel, by Semantic FPN of 64 channels" in told and "of the same class" in told
     page = (segmenter / "report.html").read_text()
-    assert "same pixels" in page and "the largest share of an image" in page
+    assert "same pixels" in page and "the largest fraction of an image" in page
     refused(call("predict", out, drawn / "images" / "val", "--windows", 64), "answers classes alone", "with --scores")
     refused(call("eval", out, drawn, "--flip"), "answers classes alone", "with --scores")
 
@@ -196,7 +198,7 @@ def test_it_is_exported_with_scores_and_for_one_size(segmenter: Path, drawn: Pat
     assert "4 (drawn, val)" in done.out and f"{4 * 40 * 64} pixels" in done.out and "difference of logits" in done.out
     out = segmenter / "exports" / "segmenter-onnx-fp32-40x64-scores.nextvit"
     card = json.loads((out / "manifest.json").read_text())["card"]
-    assert card["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "stretch")
+    assert card["facts"]["scores"] and (card["input"]["image_size"], card["input"]["resize"]) == ([40, 64], "stretch")
     verified = call("verify", out, "--against", segmenter)
     assert verified.code == 0 and "difference of logits" in verified.out
     assert "the class of each pixel, and the scores of all, by Semantic FPN" in call("info", out).out
@@ -217,14 +219,17 @@ def test_scores_and_one_size_are_for_segmentation_models():
     [
         (
             ["export", "RUN", "--to", "onnx", "--precision", "int8"],
-            ["a segmentation model is exported to onnx in fp32"],
+            ["onnx int8 is not for segmentation; a network for segmentation is exported to onnx in fp32"],
         ),
         (["export", "RUN", "--fixed-size", "352"], ["--fixed-size is HEIGHTxWIDTH in pixels", "got '352'"]),
         (["export", "RUN", "--fixed-size", "16x64"], ["at least 32 px a side"]),
         (["export", "RUN", "--fixed-size", "64x64", "--dynamic-size"], ["leave one of them out"]),
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
-        (["train", "DATA", "--out", "NEW", "--teacher", "RUN"], ["a segmentation model cannot be taught"]),
-        (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["every pixel of a picture has a class"]),
+        (
+            ["train", "DATA", "--out", "NEW", "--teacher", "RUN"],
+            ["distill.teacher is for classification and multilabel, and this is segmentation; leave it out"],
+        ),
+        (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["resize cannot be 'crop'"]),
         (["predict", "RUN", "DATA", "--windows", "50"], ["the side of a window is a multiple of 32 px", "got 50"]),
         (["predict", "RUN", "DATA", "--scales", "1,big"], ["--scales takes numbers with commas", "'1,big'"]),
         (["predict", "RUN", "DATA", "--scales", "0.1"], ["at least 32 px a side"]),
@@ -326,8 +331,10 @@ def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, dra
     teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)
     assert teacher.code == 2 and "knows 3 classes (segmentation) that are not the dataset's" in teacher.err
     as_masks = ("train", photos, "--out", tmp_path / "new", "--task", "segmentation")
-    refused(call(*as_masks), "photos: has neither masks nor annotated objects", "but for classification")
-    refused(call("check", photos, "--task", "segmentation"), "photos: has neither masks nor annotated objects")
+    refused(call(*as_masks), "photos: is a dataset for classification, not for segmentation", "it takes masks")
+    refused(
+        call("check", photos, "--task", "segmentation"), "photos: is a dataset for classification, not for segmentation"
+    )
     refused(call("check", drawn, "--task", "detection"), "detection", "segmentation")
     assert not (tmp_path / "new").exists()
 
@@ -349,7 +356,7 @@ def test_objects_are_checked_and_learnt_as_masks(of_objects: tuple[Path, Path], 
     names = ["background", "square", "disc"]
     assert done.document["classes"] == {name: {"train": 12, "val": 4} for name in names}
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
-    assert (recipe["data"]["task"], recipe["data"]["resize"]) == ("segmentation", "pad")
+    assert (recipe["task"], recipe["data"]["resize"]) == ("segmentation", "pad")
     done = call("eval", run, root, "--json")
     assert done.code == 0 and done.document["details"]["classes"] == names
     assert done.document["scores"] == json.loads((run / "evaluation.json").read_text())["scores"]
