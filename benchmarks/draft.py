@@ -31,10 +31,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nextvit
+from nextvit.bundle.facts import MultiLabelFacts
 from nextvit.image.reading import Encoded, Pixels, to_rgb, upright
 from nextvit.image.resizing import INPUT_NAME, Preprocess, size_before_crop
 from nextvit.machine.environment import describe_environment, strip_folder
-from nextvit.predictions.logits_parity import TOLERANCES, Parity, compare
+from nextvit.predictions.logits_parity import LogitsParity, compare_logits
+from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.runtime.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results" / "draft.jsonl"
@@ -84,8 +86,10 @@ def measure(predictor: Predictor, contents: list[bytes], *, factor: float, round
     noise = np.random.default_rng(0).integers(-1, 2, whole.shape)
     noisy = np.clip(whole.astype(np.int16) + noise, 0, 255).astype(np.uint8)
     expected = compute_logits(predictor, whole)
-    found = compare(expected, compute_logits(predictor, part), thresholds=predictor.card.thresholds)
-    by_noise = compare(expected, compute_logits(predictor, noisy), thresholds=predictor.card.thresholds)
+    facts = predictor.card.facts
+    thresholds = facts.thresholds if isinstance(facts, MultiLabelFacts) else ()
+    found = compare_logits(expected, compute_logits(predictor, part), thresholds=thresholds)
+    by_noise = compare_logits(expected, compute_logits(predictor, noisy), thresholds=thresholds)
     difference = np.abs(whole.astype(np.int16) - part)
     whole_ms, part_ms = measure_read_ms(images, spec, rounds=rounds)
     return {
@@ -103,7 +107,7 @@ def measure(predictor: Predictor, contents: list[bytes], *, factor: float, round
     }
 
 
-def summary(parity: Parity) -> dict[str, float]:
+def summary(parity: LogitsParity) -> dict[str, float]:
     return {name: round(getattr(parity, name), 5) for name in ("max_error", "mean_error", "agreement")}
 
 

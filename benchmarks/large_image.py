@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nextvit.data.image_files import list_images
 from PIL import Image
 
-from nextvit.export.proof_images import PICTURES
+from nextvit.data.image_files import list_images
+from nextvit.export.proof_images import SAMPLE_IMAGES
 from nextvit.machine.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "segmentation_large.jsonl"
@@ -29,7 +29,7 @@ MIB = 2**20
 
 def make_mosaic(size_wh: tuple[int, int]) -> Image.Image:
     """A mosaic of the bundled photographs, in rows; each row begins with the next photograph."""
-    photographs = [Image.open(path).convert("RGB") for path in list_images(PICTURES)]
+    photographs = [Image.open(path).convert("RGB") for path in list_images(SAMPLE_IMAGES)]
     sheet = Image.new("RGB", size_wh)
     top, row = 0, 0
     while top < sheet.height:

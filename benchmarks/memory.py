@@ -20,19 +20,22 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from nextvit.data.samples import Sample
+from nextvit.data.samples import Sample, Samples
 from nextvit.data.shards import CONTENTS, index_path, write_shards
 from nextvit.files.durable import compute_sha256
 from nextvit.machine.environment import describe_environment
 from nextvit.tasks.reading import read_dataset
 from nextvit.views.label_view import build_view
+from nextvit.views.labelled_source import LabelledSource
 from nextvit.views.settings import Augment
-from nextvit.views.training_batches import EpochSampler, LabelledLook, TrainingSet, training_batches
+from nextvit.views.training_batches import EpochSampler, TrainingSet, training_batches
 
 RESULTS = Path(__file__).parent / "results" / "memory.jsonl"
 IMAGES, DRAWN, CLASSES = 1_000_000, 1_000, 10
@@ -89,10 +92,23 @@ def memory_mib(process: int) -> dict[str, float]:
     return {"resident": round(kib["Rss"] / 1024, 1), "private": round(private / 1024, 1)}
 
 
-def measure_epochs(samples: Sequence[Sample]) -> list[dict[str, object]]:
+class ListedSamples(list[Sample]):
+    """Samples as Python objects, for the comparison with `Samples`, which are packed arrays."""
+
+    def targets(self, indices: Sequence[int], num_classes: int) -> NDArray[np.float32]:
+        """Rows of 0 and 1: (N, num_classes)."""
+        rows = np.zeros((len(indices), num_classes), np.float32)
+        for row, index in zip(rows, indices, strict=True):
+            row[list(self[index].labels)] = 1
+        return rows
+
+
+def measure_epochs(samples: Samples | ListedSamples) -> list[dict[str, object]]:
     """Run the loader, and note the memory of this process and of its workers after each epoch."""
     sampler = EpochSampler(len(samples), batch_size=BATCH_SIZE, seed=0)
-    training_set = TrainingSet(LabelledLook(samples, build_view(Augment(), image_size=(32, 32))), seed=0)
+    view = build_view(Augment(), image_size=(32, 32))
+    source = LabelledSource(cast(Samples, samples), view, CLASSES, smooth=lambda rows: rows, num_labelled=len(samples))
+    training_set = TrainingSet(source, seed=0)
     loader = training_batches(training_set, sampler, workers=WORKERS)
     measured: list[dict[str, object]] = []
     for epoch in range(EPOCHS):
@@ -135,7 +151,7 @@ def main(*, objects: bool) -> None:
             "read_seconds": round(time.perf_counter() - started, 2),
             "before_mib": before,
             "index_read_mib": memory_mib(os.getpid()),
-            "epochs": measure_epochs(list(samples) if objects else samples),
+            "epochs": measure_epochs(ListedSamples(samples) if objects else samples),
             "environment": describe_environment(),
         }
     with RESULTS.open("a", encoding="utf-8") as file:

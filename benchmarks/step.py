@@ -24,15 +24,14 @@ from PIL import Image
 from nextvit.machine.environment import describe_environment
 from nextvit.models.create import create_model
 from nextvit.models.weights import load_weights
-from nextvit.tasks.classification import ClassificationTask
 from nextvit.tasks.reading import read_dataset
+from nextvit.train.card import card_for
 from nextvit.train.device import pick_device
 from nextvit.train.distributed import World
 from nextvit.train.ema import Ema
 from nextvit.train.loop import Training
 from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Model, Recipe
-from nextvit.train.start import make_card
 from nextvit.train.step import step
 from nextvit.views.training_batches import Batch
 
@@ -43,14 +42,13 @@ WARM_UP = 2
 def make_trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
     """The same training with our network and with timm's."""
     dataset = read_dataset(folder)
-    task = ClassificationTask(dataset, make_card(dataset, recipe), loss=recipe.loss)
     theirs: Any = timm.create_model("nextvit_small", num_classes=2, drop_path_rate=0.1)
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
         torch.save(theirs.state_dict(), file.name)
         model: Any = create_model("nextvit_small", num_classes=2)
         load_weights(model, Path(file.name))
     device = pick_device(recipe.compute.device)
-    ours = prepare(task, dataset, model.to(device), recipe, device, World())
+    ours = prepare(dataset, card_for(dataset, recipe), model.to(device), recipe, device, World())
     if recipe.compute.channels_last:
         theirs = theirs.to(memory_format=torch.channels_last)
     theirs = theirs.to(device).train()
@@ -77,8 +75,11 @@ def measure(folder: Path, recipe: Recipe, *, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     both = make_trainings(folder, recipe)
     size = recipe.data.image_size
-    images = torch.randint(0, 256, (recipe.batch_size, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    batch = Batch(images, list(range(recipe.batch_size)))
+    images_NHWC = torch.randint(0, 256, (recipe.batch_size, size, size, 3), dtype=torch.uint8).numpy()
+    indices = list(range(recipe.batch_size))
+    training_set: Any = both["ours"].batches.dataset
+    images, targets = training_set.source.collate(list(images_NHWC), indices)
+    batch = Batch(images, targets, indices)
     times: dict[str, list[float]] = {name: [] for name in both}
     losses: dict[str, list[float]] = {name: [] for name in both}
     for turn in range(WARM_UP + rounds):
