@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from nextvit.loading import load
     from nextvit.models.create import create_model
     from nextvit.models.fuse import fuse
-    from nextvit.runtime.tiled_session import Views
+    from nextvit.runtime.tiled_session import Tiling
 
 __version__ = "0.1.0"
-__all__ = ["Views", "__version__", "create_model", "fuse", "load"]
+__all__ = ["Tiling", "__version__", "create_model", "fuse", "load"]
 
 HOME_OF = {
-    "Views": "nextvit.runtime.tiled_session",
+    "Tiling": "nextvit.runtime.tiled_session",
     "create_model": "nextvit.models.create",
     "fuse": "nextvit.models.fuse",
     "load": "nextvit.loading",

@@ -1,4 +1,4 @@
-"""`nextvit.load`: a predictor for whatever holds a model, be it a run, a checkpoint file or a bundle."""
+"""`nextvit.load`: a predictor for a run, a checkpoint file or a bundle."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ from nextvit.errors import MissingDependency
 from nextvit.files.durable import locate_folder
 from nextvit.predictions.kind import kind_of, output_names
 from nextvit.predictions.segmentation import with_scores
-from nextvit.runtime.predictor import Predictor, card_at, load_bundle, predictor_for
+from nextvit.runtime.predictor import Predictor, card_at, load_bundle, make_predictor
 from nextvit.runtime.session import check_threads
-from nextvit.runtime.tiled_session import Views, check_views
+from nextvit.runtime.tiled_session import Tiling, check_tiling
 
 if TYPE_CHECKING:
     from nextvit.bundle.card import ModelCard
@@ -24,42 +24,40 @@ def load(
     device: str | None = None,
     image_size: tuple[int, int] | None = None,
     scores: bool = False,
-    views: Views | None = None,
+    tiling: Tiling | None = None,
 ) -> Predictor:
     """A predictor for a run, a checkpoint file (`.safetensors`), or an exported bundle.
 
     Args:
-        path: what `nextvit train` or `nextvit export` left.
+        path: what `nextvit train` or `nextvit export` wrote.
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it, such as "cuda"; None: the CPU.
-        image_size: height and width in pixels to answer at, for a run, a checkpoint or a bundle of dynamic size; None:
+        image_size: height and width of the input in pixels, for a run, a checkpoint or a bundle of dynamic size; None:
             the card's.
-        scores: of a segmentation model the scores of its classes, too (`predictor.card.scores` says whether they come):
-            a run or a checkpoint always has them, a bundle that was exported with them.
-        views: how a segmentation model looks at each picture, in windows, at several scales or mirrored; None: at the
-            whole one, once.
+        scores: give the scores of a segmentation model's classes, too (`predictor.card.facts.scores` says whether it
+            does): a run or a checkpoint always has them, a bundle where it was exported with them.
+        tiling: tiles or scales at which a segmentation model predicts; None: each whole image, once.
 
     Raises:
-        InputError: nothing there that holds a model, or it is damaged, or does not take that size or those views, or
-            there is no such device here.
+        InputError: there is no model, it is damaged, does not take that size or tiling, or there is no such device.
         MissingDependency: the runtime it needs is not installed.
     """
     path = locate_folder(Path(path))
     if is_bundle(path):
-        return load_bundle(path, threads=threads, device=device, image_size=image_size, scores=scores, views=views)
+        return load_bundle(path, threads=threads, device=device, image_size=image_size, scores=scores, tiling=tiling)
     check_threads(threads)
     model, card = load_trained(path)
     if kind_of(card).can_be_tiled:
-        card = with_scores(card, scores or views is not None)
+        card = with_scores(card, scores or tiling is not None)
     card = card_at(card, image_size, what=path, any_size=True)
-    if views:
-        check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=True))
+    if tiling:
+        check_tiling(tiling, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=True))
     from nextvit.runtime.torch_session import TorchSession, torch_device
     from nextvit.tasks.network import deployed_form
 
     deployed = deployed_form(model, card).to(torch_device(device or "cpu"))
     session = TorchSession(deployed, threads=threads, outputs=output_names(card))
-    return predictor_for(session, card, views, scores=scores)
+    return make_predictor(session, card, tiling, scores=scores)
 
 
 def load_trained(path: Path) -> "tuple[Network, ModelCard]":

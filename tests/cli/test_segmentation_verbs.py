@@ -184,8 +184,8 @@ def test_a_segmentation_model_is_exported_and_verified(segmenter: Path, drawn: P
     assert "the class of each pixel, by Semantic FPN of 64 channels" in told and "of the same class" in told
     page = (segmenter / "report.html").read_text()
     assert "same pixels" in page and "the largest fraction of an image" in page
-    refused(call("predict", out, drawn / "images" / "val", "--windows", 64), "answers classes alone", "with --scores")
-    refused(call("eval", out, drawn, "--flip"), "answers classes alone", "with --scores")
+    refused(call("predict", out, drawn / "images" / "val", "--windows", 64), "puts out classes alone", "with --scores")
+    refused(call("eval", out, drawn, "--flip"), "puts out classes alone", "with --scores")
 
 
 @pytest.mark.backend

@@ -118,4 +118,4 @@ def test_masks_of_same_objects_are_compared():
     )
     parity = compared([first], [second])
     assert parity.mask_iou == pytest.approx(29 / 30)
-    assert parity.failures("fp32") == ["overlap of masks 0.9667 < 0.99"]
+    assert parity.failures("fp32") == ["mean IoU of masks 0.9667 < 0.99"]

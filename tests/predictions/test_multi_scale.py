@@ -11,7 +11,7 @@ from PIL import Image
 from nextvit.errors import InputError
 from nextvit.image.resizing import Preprocess
 from nextvit.predictions.activations import softmax
-from nextvit.predictions.multi_scale import BAND, averaged_bands
+from nextvit.predictions.multi_scale import BAND, average_views
 from nextvit.predictions.sampling import sample_bilinear
 
 
@@ -33,7 +33,7 @@ def averaged_probabilities(
 ) -> NDArray[np.floating[Any]]:
     """The probabilities (C, H, W) of the whole picture."""
     spec = Preprocess(image_size=limits, resize="pad")
-    bands = list(averaged_bands(image, cells_of, spec, scales=scales, flip=flip))
+    bands = list(average_views(image, cells_of, spec, scales=scales, flip=flip))
     assert all(band.shape[1] <= BAND for band in bands)
     return np.concatenate(bands, axis=1)
 
@@ -70,7 +70,7 @@ def test_a_picture_that_is_squashed_is_seen_in_the_same_place():
     image = smooth_picture(101, 67)
     colours = (np.array(image) / 32).transpose(2, 0, 1)
     spec = Preprocess(image_size=(128, 96), resize="stretch")
-    found = np.concatenate(list(averaged_bands(image, cells_of, spec, scales=(1.0, 2.0))), axis=1)
+    found = np.concatenate(list(average_views(image, cells_of, spec, scales=(1.0, 2.0))), axis=1)
     assert found.shape == (3, 67, 101) and np.abs(found - softmax(colours, axis=0)).mean() < 0.03
 
 
@@ -78,7 +78,7 @@ def test_memory_is_that_of_the_views_and_a_band():
     image = Image.new("RGB", (400, 6000))
     spec = Preprocess(image_size=(64, 960), resize="pad")
     tracemalloc.start()
-    for _ in averaged_bands(image, cells_of, spec, scales=(1.0,), flip=False):
+    for _ in average_views(image, cells_of, spec, scales=(1.0,), flip=False):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -88,4 +88,4 @@ def test_memory_is_that_of_the_views_and_a_band():
 @pytest.mark.parametrize("scale", [0.1, 1000])
 def test_a_scale_that_the_network_cannot_take_is_refused(scale: float):
     with pytest.raises(InputError, match=r"the network's input (must be at least 32 px|may have)"):
-        next(averaged_bands(smooth_picture(64, 64), cells_of, Preprocess(image_size=(64, 99)), scales=(scale,)))
+        next(average_views(smooth_picture(64, 64), cells_of, Preprocess(image_size=(64, 99)), scales=(scale,)))

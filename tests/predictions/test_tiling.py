@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nextvit.errors import InputError
-from nextvit.predictions.tiling import Windows, axis, blended_strips, class_map, enlarged_rows
+from nextvit.predictions.tiling import Windows, blend_strips, enlarge_rows, predict_class_map, window_axis
 
 Floats = NDArray[np.float32]
 
@@ -18,7 +18,7 @@ def picture(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
 
 def whole(pixels: NDArray[np.uint8], scores_of, windows: Windows) -> Floats:
     """All strips of a picture, one below the other."""
-    return np.concatenate([strip.copy() for strip in blended_strips(pixels, scores_of, windows)], axis=1)
+    return np.concatenate([strip.copy() for strip in blend_strips(pixels, scores_of, windows)], axis=1)
 
 
 def at_stride(stride: int):
@@ -38,7 +38,7 @@ SIZES = [(200, 300), (64, 96), (65, 97), (130, 64), (20, 500), (33, 21), (1, 1),
 @pytest.mark.parametrize("overlap", [0.1, 0.25, 0.5, 0.9])
 @pytest.mark.parametrize("side", [1, 63, 64, 65, 100, 128, 1000])
 def test_the_weights_of_windows_sum_to_one_and_windows_overlap_as_asked(side: int, overlap: float):
-    along = axis(side, 64, Windows(size=(64, 64), overlap=overlap))
+    along = window_axis(side, 64, Windows(size=(64, 64), overlap=overlap))
     total = np.zeros(along.cells)
     for start, weights in zip(along.starts, along.weights, strict=True):
         assert (weights > 0).all()
@@ -61,7 +61,7 @@ def test_a_network_that_answers_the_same_everywhere_is_blended_to_the_same(size:
     scores = whole(picture(*size), scores_of, windows)
     assert scores.shape[1] * stride >= size[0] and scores.shape[2] * stride >= size[1]
     assert np.abs(scores - constant[:, None, None]).max() < 1e-5
-    classes = class_map(picture(*size), scores_of, windows)
+    classes = predict_class_map(picture(*size), scores_of, windows)
     assert classes.shape == size and classes.dtype == np.uint8 and (classes == 2).all()
 
 
@@ -86,7 +86,7 @@ def test_an_answer_that_depends_on_the_place_in_the_window_is_blended_as_by_hand
         return np.stack([np.stack([x, y, x * y]) for _ in images])
 
     found = whole(pixels, scores_of, windows)
-    rows, columns = axis(size[0], side, windows), axis(size[1], side, windows)
+    rows, columns = window_axis(size[0], side, windows), window_axis(size[1], side, windows)
     sums, weights = np.zeros((3, *size)), np.zeros(size)
     for top in rows.starts:
         for left in columns.starts:
@@ -113,9 +113,9 @@ def test_classes_are_those_of_scores_enlarged_as_pytorch_does():
             torch.from_numpy(scores)[None], scale_factor=stride, mode="bilinear", align_corners=False
         )[0, :, :190, :150]
         strips = (strip for strip in [scores[:, :20], scores[:, 20:21], scores[:, 21:]])
-        rows = np.concatenate(list(enlarged_rows(strips, 150, stride)), axis=1)[:, :190]
+        rows = np.concatenate(list(enlarge_rows(strips, 150, stride)), axis=1)[:, :190]
         assert np.abs(rows - enlarged.numpy()).max() < 1e-2
-        classes = class_map(pixels, at_stride(stride), windows)
+        classes = predict_class_map(pixels, at_stride(stride), windows)
         top = np.sort(rows, axis=0)
         clear = top[-1] - top[-2] > 0.1
         assert clear.mean() > 0.9 and np.array_equal(classes[clear], enlarged.numpy().argmax(axis=0)[clear])
@@ -127,7 +127,7 @@ def test_memory_does_not_grow_with_the_height():
     for height in (256, 2048):
         pixels = np.zeros((height, 512, 3), np.uint8)
         tracemalloc.start()
-        class_map(pixels, at_stride(4), windows)
+        predict_class_map(pixels, at_stride(4), windows)
         peaks.append(tracemalloc.get_traced_memory()[1] - height * 512)  # without the answer itself
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
@@ -154,4 +154,4 @@ def test_a_network_that_answers_in_another_shape_is_refused():
         with pytest.raises(
             InputError, match=r"scores of 2 windows must be of shape \(2, classes, 16, 16\), got \(2, 3, "
         ):
-            class_map(picture(100, 100), at_stride(stride), windows)
+            predict_class_map(picture(100, 100), at_stride(stride), windows)

@@ -113,9 +113,9 @@ def test_an_image_whose_file_ends_early_is_refused_as_the_file_is(bundle: Path):
 def test_pixels_of_another_type_or_shape_never_reach_the_runtime(bundle: Path, pixels: Any):
     predictor = Predictor(session := FixedSession(0.0, 1.0, 2.0), load_bundle(bundle).card)
     with pytest.raises(InputError, match=r"takes uint8 images of shape \(N, 32, 48, 3\), N at least 1; got "):
-        predictor.answer(pixels)
+        predictor.predict_pixels(pixels)
     assert session.batches == []
-    assert predictor.answer(np.zeros((2, 32, 48, 3), np.uint8))[1].label == CLASSES[2]
+    assert predictor.predict_pixels(np.zeros((2, 32, 48, 3), np.uint8))[1].label == CLASSES[2]
 
 
 def test_warming_up_runs_each_batch_size_once(bundle: Path):
@@ -141,7 +141,7 @@ def test_a_bundle_of_dynamic_size_answers_at_any(tmp_path: Path):
         assert predictor.card.input.image_size == (size or (32, 48))
         assert predictor([picture])[0].label == "3 blue"
     with pytest.raises(InputError, match=r"shape \(N, 33, 100, 3\)"):
-        predictor.answer(np.zeros((1, 32, 48, 3), np.uint8))
+        predictor.predict_pixels(np.zeros((1, 32, 48, 3), np.uint8))
     with pytest.raises(InputError, match="takes sides of 33 to 4096 px, got height 32, width 100"):
         load_bundle(bundle, image_size=(32, 100))
 

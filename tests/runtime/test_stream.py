@@ -85,7 +85,7 @@ def test_a_stream_gives_what_a_plain_loop_gives_to_the_bit(bundle: Path, photos:
     expected: list[Any] = []
     for start in range(0, 30, 7):
         batch = np.stack([predictor.card.input(photo) for photo in photos[start : start + 7]])
-        expected += predictor.answer(batch)
+        expected += predictor.predict_pixels(batch)
     assert [answer.label for answer in expected] == [*COLOURS] * 10
     assert len({answer.probability for answer in expected}) == 30
     assert list(predictor.stream(photos, batch_size=7, workers=workers)) == expected

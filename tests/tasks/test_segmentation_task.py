@@ -22,8 +22,8 @@ from nextvit.predictions.kind import kind_of
 from nextvit.predictions.packed_class_map import PackedClassMap
 from nextvit.predictions.results import ClassMap
 from nextvit.predictions.segmentation import defect_probabilities, with_scores
-from nextvit.runtime.predictor import predictor_for
-from nextvit.runtime.tiled_session import Views
+from nextvit.runtime.predictor import make_predictor
+from nextvit.runtime.tiled_session import Tiling
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
@@ -302,10 +302,10 @@ def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
         def facts(self) -> dict[str, Any]:
             return {}
 
-    for views in (Views(window_px=32), Views(flip=True)):
-        predictor = predictor_for(Session(), with_scores(SOUND, True), views, scores=True)
-        viewed = evaluator_for(read_dataset(sound_root), predictor.card)
-        found = viewed.evaluate(predictor.session.run, split="val")
+    for tiling in (Tiling(window_px=32), Tiling(flip=True)):
+        predictor = make_predictor(Session(), with_scores(SOUND, True), tiling, scores=True)
+        evaluator = evaluator_for(read_dataset(sound_root), predictor.card)
+        found = evaluator.evaluate(predictor.session.run, split="val")
         defects = found.details["segmentation"]["defects"]
         assert found.images == 4 and defects["pixel_auroc"] == pytest.approx(plain["pixel_auroc"], abs=5)
 
@@ -333,7 +333,7 @@ def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
 
     card = replace(CARD, input=Preprocess(image_size=(64, 64), resize="pad"))
     paths = [root / "images" / "val" / f"{index}.png" for index in range(4)]
-    predictor = predictor_for(Session(), card, None)
+    predictor = make_predictor(Session(), card, None)
     together, alone = predictor(paths), [predictor([path])[0] for path in paths]
     assert seen[:3] == [(1, 64, 64, 3), (2, 32, 64, 3), (1, 64, 64, 3)]
     for first, second in zip(together, alone, strict=True):

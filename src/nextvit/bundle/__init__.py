@@ -1,1 +1,1 @@
-"""What a model says of itself: its card, the manifest of an exported bundle, and its signature."""
+"""A model's card, the manifest of an exported bundle, its golden examples, and its signature."""

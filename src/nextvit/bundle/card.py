@@ -1,4 +1,4 @@
-"""What a model is, beside its weights: task, classes, input, architecture, origin. Written into every file we make."""
+"""A model's metadata: task, classes, input, architecture, origin. It is written into every checkpoint and bundle."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,7 +11,7 @@ from nextvit.image.resizing import FORMER_NAMES, Preprocess
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """The facts that a checkpoint and a bundle share."""
+    """The metadata that checkpoints and bundles have in common."""
 
     task: str
     """A name of `nextvit.predictions.kind.KINDS`."""
@@ -25,7 +25,7 @@ class ModelCard:
     head: dict[str, Any] = field(default_factory=dict[str, Any])
     """The fields of the heads' configuration; empty for classifiers, whose head has none."""
     facts: Facts = field(default_factory=NoFacts)
-    """What else the task's predictions are made by."""
+    """What else the predictions of this task depend on, such as thresholds."""
     pretrained: str | None = None
     """The published tag or the file that training started from; None: from scratch."""
     weights_licence: str = "as the training data allows"
@@ -39,7 +39,15 @@ class ModelCard:
 
 
 def card_from_plain(values: Any, *, what: str) -> ModelCard:
-    """The inverse of `nextvit.files.records.to_plain`; InputError says what is wrong, and `what` it is wrong with."""
+    """Read a card; the inverse of `nextvit.files.records.to_plain`.
+
+    Args:
+        values: what JSON gave.
+        what: names the source in messages.
+
+    Raises:
+        InputError: a field is missing, unknown or of another type.
+    """
     if isinstance(values, dict):
         given = facts_from_plain(values.get("task"), cast(dict[str, Any], values), what=what)
         if isinstance(spec := given.get("input"), dict):

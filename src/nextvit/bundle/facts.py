@@ -1,5 +1,5 @@
-"""What a model's card says beside classes and input, by task: typed, so that no task carries the empty fields of
-another."""
+"""The part of a model's card that depends on the task: a type for each task, so that no card has the empty fields of
+another task."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -9,10 +9,10 @@ from nextvit.files.records import from_plain
 from nextvit.image.resizing import Preprocess
 
 DEFAULT_THRESHOLD = 0.5
-"""More probably present than absent. A threshold chosen on the validation images would flatter the scores on them."""
+"""More probably present than absent. A threshold tuned on the validation images would bias the scores on them."""
 
 
-class Stated(Protocol):
+class CardWithoutFacts(Protocol):
     """The rest of a card, which its facts are checked against."""
 
     @property
@@ -27,20 +27,20 @@ class Stated(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NoFacts:
-    """Of a task that needs none."""
+    """For tasks that need none."""
 
-    def check(self, card: Stated) -> None:
+    def check(self, card: CardWithoutFacts) -> None:
         """Nothing can contradict the card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabelFacts:
-    """What a multi-label classifier predicts by."""
+    """The thresholds of a multi-label classifier."""
 
     thresholds: tuple[float, ...]
     """For each class the least probability, 0 to 1, at which it counts as present."""
 
-    def check(self, card: Stated) -> None:
+    def check(self, card: CardWithoutFacts) -> None:
         """Raise InputError unless there is a threshold for each class."""
         if len(self.thresholds) != len(card.classes):
             raise InputError(f"{card.task} of {len(card.classes)} classes has {len(self.thresholds)} thresholds")
@@ -48,13 +48,13 @@ class MultiLabelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionFacts:
-    """What the predictions of a detector are named by."""
+    """The category ids of a detector."""
 
     category_ids: tuple[int, ...]
-    """The dataset's own id of each class, which predictions carry."""
+    """The dataset's own id of each class, which predictions contain."""
 
-    def check(self, card: Stated) -> None:
-        """Raise InputError where what serving reads of a detector is missing or of another type."""
+    def check(self, card: CardWithoutFacts) -> None:
+        """Raise InputError where a fact that serving needs is missing or of another type."""
         if len(self.category_ids) != len(card.classes):
             raise InputError(f"{card.task} of {len(card.classes)} classes has {len(self.category_ids)} category ids")
         if not card.input.padded:
@@ -69,11 +69,11 @@ class DetectionLimits:
     masks: bool
     """Whether objects have masks besides boxes."""
     detections: int
-    """Most objects on an image."""
+    """Largest number of objects on an image."""
     score_threshold: float
     """Objects have a score above it, 0 to 1."""
     iou: float
-    """Of two objects of a class that overlap by more, non-maximum suppression keeps the higher score."""
+    """IoU above which non-maximum suppression keeps only the higher-scored of two objects of a class."""
 
     @classmethod
     def of(cls, head: dict[str, Any]) -> "DetectionLimits":
@@ -83,12 +83,12 @@ class DetectionLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationFacts:
-    """What leaves the graph of a segmentation model."""
+    """The outputs of a segmentation model."""
 
     scores: bool = False
     """Whether the logits of the classes are an output besides the class of each pixel."""
 
-    def check(self, card: Stated) -> None:
+    def check(self, card: CardWithoutFacts) -> None:
         """Nothing can contradict the card."""
 
 
@@ -99,9 +99,9 @@ FACTS: dict[str, type[Facts]] = {
     "detection": DetectionFacts,
     "segmentation": SegmentationFacts,
 }
-"""The facts of each task that has some."""
+"""The type of the facts of each task that has any."""
 
-FORMERLY_FLAT = ("thresholds", "category_ids", "scores")
+FLAT_BEFORE_0_2 = ("thresholds", "category_ids", "scores")
 
 
 def facts_from_plain(task: Any, values: dict[str, Any], *, what: str) -> dict[str, Any]:
@@ -111,9 +111,9 @@ def facts_from_plain(task: Any, values: dict[str, Any], *, what: str) -> dict[st
         InputError: a fact is unknown, missing or of another type; `what` names the source.
     """
     kind = FACTS.get(task, NoFacts)
-    flat = {name: values[name] for name in FORMERLY_FLAT if name in values}
+    flat = {name: values[name] for name in FLAT_BEFORE_0_2 if name in values}
     if flat:
-        values = {name: value for name, value in values.items() if name not in FORMERLY_FLAT}
+        values = {name: value for name, value in values.items() if name not in FLAT_BEFORE_0_2}
         known = kind.__annotations__
         if stray := [name for name, value in flat.items() if value and name not in known]:
             raise InputError(f"{what}: {stray[0]} is no fact of the task {task!r}")

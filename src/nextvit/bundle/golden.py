@@ -1,4 +1,4 @@
-"""Golden examples of a bundle: a few inputs and the outputs that PyTorch gave for them, in `golden.npz`."""
+"""Golden examples of a bundle: a few inputs and PyTorch's outputs for them, in `golden.npz`."""
 
 import zipfile
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from nextvit.image.reading import UNREADABLE
 from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Prepared
 
 MAX_GOLDEN_BYTES = 2**28
-"""Unpacked; what `export` writes is far below."""
+"""Limit of the unpacked size; `export` writes far less."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Golden:
     images: NDArray[np.uint8]
     outputs: Arrays
     sizes: NDArray[np.int64] | None = None
-    """Height and width (N, 2) of each picture in its frame, where the model takes them."""
+    """Height and width (N, 2) of each image on its canvas, for models that take them as an input."""
 
     @property
     def inputs(self) -> Arrays:
-        """What the graph takes."""
+        """The inputs of the graph, by name."""
         return {INPUT_NAME: self.images, **({} if self.sizes is None else {SIZES_NAME: self.sizes})}
 
     @property
     def prepared(self) -> list[Prepared]:
-        """The images without padding, as they would be had they never been larger."""
+        """The images without padding, as if the original images had this size."""
         whole: list[list[int]] = [list(self.images.shape[1:3])]
         sizes: list[list[int]] = whole if self.sizes is None else self.sizes.tolist()
         return [
@@ -45,7 +45,7 @@ class Golden:
 
 
 def write_golden(folder: Path, examples: Sequence[Golden]) -> None:
-    """Keep golden examples, those of the card's size first."""
+    """Write golden examples, those of the card's size first."""
     arrays: Arrays = {}
     for number, each in enumerate(examples):
         arrays |= {f"{number}.{name}": value for name, value in each.inputs.items()}
@@ -70,7 +70,7 @@ def read_golden(path: Path) -> list[Golden]:
         examples = [
             Golden(
                 arrays[f"{number}.{INPUT_NAME}"],
-                starting_with(f"{number}.output.", arrays),
+                arrays_with_prefix(f"{number}.output.", arrays),
                 arrays.get(f"{number}.{SIZES_NAME}"),
             )
             for number in range(count)
@@ -83,7 +83,7 @@ def read_golden(path: Path) -> list[Golden]:
 
 
 def is_golden(example: Golden) -> bool:
-    """Whether its arrays have the types and shapes that they should."""
+    """Whether its arrays have the expected types and shapes."""
     images, sizes, outputs = example.images, example.sizes, example.outputs.values()
     is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
     are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
@@ -94,6 +94,6 @@ def is_golden(example: Golden) -> bool:
     )
 
 
-def starting_with(prefix: str, arrays: Arrays) -> Arrays:
-    """Those whose names start so, without it."""
+def arrays_with_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    """The arrays whose names start with `prefix`, under the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,5 +1,5 @@
-"""A bundle: the folder NAME.nextvit with the model, `manifest.json` and `golden.npz`, which explains and proves
-itself."""
+"""A bundle: the folder NAME.nextvit with the exported model, its description `manifest.json`, and golden examples in
+`golden.npz`, which prove that it runs correctly."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from nextvit.files.durable import compare_checksums
 from nextvit.files.records import from_plain, matches_type, to_plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
-"""What a file computes with. "w8" and "w6" are weights alone: of 8 bits, or of 6 bits through a palette; never
-"int8"."""
+"""The number format of an exported file. "w8" and "w6" quantise weights alone, to 8 bits or to a palette of 6 bits;
+"int8" quantises activations, too."""
 Arrays = dict[str, NDArray[Any]]
 Predict = Callable[[Arrays], Arrays]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
@@ -41,38 +41,38 @@ READ_BACK: dict[str, Any] = {
     "runtime": dict[str, Any],
     "environment": dict[str, Any],
 }
-"""What is read back of a manifest's verification, where it is there; the rest is for people."""
+"""Fields of a manifest's verification that are read back, where present, and their types; the rest is for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that `manifest.json` says of a bundle."""
+    """The contents of `manifest.json`."""
 
     card: ModelCard
     backend: str
-    """Who runs the model: a name of `nextvit.runtime.session.BACKENDS`."""
+    """The runtime of the model: a name of `nextvit.runtime.session.BACKENDS`."""
     precision: Precision
     model_file: str
-    """Path inside the bundle of what to give to the backend: a file, or a folder where its format is one."""
+    """Path of the model inside the bundle: a file, or a folder for formats that are folders."""
     outputs: dict[str, str]
     """What each output of the graph means, by name, in the graph's order."""
     made_with: dict[str, str]
     """Versions of what wrote the file, and when."""
     inputs: dict[str, str] = field(default_factory=dict[str, str])
-    """The same of each input; those of `Preprocess.names`, whether a file says so or not."""
+    """What each input means, by name. The names are those of `Preprocess.names`, even if a file does not list them."""
     dynamic_size: bool = False
-    """Whether images of other sizes than the card's are taken, too."""
+    """Whether the model also takes images of other sizes than the card's."""
     float_layers: tuple[str, ...] = ()
-    """What an int8 file computes in fp32 all the same, because the score needs it."""
+    """Layers that an int8 file computes in fp32, because the score needs it."""
     verification: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What comparing with PyTorch on real images gave."""
+    """Result of the comparison with PyTorch on real images."""
     sha256: dict[str, str] = field(default_factory=dict[str, str])
     """Checksum of every other file of the bundle, by its path inside it."""
     format: int = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest with a checksum of itself, so that it cannot change unseen either."""
+    """Write the manifest with a checksum of itself, so that a change of it is noticed, too."""
     values = to_plain(manifest)
     text = json.dumps({**values, OWN_CHECKSUM: checksum_of(values)}, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -84,24 +84,24 @@ def checksum_of(values: dict[str, Any]) -> str:
 
 
 def read_bundle(path: Path) -> Manifest:
-    """The manifest of a bundle whose files are all there and unchanged, and that has no others.
+    """Check all files of a bundle against their checksums, and read its manifest.
 
-    A link to a file counts as the file: its content has the checksum, wherever it lies.
+    A link to a file counts as the file: only its content is checked.
 
     Raises:
-        InputError: no bundle, a newer format, or a file that is missing, differs from its checksum or has none, by
-            name.
+        InputError: it is not a bundle, has a newer format, or a file is missing, differs from its checksum or has none;
+            the message names the file.
     """
     manifest = read_manifest(path)
     compare_checksums(path, manifest.sha256)
     if unlisted := unlisted_files(path, manifest):
-        raise InputError(f"{path}: {unlisted[0]} does not belong to the bundle, its manifest has no checksum of it")
+        raise InputError(f"{path}: {unlisted[0]} does not belong to the bundle, its manifest has no checksum for it")
     return manifest
 
 
 def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
-    """What lies in a bundle's folder and is not of it, but for hidden files, which desktops and versioning leave
-    behind."""
+    """Files in a bundle's folder that its manifest does not list, without hidden files, which desktops and version
+    control leave behind."""
     known = {MANIFEST, SIGNATURE, *manifest.sha256}
     entries = [each for each in path.rglob("*") if each.is_symlink() or not each.is_dir()]
     names = [each.relative_to(path) for each in entries]
@@ -113,7 +113,11 @@ def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest alone, without a look at the other files."""
+    """Read the manifest without checking the other files.
+
+    Raises:
+        InputError: it is missing, damaged or of another format, or names a file outside of the bundle.
+    """
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path}: not a bundle, it has no {MANIFEST}")
     what = str(path / MANIFEST)
@@ -143,7 +147,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_verification(verification: dict[str, Any], what: str) -> None:
-    """Refuse a record of which a part that is read back is of another type. `what` names the manifest."""
+    """Raise InputError where a field of `READ_BACK` has another type. `what` names the manifest in the message."""
     for name in READ_BACK.keys() & verification.keys():
         value = plain = verification[name]
         if isinstance(plain, list):
@@ -164,5 +168,5 @@ def is_bundle(path: Path) -> bool:
 
 
 def file_stem(name: str) -> str:
-    """A name that is safe as a file's, from any text."""
+    """A safe file name from any text."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"

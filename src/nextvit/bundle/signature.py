@@ -44,7 +44,7 @@ def read_public_key(path: Path) -> "Ed25519PublicKey":
     serialization, ed25519, UnsupportedAlgorithm = load_cryptography()
     content = read_key_file(path)
     if b"PRIVATE KEY" in content:
-        raise InputError(f"{path}: is a private key; it stays with who signs, check with the public one")
+        raise InputError(f"{path}: is a private key; keep it with whoever signs, and check with the public one")
     try:
         key = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:

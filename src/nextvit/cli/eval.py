@@ -59,11 +59,11 @@ def evaluate(
     from nextvit.tasks.task import evaluator_for, task_named
 
     views = views_of(windows, scales, flip)
-    data, predictor = read_dataset(dataset), load(model, device=device, views=views)
+    data, predictor = read_dataset(dataset), load(model, device=device, tiling=views)
     evaluator = evaluator_for(data, predictor.card)
     task = task_named(predictor.card.task)
     if (wanted := task.evaluation_card(predictor.card)) != predictor.card:
-        predictor = load(model, device=device, scores="logits" in output_names(wanted), views=views)
+        predictor = load(model, device=device, scores="logits" in output_names(wanted), tiling=views)
     options: dict[str, Any] = {}
     if false_alarms is not None:
         options["false_alarms"] = checked_false_alarms(false_alarms, predictor.card, model)

@@ -62,7 +62,7 @@ def predict(
         raise InputError(f"--min-score must be between 0 and 1, got {min_score:g}")
     if out and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
-    predictor = load(model, device=device, views=views_of(windows, scales, flip))
+    predictor = load(model, device=device, tiling=views_of(windows, scales, flip))
     kind = predictor.kind
     if min_score is not None and kind.min_score is None:
         raise InputError(

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 from nextvit.errors import InputError
 
 if TYPE_CHECKING:
-    from nextvit.runtime.tiled_session import Views
+    from nextvit.runtime.tiled_session import Tiling
 
 
-def views_of(windows: int | None, scales: str | None, flip: bool) -> "Views | None":
+def views_of(windows: int | None, scales: str | None, flip: bool) -> "Tiling | None":
     """What --windows, --scales and --flip ask for; None: the whole picture, once."""
     if windows is None and scales is None and not flip:
         return None
-    from nextvit.runtime.tiled_session import Views
+    from nextvit.runtime.tiled_session import Tiling
 
-    return Views(window_px=windows, scales=numbers(scales) if scales is not None else (1.0,), flip=flip)
+    return Tiling(window_px=windows, scales=numbers(scales) if scales is not None else (1.0,), flip=flip)
 
 
 def numbers(text: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
-from nextvit.proof.golden import open_or_stand_in
+from nextvit.proof.golden import open_session_or_emulator
 from nextvit.runtime.session import Session
 
 Writer = Callable[[Source, Path], str]
@@ -40,7 +40,7 @@ class Target:
 
     def session(self, folder: Path, manifest: Manifest) -> Session:
         """What runs the file for the proof: its own runtime, or its stand-in where that does not exist."""
-        return open_or_stand_in(folder, manifest)
+        return open_session_or_emulator(folder, manifest)
 
     def checked(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
         """What a look at the written file found, for the record."""

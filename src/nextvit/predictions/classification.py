@@ -23,7 +23,7 @@ TOP = 5
 
 
 class LogitsKind:
-    """What classifiers share: one logit for each class."""
+    """Common base of the classifiers' kinds: one logit for each class."""
 
     probabilities: str
     batch_size, own_canvas, can_be_tiled = 32, False, False

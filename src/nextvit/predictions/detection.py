@@ -23,7 +23,7 @@ from nextvit.predictions.results import Detection, Detections
 
 Floats = NDArray[np.floating[Any]]
 WHOLE_IMAGES = 4
-"""Images in a run of the graph where they are not cropped, and larger than a classifier's."""
+"""Images in a run of the graph: they are not cropped, and larger than a classifier's."""
 MASK_SIDE = 28
 """Side of the masks that a mask head puts out, in cells."""
 
@@ -38,8 +38,7 @@ class DetectionKind:
     max_error_note = "of scores, 0 to 1"
     parity_note = (
         "Two objects are the same where class and box (intersection over union of at least 0.99) agree, and scores, "
-        "which "
-        "are 0 to 1, to a thousandth."
+        "which are 0 to 1, to a thousandth."
     )
 
     def __init__(self, card: ModelCard) -> None:
@@ -59,8 +58,7 @@ class DetectionKind:
         if self.limits.masks:
             meanings["masks"] = (
                 f"(N, {most}, {MASK_SIDE}, {MASK_SIDE}) float32: probability that each part of the object's box "
-                "belongs to "
-                f"it, which it does from {MASK_THRESHOLD:g} on"
+                f"belongs to it, which it does from {MASK_THRESHOLD:g} on"
             )
         return meanings
 
@@ -86,7 +84,7 @@ class DetectionKind:
         return list(chain(*parts))
 
     def check(self, outputs: Outputs, images: Sequence[Prepared]) -> None:
-        """Raise InputError where the outputs are not those of a detector of the card's classes."""
+        """Raise InputError unless these are the outputs of a detector with the card's classes."""
         shapes = {name: array.shape for name, array in outputs.items()}
         first = (len(images), *shapes.get("scores", ())[1:])
         rest = {"boxes": (4,), "masks": shapes.get("masks", ())[-2:]}

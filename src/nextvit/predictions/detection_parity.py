@@ -1,4 +1,4 @@
-"""How far the objects that an exported detector finds are from those that PyTorch finds."""
+"""Parity of an exported detector: its objects compared with those that PyTorch finds."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from nextvit.image.masks import RunLengths
 from nextvit.predictions.results import Detection, Detections
 
 MIN_IOU, MAX_SCORE_ERROR = 0.99, 1e-3
-"""Two answers are the same object where their boxes overlap so far, their scores differ by no more, and their class is
-one."""
+"""Two detections are the same object where their classes are equal, their boxes have at least this IoU, and their
+scores differ by at most this error."""
 SAME_PLACE_PX = 0.01
-"""Boxes whose corners are no further apart overlap wholly: one that lies on the picture's edge may have no area, or
-next to none, and by area it would not even overlap itself."""
+"""Boxes whose corners differ by no more count as equal (IoU 1): a box on the image's edge may have almost no area, and
+its IoU even with itself would be 0."""
 MIN_AGREEMENT = 0.999
-"""Least share of same objects: one of a thousand may lie so near to a threshold that the last digit decides."""
+"""Least fraction of same objects: one in a thousand may be so close to a threshold that the last digit decides."""
 MIN_MASK_IOU = 0.99
-"""Least overlap of the masks of same objects, in the mean: small masks change by whole pixels."""
+"""Least mean IoU of the masks of same objects: small masks change by whole pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,17 @@ class DetectionParity:
 
     images: int
     objects: int
-    """Found by either, each pair once; but for those alone whose score lies at the threshold, or at that of the last
-    object of a picture that has as many as there may be: the last digit decides whether they are answered."""
+    """Number of objects found by either, each pair counted once. An unmatched object is left out where its score is at
+    the threshold, or at the score of the last object of an image with the largest number of objects: there the last
+    digit decides whether it is predicted."""
     max_error: float
-    """Largest difference of the scores of two that are the same object."""
+    """Largest difference of scores between same objects."""
     mean_error: float
-    """Mean difference, likewise."""
+    """Mean difference of scores between same objects."""
     agreement: float
-    """Share of the objects that both find; 1 where neither finds any."""
+    """Fraction of the objects that both find; 1 where neither finds any."""
     mask_iou: float | None
-    """Mean overlap of the masks of same objects; None without masks."""
+    """Mean IoU of the masks of same objects; None without masks."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
@@ -52,26 +53,35 @@ class DetectionParity:
         if not self.agreement >= MIN_AGREEMENT:
             found.append(f"same objects {self.agreement:.4f} < {MIN_AGREEMENT}")
         if self.mask_iou is not None and not self.mask_iou >= MIN_MASK_IOU:
-            found.append(f"overlap of masks {self.mask_iou:.4f} < {MIN_MASK_IOU}")
+            found.append(f"mean IoU of masks {self.mask_iou:.4f} < {MIN_MASK_IOU}")
         return found
 
 
 def compare_detections(
     reference: Sequence[Detections], other: Sequence[Detections], limits: DetectionLimits
 ) -> DetectionParity:
-    """Pair the objects of each image, the most certain first, each with the one of the same class that it overlaps
-    most."""
+    """Match the objects of each image, the highest score first, each with the object of the same class that has the
+    largest IoU.
+
+    Args:
+        reference: PyTorch's detections, for at least one image.
+        other: those of the exported model, for the same images.
+    """
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
-    if not all(is_number(each) for answer in other for each in answer.objects):
-        objects = sum(len(answer.objects) for answer in other)
+    if not all(is_finite(each) for prediction in other for each in prediction.objects):
+        objects = sum(len(prediction.objects) for prediction in other)
         return DetectionParity(
             images=len(other), objects=objects, max_error=math.inf, mean_error=math.inf, agreement=0.0, mask_iou=None
         )
     objects, same, errors, overlaps = 0, 0, [0.0], list[float]()
     for expected, got in zip(reference, other, strict=True):
-        for first, second in paired(expected.objects, got.objects):
+        for first, second in match_detections(expected.objects, got.objects):
             if first is None or second is None:
-                alone, least = (first, least_score(got, limits)) if first else (second, least_score(expected, limits))
+                alone, least = (
+                    (first, lowest_possible_score(got, limits))
+                    if first
+                    else (second, lowest_possible_score(expected, limits))
+                )
                 assert alone is not None
                 objects += alone.score > least + MAX_SCORE_ERROR
                 continue
@@ -90,24 +100,26 @@ def compare_detections(
     )
 
 
-def least_score(answer: Detections, limits: DetectionLimits) -> float:
-    """The score above which an object cannot be missing: where a picture has as many as there may be, that of the
-    last."""
-    if len(answer.objects) < limits.detections:
+def lowest_possible_score(prediction: Detections, limits: DetectionLimits) -> float:
+    """The score above which an object cannot be missing: the threshold, or on an image with the largest number of
+    objects the lowest score of these."""
+    if len(prediction.objects) < limits.detections:
         return limits.score_threshold
-    return min(each.score for each in answer.objects)
+    return min(each.score for each in prediction.objects)
 
 
-def is_number(detection: Detection) -> bool:
-    """Whether score and box are numbers."""
+def is_finite(detection: Detection) -> bool:
+    """Whether neither score nor box is NaN or infinite."""
     return all(map(math.isfinite, (detection.score, *detection.box)))
 
 
-def paired(expected: Sequence[Detection], got: Sequence[Detection]) -> list[tuple[Detection | None, Detection | None]]:
-    """Pairs of the same object, and those that have no other."""
+def match_detections(
+    expected: Sequence[Detection], got: Sequence[Detection]
+) -> list[tuple[Detection | None, Detection | None]]:
+    """Pairs of the same object; an unmatched object is paired with None."""
     if not expected or not got:
         return [*((each, None) for each in expected), *((None, each) for each in got)]
-    overlaps_EG = overlaps_of_same(expected, got)
+    overlaps_EG = overlaps_of_matches(expected, got)
     alone = dict(enumerate(got))
     pairs: list[tuple[Detection | None, Detection | None]] = []
     for place in np.argsort([-each.score for each in expected], kind="stable").tolist():
@@ -119,8 +131,8 @@ def paired(expected: Sequence[Detection], got: Sequence[Detection]) -> list[tupl
     return [*pairs, *((None, each) for each in alone.values())]
 
 
-def overlaps_of_same(expected: Sequence[Detection], got: Sequence[Detection]) -> NDArray[np.floating[Any]]:
-    """How far each two (E, G) overlap that are the same object; 0 of others."""
+def overlaps_of_matches(expected: Sequence[Detection], got: Sequence[Detection]) -> NDArray[np.floating[Any]]:
+    """IoU (E, G) of each two that are the same object; 0 for others."""
     boxes_E4, boxes_G4 = (np.array([each.box for each in side], np.float64) for side in (expected, got))
     coincide_EG = np.abs(boxes_E4[:, None] - boxes_G4).max(axis=2) <= SAME_PLACE_PX
     overlaps_EG = np.where(coincide_EG, 1.0, box_iou(boxes_E4, boxes_G4))
@@ -131,7 +143,7 @@ def overlaps_of_same(expected: Sequence[Detection], got: Sequence[Detection]) ->
 
 
 def mask_overlap(first: RunLengths, second: RunLengths) -> float:
-    """Intersection over union of two masks of one picture; 1 for two that are empty."""
+    """Intersection over union of two masks of one image; 1 where both are empty."""
     one, other = masks.decode(first), masks.decode(second)
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0

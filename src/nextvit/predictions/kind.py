@@ -1,5 +1,5 @@
-"""What a network of a task puts out and what is made of it: the torch-free half of a task. `nextvit.tasks` has the
-other."""
+"""The torch-free half of a task: the network's outputs and how predictions are made from them. `nextvit.tasks` has the
+other half."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -53,53 +53,61 @@ class PredictionKind(Protocol):
 
     card: ModelCard
     batch_size: int
-    """Images in a run of the graph, where nobody says another number."""
+    """Images in a run of the graph, by default."""
     own_canvas: bool
-    """Whether a run of the graph is of images on canvases of one size alone, because what lies around an image has a
-    part in the prediction of every pixel."""
+    """Whether a run of the graph takes only images with canvases of one size, because the padding around an image
+    influences the prediction of every pixel."""
     can_be_tiled: bool
     """Whether predictions of tiles and scales of an image can be put together."""
     min_score: float | None
-    """Least score of predictions that are shown where nobody says another; None: there are no scores to choose by."""
+    """Least score of predictions that are shown, by default; None: predictions are not filtered by score."""
     columns: tuple[str, ...]
-    """What `summary` gives."""
+    """Column titles for the texts of `summary`."""
     same: str
     """What two models agree on, in words: "same objects"."""
     parity_note: str
     """How to read `parity_rows`, a sentence or two."""
     max_error_note: str
-    """What `Parity.max_error` is measured in."""
+    """The unit of `Parity.max_error`, in words."""
 
     def output_meanings(self, *, classes_type: str = "uint8") -> dict[str, str]:
-        """The outputs of the graph in their order, each with its type, shape and meaning in a line."""
+        """The outputs of the graph in their order, each with its shape, type and meaning in one line."""
         ...
 
     def exported_with(self, *, scores: bool, fixed_size: Size | None) -> ModelCard:
-        """The card of a file with logits as a further output, or of one size to which each side of an image is scaled.
+        """The card of an exported file.
+
+        Args:
+            scores: with the logits as a further output.
+            fixed_size: height and width to which every image is stretched; None: as the card says.
 
         Raises:
-            InputError: models of this task are not exported so.
+            InputError: models of this task do not have that option.
         """
         ...
 
     def exported_like(self, other: ModelCard) -> ModelCard:
-        """The card as an exported file's may differ from the trained model's."""
+        """This trained model's card with the export options of `other`, the card of an exported file."""
         ...
 
     def reduce(self, outputs: Outputs, images: Sequence[Prepared]) -> Scorable:
-        """Validate the outputs for these images, and keep what scoring needs.
+        """Validate the outputs for these images, and keep what evaluation needs.
 
         Raises:
-            InputError: they are not those of a model of this card.
+            InputError: they are not the outputs of a model of this card.
         """
         ...
 
     def join(self, parts: Sequence[Scorable]) -> Scorable:
-        """Those of several batches, at least one, in order."""
+        """Join the reduced outputs of several batches, at least one, in order."""
         ...
 
     def read(self, outputs: Outputs, images: Sequence[Prepared]) -> Sequence[Prediction]:
-        """A prediction for each image. InputError as `reduce`."""
+        """A prediction for each image.
+
+        Raises:
+            InputError: as `reduce`.
+        """
         ...
 
     def comparison(self) -> "Comparison":
@@ -107,19 +115,19 @@ class PredictionKind(Protocol):
         ...
 
     def compare(self, expected: Scorable, got: Scorable) -> Parity:
-        """How two models' outputs for the same images, at least one, compare."""
+        """Compare two models' outputs for the same images, at least one."""
         ...
 
     def parity_rows(self, record: dict[str, Any]) -> list[tuple[str, str]]:
-        """The record of a parity for people: name and value."""
+        """A recorded parity as a table for people: names and values."""
         ...
 
     def parity_line(self, record: dict[str, Any]) -> str:
-        """The same in a line."""
+        """A recorded parity in one line."""
         ...
 
     def card_rows(self) -> dict[str, Any]:
-        """What the card says of the predictions, for people: name and value."""
+        """What the card says about the predictions, for people: names and values."""
         ...
 
     def summary(self, prediction: Any) -> tuple[str, ...]:
@@ -140,7 +148,7 @@ class PredictionKind(Protocol):
 
 
 class Comparison:
-    """The outputs of two models for the same images, batch after batch."""
+    """The outputs of two models for the same images, added batch by batch."""
 
     def __init__(self, kind: Any) -> None:
         self.kind: PredictionKind = kind
@@ -148,7 +156,7 @@ class Comparison:
         self.got_parts: list[Scorable] = []
 
     def add(self, expected: Outputs, got: Outputs, images: Sequence[Prepared]) -> None:
-        """Keep a batch of both."""
+        """Add a batch: outputs of both models for the same images."""
         self.expected_parts.append(self.kind.reduce(expected, images))
         self.got_parts.append(self.kind.reduce(got, images))
 
@@ -161,12 +169,16 @@ class Comparison:
         return self.kind.join(self.got_parts)
 
     def parity(self) -> Parity:
-        """How they compare; at least one batch must have been added."""
+        """Compare what was added, at least one batch."""
         return self.kind.compare(self.expected, self.got)
 
 
 def kind_of(card: ModelCard) -> PredictionKind:
-    """The kind of a card's task; InputError where this version knows no such task."""
+    """The kind of a card's task, for that card.
+
+    Raises:
+        InputError: this version has no such task.
+    """
     if card.task not in KINDS:
         raise InputError(f"unknown task {card.task!r}; {did_you_mean(card.task, KINDS)}")
     module, name = KINDS[card.task].split(":")
@@ -174,7 +186,11 @@ def kind_of(card: ModelCard) -> PredictionKind:
 
 
 def refuse_export_options(card: ModelCard, *, scores: bool, fixed_size: Size | None) -> ModelCard:
-    """The card as it is; InputError where an option is given that is for segmentation models alone."""
+    """The card unchanged.
+
+    Raises:
+        InputError: an option is given that only segmentation models have.
+    """
     for option, given in (("--scores", scores), ("--fixed-size", fixed_size is not None)):
         if given:
             raise InputError(f"{option} is for segmentation models, and this is one for {card.task}; leave it out")

@@ -1,4 +1,4 @@
-"""How far the logits of an exported classifier are from PyTorch's, and how far they may be."""
+"""Parity of an exported classifier: its logits compared with PyTorch's, and the bounds that they must keep."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class LogitsParity:
-    """How two sets of outputs of the same images compare."""
+    """Comparison of two sets of outputs for the same images."""
 
     images: int
     max_error: float
     """Largest difference, relative to the standard deviation of the reference."""
     mean_error: float
-    """Mean difference, likewise."""
+    """Mean difference, relative to the same."""
     cosine: float
     """Least cosine similarity of any image's outputs."""
     agreement: float

@@ -1,4 +1,4 @@
-"""The classes of an image's pixels, compressed: those of a whole split are kept in memory at a time."""
+"""The classes of an image's pixels, compressed, so that those of a whole split fit into memory."""
 
 import zlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a model answers, as plain values."""
+"""Predictions of all tasks, as plain values."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from nextvit.image.masks import RunLengths
 
 @dataclass(frozen=True, kw_only=True)
 class ClassProbability:
-    """One class and how probable the model holds it, 0 to 1."""
+    """One class and its predicted probability, 0 to 1."""
 
     label: str
     probability: float
@@ -19,7 +19,7 @@ class ClassProbability:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """The most probable classes of one image, best first."""
+    """The most probable classes of one image, the most probable first."""
 
     top: tuple[ClassProbability, ...]
 
@@ -38,7 +38,7 @@ class Classification:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabel:
-    """All classes of one image in two parts, each with the most probable first; either part may be empty."""
+    """All classes of one image, as present and absent ones, each with the most probable first; either may be empty."""
 
     present: tuple[ClassProbability, ...]
     """Those that reach their threshold."""
@@ -47,7 +47,7 @@ class MultiLabel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(guess.label for guess in self.present)
+        return tuple(each.label for each in self.present)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -56,25 +56,25 @@ class MultiLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One object that was found."""
+    """One detected object."""
 
     label: str
     category_id: int
-    """The class's number in the annotations that the model was trained on."""
+    """The class's id in the annotations that the model was trained on."""
     score: float
-    """How sure the model is, 0 to 1."""
+    """Confidence, 0 to 1."""
     box: tuple[float, float, float, float]
-    """x1, y1, x2, y2 in the picture's pixels."""
+    """x1, y1, x2, y2 in pixels of the original image."""
     mask: RunLengths | None = None
-    """The object's pixels in the whole picture, as pycocotools reads them; None of a model for boxes alone."""
+    """The object's pixels in the whole image, as pycocotools reads them; None for a model that predicts boxes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-    """The objects of one picture, the surest first; there may be none."""
+    """The objects of one image, the highest score first; there may be none."""
 
     width: int
-    """Of the picture, in pixels."""
+    """Of the image, in pixels."""
     height: int
     objects: tuple[Detection, ...]
 
@@ -85,30 +85,30 @@ class Detections:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassMap:
-    """The class of each pixel of one picture."""
+    """The class of each pixel of one image."""
 
     classes: tuple[str, ...]
-    """All that the model knows."""
+    """All classes of the model."""
     labels: NDArray[np.uint8]
-    """(height, width) of the picture: the index of each pixel's class."""
+    """(height, width) of the image: the index of each pixel's class."""
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many pixels have each class: (classes,)."""
+        """Number of pixels of each class: (classes,)."""
         counts = np.zeros(len(self.classes), np.int64)
-        for row in self.labels:  # row by row: counting makes eight bytes of each pixel
+        for row in self.labels:  # row by row: bincount needs eight bytes for each pixel
             counts += np.bincount(row, minlength=len(counts))
         return counts
 
     @property
     def shares(self) -> dict[str, float]:
-        """The classes that are there, each with its share of the pixels, 0 to 1, the largest first."""
+        """The classes that occur, each with its fraction of the pixels, 0 to 1, the largest first."""
         counts = self.counts
         order: list[int] = np.argsort(-counts, kind="stable").tolist()
         return {self.classes[label]: float(counts[label] / self.labels.size) for label in order if counts[label]}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: the picture's size, and what is on it; the map itself is an image."""
+        """Plain JSON values: the image's size and the fraction of each class; the map itself is saved as an image."""
         height, width = self.labels.shape
         return {"width": width, "height": height, "shares": self.shares}
 

@@ -1,4 +1,4 @@
-"""What scores are called where people read them."""
+"""Names of scores for people."""
 
 from collections.abc import Iterable
 
@@ -19,10 +19,10 @@ DISPLAY_NAMES = {
 
 
 def display_name(score: str) -> str:
-    """A score's name as people say it."""
+    """A score's name for people: "mean_ap_score" -> "mean AP"."""
     return DISPLAY_NAMES.get(score, score.removesuffix("_score").replace("_", " "))
 
 
 def main_score(record: Iterable[str]) -> str:
-    """The main score among the names of an evaluation's scores, or of an epoch's with "val_" before them: the first."""
+    """The main score, which is the first in a record of an evaluation or (there prefixed with "val_") of an epoch."""
     return next(name.removeprefix("val_") for name in record if name.endswith("_score"))

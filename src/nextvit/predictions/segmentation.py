@@ -48,14 +48,15 @@ class SegmentationKind:
     def output_meanings(self, *, classes_type: str = "uint8") -> dict[str, str]:
         beyond = f", and {IGNORE_INDEX} beyond the image" if self.card.input.padded else ""
         meanings = {
-            "classes": f"(N, H, W) {classes_type}: the class of each pixel, as its index in the card's classes{beyond}",
+            "classes": (
+                f"(N, H, W) {classes_type}: the class of each pixel, as its index in the card's classes{beyond}"
+            ),
         }
         if self.scores:
             meanings["logits"] = (
                 "(N, classes, H / 4, W / 4), rounded up, float32: one value for each class at each fourth pixel, in "
-                "the "
-                "card's order; enlarged to H and W (bilinear, corners not aligned), the largest gives the class, and "
-                "softmax probabilities"
+                "the card's order; enlarged to H and W (bilinear, corners not aligned), the largest gives the class, "
+                "and softmax probabilities"
             )
         return meanings
 
@@ -126,8 +127,8 @@ class SegmentationKind:
 
 
 class SegmentationComparison(Comparison):
-    """Class maps are kept, and compared at the end; logits are compared at once, those of all images would be too
-    many."""
+    """Keeps class maps and compares them at the end, but compares logits batch by batch: those of all images would not
+    fit into memory."""
 
     def __init__(self, kind: SegmentationKind) -> None:
         super().__init__(kind)
@@ -143,7 +144,7 @@ class SegmentationComparison(Comparison):
 
 
 def with_scores(card: ModelCard, scores: bool) -> ModelCard:
-    """The card of a segmentation model whose logits are an output, too, or are not."""
+    """The card of a segmentation model with or without its logits as an output."""
     return replace(card, facts=SegmentationFacts(scores=scores))
 
 
@@ -151,7 +152,7 @@ def class_maps_of_input(outputs: Outputs, images: Sequence[Prepared], num_classe
     """The classes (height, width) of each image's pixels as the network saw it, without padding.
 
     Raises:
-        InputError: the outputs are not those of a segmentation model of so many classes.
+        InputError: they are not the outputs of a segmentation model with `num_classes` classes.
     """
     classes_NHW = outputs["classes"]
     sides = tuple(max(each.size[axis] for each in images) for axis in (0, 1))
@@ -168,11 +169,14 @@ def class_maps_of_input(outputs: Outputs, images: Sequence[Prepared], num_classe
 
 
 def defect_probabilities(outputs: Outputs, images: Sequence[Prepared]) -> Iterator[Floats]:
-    """From a model with two classes and their logits: the probability of the second at each pixel (height, width) of
-    each original image; above 0.5 where it is the predicted class.
+    """Yield the probability of the second of two classes at each pixel (height, width) of each original image; it is
+    above 0.5 where that class is predicted.
+
+    Args:
+        outputs: of a model with two classes and with logits.
 
     Raises:
-        InputError: the outputs are not those of such a model.
+        InputError: they are not the outputs of such a model.
     """
     logits_NCHW, classes_NHW = outputs["logits"], outputs["classes"]
     if logits_NCHW.ndim != 4 or logits_NCHW.shape[:2] != (len(images), 2):

@@ -1,4 +1,4 @@
-"""How far the classes that an exported segmentation model tells are from those that PyTorch tells."""
+"""Parity of an exported segmentation model: its class maps compared with those of PyTorch."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from nextvit.bundle.manifest import Precision
 from nextvit.predictions.packed_class_map import PackedClassMap
 from nextvit.predictions.tolerances import TOLERANCES
 
-JUDGED_PIXELS = 1000
-"""Of a class with fewer on all images together, a few on an edge would decide."""
+MIN_CLASS_PIXELS = 1000
+"""The IoU of a class with fewer pixels, over all images, is not bounded: a few pixels on a boundary would decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +24,22 @@ class SegmentationParity:
     pixels: int
     """Of all images."""
     max_error: float
-    """Largest share of differing pixels on an image."""
+    """Largest fraction of differing pixels of an image."""
     mean_error: float
-    """Mean of the images' shares."""
+    """Mean over the images of that fraction."""
     agreement: float
-    """Share of pixels of the same class."""
+    """Fraction of pixels with the same class."""
     least_overlap: float | None
-    """Of the classes that one side or the other tells on at least 1,000 pixels, the least intersection over union of
-    those of both; None: there is no such class."""
+    """Least IoU of a class that one or the other predicts on at least `MIN_CLASS_PIXELS` pixels; None: there is no such
+    class."""
     logits_error: float | None = None
-    """Largest difference of a logit, relative to the standard deviation of the reference's; None: they are not
-    answered."""
+    """Largest difference of a logit, relative to the standard deviation of the reference's; None: logits are not an
+    output."""
 
     def failures(self, precision: Precision) -> list[str]:
         """One line for each bound that is not kept; none means proven."""
         allowed = TOLERANCES[precision]
-        # Where two classes are as probable, the last digit decides.
+        # Where two classes are equally probable, the last digit decides.
         found = (
             []
             if self.agreement >= allowed.min_agreement
@@ -54,7 +54,7 @@ class SegmentationParity:
 
 @dataclass
 class LogitsDifference:
-    """How logits compare, batch after batch: those of all images would be too many to keep."""
+    """Difference of logits, accumulated batch by batch: those of all images would not fit into memory."""
 
     count: int = 0
     largest: float = 0.0
@@ -62,7 +62,7 @@ class LogitsDifference:
     squares: float = 0.0
 
     def add(self, reference: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> None:
-        """Compare those (N, C, h, w) of a batch. Values that are no numbers count as infinitely far."""
+        """Compare the logits (N, C, h, w) of a batch. NaN and infinity count as an infinite difference."""
         assert reference.shape == other.shape, (reference.shape, other.shape)
         values = reference.astype(np.float64)
         largest = float(np.abs(other - values).max())
@@ -84,7 +84,13 @@ class LogitsDifference:
 def compare_maps(
     reference: Sequence[PackedClassMap], other: Sequence[PackedClassMap], *, logits_error: float | None = None
 ) -> SegmentationParity:
-    """Compare maps pixel by pixel; one image at a time is unpacked. What the logits differ by was measured before."""
+    """Compare maps pixel by pixel, of which only one image at a time is unpacked.
+
+    Args:
+        reference: PyTorch's maps, of at least one image.
+        other: those of the exported model, of the same images.
+        logits_error: the `LogitsDifference.error` of the same images.
+    """
     assert len(reference) == len(other) and len(reference), (len(reference), len(other))
     pixels, differing = (np.zeros(len(reference), np.int64) for _ in range(2))
     both, either = (np.zeros(256, np.int64) for _ in range(2))
@@ -98,14 +104,14 @@ def compare_maps(
         )
         both += shared
         either += first + second - shared
-    shares = differing / pixels
-    judged = either >= JUDGED_PIXELS
+    fractions = differing / pixels
+    is_large = either >= MIN_CLASS_PIXELS
     return SegmentationParity(
         images=len(reference),
         pixels=int(pixels.sum()),
-        max_error=float(shares.max()),
-        mean_error=float(shares.mean()),
+        max_error=float(fractions.max()),
+        mean_error=float(fractions.mean()),
         agreement=float(1 - differing.sum() / pixels.sum()),
-        least_overlap=float((both[judged] / either[judged]).min()) if judged.any() else None,
+        least_overlap=float((both[is_large] / either[is_large]).min()) if is_large.any() else None,
         logits_error=logits_error,
     )

@@ -1,8 +1,8 @@
-"""Classes of the pixels of pictures that are larger than a network takes at once: windows that overlap, blended without
+"""Sliding-window segmentation of images that are larger than the network's input: overlapping windows, blended without
 seams.
 
-Each window's scores fade towards its borders, and where windows overlap the weights sum to one. The picture is answered
-in strips, from the top: what is in memory are the scores of one row of windows, however high the picture is.
+The weights of a window's scores fall towards its borders, and where windows overlap the weights sum to one. The image
+is processed in strips, from the top: memory holds the scores of one row of windows, however high the image is.
 """
 
 import math
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nextvit.errors import InputError
 from nextvit.image.reading import Pixels, Size
 
-# N windows, C classes, H W height and width in pixels; in cells: the scores' own pixels, of `stride` of the picture's a
-# side
+# N windows, C classes, H W height and width in pixels. A cell is a position of the score map; it covers `stride` x
+# `stride` pixels of the image.
 
 Floats = NDArray[np.floating[Any]]
 
@@ -27,16 +27,20 @@ ScoresOf = Callable[[Pixels], Floats]
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """How a picture is cut."""
+    """How an image is cut into windows.
+
+    Raises:
+        InputError: a value is out of range.
+    """
 
     size: Size
     """Height and width of a window in pixels, multiples of `stride`."""
     overlap: float = 0.25
-    """The least share of a window's side that neighbours have in common."""
+    """Least fraction of a window's side that neighbouring windows have in common."""
     stride: int = 4
-    """Pixels of the picture a side for each score; 1 where the network gives scores of full size."""
+    """Pixels of the image per score, along a side; 1 where the network gives scores at full size."""
     batch: int = 4
-    """Windows that the network gets at once."""
+    """Windows in one run of the network."""
 
     def __post_init__(self) -> None:
         if self.stride < 1 or self.batch < 1:
@@ -46,23 +50,24 @@ class Windows:
                 f"a window's sides must be multiples of {self.stride} px, got {self.size[1]}x{self.size[0]}"
             )
         if not 0 < self.overlap < 1:
-            raise InputError(f"the overlap of windows is a share between 0 and 1, got {self.overlap}")
+            raise InputError(f"the overlap of windows is a fraction between 0 and 1, got {self.overlap}")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where windows lie along one side of a picture, in cells."""
+    """The positions of windows along one side of an image, in cells."""
 
     cells: int
-    """Of the whole side."""
+    """Length of the whole side."""
     starts: tuple[int, ...]
+    """First cell of each window."""
     weights: Floats
-    """(windows, cells of a window): over all windows, those of each cell of the picture sum to one."""
+    """(windows, cells of a window): at each cell of the image the weights of all windows sum to one."""
 
 
-def axis(side_px: int, window_px: int, windows: Windows) -> Axis:
-    """As few windows as cover a side with the overlap that is wanted, as far apart as each other; where the side is
-    shorter than a window, the one window reaches beyond."""
+def window_axis(side_px: int, window_px: int, windows: Windows) -> Axis:
+    """The fewest evenly spaced windows that cover a side with at least the overlap of `windows`. Where the side is
+    shorter than a window, one window extends beyond it."""
     length = window_px // windows.stride
     cells = max(length, math.ceil(side_px / windows.stride))
     step = max(1, math.floor(length * (1 - windows.overlap)))
@@ -78,24 +83,24 @@ def axis(side_px: int, window_px: int, windows: Windows) -> Axis:
 
 
 def window_at(pixels_HWC: Pixels, top: int, left: int, size: Size) -> Pixels:
-    """A window of a picture; beyond the edges the outermost pixels are repeated."""
+    """A window of an image; beyond the edges the outermost pixels are repeated."""
     height, width = size
     inside = pixels_HWC[top : top + height, left : left + width]
     below, right = height - inside.shape[0], width - inside.shape[1]
     return np.pad(inside, ((0, below), (0, right), (0, 0)), mode="edge") if below or right else inside
 
 
-def blended_strips(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
-    """The scores of a picture (H, W, 3), uint8, as strips (C, cells, cells of the whole width), from the top.
+def blend_strips(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
+    """Yield the scores of an image (H, W, 3), uint8, as strips (C, cells, cells of the whole width), from the top.
 
-    The last strip and the right side may reach beyond the picture, to whole cells and windows. A strip is valid until
-    the next.
+    The last strip and the right side may extend beyond the image, to whole cells and windows. A strip is valid until
+    the next one is taken.
 
     Raises:
-        InputError: the network answers in another shape.
+        InputError: the network's outputs have another shape.
     """
-    rows = axis(pixels_HWC.shape[0], windows.size[0], windows)
-    columns = axis(pixels_HWC.shape[1], windows.size[1], windows)
+    rows = window_axis(pixels_HWC.shape[0], windows.size[0], windows)
+    columns = window_axis(pixels_HWC.shape[1], windows.size[1], windows)
     height, width = (side // windows.stride for side in windows.size)
     strip: Floats | None = None
     for top, bottom, down_H in zip(rows.starts, (*rows.starts[1:], rows.cells), rows.weights, strict=True):
@@ -116,7 +121,7 @@ def blended_strips(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) ->
 
 
 def check_shape(scores_NCHW: Floats, wanted: tuple[int, int, int]) -> None:
-    """Raise InputError unless these are scores of so many windows, of this height and width in cells."""
+    """Raise InputError unless these are the scores of (count, height, width) windows and cells."""
     shape = scores_NCHW.shape
     if len(shape) != 4 or (shape[0], *shape[2:]) != wanted:
         count, height, width = wanted
@@ -125,57 +130,58 @@ def check_shape(scores_NCHW: Floats, wanted: tuple[int, int, int]) -> None:
         )
 
 
-def blended_rows(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
-    """The scores of a picture's own pixels (C, some rows, W), from the top: those of the cells, enlarged.
+def blend_rows(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> Iterator[Floats]:
+    """Yield the scores of an image's pixels (C, some rows, W), from the top: those of the cells, enlarged.
 
     Raises:
-        InputError: as `blended_strips`.
+        InputError: as `blend_strips`.
     """
     height, width = pixels_HWC.shape[:2]
-    for scores_CrW in enlarged_rows(blended_strips(pixels_HWC, scores_of, windows), width, windows.stride):
+    for scores_CrW in enlarge_rows(blend_strips(pixels_HWC, scores_of, windows), width, windows.stride):
         kept = min(scores_CrW.shape[1], height)
         if kept:
             yield scores_CrW[:, :kept]
         height -= kept
 
 
-def class_map(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> NDArray[np.uint8]:
-    """The class of each pixel (H, W) of a picture (H, W, 3): scores are enlarged to the picture's size, then the
-    highest wins.
+def predict_class_map(pixels_HWC: Pixels, scores_of: ScoresOf, windows: Windows) -> NDArray[np.uint8]:
+    """The class of each pixel (H, W) of an image (H, W, 3): the argmax of the scores, enlarged to the image's size.
 
     Raises:
-        InputError: as `blended_strips`.
+        InputError: as `blend_strips`.
     """
     classes_HW = np.empty(pixels_HWC.shape[:2], np.uint8)
     row = 0
-    for scores_CrW in blended_rows(pixels_HWC, scores_of, windows):
+    for scores_CrW in blend_rows(pixels_HWC, scores_of, windows):
         below = row + scores_CrW.shape[1]
         classes_HW[row:below] = scores_CrW.argmax(axis=0)
         row = below
     return classes_HW
 
 
-def enlarged_rows(strips: Iterator[Floats], width: int, stride: int) -> Iterator[Floats]:
-    """Strips of cells as rows of pixels (C, some rows, width), bilinear: as PyTorch without align_corners."""
+def enlarge_rows(strips: Iterator[Floats], width: int, stride: int) -> Iterator[Floats]:
+    """Enlarge strips of cells to rows of pixels (C, some rows, width), bilinearly, as PyTorch does without
+    align_corners."""
     at = (np.arange(width) + 0.5) / stride - 0.5
-    after: list[float] = [((y + 0.5) / stride - 0.5) % 1 for y in range(stride)]
-    above = [share for share in after if share >= 0.5]  # of the cell before
-    below = [share for share in after if share < 0.5]
-    wide: Iterator[Floats] = (widened(strip[:, cell], at) for strip in strips for cell in range(strip.shape[1]))
+    weights: list[float] = [((y + 0.5) / stride - 0.5) % 1 for y in range(stride)]
+    above = [weight for weight in weights if weight >= 0.5]  # of the cell before
+    below = [weight for weight in weights if weight < 0.5]
+    wide: Iterator[Floats] = (interpolate_row(strip[:, cell], at) for strip in strips for cell in range(strip.shape[1]))
     upper = next(wide)
     if above:
         yield upper[:, None].repeat(len(above), axis=1)
     for lower in wide:
-        between: list[Floats] = [upper + np.float32(share) * (lower - upper) for share in (*below, *above)]
+        between: list[Floats] = [upper + np.float32(weight) * (lower - upper) for weight in (*below, *above)]
         yield np.stack(between, axis=1)
         upper = lower
     yield upper[:, None].repeat(len(below), axis=1)
 
 
-def widened(cells_CW: Floats, at: NDArray[np.float64]) -> Floats:
-    """A row of cells (C, cells) at places `at` between their middles, clamped to the first and last: (C, len(at))."""
-    place = at.clip(0, cells_CW.shape[1] - 1)
-    left = place.astype(np.intp)
+def interpolate_row(cells_CW: Floats, at: NDArray[np.float64]) -> Floats:
+    """Interpolate a row of cells (C, cells) at positions `at` between their centres, clamped to the first and last:
+    (C, len(at))."""
+    position = at.clip(0, cells_CW.shape[1] - 1)
+    left = position.astype(np.intp)
     right = np.minimum(left + 1, cells_CW.shape[1] - 1)
-    share = (place - left).astype(np.float32)
-    return cells_CW[:, left] + share * (cells_CW[:, right] - cells_CW[:, left])
+    weight = (position - left).astype(np.float32)
+    return cells_CW[:, left] + weight * (cells_CW[:, right] - cells_CW[:, left])

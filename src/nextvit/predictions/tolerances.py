@@ -1,4 +1,4 @@
-"""What each precision may cost: the bounds of every proof but a detector's."""
+"""How far the outputs of each precision may be from the reference: the bounds of every proof but a detector's."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,18 @@ from nextvit.bundle.manifest import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """What a precision may cost."""
+    """How far the outputs of a precision may be from the reference."""
 
     max_error: float
     """Largest difference of any output, relative to the standard deviation of the reference's outputs."""
     min_agreement: float
-    """Least share of equal decisions."""
+    """Least fraction of equal decisions."""
     min_overlap: float
-    """Least intersection over union of the pixels that both hold for a class: a rare class hardly counts among all
-    pixels. Where two classes are as probable, an edge moves with the last digits, and of thin things an edge is
-    much."""
+    """Least IoU of the pixels that both assign to a class, because a rare class hardly counts among all pixels. Where
+    two classes are equally probable, a boundary moves with the last digit, and thin objects consist mostly of
+    boundary."""
     min_cosine: float = 0.0
+    """Least cosine similarity of an image's outputs; 0: not bounded."""
 
 
 TOLERANCES: dict[Precision, Tolerance] = {

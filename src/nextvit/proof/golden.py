@@ -1,6 +1,6 @@
-"""The golden examples of a bundle, run again: on the machine that wrote it, or years later on the one where it runs.
+"""Run the golden examples of a bundle again: on the machine that wrote it, or later on the one where it runs.
 
-Needs no torch, except where a stand-in runs the file of a backend that does not exist on this system.
+Needs no torch, except where an emulator runs the file of a backend that does not exist on this system.
 """
 
 from importlib import import_module
@@ -28,23 +28,27 @@ def verify_bundle(
 ) -> tuple[Manifest, Session, Parity]:
     """Check every file of a bundle, run its golden examples on this machine, and compare.
 
+    Returns:
+        The manifest, the open session, and the comparison at the card's size in single images.
+
     Raises:
         InputError: a file is missing or changed.
-        NotProven: this machine's outputs differ by more than the precision may.
+        NotProven: this machine's outputs differ by more than the precision allows.
     """
     manifest = read_bundle(path)
-    session = open_or_stand_in(path, manifest, threads=threads, device=device)
+    session = open_session_or_emulator(path, manifest, threads=threads, device=device)
     return manifest, session, golden_parity(session, path, manifest)
 
 
-def open_or_stand_in(
+def open_session_or_emulator(
     path: Path, manifest: Manifest, *, threads: int | None = None, device: str | None = None
 ) -> Session:
-    """The backend's own runtime, or its stand-in where that does not exist; its `facts` say which it is.
+    """Open a bundle with the backend's own runtime, or with an emulator where that does not exist; `facts` of the
+    session says which it is.
 
     Raises:
-        InputError: the file cannot be read, or nothing here runs it.
-        MissingDependency: what would run it is not installed.
+        InputError: the file cannot be read, or nothing on this system runs it.
+        MissingDependency: the package that runs it is not installed.
     """
     try:
         return open_session(path, manifest, threads=threads, device=device)
@@ -61,20 +65,22 @@ def open_or_stand_in(
 
 
 def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
-    """Run the golden inputs in batches of one and of three, and compare with the outputs kept beside them.
+    """Run the golden inputs in batches of one and of three, and compare with the stored outputs.
 
-    Returns the comparison of the card's own size in single images; the other batches and the other size, where there
-    is one, must hold as well.
+    Returns:
+        The comparison at the card's own size in single images; the other batches and the other size, where there is
+        one, must be within the bounds as well.
 
     Raises:
-        NotProven: they differ by more than the precision may.
-        InputError: the model does not take or put out what the golden examples say, or the manifest lacks their bounds.
+        NotProven: they differ by more than the precision allows.
+        InputError: the model's inputs or outputs are not those of the golden examples, or the manifest lacks their
+            bounds.
     """
     found: list[Parity] = []
     for number, example in enumerate(read_golden(folder)):
         height, width = example.images.shape[1:3]
         for batch in BATCHES:
-            got = in_batches(session, example, batch)
+            got = run_in_batches(session, example, batch)
             shapes = {name: each.shape for name, each in got.items()}
             if {name: each.shape for name, each in example.outputs.items()} != shapes:
                 raise InputError(f"{folder / GOLDEN}: damaged (its outputs are not of the model's shapes {shapes})")
@@ -87,8 +93,11 @@ def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
 
 
 def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str]:
-    """The bounds of the precision; int8 and the like have none of their own, and must come as close as they came when
-    they were proven, with half as much again for another machine's arithmetic."""
+    """One line for each bound that golden example `number` does not keep.
+
+    int8 and the like have no bounds of their own: their error may be at most half as large again as when the bundle was
+    proven, to allow for another machine's arithmetic.
+    """
     if manifest.precision in TOLERANCES:
         return parity.failures(manifest.precision)
     errors = manifest.verification.get("golden_max_errors", ())
@@ -99,13 +108,13 @@ def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str
 
 
 def golden_difference(example: Golden, outputs: Arrays, card: ModelCard) -> Parity:
-    """How outputs for the golden images compare with those that are kept."""
+    """Compare outputs for the golden images with the stored ones."""
     comparison = kind_of(card).comparison()
     comparison.add(example.outputs, outputs, example.prepared)
     return comparison.parity()
 
 
-def in_batches(session: Session, example: Golden, size: int) -> dict[str, NDArray[Any]]:
+def run_in_batches(session: Session, example: Golden, size: int) -> dict[str, NDArray[Any]]:
     """The outputs for the golden images, run `size` at a time."""
     starts = range(0, len(example.images), size)
     parts = ({name: each[start : start + size] for name, each in example.inputs.items()} for start in starts)

@@ -1,4 +1,4 @@
-"""Whether a proof holds: the bounds that the outputs and the scores of an exported file must keep."""
+"""Whether an export is accepted: the bounds that the outputs and the scores of an exported file must keep."""
 
 from typing import Any
 
@@ -10,20 +10,24 @@ from nextvit.predictions.score_names import display_name
 from nextvit.predictions.tolerances import TOLERANCES
 
 MAX_DROP = 0.5
-"""Points of the score that a precision without bounds on its outputs may cost, where the user states none."""
+"""Default for the points of the score that a precision without bounds on its outputs may lose."""
 
 
 def allowed_drop(precision: Precision, max_drop: float | None) -> float | None:
-    """Most points that a score may fall; None: it is not bounded, the outputs are."""
+    """Largest drop of a score, in points; None: the score is not bounded, only the outputs are."""
     return MAX_DROP if max_drop is None and precision not in TOLERANCES else max_drop
 
 
 def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_drop: float | None) -> list[str]:
-    """One line for each bound that a proof does not keep.
+    """One line for each bound that an export does not keep.
 
-    A precision without bounds on its outputs is bounded by the drop of every main score of the task. Without labels its
-    predictions count as worse wherever they differ from PyTorch's: they cannot be worse than that. Images without a
-    single prediction prove nothing.
+    A precision without bounds on its outputs is bounded by the drop of every main score of the task. Without labels
+    every prediction that differs from PyTorch's counts as an error, which is the worst case. Images without a single
+    prediction prove nothing.
+
+    Args:
+        record: what is known of the scores: `objects` (detections compared), `drop`, `before`, `after`, `further`.
+        max_drop: allowed drop in points; None: `MAX_DROP`, or for a precision with bounds on its outputs none.
     """
     if record.get("objects") == 0:
         return ["no object was found on these images, so nothing was compared; pass images with objects with --data"]
@@ -41,7 +45,7 @@ def failures(record: dict[str, Any], parity: Parity, precision: Precision, max_d
 
 
 def drop_failures(record: dict[str, Any], max_drop: float) -> list[str]:
-    """A line for each main score that fell by more than so many points."""
+    """One line for each main score that fell by more than `max_drop` points."""
     before, after = (record[name]["score"] for name in ("before", "after"))
     found: list[str] = []
     if not record["drop"] <= max_drop:

@@ -1,4 +1,4 @@
-"""A predictor turns images into answers and knows nothing of the backend."""
+"""A predictor turns images into predictions, whatever the backend."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -20,31 +20,35 @@ from nextvit.predictions.kind import kind_of
 from nextvit.predictions.results import Prediction
 from nextvit.runtime.read_ahead import default_workers, prepare_ahead
 from nextvit.runtime.session import Session, open_session
-from nextvit.runtime.tiled_session import ViewedSession, Views, card_for_views, check_views
+from nextvit.runtime.tiled_session import TiledSession, Tiling, check_tiling, tiled_card
 
 AHEAD = 2
-"""Batches that are read before their turn: one could run dry where pictures differ in size."""
+"""Batches that are read ahead: with only one the graph could have to wait where images differ in size."""
 
 
 class Predictor:
-    """A loaded model: `predictor(["a.jpg", array])` gives one answer for each image."""
+    """A loaded model: `predictor(["a.jpg", array])` gives one prediction for each image."""
 
     def __init__(self, session: Session, card: ModelCard) -> None:
         self.session, self.card, self.kind = session, card, kind_of(card)
 
     def __call__(self, images: Sequence[ImageLike], *, batch_size: int | None = None) -> list[Prediction]:
-        """Answers for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
+        """Predict for paths, Pillow images or uint8 arrays (H, W, 3) in RGB.
 
         Args:
-            batch_size: as `stream`.
+            images: a list; for a generator see `stream`.
+            batch_size: as for `stream`.
+
+        Returns:
+            One prediction for each image, in order.
 
         Raises:
             DecodeError: an image cannot be read; the message names it.
-            InputError: `images` is a single image, or holds something else than images.
+            InputError: `images` is a single image, or contains something other than images.
         """
         if isinstance(images, str) or not isinstance(images, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass a list of images, such as [image]")
-        workers = None if len(images) > 1 else 0  # there is nothing to do beside the one
+        workers = None if len(images) > 1 else 0  # no other image to read meanwhile
         return list(self.stream(images, batch_size=batch_size, workers=workers))
 
     @overload
@@ -73,29 +77,32 @@ class Predictor:
         workers: int | None = None,
         keep_unreadable: bool = False,
     ) -> Iterator[Prediction | DecodeError]:
-        """Answers in order for any number of images, of which only a few batches are in memory at a time.
+        """Predict for any number of images, in order, with only a few batches in memory at a time.
 
         While the graph runs on one batch, threads read, decode and resize the files of the next ones. `images` is
-        taken from in the caller's thread, `AHEAD` batches before the answers. Each run of the graph is one of
-        `batch_size` images that follow each other, as in a call with a list.
+        iterated over in the caller's thread, `AHEAD` batches before the predictions. The graph runs on `batch_size`
+        consecutive images, as when the predictor is called with a list.
 
-        The pictures of a detector's batch lie in frames of one size, as large as the largest need, and the network sees
-        the blank part, too: other batches give slightly other scores. A segmentation model sees each in a frame of its
-        own size, so its runs are of those that follow each other in frames of one size, and its answers do not depend
-        on the batch.
+        A detector's batch is padded to one canvas, as large as its largest image needs, and the network sees the
+        padding, too. Its scores therefore depend slightly on the batch. A segmentation model gets each image on a
+        canvas of the image's own size: only consecutive images with canvases of one size run together, and the
+        predictions do not depend on the batch.
 
         Args:
-            images: a list, a generator, or anything else to iterate over, of what a call takes.
-            batch_size: images in a run of the graph; None: 16, of models that take whole pictures 4, in windows or at
-                several scales 1.
-            workers: threads that read files; None: one for each core; 0: none, so that the answers of a batch come as
-                soon as its last image is there.
-            keep_unreadable: an image that cannot be read gives its DecodeError in place of an answer, rather than raise
-                it when its turn comes.
+            images: a list, a generator, or any other iterable of what a call takes.
+            batch_size: images in a run of the graph. None: the kind's own (`PredictionKind.batch_size`), and 1 with
+                tiles or several scales.
+            workers: threads that read files. None: one for each core; 0: none, so that the predictions of a batch
+                come as soon as its last image is there.
+            keep_unreadable: yield the DecodeError of an image that cannot be read in place of its prediction, instead
+                of raising it.
+
+        Yields:
+            One prediction for each image.
 
         Raises:
-            DecodeError: an image cannot be read; the answers of those before it have come.
-            InputError: `images` is a single image, or holds something else than images.
+            DecodeError: an image cannot be read; the predictions of those before it have been yielded.
+            InputError: `images` is a single image, or contains something other than images.
         """
         if isinstance(images, str) or not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError("pass several images, such as [image] or a generator")
@@ -113,43 +120,46 @@ class Predictor:
     def _answers(
         self, images: Iterable[ImageLike], batch_size: int, workers: int, keep_unreadable: bool
     ) -> Iterator[Prediction | DecodeError]:
-        """What `stream` gives, which has checked its arguments at once and not at the first answer."""
+        """The generator behind `stream`, which checks its arguments when it is called, not at the first prediction."""
         with closing(prepare_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
             while batch := list(islice(inputs, batch_size)):
                 prepared = [each for each in batch if isinstance(each, Prepared)]
                 answers = iter(self.predict_prepared(prepared) if prepared else ())
                 outcomes = [each if isinstance(each, InputError) else next(answers) for each in batch]
-                del batch, prepared  # pictures that keep their size may be large, and the caller's turn long
+                del batch, prepared  # unresized images may be large, and the caller may take long
                 for each in outcomes:
                     if isinstance(each, InputError) and not (keep_unreadable and isinstance(each, DecodeError)):
                         raise each
                     yield each
 
-    def answer(self, pixels_NHWC: NDArray[np.uint8]) -> list[Prediction]:
-        """Answers for images (N, H, W, 3) in RGB that are already at the input's size; a detector takes them as they
-        are.
+    def predict_pixels(self, pixels_NHWC: NDArray[np.uint8]) -> list[Prediction]:
+        """Predict for pixels that are already at the model's input size.
+
+        Args:
+            pixels_NHWC: uint8, RGB, at least one image; of any size for a model whose input is padded or keeps its
+                size.
 
         Raises:
-            InputError: they are of another type or shape, or the model does not answer what its card says.
+            InputError: they are of another type or shape, or the model's outputs are not those of its card.
         """
         spec = self.card.input
         shape = (*(spec.image_size if spec.one_size else pixels_NHWC.shape[1:3]), 3)
         if not are_pixels(pixels_NHWC, shape):
-            given = described(pixels_NHWC)
+            given = describe_array(pixels_NHWC)
             raise InputError(f"the model takes uint8 images of shape (N, {str(shape)[1:]}, N at least 1; got {given}")
         self._check_count(len(pixels_NHWC))
         return self.predict_prepared([Prepared(each, each.shape[:2]) for each in pixels_NHWC])
 
     def _check_count(self, images: int) -> None:
-        """Raise InputError for more images at once than the model takes."""
+        """Raise InputError where a batch has more images than the model takes."""
         if images > (self.card.input.max_batch or images):
-            raise InputError(f"in windows or at several scales pictures are answered one at once, got {images}")
+            raise InputError(f"with windows or several scales a batch is one image, got {images}")
 
     def predict_prepared(self, images: Sequence[Prepared]) -> list[Prediction]:
-        """Answers for at least one image that is already read and resized.
+        """Predict for at least one image that is already read and resized.
 
         Raises:
-            InputError: the model does not answer what its card says.
+            InputError: the model's outputs are not those of its card.
         """
         answers: list[Prediction] = []
         for part in runs_of_one_canvas(images) if self.kind.own_canvas else (images,):
@@ -158,17 +168,17 @@ class Predictor:
         return answers
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Answer blank images, so that no real one waits for what a runtime does at its first run of a batch size."""
+        """Run blank images, so that no real one waits for what a runtime does at its first run of a batch size."""
         for size in batch_sizes:
-            self.answer(np.zeros((size, *self.card.input.image_size, 3), np.uint8))
+            self.predict_pixels(np.zeros((size, *self.card.input.image_size, 3), np.uint8))
 
 
 def are_pixels(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether it is an array of at least one image of that shape; callers may have no types."""
+    """Whether it is a uint8 array of at least one image of that shape; callers may not check types."""
     return getattr(value, "dtype", None) == np.uint8 and value.shape[1:] == shape and len(value) > 0
 
 
-def described(value: Any) -> str:
+def describe_array(value: Any) -> str:
     """Type and shape, for a message."""
     return f"{value.dtype} {value.shape}" if hasattr(value, "shape") else type(value).__name__
 
@@ -180,45 +190,49 @@ def load_bundle(
     device: str | None = None,
     image_size: tuple[int, int] | None = None,
     scores: bool = False,
-    views: Views | None = None,
+    tiling: Tiling | None = None,
 ) -> Predictor:
     """A predictor for a bundle, whose files are checked against their checksums first.
 
     Args:
         threads: CPU threads of the runtime; None: its own choice.
         device: where to compute, by the runtime's own name for it; None: the CPU.
-        image_size: height and width in pixels to answer at, for a bundle of dynamic size; of a detector the most that
-            the shorter and the longer side of a picture may have. None: the card's.
-        scores: in several views, give the scores of the classes, too; otherwise a bundle gives what it was exported
-            with.
-        views: how a segmentation model looks at each picture; None: at the whole one, once.
+        image_size: height and width of the input in pixels, for a bundle of dynamic size; for a detector the largest
+            shorter and longer side of an image. None: the card's.
+        scores: with `tiling`, give the scores of the classes, too; without it a bundle gives the outputs that it was
+            exported with.
+        tiling: tiles or scales at which a segmentation model predicts; None: each whole image, once.
 
     Raises:
-        InputError: it is no bundle, or damaged, or does not take that size or those views, or there is no such device
-            here.
+        InputError: it is not a bundle, is damaged, does not take that size or tiling, or there is no such device.
         MissingDependency: the runtime is not installed.
     """
     path = Path(path)
     manifest = read_bundle(path)
     any_size = manifest.dynamic_size or manifest.card.input.padded
     card = card_at(manifest.card, image_size, what=path, any_size=any_size)
-    if views:
-        check_views(views, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=any_size))
-    return predictor_for(open_session(path, manifest, threads=threads, device=device), card, views, scores=scores)
+    if tiling:
+        check_tiling(tiling, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=any_size))
+    return make_predictor(open_session(path, manifest, threads=threads, device=device), card, tiling, scores=scores)
 
 
-def predictor_for(session: Session, card: ModelCard, views: Views | None, *, scores: bool = False) -> Predictor:
-    """A predictor that looks at pictures so; None: at the whole one, once."""
-    if not views:
+def make_predictor(session: Session, card: ModelCard, tiling: Tiling | None, *, scores: bool = False) -> Predictor:
+    """A predictor for a session, with tiles or scales where `tiling` is not None."""
+    if not tiling:
         return Predictor(session, card)
-    return Predictor(ViewedSession(session, card, views, scores=scores), card_for_views(card, views, scores=scores))
+    return Predictor(TiledSession(session, card, tiling, scores=scores), tiled_card(card, tiling, scores=scores))
 
 
 def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> ModelCard:
-    """The card of a model that answers at another size; None: at its own. `what` names the model in messages.
+    """The card of a model at another input size.
+
+    Args:
+        image_size: height and width in pixels; None: the card's own.
+        what: names the model in messages.
+        any_size: whether the model takes other sizes than the card's.
 
     Raises:
-        InputError: the model does not take that size, or it is no pair of whole numbers.
+        InputError: the model does not take that size, or it is not a pair of whole numbers.
     """
     if image_size is None:
         return card
@@ -238,6 +252,6 @@ def card_at(card: ModelCard, image_size: Any, *, what: Path, any_size: bool) -> 
 
 
 def is_size(value: Any) -> bool:
-    """Whether it is a pair of whole numbers; callers may have no types."""
+    """Whether it is a pair of whole numbers; callers may not check types."""
     sides = cast("Sequence[Any]", value) if isinstance(value, tuple | list) else ()
     return len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)

@@ -18,16 +18,16 @@ MAX_WORKERS = 16
 def prepare_ahead(
     images: Iterable[ImageLike], preprocess: Preprocess, *, workers: int, ahead: int
 ) -> Generator[Prepared | InputError]:
-    """Yield the network's input for each image, in order.
+    """Read and resize images in threads, and yield the network's input for each, in order.
 
     Paths and encoded files are read in threads, where Pillow decodes and resizes without holding Python's global lock.
     Pillow images and arrays are resized in the caller's thread as soon as they are taken: the caller owns them, and may
     share them or write the next video frame into them.
 
     Args:
-        images: iterated in the caller's thread, at most `ahead` + 1 images before their turn.
-        workers: number of threads; 0: the caller's thread reads each image in its turn.
-        ahead: number of images that may be read, or be queued, before their turn.
+        images: iterated over in the caller's thread, at most `ahead` + 1 images early.
+        workers: number of threads; 0: the caller's thread reads each image when it is needed.
+        ahead: number of images that may be read, or queued to be read, before they are needed.
 
     Yields:
         The prepared image, or the InputError that names an image that cannot be read.
@@ -61,7 +61,7 @@ def wait_for(read: Future[Prepared | InputError] | Prepared | InputError) -> Pre
 
 
 def default_workers() -> int:
-    """One reader per usable core, also where the runtime uses all cores: readers that are far enough ahead wait."""
+    """One reader per usable core, even if the runtime uses all cores: readers that are far enough ahead wait."""
     return min(MAX_WORKERS, usable_cores())
 
 

@@ -1,5 +1,4 @@
-"""A segmentation model that looks at a picture several times: in windows over its own pixels, or at several scales and
-mirrored."""
+"""A segmentation model run on tiles of an image at its full resolution, or at several scales and mirrored."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,27 +16,31 @@ from nextvit.image.canvas import STRIDE_PX
 from nextvit.image.reading import Pixels, Size
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.predictions.kind import kind_of, output_names
-from nextvit.predictions.multi_scale import averaged_bands, scaled
+from nextvit.predictions.multi_scale import average_views, scale_preprocess
 from nextvit.predictions.segmentation import with_scores
-from nextvit.predictions.tiling import Windows, blended_rows
+from nextvit.predictions.tiling import Windows, blend_rows
 from nextvit.runtime.session import Arrays, Session
 
 Floats = NDArray[np.floating[Any]]
 
 MAX_SCALE = 4.0
-"""Sixteen times the pixels; beyond it a picture only grows."""
+"""Sixteen times the pixels; a larger scale costs memory and adds nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
-    """How a segmentation model looks at a picture."""
+class Tiling:
+    """On which tiles or scales of an image a segmentation model is run.
+
+    Raises:
+        InputError: a value is out of range, or tiles are combined with scales or flips.
+    """
 
     window_px: int | None = None
-    """Side of the windows over the picture's own pixels, a multiple of 32; None: the whole picture."""
+    """Side of the tiles in pixels of the original image, a multiple of 32; None: the whole image."""
     scales: tuple[float, ...] = (1.0,)
-    """Sizes of the whole picture, relative to that at which the model sees it otherwise."""
+    """Sizes of the whole image, relative to the model's usual input size."""
     flip: bool = False
-    """Look at each mirrored, too."""
+    """Whether to run each scale mirrored, too."""
 
     def __post_init__(self) -> None:
         side = self.window_px
@@ -48,20 +51,20 @@ class Views:
         if not self.scales or not all(0 < scale <= MAX_SCALE for scale in self.scales):
             raise InputError(f"scales are one or more numbers above 0, at most {MAX_SCALE:g}, got {list(self.scales)}")
         if side is not None and (self.scales != (1.0,) or self.flip):
-            raise InputError("windows are of the picture's own pixels; use them without scales and flips")
+            raise InputError("windows are in the image's own pixels; use them without scales and flips")
 
 
-class ViewedSession:
-    """From one picture (1, H, W, 3) of any size to the class (1, H, W) of each of its pixels.
+class TiledSession:
+    """From one image (1, H, W, 3) of any size to the class (1, H, W) of each of its pixels.
 
     Args:
         session: of a model whose outputs are classes and logits.
         card: the model's own.
-        scores: give `logits`, too, float32 (1, C, H, W): as many as there are pixels.
+        scores: give `logits`, too, float32 (1, C, H, W), at the image's full size.
     """
 
-    def __init__(self, session: Session, card: ModelCard, views: Views, *, scores: bool = False) -> None:
-        self.session, self.card, self.views, self.scores = session, card, views, scores
+    def __init__(self, session: Session, card: ModelCard, tiling: Tiling, *, scores: bool = False) -> None:
+        self.session, self.card, self.tiling, self.scores = session, card, tiling, scores
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         [pixels_HWC] = inputs[INPUT_NAME]
@@ -79,60 +82,60 @@ class ViewedSession:
         return found if logits_CHW is None else {**found, "logits": logits_CHW[None]}
 
     def rows(self, pixels_HWC: Pixels) -> Iterator[Floats]:
-        """The scores (C, some rows, W) of the picture's pixels, from the top."""
-        if (side := self.views.window_px) is not None:
-            return blended_rows(pixels_HWC, self.logits, Windows(size=(side, side)))
-        bands = averaged_bands(
+        """Yield the scores (C, some rows, W) of the image's pixels, from the top."""
+        if (side := self.tiling.window_px) is not None:
+            return blend_rows(pixels_HWC, self.logits, Windows(size=(side, side)))
+        bands = average_views(
             Image.fromarray(pixels_HWC),
             lambda pixels: self.logits(pixels[None])[0],
             self.card.input,
-            scales=self.views.scales,
-            flip=self.views.flip,
+            scales=self.tiling.scales,
+            flip=self.tiling.flip,
         )
-        # The logarithm of a probability is a score like any other; of none at all it would be infinite.
+        # The logarithm of a probability serves as a logit; that of 0 would be infinite.
         return (np.log(np.maximum(band_CrW, np.finfo(np.float32).tiny)) for band_CrW in bands)
 
     def logits(self, pixels_NHWC: Pixels) -> Floats:
-        """The scores (N, C, H / 4, W / 4) of what the network sees; with "fit" of the frame around it.
+        """The logits (N, C, H / 4, W / 4) of the network's input; of the whole canvas where the input is padded.
 
         Raises:
-            InputError: they are no numbers, or of other classes than the card's.
+            InputError: they are NaN or infinite, or of another number of classes than the card's.
         """
         outputs = self.session.run(self.card.input.network_inputs(list(pixels_NHWC)))
         logits_NCHW = outputs["logits"]
         if logits_NCHW.ndim != 4 or logits_NCHW.shape[1] != len(self.card.classes):
             raise InputError(
-                f"the model answers scores {logits_NCHW.shape}; its card has {len(self.card.classes)} classes"
+                f"the model puts out logits {logits_NCHW.shape}; its card has {len(self.card.classes)} classes"
             )
         if not np.isfinite(logits_NCHW).all():
-            raise InputError("the model's answers are no numbers; it diverged: train again with a lower --optim.lr")
+            raise InputError("the model puts out NaN or infinity; it diverged: train again with a lower --optim.lr")
         return logits_NCHW
 
     def facts(self) -> dict[str, Any]:
-        return {**self.session.facts(), "views": asdict(self.views)}
+        return {**self.session.facts(), "views": asdict(self.tiling)}  # the key that records have
 
 
-def check_views(views: Views, card: ModelCard, *, what: Path, card_of: Callable[[Size], ModelCard]) -> None:
-    """Raise InputError where a model cannot look at pictures so.
+def check_tiling(tiling: Tiling, card: ModelCard, *, what: Path, card_of: Callable[[Size], ModelCard]) -> None:
+    """Raise InputError where a model cannot be run with this tiling.
 
     Args:
         what: names the model in messages.
-        card_of: of the model at another size of its input; raises InputError where it takes none.
+        card_of: gives the model's card at another input size; raises InputError where the model does not take it.
     """
     if not kind_of(card).can_be_tiled:
         raise InputError(f"{what}: windows, scales and flips are for segmentation, this is a model for {card.task}")
     if "logits" not in output_names(card):
         raise InputError(
-            f"{what}: answers classes alone, and windows, scales and flips need their scores; export it again with "
+            f"{what}: puts out classes alone, and windows, scales and flips need their scores; export it again with "
             "--scores"
         )
     if card.input.padded:
         return
-    side = views.window_px
-    for size in [(side, side)] if side else [scaled(card.input, scale).image_size for scale in views.scales]:
+    side = tiling.window_px
+    for size in [(side, side)] if side else [scale_preprocess(card.input, scale).image_size for scale in tiling.scales]:
         card_of(size)
 
 
-def card_for_views(card: ModelCard, views: Views, *, scores: bool) -> ModelCard:
-    """The card of a model that looks at pictures so: it takes one of any size."""
+def tiled_card(card: ModelCard, tiling: Tiling, *, scores: bool) -> ModelCard:
+    """The card of a model with tiling: its input is an image of any size, not resized."""
     return with_scores(replace(card, input=replace(card.input, resize="original")), scores)
