@@ -1,6 +1,7 @@
 """A segmenter that is worth exporting."""
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import SegmentationFacts
 from nextvit.files.records import to_plain
 from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
@@ -21,5 +22,6 @@ def lively(spec: Preprocess = FIT, *, standardise: bool = False) -> tuple[Segmen
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),
         head=to_plain(model.segmenter),
+        facts=SegmentationFacts(),
     )
     return model, card

@@ -32,7 +32,7 @@ from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.predictor import Predictor
 from nextvit.runtime.session import open_session
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.network import deployed_form
+from nextvit.tasks.network import deploy_network
 from tests.conftest import MadeOnce, needs
 from tests.models.detectors import detector_card, random_detector, silence_on_black
 from tests.runtime.conftest import sealed
@@ -127,9 +127,9 @@ def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Ex
     assert manifest.card.head["score_threshold"] == 0.05 and manifest.card.input.resize == "pad"
     page = (exported.path / "card.html").read_text()
     for words in (
-        "same objects as PyTorch",
+        "same objects",
         "largest difference of scores",
-        "mean overlap of masks",
+        "mean IoU of masks",
         "score above 0.05",
     ):
         assert words in page
@@ -145,7 +145,7 @@ def test_an_onnx_file_explains_itself(exported: Exported):
     said = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert said["nextvit_inputs"] == exported.manifest.inputs
     assert said["nextvit_outputs"] == exported.manifest.outputs
-    assert said["nextvit_card"]["category_ids"] == [3, 7, 9]
+    assert said["nextvit_card"]["facts"]["category_ids"] == [3, 7, 9]
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 18)]
     assert {node.domain for node in model.graph.node} == {""} and not model.functions
     assert str(Path(nextvit.__file__).parent).encode() not in (exported.path / "model.onnx").read_bytes()
@@ -180,7 +180,7 @@ def test_answers_are_pytorchs(exported: Exported, batch_size: int):
 
 
 def in_torch(exported: Exported) -> TorchSession:
-    return TorchSession(deployed_form(exported.model, exported.card), outputs=output_names(exported.card))
+    return TorchSession(deploy_network(exported.model, exported.card), outputs=output_names(exported.card))
 
 
 def detections(predictor: Predictor, batch_size: int) -> list[Detections]:
@@ -294,15 +294,15 @@ def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tm
     [
         (
             {"backend": "coreml"},
-            "coreml fp32 is for classifiers; a detector is exported to onnx in fp32 and openvino in fp32",
+            "coreml fp32 is not for detection; a network for detection is exported to onnx in fp32 and openvino in fp32",
         ),
-        ({"backend": "executorch"}, "executorch fp32 is for classifiers"),
-        ({"backend": "tensorrt"}, "tensorrt fp32 is for classifiers"),
-        ({"backend": "torch"}, "torch fp32 is for classifiers"),
-        ({"precision": "fp16"}, "onnx fp16 is for classifiers"),
-        ({"precision": "int8"}, "onnx int8 is for classifiers"),
-        ({"backend": "openvino", "precision": "bf16"}, "openvino bf16 is for classifiers"),
-        ({"dynamic_size": True}, "a detector takes pictures of any size without --dynamic-size"),
+        ({"backend": "executorch"}, "executorch fp32 is not for detection"),
+        ({"backend": "tensorrt"}, "tensorrt fp32 is not for detection"),
+        ({"backend": "torch"}, "torch fp32 is not for detection"),
+        ({"precision": "fp16"}, "onnx fp16 is not for detection"),
+        ({"precision": "int8"}, "onnx int8 is not for detection"),
+        ({"backend": "openvino", "precision": "bf16"}, "openvino bf16 is not for detection"),
+        ({"dynamic_size": True}, "and so takes any size without --dynamic-size"),
         ({"explain_layers": True}, "--explain is for classifiers"),
     ],
 )

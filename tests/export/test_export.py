@@ -27,7 +27,7 @@ from nextvit.predictions.logits_parity import LogitsParity, compare_logits
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.verdict import failures
 from nextvit.runtime.session import open_session
-from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano, unlabelled
+from tests.export.nano import CLASSES, calibrated_model, build_card, export_nano, unlabelled
 from tests.models.reference import reference_logits
 
 
@@ -51,7 +51,7 @@ def test_bundle_is_proven_and_says_so(exported: Path):
 
 def test_answers_equal_an_independent_computation_in_torch(exported: Path, images: list[Path]):
     """Not through our own reference: unfused, normalised by the textbook formula."""
-    model, spec = calibrated_model(), card_for(64, 64).input
+    model, spec = calibrated_model(), build_card(64, 64).input
     pixels = torch.from_numpy(np.stack([spec(image) for image in images])).double().permute(0, 3, 1, 2)
     mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (spec.mean, spec.std))
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_answers_equal_an_independent_computation_in_torch(exported: Path, image
 def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], images: list[Path], tmp_path: Path):
     manifest = export_bundle(
         calibrated_model(),
-        card_for(*size),
+        build_card(*size),
         backend="onnx",
         precision="fp32",
         images=unlabelled(images),
@@ -79,7 +79,7 @@ def test_sides_that_are_no_multiples_of_32_stay_exact(size: tuple[int, int], ima
 def test_the_published_network_is_exported_exactly(images: list[Path], tmp_path: Path):
     manifest = export_bundle(
         calibrated_model("nextvit_small"),
-        card_for(64, 64, "nextvit_small"),
+        build_card(64, 64, "nextvit_small"),
         backend="onnx",
         precision="fp32",
         images=unlabelled(images),
@@ -133,7 +133,7 @@ def test_another_model_does_not_pass_for_the_bundles(exported: Path, images: lis
     other = calibrated_model()
     nn.init.normal_(other.head.weight)
     session = open_session(exported, read_bundle(exported))
-    proof = prove(other, card_for(64, 64), session, unlabelled(images))
+    proof = prove(other, build_card(64, 64), session, unlabelled(images))
     assert any("agreement" in each for each in failures(proof.record(None), proof.parity, "fp32", None))
 
 
@@ -148,7 +148,7 @@ def test_requests_that_cannot_succeed_are_refused_at_once(images: list[Path], tm
         with pytest.raises(InputError, match=message):
             export_nano(**{"out": tmp_path / "new.nextvit", "images": images, **changes})
     with pytest.raises(InputError, match="holds no image"):
-        proof_images(tmp_path, card_for(64, 64))
+        proof_images(tmp_path, build_card(64, 64))
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.nextvit"]
 
 
@@ -175,7 +175,7 @@ def test_any_size_is_exact_and_proven_at_two_sizes(images: list[Path], tmp_path:
     model = calibrated_model()
     for height, width in ((33, 47), (225, 96), (64, 64), (100, 33)):
         pixels = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-        expected = reference_logits(model, card_for(64, 64), pixels)
+        expected = reference_logits(model, build_card(64, 64), pixels)
         parity = compare_logits(expected, session.run({"images": pixels})["logits"])
         assert parity.max_error <= 1e-4, (height, width)
 
@@ -197,7 +197,7 @@ def test_nothing_of_this_machine_is_in_the_file(exported: Path):
 
 def test_a_bundle_tells_a_colleague_what_it_is(exported: Path):
     page = (exported / "card.html").read_text()
-    for words in ("blue, green, red", "64x64 px", "licence of the weights", "same answer as PyTorch", "model.onnx"):
+    for words in ("blue, green, red", "64x64 px", "licence of the weights", "same prediction", "model.onnx"):
         assert words in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
 

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextvit.report.contents import read_run_contents
+from nextvit.report.run_report import write_run_report
+from nextvit.tasks.task import get_task
 from nextvit.views.contact_sheet import write_contact_sheet
 
 
@@ -48,6 +51,13 @@ def exam_details(picture: Path) -> dict[str, Any]:
         "mistakes": [answer, {**answer, "path": "gone.png"}],
         "examples": [{**answer, "guess": "red"}],
     }
+
+
+def run_page(run: Path, *, task: str = "classification", out: Path | None = None) -> str:
+    """The page of a run, with the sections of its task."""
+    details = read_run_contents(run).evaluation.get("details", {})
+    sections = get_task(task).report_sections(details)
+    return write_run_report(run, sections=sections, out=out).read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from nextvit.report import classification_sections as exam
 from nextvit.report import detection_sections as detection_exam
 from nextvit.report.classification_sections import percent
 from nextvit.report.detection_sections import AROUND, SHOWN_PX, region_around
-from nextvit.report.run_report import write_run_report
 from tests.metrics.detection_scene import CLASSES, SIZE, draw_scene
+from tests.report.conftest import run_page
 
 NAMES = ("<cell>", "nut", "car", "none of $these")
 
@@ -36,7 +36,7 @@ def details(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_page_of_a_run_shows_all_sections_of_a_detector(details: dict[str, Any], run: Path):
     record = json.loads((run / "evaluation.json").read_text())
     (run / "evaluation.json").write_text(json.dumps({**record, "details": details}))
-    page = write_run_report(run).read_text(encoding="utf-8")
+    page = run_page(run, task="detection")
     for section in detection_exam.SECTIONS:
         assert shown(section(details)) in page
 

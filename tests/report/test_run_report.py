@@ -12,13 +12,13 @@ from nextvit.report.contents import format_count, format_duration
 from nextvit.report.page import Markup, escape, render_page, table
 from nextvit.report.run_report import write_run_report
 from tests.report.bench_records import MACHINE, records
-from tests.report.conftest import epoch, write_run
+from tests.report.conftest import epoch, run_page, write_run
 from tests.report.verification import VERIFICATION
 from tests.runtime.conftest import sealed, write_colour_bundle
 
 
 def test_report_shows_score_mistakes_and_what_could_not_be_read(run: Path):
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert "50.00 %" in text and "95 %: 9.0 to 91.0" in text
     assert "1 images could not be read, first: bad.png: damaged" in text
     assert "44.00 %" in text and "optim: {lr: 0.1}" in text
@@ -27,7 +27,7 @@ def test_report_shows_score_mistakes_and_what_could_not_be_read(run: Path):
 
 
 def test_every_section_stands_on_the_page_of_a_whole_run(run: Path):
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     titles = re.findall("<h2>(.*?)</h2>", text)
     assert titles == [
         "Training",
@@ -45,7 +45,7 @@ def test_every_section_stands_on_the_page_of_a_whole_run(run: Path):
 
 def test_what_a_run_lacks_is_left_out(tmp_path: Path):
     run = write_run(tmp_path / "run")
-    titles = re.findall("<h2>(.*?)</h2>", write_run_report(run).read_text())
+    titles = re.findall("<h2>(.*?)</h2>", run_page(run))
     assert titles == ["Training", "How to repeat it"]
     (run / "metrics.jsonl").unlink()
     (run / "evaluation.json").write_text(
@@ -59,23 +59,23 @@ def test_what_a_run_lacks_is_left_out(tmp_path: Path):
             }
         )
     )
-    text = write_run_report(run, out=tmp_path / "other.html").read_text()
+    text = run_page(run, out=tmp_path / "other.html")
     assert "31.00 %" in text and "map on 2 images" in text
     assert re.findall("<h2>(.*?)</h2>", text) == ["How to repeat it"]
 
 
 def test_the_curves_of_one_epoch_have_one_epoch(tmp_path: Path):
-    text = write_run_report(write_run(tmp_path / "run", scores=(50.0,))).read_text()
+    text = run_page(write_run(tmp_path / "run", scores=(50.0,)))
     assert not re.findall(r">(?:0\.9\d+|1\.0[1-9]\d*)</text>", text)
 
 
 def test_another_folder_than_a_run_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"not a run \(it has no recipe.yaml\)"):
-        write_run_report(tmp_path)
+        write_run_report(tmp_path, sections=[])
 
 
 def test_names_are_escaped(run: Path):
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert "&lt;blue&gt;" in text
     assert "<blue>" not in text
 
@@ -84,11 +84,11 @@ def test_a_damaged_bundle_does_not_spoil_the_report(run: Path):
     write_colour_bundle(run / "exports" / "good.nextvit")
     shutil.copytree(run / "exports" / "good.nextvit", run / "exports" / "bad.nextvit")
     (run / "exports" / "bad.nextvit" / "manifest.json").write_text("{")
-    assert "manifest.json: damaged" in write_run_report(run).read_text()
+    assert "manifest.json: damaged" in run_page(run)
 
 
 def test_many_exports_are_one_table_and_two_tiles(run: Path):
-    tiles_before = write_run_report(run).read_text().count('class="tile"')
+    tiles_before = run_page(run).count('class="tile"')
     verification = {
         **VERIFICATION,
         "images": 434,
@@ -99,7 +99,7 @@ def test_many_exports_are_one_table_and_two_tiles(run: Path):
     for name, facts in (("one", verification), ("two-dynamic", without_labels), ("three", VERIFICATION)):
         bundle = write_colour_bundle(run / "exports" / f"{name}.nextvit", dynamic_size=name == "two-dynamic")
         sealed(bundle, verification=facts)
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert re.findall("<h2>(Export.*?)</h2>", text) == ["Exports"]
     assert text.count('class="tile"') == tiles_before + 2
     assert "exports, each proven" in text and "smallest export" in text
@@ -127,17 +127,17 @@ def test_the_latest_benchmark_is_shown_with_its_ratios_and_those_of_an_older_for
     latest[1]["ratio"] = 0.437
     lines = [json.dumps(each) + "\n" for each in (older, *earlier, *latest)]
     (run / "benchmark.jsonl").write_text("".join(lines))
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert "<h2>Latency</h2>" in text and latest[1]["name"] in text and "<td>0.44</td>" in text
     assert "older" not in text and "earlier" not in text
     (run / "benchmark.jsonl").write_text(lines[0])
-    assert "<h2>Latency</h2>" not in write_run_report(run).read_text()
+    assert "<h2>Latency</h2>" not in run_page(run)
 
 
 def test_an_epoch_that_was_repeated_after_a_kill_counts_once(run: Path):
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(epoch(2, 80.0, is_best=True)) + "\n" + '{"epoch": 3, "cut o')
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert "best 80.00 %" in text and "best 75.00 %" not in text
 
 
@@ -170,5 +170,5 @@ def test_exports_of_a_detector_are_compared_by_objects(run: Path):
     verification = {**VERIFICATION, "objects": 99, "mask_iou": None}
     bundle = write_colour_bundle(run / "exports" / "one.nextvit")
     sealed(bundle, verification=verification, card=detector_card(random_detector()))
-    text = write_run_report(run).read_text()
+    text = run_page(run)
     assert "<th>same objects</th>" in text and "the difference is of scores, 0 to 1" in text

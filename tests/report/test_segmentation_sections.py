@@ -17,10 +17,10 @@ from nextvit.report import detection_sections as detection_exam
 from nextvit.report import figures
 from nextvit.report import segmentation_sections as segmentation_exam
 from nextvit.report.class_overlays import GAP_PX, SIDE_PX, overlay_row
-from nextvit.report.run_report import write_run_report
 from nextvit.tasks.reading import read_dataset
 from tests.data.masks_by_hand import draw_masked
-from tests.tasks.by_colour import by_colour, task_at
+from tests.report.conftest import run_page
+from tests.tasks.by_colour import by_colour, find_task
 
 NAMES = ("back$ground", "<square>", "disc")
 
@@ -33,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def details(root: Path) -> dict[str, Any]:
     """What the evaluation of a model tells that knows colours."""
-    told = task_at(root).evaluate(by_colour).details
+    told = find_task(root).evaluate(by_colour).details
     return {**json.loads(json.dumps(told)), "classes": list(NAMES)}
 
 
@@ -71,7 +71,7 @@ def test_the_page_of_a_run_shows_all_sections_of_a_segmentation_model(details: d
         for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    page = write_run_report(run).read_text(encoding="utf-8")
+    page = run_page(run, task="segmentation")
     assert re.findall("<h2>(.*?)</h2>", page) == [
         "Training",
         "A training batch, as the network sees it",
@@ -101,7 +101,7 @@ def test_sections_on_other_tasks_leave_segmentation_alone(details: dict[str, Any
 
 
 def test_examples_hold_the_truth_and_the_answer_of_each_picture(details: dict[str, Any], root: Path):
-    dataset, task = read_dataset(root), task_at(root)
+    dataset, task = read_dataset(root), find_task(root)
     places = {sample.path.name: index for index, sample in enumerate(dataset.splits["val"])}
     examples = details["segmentation"]["examples"]
     assert [each["kind"] for each in examples] == [kind for kind in ("best", "typical", "worst") for _ in range(3)]
