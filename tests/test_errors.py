@@ -60,3 +60,7 @@ def test_no_path_makes_it_fail(folder: Path, name: str):
 def test_the_suggestion_stays_on_one_line(folder: Path):
     (folder / "two\nlines").touch()
     assert suggest_path(folder / "two\nline") == ""
+
+
+def test_a_file_that_exists_needs_no_suggestion(folder: Path):
+    assert suggest_path(folder / "photos") == suggest_path(folder / "photos" / "labels.csv") == ""

@@ -53,9 +53,9 @@ def load(
     if tiling:
         check_tiling(tiling, card, what=path, card_of=lambda size: card_at(card, size, what=path, any_size=True))
     from nextvit.runtime.torch_session import TorchSession, torch_device
-    from nextvit.tasks.network import deployed_form
+    from nextvit.tasks.network import deploy_network
 
-    deployed = deployed_form(model, card).to(torch_device(device or "cpu"))
+    deployed = deploy_network(model, card).to(torch_device(device or "cpu"))
     session = TorchSession(deployed, threads=threads, outputs=output_names(card))
     return make_predictor(session, card, tiling, scores=scores)
 

@@ -26,12 +26,12 @@ from nextvit.export.sensitivity import GroupCost, float_layer_candidates, sensit
 from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.runtime.session import open_session
-from tests.export.nano import calibrated_model, card_for, export_nano
+from tests.export.nano import build_card, calibrated_model, export_nano
 
 
 @pytest.fixture(scope="module")
 def source(shared_colours: Path) -> Source:
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     calibration = calibration_images(shared_colours, card)
     return Source(model=calibrated_model(), card=card, precision="int8", calibration=calibration)
 

@@ -7,7 +7,7 @@ from nextvit.backends.layers import layer_groups, tap_points
 from nextvit.backends.onnx import export
 from nextvit.backends.onnx_layers import groups_of_nodes
 from nextvit.backends.program import Source
-from tests.export.nano import calibrated_model, card_for
+from tests.export.nano import build_card, calibrated_model
 
 pytestmark = pytest.mark.backend
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.backend
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """Dynamic and with taps, which has more nodes of no module; test_to_tensorrt.py has the plain form."""
-    network, card, folder = calibrated_model().eval(), card_for(64, 64), tmp_path_factory.mktemp("onnx")
+    network, card, folder = calibrated_model().eval(), build_card(64, 64), tmp_path_factory.mktemp("onnx")
     taps = tuple(tap_points(network, card.input))
     export(Source(model=network, card=card, precision="fp32", dynamic_size=True, taps=taps), folder)
     return onnx.load(folder / "model.onnx")

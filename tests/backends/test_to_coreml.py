@@ -45,8 +45,8 @@ SHORT = replace(VARIANTS["nextvit_nano"], blocks=("C", "T", "C", "T"))
 """Every kind of block and of pooling, and half as many operators as the smallest network has."""
 
 
-def card_for(height: int, width: int) -> ModelCard:
-    return replace(nano.card_for(height, width), architecture=to_plain(SHORT))
+def build_card(height: int, width: int) -> ModelCard:
+    return replace(nano.build_card(height, width), architecture=to_plain(SHORT))
 
 
 def calibrated_model() -> Classifier:
@@ -55,7 +55,7 @@ def calibrated_model() -> Classifier:
 
 
 def source_for(precision: Precision, size: tuple[int, int] = (64, 64), **changes: Any) -> Source:
-    return Source(model=calibrated_model(), card=card_for(*size), precision=precision, **changes)
+    return Source(model=calibrated_model(), card=build_card(*size), precision=precision, **changes)
 
 
 def written(source: Source, folder: Path) -> MilInterpreter:
@@ -85,7 +85,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, Path]:
 def bundle(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "nano.nextvit"
     request: dict[str, Any] = {"backend": "coreml", "precision": "fp16", "images": unlabelled(images), "out": out}
-    export_bundle(calibrated_model(), card_for(64, 64), **request)
+    export_bundle(calibrated_model(), build_card(64, 64), **request)
     return out
 
 
@@ -274,7 +274,7 @@ def test_swapped_channels_of_the_saved_weights_are_caught_with_their_layer(odd: 
 @pytest.mark.backend
 def test_a_wrong_writer_leaves_no_bundle(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trained for one mean, exported with another: the proof is the only one to know."""
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     wrong = replace(card, input=replace(card.input, mean=(0.5, 0.5, 0.5)))
 
     def export_wrongly(source: Source, folder: Path) -> str:

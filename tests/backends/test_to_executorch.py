@@ -21,14 +21,14 @@ from nextvit.machine.quiet import suppress_output
 from nextvit.models.classification import Classifier
 from nextvit.models.config import NANO
 from tests.conftest import MadeOnce
-from tests.export.nano import card_for
+from tests.export.nano import build_card
 from tests.models.calibrated import calibrate
 from tests.models.reference import reference_logits
 
 pytest.importorskip("executorch", reason="needs nextvit[executorch]")
 from nextvit.runtime.executorch_session import ExecutorchSession, set_threads
 
-CARD, EVEN = card_for(33, 47), card_for(64, 64)
+CARD, EVEN = build_card(33, 47), build_card(64, 64)
 TAPS = ("normalise", "model.backbone.stages.1.blocks.0.e_mhsa", "model.backbone.stages.3.blocks.0.mhca")
 MANIFEST = Manifest(
     card=CARD, backend="executorch", precision="fp32", model_file="model.pte", outputs={"logits": ""}, made_with={}

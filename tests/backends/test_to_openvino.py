@@ -26,7 +26,7 @@ from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.session import Session, open_session
 from nextvit.runtime.telemetry import without_telemetry
-from tests.export.nano import CLASSES, calibrated_model, card_for, export_nano
+from tests.export.nano import CLASSES, build_card, calibrated_model, export_nano
 from tests.models.reference import reference_logits
 
 if find_spec("nncf") is None:
@@ -56,7 +56,7 @@ def pixels(height: int, width: int, *, count: int = 3) -> Any:
 
 
 def source_for(model: Classifier, precision: Precision, size: tuple[int, int] = (64, 64), **changes: Any) -> Source:
-    return Source(model=model, card=card_for(*size), precision=precision, **changes)
+    return Source(model=model, card=build_card(*size), precision=precision, **changes)
 
 
 def written(source: Source, folder: Path) -> Session:
@@ -199,7 +199,7 @@ def test_int8_is_int8_in_every_layer(quantised: tuple[Session, Path], model: Cla
     assert in_int8(folder) == {True: layers_with_weights(model)}
     assert operators_compute_in(session) == {"I8"}
     assert session.facts()["computes_in"] == "f32"  # what is not quantised
-    reference = reference_logits(model, card_for(64, 64), pixels(64, 64))
+    reference = reference_logits(model, build_card(64, 64), pixels(64, 64))
     for batch in (1, 3):
         got = session.run({"images": pixels(64, 64)[:batch]})["logits"]
         assert 1e-3 < error_of(got, reference[:batch]) < 0.5

@@ -34,7 +34,7 @@ from nextvit.files.durable import compute_sha256
 from nextvit.runtime.session import open_session
 from tests.backends.tensorrt_stand_in import STREAM, Library
 from tests.conftest import MadeOnce
-from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.export.nano import build_card, calibrated_model, unlabelled
 from tests.models.reference import reference_logits
 
 FORMS = {"fixed": ("fp32", False), "dynamic": ("fp32", True), "dynamic fp16": ("fp16", True)}
@@ -43,12 +43,12 @@ ODD = (75, 45)
 
 
 def source_for(precision: Any = "fp32", **changes: Any) -> Source:
-    return Source(**{"model": calibrated_model().eval(), "card": card_for(64, 64), "precision": precision, **changes})
+    return Source(**{"model": calibrated_model().eval(), "card": build_card(64, 64), "precision": precision, **changes})
 
 
 @pytest.fixture(scope="module")
 def pixels(shared_colours: Path) -> NDArray[np.uint8]:
-    spec = card_for(64, 64).input
+    spec = build_card(64, 64).input
     return np.stack([spec(path) for path in sorted((shared_colours / "val").rglob("*.png"))])
 
 
@@ -57,7 +57,7 @@ def exported(made_once: MadeOnce) -> dict[str, onnx.ModelProto]:
     """The ONNX files as the ONNX writer leaves them."""
     files: dict[str, onnx.ModelProto] = {}
     for form, (precision, dynamic) in FORMS.items():
-        card = card_for(64, 64) if dynamic else card_for(*ODD)
+        card = build_card(64, 64) if dynamic else build_card(*ODD)
         source = source_for(precision, card=card, dynamic_size=dynamic)
         folder = made_once(f"onnx-{form.replace(' ', '-')}", partial(to_onnx.export, source))
         files[form] = onnx.load(folder / "model.onnx")
@@ -328,7 +328,7 @@ def test_shortcuts_are_added_from_behind_their_quantisation(quantised: onnx.Mode
 
 @pytest.mark.backend
 def test_int8_answers_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDArray[np.uint8]):
-    expected = reference_logits(calibrated_model().eval(), card_for(64, 64), pixels)
+    expected = reference_logits(calibrated_model().eval(), build_card(64, 64), pixels)
     got = answers(quantised, pixels)
     error = np.abs(got - expected).mean() / expected.std()
     assert 1e-3 < error < 0.15, "int8 costs something, and not much"
@@ -374,7 +374,7 @@ def test_a_missing_library_is_said_before_any_work(tmp_path: Path, monkeypatch: 
 def test_the_command_line_exits_with_three(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(loading, "load_trained", lambda path: (calibrated_model(), card_for(64, 64)))
+    monkeypatch.setattr(loading, "load_trained", lambda path: (calibrated_model(), build_card(64, 64)))
     out = tmp_path / "new.nextvit"
     arguments = ["nextvit", "export", "model.safetensors", "--to", "tensorrt", "--precision", "fp16", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -388,7 +388,7 @@ def test_the_command_line_exits_with_three(
 def manifest_for(precision: Any, **changes: Any) -> Manifest:
     return Manifest(
         **{
-            "card": card_for(64, 64),
+            "card": build_card(64, 64),
             "backend": "tensorrt",
             "precision": precision,
             "model_file": "model.engine",
@@ -457,7 +457,7 @@ def kept_bundle(shared_colours: Path, tmp_path_factory: pytest.TempPathFactory) 
         patch.setitem(sys.modules, "tensorrt", library)  # pyright: ignore[reportArgumentType]
         patch.setitem(sys.modules, "cuda.bindings.runtime", library.cuda())
         export_bundle(
-            calibrated_model(), card_for(64, 64), backend="tensorrt", precision="fp32", images=images, out=out
+            calibrated_model(), build_card(64, 64), backend="tensorrt", precision="fp32", images=images, out=out
         )
     return out
 
@@ -481,7 +481,7 @@ def test_an_export_goes_through_the_session(bundle: Path, stand_in: Library, pix
     assert stand_in.calls[before:] == [("batch", 32), ("batch", 32), ("batch", 6)], (
         "as much as the engine takes at once"
     )
-    expected = reference_logits(calibrated_model().eval(), card_for(64, 64), many)
+    expected = reference_logits(calibrated_model().eval(), build_card(64, 64), many)
     assert np.abs(got - expected).max() <= 1e-4 * expected.std()
 
     for wrong in (pixels.astype(np.float32), pixels[:, :32], pixels[0], pixels[:0]):
@@ -565,6 +565,6 @@ def test_a_real_engine_answers_as_pytorch(
     request = {"backend": "tensorrt", "precision": precision, "images": images, "out": tmp_path / "real.nextvit"}
     max_drop = 10.0 if precision == "int8" else None
     manifest = export_bundle(
-        calibrated_model(), card_for(64, 64), calibration=pixels, max_drop=max_drop, dynamic_size=True, **request
+        calibrated_model(), build_card(64, 64), calibration=pixels, max_drop=max_drop, dynamic_size=True, **request
     )
     assert manifest.verification["images"] == 12

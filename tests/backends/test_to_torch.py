@@ -23,7 +23,7 @@ from nextvit.export.export import export_bundle
 from nextvit.models.classification import Classifier
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.torch_program_session import TorchProgramSession
-from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.export.nano import build_card, calibrated_model, unlabelled
 from tests.models.reference import reference_logits
 
 TAPS = ("normalise", "model.backbone.stages.1.blocks.1.e_mhsa", "model.backbone.stages.3.blocks.0")
@@ -48,7 +48,9 @@ def bundle(model: Classifier, shared_colours: Path, tmp_path_factory: pytest.Tem
     """A proven bundle for any size."""
     out = tmp_path_factory.mktemp("torch") / "nano.nextvit"
     images = unlabelled(sorted((shared_colours / "val").rglob("*.png")))
-    export_bundle(model, card_for(64, 64), backend="torch", precision="fp32", images=images, out=out, dynamic_size=True)
+    export_bundle(
+        model, build_card(64, 64), backend="torch", precision="fp32", images=images, out=out, dynamic_size=True
+    )
     return out
 
 
@@ -341,7 +343,7 @@ def compiled(program: ExportedProgram, images: torch.Tensor, folder: Path) -> An
 @pytest.mark.slow
 def test_compiled_ahead_the_form_for_any_size_is_right_at_odd_sides(model: Classifier, tmp_path: Path):
     """The recipe of docs/torch.md."""
-    source = Source(model=model, card=card_for(224, 224), precision="fp32", dynamic_size=True)
+    source = Source(model=model, card=build_card(224, 224), precision="fp32", dynamic_size=True)
     images = torch.from_numpy(pixels(1, 225, 225))
     got = compiled(source.capture_program(), images, tmp_path)
     assert error(got, reference_logits(model, source.card, images.numpy())) <= 1e-4
@@ -350,7 +352,7 @@ def test_compiled_ahead_the_form_for_any_size_is_right_at_odd_sides(model: Class
 @pytest.mark.slow
 def test_compiled_ahead_a_pooling_that_rounds_up_is_still_wrong_at_odd_sides(model: Classifier, tmp_path: Path):
     """Where this fails, torch has been repaired, and docs/torch.md need not warn any more."""
-    source = Source(model=model, card=card_for(224, 224), precision="fp32")
+    source = Source(model=model, card=build_card(224, 224), precision="fp32")
     images = torch.from_numpy(pixels(1, 225, 225))
     axes = dict.fromkeys(range(3), Dim.AUTO)
     program = torch.export.export(

@@ -272,10 +272,10 @@ def test_an_unproven_bundle_has_the_outputs_of_a_detector(bundle: Path):
 
 @pytest.mark.backend
 def test_pytorch_and_the_timed_file_detect_the_same(bundle: Path, detector: MaskRCNN, card: ModelCard):
-    from nextvit.tasks.network import deployed_form
+    from nextvit.tasks.network import deploy_network
 
     inputs = timed_inputs(card, 1)
     with torch.no_grad():
-        expected = deployed_form(detector, card)(*map(torch.from_numpy, inputs.values()))
+        expected = deploy_network(detector, card)(*map(torch.from_numpy, inputs.values()))
     found = load_bundle(bundle).session.run(inputs)
     assert np.abs(found["scores"] - expected[1].numpy()).max() < 1e-4

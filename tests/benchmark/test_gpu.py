@@ -11,7 +11,7 @@ import torch
 
 from nextvit.benchmark.peers import Peer
 from nextvit.tasks.network import deployed_cost
-from tests.export.nano import card_for
+from tests.export.nano import build_card
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
@@ -54,7 +54,7 @@ def test_a_network_is_placed_as_the_group_has_it(gpu: ModuleType, channels_last:
     )
     network = gpu.build_network("nextvit_nano")
     assert network.batch_norms == 0
-    assert network.cost.macs > deployed_cost(card_for(224, 224)).macs  # a thousand classes against three
+    assert network.cost.macs > deployed_cost(build_card(224, 224)).macs  # a thousand classes against three
     model, images = gpu.place_network(network, group, "cpu"), gpu.images_for(group, "cpu")
     assert images.shape == (2, 224, 224, 3)
     seen: list[torch.Tensor] = []

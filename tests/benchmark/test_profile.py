@@ -40,7 +40,7 @@ from nextvit.errors import InputError
 from nextvit.export.targets import TARGETS
 from nextvit.tasks.network import deployed_cost
 from tests.conftest import needs
-from tests.export.nano import calibrated_model, card_for
+from tests.export.nano import build_card, calibrated_model
 from tests.runtime.conftest import write_colour_bundle
 
 GFLOPS = {"fp32": 200.0, "bf16": 400.0, "int8": 800.0}
@@ -62,7 +62,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Files as `export` writes them, without the proof, which no profile needs."""
     found: Bundles = {}
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    model, card, cache = calibrated_model().eval(), card_for(64, 64), {}
+    model, card, cache = calibrated_model().eval(), build_card(64, 64), {}
     for backend, precision in FILES:
         needs(*{"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}[backend])
         folder = tmp_path_factory.mktemp(f"{backend}-{precision}")
@@ -93,7 +93,7 @@ def operators(request: pytest.FixtureRequest, profiles: dict[tuple[str, str], li
 
 @pytest.mark.backend
 def test_all_multiply_accumulates_are_found_again(operators: list[Operator]):
-    expected = BATCH * deployed_cost(card_for(64, 64)).macs
+    expected = BATCH * deployed_cost(build_card(64, 64)).macs
     assert sum(each.macs for each in operators) == pytest.approx(expected, rel=0.01)
 
 
@@ -110,7 +110,7 @@ def test_shares_are_of_the_whole(operators: list[Operator]):
 @pytest.mark.backend
 def test_traffic_of_heavy_operators_is_about_the_least(profiles: dict[tuple[str, str], list[Operator]]):
     """A little more, because residual sums that were fused are read, too, and scores of attention may be."""
-    least = deployed_cost(card_for(64, 64))
+    least = deployed_cost(build_card(64, 64))
     for pair in (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32")):
         moved = sum(each.bytes for each in profiles[pair] if each.macs)
         assert 1.0 <= moved / least.bytes(pair[1], batch=BATCH) < 1.15, pair
@@ -153,7 +153,7 @@ def test_what_multiplies_is_there_even_where_the_counters_say_nothing(
     monkeypatch.setattr(profile_openvino, "counters_ms", lambda _: {})
     folder, manifest = bundles["openvino", "fp32"]
     found = profile_bundle(folder, manifest, threads=1, batch=BATCH, seconds=0.1)
-    assert sum(each.macs for each in found) == pytest.approx(BATCH * deployed_cost(card_for(64, 64)).macs, rel=0.01)
+    assert sum(each.macs for each in found) == pytest.approx(BATCH * deployed_cost(build_card(64, 64)).macs, rel=0.01)
     assert all(each.ms == 0 for each in found)
 
 

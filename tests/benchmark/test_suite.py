@@ -27,7 +27,7 @@ from nextvit.models.weights import save_model
 from nextvit.runtime.predictor import Predictor
 from nextvit.tasks.network import deployed_cost
 from tests.conftest import needs
-from tests.export.nano import calibrated_model, card_for
+from tests.export.nano import build_card, calibrated_model
 from tests.runtime.conftest import write_colour_bundle
 
 QUICK = BenchmarkSettings(batches=(1, 2), runs=2, min_seconds=0.0, with_cold_start=False)
@@ -229,7 +229,7 @@ def test_unavailable_configurations_have_the_facts_of_available_ones(bundle: Pat
     there = found[0].facts
     assert all(each.facts.keys() == there.keys() for each in found)
 
-    model, card = calibrated_model(), card_for(64, 64)
+    model, card = calibrated_model(), build_card(64, 64)
     save_model(tmp_path / "defects.safetensors", model, card)
     gone = found_for(
         tmp_path,

@@ -17,7 +17,7 @@ from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, read_image
 from nextvit.tasks.reading import read_dataset, read_with_findings
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from tests.conftest import draw_dataset
 
 
@@ -46,7 +46,7 @@ def findings(root: Path) -> dict[str, list[str]]:
     """The messages by kind."""
     dataset, faults = read_with_findings(root)
     found: dict[str, list[str]] = {}
-    for finding in [*faults, *task_named(dataset.task).check(dataset).findings]:
+    for finding in [*faults, *get_task(dataset.task).check(dataset).findings]:
         found.setdefault(finding.kind, []).append(finding.message)
     return found
 
@@ -228,8 +228,8 @@ def test_pictures_of_several_classes_are_compared_by_all_of_them(scenes: Path):
         classes=("a", "b"),
         splits={"train": Samples.pack([*labelled, (again, (1,))]), "val": Samples.pack([])},
     )
-    assert [finding.kind for finding in task_named(same.task).check(same).findings] == ["duplicate"]
-    assert [finding.kind for finding in task_named(other.task).check(other).findings] == ["duplicate_across_classes"]
+    assert [finding.kind for finding in get_task(same.task).check(same).findings] == ["duplicate"]
+    assert [finding.kind for finding in get_task(other.task).check(other).findings] == ["duplicate_across_classes"]
 
 
 def test_a_dataset_of_nothing_readable_is_checked_to_the_end(scenes: Path):
@@ -242,7 +242,7 @@ def test_positions_lead_to_the_pictures(scenes: Path):
     shutil.copy(scenes / "train" / "cat" / "1.png", scenes / "val" / "dog" / "new.png")
     dataset = read_dataset(scenes)
     survey = survey_images(dataset)
-    [finding] = task_named(dataset.task).check(dataset).findings
+    [finding] = get_task(dataset.task).check(dataset).findings
     places = [survey.locate(position) for position in finding.positions]
     assert [(split, sample.path.name) for split, sample in places] == [("train", "1.png"), ("val", "new.png")]
     with pytest.raises(IndexError):
@@ -288,14 +288,14 @@ def test_odd_files_are_named_or_read_and_none_stops_the_check(real_data):
             assert str(error) == f"{path}: {survey.unreadable[position]}"
         else:
             assert tuple(survey.rows["size_wh"][position]) == size
-    kinds = {finding.kind for finding in task_named(dataset.task).check(dataset).findings}
+    kinds = {finding.kind for finding in get_task(dataset.task).check(dataset).findings}
     assert kinds >= {"unreadable", "wrong_suffix", "tiny", "turned", "cmyk", "deep", "animated"}
 
 
 @pytest.mark.parametrize("name", ["clothing10", "signdigits10"])
 def test_similar_photographs_raise_no_false_alarm(real_data, name: str):
     dataset = read_dataset(real_data(name))
-    assert task_named(dataset.task).check(dataset).findings == []
+    assert get_task(dataset.task).check(dataset).findings == []
 
 
 def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
@@ -303,4 +303,4 @@ def test_a_list_without_a_single_label_is_a_finding_and_no_crash(scenes: Path):
     (scenes / "list.csv").write_text(f"path,labels,split\n{image.relative_to(scenes)},,train\n")
     dataset, faults = read_with_findings(scenes / "list.csv")
     assert faults
-    task_named(dataset.task).check(dataset)
+    get_task(dataset.task).check(dataset)

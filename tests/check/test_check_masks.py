@@ -10,10 +10,10 @@ from PIL import Image
 
 from nextvit.check.masks import count_class_pixels, survey_masks
 from nextvit.data.findings import KINDS, Finding
-from nextvit.data.reading import objects_as_masks, read_segmented
+from nextvit.data.reading import convert_objects_to_masks, read_segmented
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import HEIGHT, WIDTH, Mask, draw_ade20k, draw_masked, read_mask, repaint
 
@@ -28,7 +28,7 @@ def shapes(tmp_path: Path) -> Path:
 def findings(root: Path) -> list[Finding]:
     faults: list[Finding] = []
     dataset = read_segmented(root, faults)
-    return [*faults, *task_named(dataset.task).check(dataset).findings]
+    return [*faults, *get_task(dataset.task).check(dataset).findings]
 
 
 def classes(text: str | bytes) -> Change:
@@ -331,8 +331,8 @@ def test_pixels_are_counted_by_class(shapes: Path):
 
 
 def test_masks_drawn_from_objects_are_checked_alike(tmp_path: Path):
-    dataset = objects_as_masks(read_dataset(draw_objects(tmp_path)))
-    assert task_named(dataset.task).check(dataset).findings == []
+    dataset = convert_objects_to_masks(read_dataset(draw_objects(tmp_path)))
+    assert get_task(dataset.task).check(dataset).findings == []
 
 
 def test_real_datasets_are_judged_by_what_they_are(real_data):

@@ -13,7 +13,7 @@ from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
 from nextvit.tasks.reading import read_dataset, read_with_findings
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -26,7 +26,7 @@ def shapes(tmp_path: Path) -> Path:
 
 def findings(root: Path) -> list[Finding]:
     dataset, faults = read_with_findings(root)
-    return [*faults, *task_named(dataset.task).check(dataset).findings]
+    return [*faults, *get_task(dataset.task).check(dataset).findings]
 
 
 def changed(**values: object) -> Callable[[Content], object]:
@@ -303,7 +303,7 @@ def test_the_page_shows_the_objects_of_a_finding_in_their_picture(shapes: Path, 
     spoil(shapes, changed(bbox=[10, 10, 0, 10]))
     spoil(shapes, lambda content: add(content, 0, 7, [0, 0, 0, 0], segmentation=[]))
     dataset = read_dataset(shapes)
-    checked = task_named(dataset.task).check(dataset)
+    checked = get_task(dataset.task).check(dataset)
     found = checked.findings
     assert {each.kind: (each.positions, each.objects) for each in found}["empty_box"] == ((0, 0), (0, 2))
     write_check_report(tmp_path / "check.html", checked.survey, found)

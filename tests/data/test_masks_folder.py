@@ -15,7 +15,7 @@ from nextvit.data.dataset import Dataset
 from nextvit.data.hold_out import is_held_out
 from nextvit.data.masks_folder import is_masks_folder
 from nextvit.data.object_masks import rasterize_mask
-from nextvit.data.reading import is_dataset, objects_as_masks, read_segmented
+from nextvit.data.reading import convert_objects_to_masks, is_dataset, read_segmented
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import Content, add, draw_objects, spoil
@@ -183,7 +183,7 @@ def test_what_is_no_mask_is_refused_by_name(image: Image.Image, form: str, kind:
 
 def test_objects_become_masks_of_their_classes(tmp_path: Path):
     objects = read_dataset(draw_objects(tmp_path))
-    dataset = objects_as_masks(objects)
+    dataset = convert_objects_to_masks(objects)
     assert (dataset.task, dataset.classes) == ("segmentation", ("background", "square", "disc"))
     for split, annotations in objects.annotations.items():
         assert len(dataset.splits[split]) == len(dataset.masks[split]) == len(annotations)
@@ -206,7 +206,7 @@ def test_smaller_objects_lie_above_and_what_is_not_known_is_ignored(tmp_path: Pa
         add(content, 0, 7, [50, 50, 20, 20], segmentation=[[50, 50, 70, 50, 70, 70, 50, 70]], iscrowd=1)
 
     spoil(draw_objects(tmp_path), overlapping)
-    mask = objects_as_masks(read_dataset(tmp_path)).masks["train"][0]
+    mask = convert_objects_to_masks(read_dataset(tmp_path)).masks["train"][0]
     expected = np.zeros_like(mask)
     expected[5:10, 80:90] = expected[50:70, 50:70] = 255
     expected[rasterize_mask(large, *mask.shape)] = 1
@@ -219,7 +219,7 @@ def test_objects_without_masks_are_refused(tmp_path: Path):
     for split in ("train", "val"):
         spoil(root, lambda content: [each.update(segmentation=[]) for each in content["annotations"]], split=split)
     with pytest.raises(InputError, match="its objects have boxes alone, and segmentation is learnt from masks"):
-        objects_as_masks(read_dataset(root))
+        convert_objects_to_masks(read_dataset(root))
 
 
 def test_a_category_called_background_is_refused(tmp_path: Path):
@@ -227,7 +227,7 @@ def test_a_category_called_background_is_refused(tmp_path: Path):
     for split in ("train", "val"):
         spoil(root, lambda content: content["categories"][0].update(name="background"), split=split)
     with pytest.raises(InputError, match="what has no object is called 'background'"):
-        objects_as_masks(read_dataset(root))
+        convert_objects_to_masks(read_dataset(root))
 
 
 @pytest.mark.parametrize(("name", "classes", "sizes"), [("camvid", 11, (367, 101)), ("magnetic_tile", 6, (411, 120))])

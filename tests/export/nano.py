@@ -19,7 +19,7 @@ from tests.models.calibrated import calibrate
 CLASSES = ("blue", "green", "red")
 
 
-def card_for(height: int, width: int, variant: str = "nextvit_nano") -> ModelCard:
+def build_card(height: int, width: int, variant: str = "nextvit_nano") -> ModelCard:
     return ModelCard(
         task="classification",
         classes=CLASSES,
@@ -39,7 +39,7 @@ def calibrated_model(variant: str = "nextvit_nano") -> Classifier:
 def export_nano(out: Path, images: list[Path], **changes: Any) -> Manifest:
     """Export the calibrated nano model at 64 px, or with changes to the request."""
     request = {"backend": "onnx", "precision": "fp32", "images": unlabelled(images), "out": out, **changes}
-    return export_bundle(calibrated_model(), card_for(64, 64), **request)
+    return export_bundle(calibrated_model(), build_card(64, 64), **request)
 
 
 def unlabelled(images: list[Path]) -> ProofImages:

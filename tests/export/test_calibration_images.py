@@ -8,7 +8,7 @@ import pytest
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.export.calibration import calibration_images, stratified
-from tests.export.nano import card_for
+from tests.export.nano import build_card
 
 
 def test_every_class_gives_as_many_as_it_can():
@@ -30,8 +30,8 @@ def test_no_more_than_there_are_and_images_without_labels():
 
 
 def test_a_dataset_gives_its_training_images_and_a_folder_all(shared_colours: Path, tmp_path: Path):
-    assert calibration_images(shared_colours, card_for(64, 64)).shape == (24, 64, 64, 3)
-    assert calibration_images(shared_colours, card_for(64, 64), count=7).shape == (7, 64, 64, 3)
-    assert calibration_images(shared_colours / "val", card_for(33, 47)).shape == (12, 33, 47, 3)
+    assert calibration_images(shared_colours, build_card(64, 64)).shape == (24, 64, 64, 3)
+    assert calibration_images(shared_colours, build_card(64, 64), count=7).shape == (7, 64, 64, 3)
+    assert calibration_images(shared_colours / "val", build_card(33, 47)).shape == (12, 33, 47, 3)
     with pytest.raises(InputError, match="no image can be read"):
-        calibration_images(tmp_path, card_for(64, 64))
+        calibration_images(tmp_path, build_card(64, 64))

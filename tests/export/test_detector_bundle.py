@@ -294,7 +294,10 @@ def test_a_file_that_does_not_fit_its_manifest_is_refused(exported: Exported, tm
     [
         (
             {"backend": "coreml"},
-            "coreml fp32 is not for detection; a network for detection is exported to onnx in fp32 and openvino in fp32",
+            (
+                "coreml fp32 is not for detection; "
+                "a network for detection is exported to onnx in fp32 and openvino in fp32"
+            ),
         ),
         ({"backend": "executorch"}, "executorch fp32 is not for detection"),
         ({"backend": "tensorrt"}, "tensorrt fp32 is not for detection"),

@@ -23,7 +23,7 @@ from nextvit.export.targets import TARGETS
 from nextvit.image.resizing import Preprocess
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
-from tests.export.nano import calibrated_model, card_for, unlabelled
+from tests.export.nano import build_card, calibrated_model, unlabelled
 from tests.models.reference import reference_logits
 
 
@@ -36,7 +36,7 @@ def refusal(model: Classifier, images: list[Path], tmp_path: Path) -> tuple[str,
     """The message of an export that must be refused, and the layers of its report."""
     out = tmp_path / "broken.nextvit"
     with pytest.raises(NotProven) as caught:
-        export_bundle(model, card_for(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
+        export_bundle(model, build_card(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
     assert not out.exists()
     page = (tmp_path / "broken.refused.html").read_text()
     assert "not proven" in page and "Layer by layer" in page
@@ -133,7 +133,7 @@ def test_a_fault_of_the_file_alone_is_found_too(
 
 
 def test_the_points_cover_the_network_in_order(model: Classifier):
-    names = tap_points(model, card_for(64, 64).input)
+    names = tap_points(model, build_card(64, 64).input)
     assert names[:2] == ["normalise", "model.backbone.stem.0"]
     assert names[-1] == "model.backbone.stages.3.blocks.1.mhca"
     blocks = sum(len(stage.blocks) for stage in model.backbone.stages)
@@ -177,14 +177,14 @@ def test_a_refusal_stands_where_the_layers_cannot_be_watched(
     monkeypatch.setattr(to_onnx, "export", wrong)
     out = tmp_path / "broken.nextvit"
     with pytest.raises(NotProven, match=r"largest error inf .*could not be watched \(method->execute\(\) failed\)"):
-        export_bundle(model, card_for(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
+        export_bundle(model, build_card(64, 64), backend="onnx", precision="fp32", images=unlabelled(images), out=out)
     report = json.loads((tmp_path / "broken.refused.json").read_text(), parse_constant=pytest.fail)
     assert report["verification"]["max_error"] == "inf"
 
 
 def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Classifier, tmp_path: Path):
     """OpenVINO once answered 0.85 of the spread away when int8 layers were outputs themselves."""
-    source = Source(model=model, card=card_for(64, 64), precision="fp32")
+    source = Source(model=model, card=build_card(64, 64), precision="fp32")
     manifest = Manifest(card=source.card, backend="onnx", precision="fp32", model_file="", outputs={}, made_with={})
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 
@@ -208,10 +208,10 @@ def test_a_bundle_that_was_there_is_told_of(
 ):
     out = tmp_path / "model.nextvit"
     request = {"backend": "onnx", "precision": "fp32", "images": unlabelled(images), "out": out}
-    export_bundle(model, card_for(64, 64), **request)
+    export_bundle(model, build_card(64, 64), **request)
     monkeypatch.setattr(deployed, "fuse", fuse_wrongly(swap_channels))
     with pytest.raises(NotProven, match=r"the bundle that was at .*model\.nextvit before is still there"):
-        export_bundle(model, card_for(64, 64), **request)
+        export_bundle(model, build_card(64, 64), **request)
     assert (out / "manifest.json").is_file()
 
 
@@ -220,7 +220,7 @@ def test_a_limit_that_is_none_is_refused(model: Classifier, images: list[Path], 
     with pytest.raises(InputError, match="--max-drop must be between 0 and 100 points"):
         export_bundle(
             model,
-            card_for(64, 64),
+            build_card(64, 64),
             backend="onnx",
             precision="fp32",
             images=unlabelled(images),

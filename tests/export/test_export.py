@@ -27,7 +27,7 @@ from nextvit.predictions.logits_parity import LogitsParity, compare_logits
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.verdict import failures
 from nextvit.runtime.session import open_session
-from tests.export.nano import CLASSES, calibrated_model, build_card, export_nano, unlabelled
+from tests.export.nano import CLASSES, build_card, calibrated_model, export_nano, unlabelled
 from tests.models.reference import reference_logits
 
 

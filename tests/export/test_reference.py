@@ -11,7 +11,7 @@ from nextvit.errors import InputError
 from nextvit.export.attempt import other_size
 from nextvit.export.proof_images import plain, proof_images, spread
 from nextvit.export.reference import prove
-from tests.export.nano import calibrated_model, card_for
+from tests.export.nano import build_card, calibrated_model
 
 
 class Disturbed:
@@ -23,7 +23,7 @@ class Disturbed:
     def run(self, inputs: Any) -> dict[str, Any]:
         from tests.models.reference import reference_logits
 
-        logits = reference_logits(self.model, card_for(64, 64), inputs["images"])
+        logits = reference_logits(self.model, build_card(64, 64), inputs["images"])
         places = np.arange(self.seen, self.seen + len(logits)) % 3 == 0
         self.seen += len(logits)
         logits[places] = np.roll(logits[places], 1, axis=1)
@@ -34,12 +34,14 @@ class Disturbed:
 
 
 def test_the_scores_and_the_interval_of_their_difference_are_those_of_a_plain_computation(shared_colours: Path):
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     images = proof_images(shared_colours, card)
     proof = prove(calibrated_model(), card, Disturbed(), images)
     record = proof.record(images.evaluator)
     labels = np.array([sample.label for sample in images.samples])
-    right_before, right_after = (logits.argmax(axis=1) == labels for logits in (proof.comparison.expected, proof.comparison.got))
+    right_before, right_after = (
+        logits.argmax(axis=1) == labels for logits in (proof.comparison.expected, proof.comparison.got)
+    )
     assert record["before"]["score"] == pytest.approx(100 * right_before.mean())
     assert record["after"]["score"] == pytest.approx(100 * right_after.mean())
     assert record["drop"] == pytest.approx(100 * (right_before.mean() - right_after.mean()))
@@ -52,14 +54,14 @@ def test_the_scores_and_the_interval_of_their_difference_are_those_of_a_plain_co
 
 
 def test_without_labels_there_is_no_score(shared_colours: Path):
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     images = proof_images(shared_colours / "val", card)
     record = prove(calibrated_model(), card, Disturbed(), images).record(images.evaluator)
     assert "before" not in record and record["images"] == 12 and record["source"] == "val"
 
 
 def test_photographs_come_with_the_package_and_can_be_read():
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     images = proof_images(None, card)
     assert len(images.samples) == 5
     pixels = [card.input(sample.path) for sample in images.samples]
@@ -68,7 +70,7 @@ def test_photographs_come_with_the_package_and_can_be_read():
 
 
 def test_files_that_cannot_be_read_prove_nothing_and_are_told(shared_colours: Path, tmp_path: Path):
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"no image can be read; first: .*a\.png"):
         prove(calibrated_model(), card, Disturbed(), proof_images(tmp_path, card))
@@ -84,7 +86,7 @@ def test_fewer_images_are_spread_over_all_and_never_too_few(shared_colours: Path
     assert max(np.diff(chosen)) <= 4
     assert spread(samples, None) is samples
     with pytest.raises(InputError, match="at least 256 images, or all there are; got 100"):
-        proof_images(shared_colours, card_for(64, 64), limit=100)
+        proof_images(shared_colours, build_card(64, 64), limit=100)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (224, 224), (40, 300), (33, 33)])
@@ -104,7 +106,7 @@ def test_shards_are_a_dataset_for_proof_and_calibration(shared_colours: Path, tm
     write_shards(
         data.splits, data.classes, tmp_path / "shards", task=data.task, shard_bytes=2**20, written=lambda *told: None
     )
-    card = card_for(64, 64)
+    card = build_card(64, 64)
     images = proof_images(tmp_path / "shards", card)
     assert len(images.samples) == 12 and images.evaluator is not None
     assert calibration_images(tmp_path / "shards", card).shape == (24, 64, 64, 3)

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nextvit.bundle.card import ModelCard
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 
 def reference_outputs(model: nn.Module, card: ModelCard, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The outputs of the graph, by name."""
-    return task_named(card.task).reference_outputs(model, card, inputs)  # pyright: ignore[reportArgumentType]
+    return get_task(card.task).reference_outputs(model, card, inputs)  # pyright: ignore[reportArgumentType]
 
 
 def reference_logits(model: nn.Module, card: ModelCard, pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:

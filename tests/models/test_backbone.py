@@ -16,7 +16,7 @@ from nextvit.models.classification import Classifier
 from nextvit.models.config import SMALL, VARIANTS, NextViTConfig
 from nextvit.models.cost import cost
 from nextvit.models.create import create_model
-from nextvit.models.weights import our_name
+from nextvit.models.weights import map_key
 from tests.models.calibrated import SIZES, calibrate, image
 
 
@@ -25,7 +25,7 @@ def timm_twin(model: nn.Module, name: str) -> nn.Module:
     twin = timm.create_model(name, drop_path_rate=0.0).double()
     ours = model.state_dict()
     depths = VARIANTS[name].depths
-    twin.load_state_dict({key: ours[our_name(key, layout="timm", depths=depths)] for key in twin.state_dict()})
+    twin.load_state_dict({key: ours[map_key(key, layout="timm", depths=depths)] for key in twin.state_dict()})
     for module in twin.modules():  # timm sets some drop path rates itself, whatever is passed
         if isinstance(module, timm.layers.DropPath):
             module.drop_prob = 0.0
@@ -71,7 +71,7 @@ def test_training_outputs_and_gradients_equal_timms(small: nn.Module, timm_small
     nn.functional.cross_entropy(their_logits, labels).backward()
     our_gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     for key, parameter in theirs.named_parameters():
-        gradient = our_gradients[our_name(key, layout="timm", depths=SMALL.depths)]
+        gradient = our_gradients[map_key(key, layout="timm", depths=SMALL.depths)]
         assert gradient is not None and parameter.grad is not None
         assert (gradient - parameter.grad).abs().max() <= 1e-10, key
 

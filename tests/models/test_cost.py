@@ -18,7 +18,7 @@ from nextvit.models.create import create_model
 from nextvit.models.deployed import Deployed
 from nextvit.models.detection import DetectorConfig
 from nextvit.tasks.network import deployed_cost, training_cost
-from tests.export.nano import calibrated_model, card_for
+from tests.export.nano import build_card, calibrated_model
 from tests.models.detectors import TINY_HEADS
 
 
@@ -61,7 +61,7 @@ def test_nothing_is_changed_or_computed():
 
 
 def test_the_cost_of_a_card_is_that_of_the_graph_which_is_exported():
-    card = card_for(64, 96)
+    card = build_card(64, 96)
     deployed = Deployed(calibrated_model(), card.input)
     counted = deployed_cost(card)
     assert counted == module_cost(deployed, torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
@@ -71,7 +71,7 @@ def test_the_cost_of_a_card_is_that_of_the_graph_which_is_exported():
 def test_folding_takes_parameters_and_adds_no_work():
     trained, deployed = (
         cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 64)),
-        deployed_cost(card_for(64, 64)),
+        deployed_cost(build_card(64, 64)),
     )
     assert deployed.parameters < trained.parameters
     assert 0.9 * trained.macs < deployed.macs <= trained.macs
@@ -125,7 +125,7 @@ def test_a_detector_costs_what_its_parts_do_for_all_regions_that_it_may_look_at(
 def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, parameters: float):
     """Its table, at 800x1280; the counter that it used leaves out the two products of attention."""
     card = replace(
-        card_for(800, 1280),
+        build_card(800, 1280),
         task="detection",
         classes=tuple(map(str, range(80))),
         facts=DetectionFacts(category_ids=tuple(range(80))),
@@ -142,4 +142,4 @@ def test_the_cost_of_a_detector_is_that_of_the_paper(size: str, gmacs: int, para
 
 
 def test_the_cost_of_a_classifier_that_is_trained_is_that_at_its_size():
-    assert training_cost(card_for(64, 96)) == cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 96))
+    assert training_cost(build_card(64, 96)) == cost(VARIANTS["nextvit_nano"], num_classes=3, image_size=(64, 96))

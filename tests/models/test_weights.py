@@ -19,7 +19,7 @@ from nextvit.image.resizing import Preprocess
 from nextvit.models.config import VARIANTS
 from nextvit.models.create import create_model
 from nextvit.models.published import PUBLISHED
-from nextvit.models.weights import load_weights, our_name, read_state, save_model
+from nextvit.models.weights import load_weights, map_key, read_state, save_model
 from nextvit.tasks.network import load_model
 from tests.models.calibrated import calibrate, image
 
@@ -168,11 +168,11 @@ def test_other_variant_is_reported_with_its_number_of_blocks(small: nn.Module, t
 
 def test_names_of_blocks_follow_the_depths():
     assert (
-        our_name("features.17.norm.bias", layout="official", depths=SMALL_DEPTHS)
+        map_key("features.17.norm.bias", layout="official", depths=SMALL_DEPTHS)
         == "backbone.stages.3.blocks.0.norm.bias"
     )
-    assert our_name("proj_head.0.bias", layout="official", depths=SMALL_DEPTHS) == "head.bias"
-    assert our_name("head.fc.bias", layout="timm", depths=SMALL_DEPTHS) == "head.bias"
+    assert map_key("proj_head.0.bias", layout="official", depths=SMALL_DEPTHS) == "head.bias"
+    assert map_key("head.fc.bias", layout="timm", depths=SMALL_DEPTHS) == "head.bias"
 
 
 def test_fused_file_does_not_load_into_an_unfused_model(tmp_path: Path):

@@ -138,7 +138,7 @@ def test_memory_does_not_grow_with_the_height():
     [
         ({"size": (64, 66)}, "a window's sides must be multiples of 4 px, got 66x64"),
         ({"size": (0, 64)}, "a window's sides must be multiples of 4 px"),
-        ({"size": (64, 64), "overlap": 1.0}, "the overlap of windows is a share between 0 and 1, got 1.0"),
+        ({"size": (64, 64), "overlap": 1.0}, "the overlap of windows is a fraction between 0 and 1, got 1.0"),
         ({"size": (64, 64), "stride": 0}, "stride and batch of windows must be at least 1, got 0 and 4"),
         ({"size": (64, 64), "batch": 0}, "stride and batch of windows must be at least 1"),
     ],

@@ -13,7 +13,7 @@ from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
 from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
 from nextvit.tasks.reading import read_with_findings
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from tests.conftest import draw_dataset
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
@@ -21,7 +21,7 @@ from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 def page_of(root: Path) -> str:
     dataset, faults = read_with_findings(root)
     path = root.parent / "check.html"
-    checked = task_named(dataset.task).check(dataset)
+    checked = get_task(dataset.task).check(dataset)
     write_check_report(path, checked.survey, in_order([*faults, *checked.findings]), checked.masks)
     return path.read_text()
 

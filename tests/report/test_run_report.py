@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nextvit.errors import InputError
+from nextvit.report import figures
 from nextvit.report.contents import format_count, format_duration
 from nextvit.report.page import Markup, escape, render_page, table
 from nextvit.report.run_report import write_run_report
@@ -172,3 +173,11 @@ def test_exports_of_a_detector_are_compared_by_objects(run: Path):
     sealed(bundle, verification=verification, card=detector_card(random_detector()))
     text = run_page(run)
     assert "<th>same objects</th>" in text and "the difference is of scores, 0 to 1" in text
+
+
+def test_the_losses_that_training_sums_are_plotted_by_name():
+    record = {"epoch": 1, "is_best": True, "train_loss": 3.0, "val_box_ap_score": 1.0, "lr": 0.1, "waiting_share": 0.0}
+    named = {"train_objectness": 1.0, "train_proposal_box": 2.0}
+    drawn = figures.draw_training_curves([record | named], score="box_ap_score", name="box AP")
+    assert "objectness" in drawn and "proposal box" in drawn
+    assert "objectness" not in figures.draw_training_curves([record], score="box_ap_score", name="box AP")

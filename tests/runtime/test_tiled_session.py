@@ -103,9 +103,9 @@ def test_the_scores_are_those_that_the_classes_come_from():
     outputs = predictor.session.run({INPUT_NAME: picture[None]})
     assert outputs["logits"].shape == (1, 3, 64, 96)
     assert np.array_equal(outputs["logits"].argmax(axis=1), outputs["classes"])
-    probabilities = softmax(outputs["logits"][0])
+    probabilities = softmax(outputs["logits"][0], axis=0)
     assert np.abs(probabilities - np.exp(outputs["logits"][0])).max() < 1e-5
-    assert np.abs(probabilities - softmax(picture.transpose(2, 0, 1) / 16)).mean() < 0.05
+    assert np.abs(probabilities - softmax(picture.transpose(2, 0, 1) / 16, axis=0)).mean() < 0.05
     without = make_predictor(Colours(), CARD, Tiling(flip=True)).session.run({INPUT_NAME: picture[None]})
     assert without.keys() == {"classes"} and np.array_equal(without["classes"], outputs["classes"])
 

@@ -183,7 +183,7 @@ class BrightnessSource:
     dataset: Dataset
     samples: Samples
     spec: Preprocess
-    alike, sheet = None, SMALL
+    groups, sheet = None, SMALL
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -206,7 +206,7 @@ class BrightnessObjective:
     def mix(self, pixels: Tensor, targets: Any, rng: np.random.Generator) -> tuple[Tensor, Any]:
         return pixels, targets
 
-    def teach(self, pixels: Tensor, targets: Any) -> Any:
+    def add_teacher_targets(self, pixels: Tensor, targets: Any) -> Any:
         return targets
 
     def losses(self, model: nn.Module, pixels: Tensor, targets: BrightnessTargets) -> dict[str, Tensor]:
@@ -224,17 +224,17 @@ class BrightnessEvaluator:
         return self.score(*predict_split(predict, self.dataset, self.card, split=split, shard=shard))
 
     def score(self, samples: Any, scorable: NDArray[Any], unreadable: Sequence[str] = ()) -> Evaluation:
-        scores = self.resampled(samples, scorable, np.ones((len(samples), 1), np.int32))
+        scores = self.resampled_scores(samples, scorable, np.ones((len(samples), 1), np.int32))
         return Evaluation(
             scores={"closeness_score": float(scores[0])},
             main_score="closeness_score",
-            interval_95=interval_95(self.resampled(samples, scorable, resample_counts(len(samples)))),
+            interval_95=interval_95(self.resampled_scores(samples, scorable, resample_counts(len(samples)))),
             images=len(samples),
             details={"brightness": "scored", "classes": ["brightness"], "class_scores": [float(scores[0])]},
             unreadable=list(unreadable),
         )
 
-    def resampled(self, samples: Any, scorable: NDArray[Any], counts_NR: NDArray[np.int32]) -> NDArray[Any]:
+    def resampled_scores(self, samples: Any, scorable: NDArray[Any], counts_NR: NDArray[np.int32]) -> NDArray[Any]:
         values = values_of(self.dataset)
         true_N = np.array([values[sample.path.name] for sample in samples])
         return 100 * (1 - np.abs(scorable - true_N)) @ counts_NR / counts_NR.sum(axis=0)
@@ -243,7 +243,7 @@ class BrightnessEvaluator:
 class BrightnessTask:
     name, recipe, class_score, images_seen = "brightness", "bright", "closeness", 1000
     settings = BrightnessSettings
-    has_watched_layers, only_fp32, backbone_apart = False, False, False
+    has_comparable_layers, is_fp32_only, times_backbone_separately = False, False, False
     needs, adapts = "it takes a CSV file with the columns path,brightness", ()
 
     def recognises(self, root: Path) -> bool:
@@ -272,7 +272,7 @@ class BrightnessTask:
     def build(self, card: ModelCard) -> BrightnessNetwork:
         return BrightnessNetwork(from_plain(NextViTConfig, card.architecture, what="architecture"))
 
-    def deployed(self, model: Network, card: ModelCard, *, dtype: torch.dtype) -> nn.Module:
+    def deploy(self, model: Network, card: ModelCard, *, dtype: torch.dtype) -> nn.Module:
         return DeployedBrightness(model, card.input)
 
     def training_inputs(self, card: ModelCard) -> tuple[Tensor, ...]:
@@ -324,4 +324,4 @@ def values_of(dataset: Dataset) -> dict[str, float]:
         with dataset.root.open(newline="") as file:
             return {row["path"]: float(row["brightness"]) for row in csv.DictReader(file)}
 
-    return dataset.once("brightness", read)
+    return dataset.compute_once("brightness", read)

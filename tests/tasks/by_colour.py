@@ -13,7 +13,7 @@ from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.resizing import Preprocess
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
-from nextvit.tasks.task import evaluator_for
+from nextvit.tasks.task import make_evaluator
 from tests.data.masks_by_hand import CLASSES
 
 CARD = ModelCard(
@@ -36,7 +36,7 @@ def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"classes": classes.astype(np.uint8)}
 
 
-def task_at(root: Path) -> SegmentationEvaluator:
-    task = evaluator_for(read_dataset(root), CARD)
+def find_task(root: Path) -> SegmentationEvaluator:
+    task = make_evaluator(read_dataset(root), CARD)
     assert isinstance(task, SegmentationEvaluator)
     return task

@@ -24,7 +24,7 @@ from nextvit.tasks.detection_evaluation import DetectionEvaluator
 from nextvit.tasks.predict_split import predict_split
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import DetectionLoss, DetectionSettings
-from nextvit.tasks.task import WHOLE, Objective, Shard, evaluator_for
+from nextvit.tasks.task import WHOLE, Objective, Shard, make_evaluator
 from nextvit.views.annotated_source import ObjectTargets
 from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects, spoil
 from tests.tasks.cards import card
@@ -143,7 +143,7 @@ def test_a_resample_that_takes_each_picture_once_has_the_exams_score(dataset: Da
     samples, given, _ = predict_split(
         all_knowing(dataset, "val", shift=1.5), dataset, judged.card, split="val", shard=WHOLE
     )
-    once = judged.resampled(samples, given, np.ones((4, 1), np.int32))
+    once = judged.resampled_scores(samples, given, np.ones((4, 1), np.int32))
     assert once == pytest.approx([judged.score(samples, given).scores["box_ap_score"]])
 
 
@@ -171,9 +171,9 @@ def test_a_model_of_another_task_is_refused(dataset: Dataset, shared_colours: Pa
     with pytest.raises(
         InputError, match=r"the model was trained for classification, the dataset .* is one for detection"
     ):
-        evaluator_for(dataset, card(classes=("square", "disc")))
+        make_evaluator(dataset, card(classes=("square", "disc")))
     with pytest.raises(InputError, match=r"trained for detection, the dataset .* is one for classification"):
-        evaluator_for(read_dataset(shared_colours), detection_card())
+        make_evaluator(read_dataset(shared_colours), detection_card())
 
 
 def test_the_losses_are_named_and_take_the_settings(dataset: Dataset):

@@ -17,7 +17,7 @@ from nextvit.tasks.multilabel import MultiLabelTask
 from nextvit.tasks.multilabel_evaluation import MultiLabelEvaluator, binary_cross_entropy, set_probabilities
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import LabelLoss, LabelSettings
-from nextvit.tasks.task import Shard, evaluator_for
+from nextvit.tasks.task import Shard, make_evaluator
 from nextvit.views.labelled_source import LabelTargets
 from tests.conftest import COLOURS
 from tests.tasks.cards import card
@@ -145,11 +145,11 @@ def test_smoothing_draws_every_class_halfway(stripes: Dataset):
 
 
 def test_a_model_of_another_task_is_refused(stripes: Dataset, shared_colours: Path):
-    assert isinstance(evaluator_for(stripes, multilabel_card()), MultiLabelEvaluator)
+    assert isinstance(make_evaluator(stripes, multilabel_card()), MultiLabelEvaluator)
     with pytest.raises(InputError, match=r"trained for classification, the dataset .*list.csv is one for multilabel"):
-        evaluator_for(stripes, card())
+        make_evaluator(stripes, card())
     with pytest.raises(InputError, match=r"trained for multilabel, the dataset .*colours is one for classification"):
-        evaluator_for(read_dataset(shared_colours), multilabel_card())
+        make_evaluator(read_dataset(shared_colours), multilabel_card())
 
 
 def test_a_card_has_a_threshold_for_each_class_or_none():

@@ -28,10 +28,10 @@ from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
 from nextvit.tasks.settings import SegmentationLoss, SegmentationSettings
-from nextvit.tasks.task import Shard, evaluator_for
+from nextvit.tasks.task import Shard, make_evaluator
 from nextvit.views.masked_source import MaskTargets
 from tests.data.masks_by_hand import draw_masked, read_mask, repaint
-from tests.tasks.by_colour import CARD, by_colour, task_at
+from tests.tasks.by_colour import CARD, by_colour, find_task
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path):
-    task = task_at(root)
+    task = find_task(root)
     evaluation = task.evaluate(by_colour)
     hits, union, right, labelled = np.zeros(3), np.zeros(3), 0, 0
     for sample, mask in zip(task.dataset.split("val"), task.dataset.masks["val"], strict=True):
@@ -71,14 +71,16 @@ def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path)
 
 
 def test_resamples_are_those_of_the_interval(root: Path):
-    task = task_at(root)
+    task = find_task(root)
     samples = list(task.dataset.split("val"))
     maps = [PackedClassMap.pack(np.full((18, 24), 0, np.uint8), (36, 48)) for _ in samples]
     counts = resample_counts(4)
-    scores = task.resampled(samples, maps, counts)
+    scores = task.resampled_scores(samples, maps, counts)
     assert scores.shape == (1000,)
     once = np.ones((4, 1), np.int32)
-    assert task.resampled(samples, maps, once)[0] == pytest.approx(task.score(samples, maps).scores["mean_iou_score"])
+    assert task.resampled_scores(samples, maps, once)[0] == pytest.approx(
+        task.score(samples, maps).scores["mean_iou_score"]
+    )
 
 
 def test_packed_maps_are_small_and_come_back(root: Path):
@@ -91,18 +93,18 @@ def test_packed_maps_are_small_and_come_back(root: Path):
 def test_a_mask_of_another_size_is_told_by_its_picture(root: Path):
     repaint(root, lambda mask: mask[:30], split="val", only=1)
     with pytest.raises(InputError, match=r"1\.png: is 48x36 px, its mask 48x30; see nextvit check"):
-        task_at(root).evaluate(by_colour)
+        find_task(root).evaluate(by_colour)
 
 
 def test_a_split_without_labels_cannot_be_scored(root: Path):
     repaint(root, lambda mask: np.full_like(mask, IGNORE_INDEX), split="val")
     with pytest.raises(InputError, match="no pixel of these images has a label"):
-        task_at(root).evaluate(by_colour)
+        find_task(root).evaluate(by_colour)
 
 
 def test_a_model_of_other_classes_is_refused(root: Path):
     with pytest.raises(InputError, match="the model knows 2 classes"):
-        evaluator_for(read_dataset(root), replace(CARD, classes=("background", "square")))
+        make_evaluator(read_dataset(root), replace(CARD, classes=("background", "square")))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def area(scores: list[float], defect: list[bool]) -> float:
 
 
 def test_defects_are_judged_as_by_hand_and_the_other_scores_stay(sound_root: Path):
-    task = evaluator_for(read_dataset(sound_root), SOUND)
+    task = make_evaluator(read_dataset(sound_root), SOUND)
     assert isinstance(task, SegmentationEvaluator)
     evaluation = task.evaluate(reddish, false_alarms=5)
     found = evaluation.details["segmentation"]["defects"]
@@ -253,7 +255,7 @@ def test_a_pixel_is_answered_as_a_defect_where_that_is_the_more_probable(sound_r
 
 
 def test_several_processes_judge_defects_together(sound_root: Path):
-    task = evaluator_for(read_dataset(sound_root), SOUND)
+    task = make_evaluator(read_dataset(sound_root), SOUND)
     both, slots = threading.Barrier(2), [None, None]
 
     def share_of(index: int) -> Shard:
@@ -275,7 +277,9 @@ def test_several_processes_judge_defects_together(sound_root: Path):
 def test_where_nothing_is_sound_or_nothing_a_defect_nothing_is_told_of_them(sound_root: Path):
     repaint(sound_root, lambda mask: np.zeros_like(mask), split="val")
     found = (
-        evaluator_for(read_dataset(sound_root), SOUND).evaluate(reddish, split="val").details["segmentation"]["defects"]
+        make_evaluator(read_dataset(sound_root), SOUND)
+        .evaluate(reddish, split="val")
+        .details["segmentation"]["defects"]
     )
     assert found == {
         "pixel_auroc": None, "image_auroc": None, "pixel_miss": None, "image_miss": None, "false_alarms": 1.0,
@@ -288,11 +292,11 @@ def test_scores_of_other_classes_are_refused(sound_root: Path):
         return {**outputs, "logits": np.concatenate([outputs["logits"], outputs["logits"][:, :1]], axis=1)}
 
     with pytest.raises(InputError, match=r"the model puts out scores \(4, 3, 8, 16\) for 4 images of 2 classes"):
-        evaluator_for(read_dataset(sound_root), SOUND).evaluate(three, split="val")
+        make_evaluator(read_dataset(sound_root), SOUND).evaluate(three, split="val")
 
 
 def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
-    task = evaluator_for(read_dataset(sound_root), SOUND)
+    task = make_evaluator(read_dataset(sound_root), SOUND)
     plain = task.evaluate(reddish, split="val").details["segmentation"]["defects"]
 
     class Session:
@@ -304,7 +308,7 @@ def test_in_views_the_defects_are_those_of_the_views(sound_root: Path):
 
     for tiling in (Tiling(window_px=32), Tiling(flip=True)):
         predictor = make_predictor(Session(), with_scores(SOUND, True), tiling, scores=True)
-        evaluator = evaluator_for(read_dataset(sound_root), predictor.card)
+        evaluator = make_evaluator(read_dataset(sound_root), predictor.card)
         found = evaluator.evaluate(predictor.session.run, split="val")
         defects = found.details["segmentation"]["defects"]
         assert found.images == 4 and defects["pixel_auroc"] == pytest.approx(plain["pixel_auroc"], abs=5)
@@ -340,7 +344,7 @@ def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
         assert isinstance(first, ClassMap) and isinstance(second, ClassMap)
         assert np.array_equal(first.labels, second.labels) and len(np.unique(first.labels)) == 2
     seen.clear()
-    evaluation = evaluator_for(read_dataset(root), card).evaluate(Session().run, split="val")
+    evaluation = make_evaluator(read_dataset(root), card).evaluate(Session().run, split="val")
     assert seen == [(1, 64, 64, 3), (2, 32, 64, 3), (1, 64, 64, 3)] and evaluation.images == 4
     truth = [read_mask(root / "masks" / "val" / f"{index}.png") for index in range(4)]
     told = [answer.labels for answer in alone if isinstance(answer, ClassMap)]

@@ -18,7 +18,7 @@ from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import Distill, LabelSettings
 from nextvit.tasks.teacher import load_teacher
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.recipe import Compute, Data, Model, Recipe, Schedule
 from nextvit.train.start import train
 
@@ -37,7 +37,7 @@ def checkpoint(shared_colours: Path, tmp_path: Path) -> tuple[Path, ModelCard, t
     """A network with random weights and statistics at 64 px, its file, and its task."""
     torch.manual_seed(0)
     dataset = read_dataset(shared_colours)
-    card = card_for(dataset, replace(RECIPE, data=replace(RECIPE.data, image_size=64)))
+    card = build_card(dataset, replace(RECIPE, data=replace(RECIPE.data, image_size=64)))
     model = build_network(card)
     model.train()(torch.randn(8, 3, 64, 64))
     model.eval()
@@ -88,7 +88,7 @@ def test_a_timm_model_of_as_many_classes_teaches(monkeypatch: pytest.MonkeyPatch
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, num_classes=3))  # no network here
     dataset = read_dataset(shared_colours)
-    card = card_for(dataset, RECIPE)
+    card = build_card(dataset, RECIPE)
     answers = load_teacher("timm:resnet10t", card, SOFTMAX, CPU)(255 * torch.rand(2, 3, 32, 32))
     assert answers.shape == (2, 3) and torch.allclose(answers.sum(1), torch.ones(2))
     with pytest.raises(InputError, match="has 3 classes, the dataset 2"):

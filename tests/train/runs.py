@@ -14,7 +14,7 @@ from nextvit.models.weights import read_safetensors
 from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import LabelSettings
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.distributed import World
 from nextvit.train.loop import Tick
 from nextvit.train.prepare import prepare
@@ -92,5 +92,5 @@ def training_for(root: Path, recipe: Recipe, *, seed: int = 0) -> Training:
     torch.manual_seed(seed)
     dataset = read_dataset(root)
     recipe = resolve_recipe(recipe, dataset)
-    card = card_for(dataset, recipe)
+    card = build_card(dataset, recipe)
     return prepare(dataset, card, build_network(card), recipe, torch.device("cpu"), World())

@@ -18,18 +18,18 @@ from nextvit.files.run_folder import read_json_lines
 from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.models.network import Network
 from nextvit.models.segmentation import Segmenter, SegmenterConfig
-from nextvit.recipes import recipe_named
+from nextvit.recipes import get_recipe
 from nextvit.tasks.network import build_network, load_model
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.segmentation import SegmentationTask
 from nextvit.tasks.settings import SegmentationData, SegmentationLoss
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.distributed import World
 from nextvit.train.optim import build_optimizer
 from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Model, Optim, Recipe, Schedule
 from nextvit.train.resolve import resolve_recipe
-from nextvit.train.schedule import lr_for
+from nextvit.train.schedule import compute_lr
 from nextvit.views.settings import SegmentationAugment
 from tests.conftest import draw_dataset
 from tests.data.coco_by_hand import draw_objects
@@ -62,7 +62,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(name: str, weights: Path) -> Recipe:
     """The recipe with a tiny network, picture and batch, and two steps an epoch."""
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     return replace(
         recipe,
         model=replace(recipe.model, name="nextvit_nano", weights=str(weights)),
@@ -86,12 +86,12 @@ def mmcv_lr(iteration: int, *, base: float, iterations: int, power: float, last:
 def test_the_rate_is_mmcvs_at_every_step(
     name: str, base: float, iterations: int, power: float, last: float, warmup: int
 ):
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     steps = recipe.schedule.epoch_steps
     assert steps * recipe.epochs == iterations
     for iteration in (*range(0, 1600, 50), *range(0, iterations, 997), iterations - 1):
         expected = mmcv_lr(iteration, base=base, iterations=iterations, power=power, last=last, warmup=warmup)
-        assert lr_for(iteration, steps_per_epoch=steps, recipe=recipe) == pytest.approx(expected, rel=1e-9)
+        assert compute_lr(iteration, steps_per_epoch=steps, recipe=recipe) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_the_recipes_are_the_papers(
     name: str, batch: int, every: int, lr: float, weight_decay: float, decay_norms: bool, decoder: str, ade20k: Path
 ):
     with pytest.raises(InputError, match="this recipe goes on from weights; pass a run"):
-        resolve_recipe(recipe_named(name), read_dataset(ade20k))
-    recipe = recipe_named(name)
+        resolve_recipe(get_recipe(name), read_dataset(ade20k))
+    recipe = get_recipe(name)
     recipe = resolve_recipe(replace(recipe, model=replace(recipe.model, weights="bd_in1k")), read_dataset(ade20k))
     model = recipe.model
     assert (model.drop_path, model.frozen_stages, model.frozen_norms) == (0.2, 0, False)  # 0.2 for nextvit_small, too
@@ -119,7 +119,7 @@ def test_the_recipes_are_the_papers(
         photometric=1.0,
         colours="published",
     )
-    card = card_for(read_dataset(ade20k), recipe)
+    card = build_card(read_dataset(ade20k), recipe)
     view = SegmentationTask().view(card, recipe.task, None)
     assert view.size == (512, 512) and not view.mirrored
     standardising = with_sections(recipe, heads=replace(recipe.task.heads, standardise=True))
@@ -133,7 +133,7 @@ def test_the_recipes_are_the_papers(
     )
     assert recipe.ema.decay == 0.0
     assert (recipe.compute.precision, recipe.compute.sync_batch_norm) == ("fp32", True)
-    head = card_for(read_dataset(ade20k), recipe).head
+    head = build_card(read_dataset(ade20k), recipe).head
     published = SegmenterConfig(dropout=0.1, neck_width=256, head_width=128)
     if decoder == "uper":
         published = replace(published, head="uper", head_width=512, pool_sides=(1, 2, 3, 6), auxiliary_width=256)
@@ -142,16 +142,16 @@ def test_the_recipes_are_the_papers(
 
 def untrained(name: str, root: Path) -> Network:
     dataset = read_dataset(root)
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     recipe = replace(recipe, model=replace(recipe.model, name="nextvit_nano", weights="none"))
-    return build_network(card_for(dataset, resolve_recipe(recipe, dataset)))
+    return build_network(build_card(dataset, resolve_recipe(recipe, dataset)))
 
 
 @BOTH
 def test_what_decays_is_what_the_configuration_says(name: str, ade20k: Path):
     """Semantic FPN: everything. UperNet: all but what has "bn" or "norm" in its name; those names are
     MMSegmentation's."""
-    model, recipe = untrained(name, ade20k), recipe_named(name)
+    model, recipe = untrained(name, ade20k), get_recipe(name)
     names = {id(weight): name for name, weight in model.named_parameters()}
     groups = build_optimizer(model, recipe.optim).param_groups
     decay = {names[id(weight)]: group["weight_decay"] for group in groups for weight in group["params"]}
@@ -184,7 +184,7 @@ def test_several_gpus_share_all_norms(name: str, ade20k: Path, classifier: Path)
     """Those of the heads and behind the stages, too. Nothing is computed, so no GPU is needed."""
     dataset = read_dataset(ade20k)
     recipe = resolve_recipe(small(name, classifier), dataset)
-    card = card_for(dataset, recipe)
+    card = build_card(dataset, recipe)
     model = build_network(card)
     plain = [each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
     training = prepare(dataset, card, model, recipe, torch.device("cuda"), OneOfTwo(size=2))
@@ -206,7 +206,7 @@ def test_the_commands_of_the_recipes_run_end_to_end(name: str, ade20k: Path, cla
     of_two = {"iterations": 2, "power": 0.9, "last": 1e-6, "warmup": 0}
     if name == UPERNET:
         of_two = {"iterations": 2, "power": 1.0, "last": 0.0, "warmup": 1500}
-    assert record["lr"] == pytest.approx(mmcv_lr(1, base=recipe_named(name).lr, **of_two))
+    assert record["lr"] == pytest.approx(mmcv_lr(1, base=get_recipe(name).lr, **of_two))
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert (evaluation["images"], evaluation["main_score"]) == (4, "mean_iou_score")
     assert evaluation["details"]["classes"] == ["wall", "screen;square", "screen;disc"]

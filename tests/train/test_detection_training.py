@@ -22,23 +22,23 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.cost import count_parameters
 from nextvit.models.detection import DetectorConfig
 from nextvit.predictions.kind import output_names
-from nextvit.recipes import recipe_named
+from nextvit.recipes import get_recipe
 from nextvit.tasks.network import build_network, load_model
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import DetectionData, DetectionHeads, DetectionLoss, DetectionSettings, LabelSettings
-from nextvit.tasks.task import Evaluation, task_named
-from nextvit.train.card import card_for
+from nextvit.tasks.task import Evaluation, get_task
+from nextvit.train.card import build_card
 from nextvit.train.distributed import World
-from nextvit.train.loop import Tick, rank_of
-from nextvit.train.memory import trial
+from nextvit.train.loop import Tick, rank_epoch
+from nextvit.train.memory import make_trial
 from nextvit.train.optim import build_optimizer, train_mode
 from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.resolve import resolve_recipe
-from nextvit.train.schedule import lr_for
+from nextvit.train.schedule import compute_lr
 from nextvit.train.start import train
 from nextvit.train.state import Training
-from nextvit.train.step import step
+from nextvit.train.step import train_step
 from nextvit.views.annotated_source import ObjectTargets
 from nextvit.views.contact_sheet import LARGE
 from nextvit.views.settings import DetectionAugment
@@ -172,7 +172,7 @@ def test_two_equal_parts_have_the_gradient_of_the_whole_batch(pictures: Path):
     for recipe in (plain, halved):
         training = training_for(pictures, recipe)
         train_mode(training.model, training.frozen)
-        losses.append(step(training, batch_of(training, 0, 1, 0, 1), recipe).loss)
+        losses.append(train_step(training, batch_of(training, 0, 1, 0, 1), recipe).loss)
         named = training.model.named_parameters()
         gradients.append({name: weight.grad for name, weight in named if weight.grad is not None})
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -223,7 +223,7 @@ def test_what_is_frozen_keeps_weights_and_statistics(pictures: Path):
     training = training_for(pictures, recipe)
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
     train_mode(training.model, training.frozen)
-    step(training, batch_of(training, 0, 1, 2, 3), recipe)
+    train_step(training, batch_of(training, 0, 1, 2, 3), recipe)
     for name, tensor in training.model.state_dict().items():
         frozen = name.startswith(("backbone.stem", "backbone.stages.0.")) or "running" in name
         if tensor.is_floating_point():
@@ -242,7 +242,7 @@ def test_norms_that_several_gpus_share_are_frozen_too(pictures: Path):
     needed."""
     dataset = read_dataset(pictures)
     recipe = resolve_recipe(replace(RECIPE, model=replace(RECIPE.model, frozen_norms=True)), dataset)
-    card = card_for(dataset, recipe)
+    card = build_card(dataset, recipe)
     training = prepare(dataset, card, build_network(card), recipe, torch.device("cuda"), OneOfTwo(size=2))
     train_mode(training.model, training.frozen)
     norms = [each for each in training.model.backbone.modules() if isinstance(each, nn.SyncBatchNorm)]
@@ -279,17 +279,17 @@ def mmcv_lr(iteration: int, *, epoch: int, base_lr: float, steps: list[int], war
 
 @pytest.mark.parametrize(("name", "steps"), [("coco_1x", [8, 11]), ("coco_3x", [27, 33])])
 def test_the_rate_is_mmcvs_at_every_step(name: str, steps: list[int]):
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     for iterations in (7330, 8):
         for iteration in range(0, iterations * recipe.epochs, max(1, iterations // 100)):
             expected = mmcv_lr(iteration, epoch=iteration // iterations, base_lr=1e-4, steps=steps, warmup_iters=500)
-            assert lr_for(iteration, steps_per_epoch=iterations, recipe=recipe) == pytest.approx(expected, rel=1e-9)
+            assert compute_lr(iteration, steps_per_epoch=iterations, recipe=recipe) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_rates_of_the_1x_run_are_those_of_the_official_logs():
     """mask_rcnn_1x_nextvit_*.log: the rate at the end of each of the 12 epochs."""
-    recipe = recipe_named("coco_1x")
-    got = [lr_for(7330 * epoch - 1, steps_per_epoch=7330, recipe=recipe) for epoch in range(1, 13)]
+    recipe = get_recipe("coco_1x")
+    got = [compute_lr(7330 * epoch - 1, steps_per_epoch=7330, recipe=recipe) for epoch in range(1, 13)]
     assert got == pytest.approx([1e-4] * 8 + [1e-5] * 3 + [1e-6])
 
 
@@ -311,7 +311,7 @@ def test_the_rates_of_the_1x_run_are_those_of_the_official_logs():
     ],
 )
 def test_the_recipes_are_the_papers(name: str, epochs: int, milestones: tuple[int, ...], views: dict[str, object]):
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     assert (recipe.model.frozen_stages, recipe.model.frozen_norms, recipe.model.drop_path) == (1, True, None)
     assert [VARIANTS[f"nextvit_{size}"].drop_path for size in ("small", "base", "large")] == [0.1, 0.2, 0.2]
     assert (recipe.data.image_size, recipe.task.data.longer_side, recipe.data.batch_size) == (800, 1333, 16)
@@ -391,7 +391,7 @@ def keep(content: Content, count: int) -> None:
 @pytest.mark.parametrize("name", ["finetune_detection", "coco_1x", "coco_3x"])
 def test_every_recipe_for_objects_takes_a_step(name: str, classifier: Path, tmp_path: Path):
     pictures = draw_objects(tmp_path / "drawn", train=4, val=1)
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     if recipe.model.weights == "given":
         with pytest.raises(InputError, match="this recipe goes on from weights; pass a run"):
             run(pictures, tmp_path / "run", recipe)
@@ -437,8 +437,8 @@ def test_half_precision_trains(pictures: Path, precision: str):
     training = training_for(pictures, recipe)
     train_mode(training.model, training.frozen)
     batch = batch_of(training, 0, 1)
-    first = step(training, batch, recipe).loss
-    assert any(step(training, batch, recipe).loss < first for _ in range(16))
+    first = train_step(training, batch, recipe).loss
+    assert any(train_step(training, batch, recipe).loss < first for _ in range(16))
 
 
 def test_the_preview_draws_the_objects_on_their_views(pictures: Path, finished: tuple[Path, dict[int, float]]):
@@ -464,12 +464,12 @@ def test_the_preview_draws_the_objects_on_their_views(pictures: Path, finished: 
 
 def test_the_memory_that_a_detector_needs_is_tried_with_full_frames(pictures: Path):
     training = training_for(pictures, RECIPE)
-    pixels, targets = task_named("detection").random_batch(
+    pixels, targets = get_task("detection").random_batch(
         training.card, RECIPE.task, images=2, device=torch.device("cpu")
     )
     assert pixels.shape == (2, 3, 128, 128)  # for 64 x 107, wide and high
     assert isinstance(targets, ObjectTargets) and len(targets.objects) == 2
-    trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
+    make_trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
 
 
 def test_between_epochs_without_score_the_lower_training_loss_is_better():
@@ -486,9 +486,9 @@ def test_between_epochs_without_score_the_lower_training_loss_is_better():
         seconds_left=0,
     )
     nothing = Evaluation(scores={"box_ap_score": 0.0}, main_score="box_ap_score", interval_95=(0, 0), images=1)
-    assert rank_of(nothing, replace(tick, loss=2.0)) > rank_of(nothing, tick)
+    assert rank_epoch(nothing, replace(tick, loss=2.0)) > rank_epoch(nothing, tick)
     judged = replace(nothing, scores={"top1_score": 3.0, "loss": 7.0}, main_score="top1_score")
-    assert rank_of(judged, tick) == (3.0, -7.0)
+    assert rank_epoch(judged, tick) == (3.0, -7.0)
 
 
 def test_copy_paste_needs_masks(tmp_path: Path):

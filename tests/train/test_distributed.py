@@ -81,7 +81,7 @@ def torchrun(pictures: Path, out: Path, *, restarts: int = 0, pause: float = 0.0
 
 
 @pytest.fixture(scope="module")
-def together(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def combine_watchers(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of two processes, and what they printed."""
     out = tmp_path_factory.mktemp("runs") / "together"
     printed, errors = (process := torchrun(pictures, out)).communicate(timeout=240)
@@ -95,29 +95,29 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.training
 def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(
-    together: tuple[Path, str], pictures: Path, tmp_path: Path
+    combine_watchers: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
     """Parameters; the running statistics are the first process's own, which saw the first half of each batch."""
     alone = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=2))
     train(pictures, alone, run=tmp_path / "alone", watch=lambda tick: None, say=lambda text: None)
-    got, expected = weights(together[0]), weights(tmp_path / "alone")
+    got, expected = weights(combine_watchers[0]), weights(tmp_path / "alone")
     for name in (name for name in expected if "running" not in name and "num_batches" not in name):
         assert torch.allclose(got[name], expected[name], atol=1e-5, rtol=0), name
     losses = [
         [record["train_loss"] for record in read_json_lines(run / "metrics.jsonl")]
-        for run in (together[0], tmp_path / "alone")
+        for run in (combine_watchers[0], tmp_path / "alone")
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 @pytest.mark.training
-def test_every_image_is_judged_once_by_all_processes_together(together: tuple[Path, str]):
-    assert together[1].count("images judged: 11") == 2
+def test_every_image_is_judged_once_by_all_processes_together(combine_watchers: tuple[Path, str]):
+    assert combine_watchers[1].count("images judged: 11") == 2
 
 
 @pytest.mark.training
 def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weights(
-    together: tuple[Path, str], pictures: Path, tmp_path: Path
+    combine_watchers: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
     process = torchrun(pictures, out, restarts=1, pause=0.2)
@@ -129,7 +129,7 @@ def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weight
     errors = process.communicate(timeout=240)[1]
     assert process.returncode == 0, errors
     assert "exitcode: -9" in errors
-    got, expected = weights(out), weights(together[0])
+    got, expected = weights(out), weights(combine_watchers[0])
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 

@@ -12,7 +12,7 @@ import torch
 from nextvit.errors import InputError
 from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.device import ran_out_of_memory
 from nextvit.train.distributed import World
 from nextvit.train.memory import find_batch_size, largest_that_fits
@@ -50,7 +50,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 def test_auto_takes_a_power_of_two_that_leaves_eight_steps_an_epoch(shared_colours: Path):
     dataset = read_dataset(shared_colours)
-    card = card_for(dataset, RECIPE)
+    card = build_card(dataset, RECIPE)
     model = build_network(card)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     cpu, many = torch.device("cpu"), replace(dataset, splits={**dataset.splits, "train": dataset.split("train")[:] * 9})

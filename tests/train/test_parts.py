@@ -9,12 +9,12 @@ from torch import nn
 from nextvit.errors import InputError
 from nextvit.files.records import to_plain
 from nextvit.models.create import create_model
-from nextvit.recipes import RECIPES, recipe_named
+from nextvit.recipes import RECIPES, get_recipe
 from nextvit.train.device import autocast, pick_device, pick_precision
 from nextvit.train.ema import Ema
 from nextvit.train.optim import build_optimizer, set_lr
 from nextvit.train.recipe import Compute, Data, Optim, Recipe, Schedule
-from nextvit.train.schedule import lr_at, lr_for
+from nextvit.train.schedule import compute_lr, lr_at
 
 
 def test_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
@@ -57,15 +57,15 @@ OFFICIAL_LOG = {0: 0.000001, 4: 0.000301, 9: 0.000801, 19: 0.001800, 29: 0.00195
 
 def test_the_published_schedule_is_that_of_the_official_log():
     """nextvit_small_in1k_224.log of the official repository: epoch -> rate, rounded to six digits."""
-    recipe = recipe_named("imagenet_published")
+    recipe = get_recipe("imagenet_published")
     for epoch, rate in OFFICIAL_LOG.items():
         for step in (0, 624):
-            assert lr_for(epoch * 625 + step, steps_per_epoch=625, recipe=recipe) == pytest.approx(rate, abs=6e-7)
+            assert compute_lr(epoch * 625 + step, steps_per_epoch=625, recipe=recipe) == pytest.approx(rate, abs=6e-7)
 
 
 def test_the_384_px_recipe_learns_at_a_constant_rate():
-    recipe = recipe_named("imagenet_384")
-    assert {lr_for(step, steps_per_epoch=10, recipe=recipe) for step in (0, 150, 299)} == {1e-5}
+    recipe = get_recipe("imagenet_384")
+    assert {compute_lr(step, steps_per_epoch=10, recipe=recipe) for step in (0, 150, 299)} == {1e-5}
 
 
 def test_average_follows_the_weights_and_the_statistics():
@@ -99,14 +99,14 @@ def test_without_averaging_the_copy_is_the_model():
 def test_every_recipe_builds_and_is_plain_yaml(name: str):
     import yaml
 
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     assert yaml.safe_load(yaml.safe_dump(to_plain(recipe))) == to_plain(recipe)
     assert RECIPES[name].__doc__ is not None and "nextvit train" in RECIPES[name].__doc__
 
 
 def test_unknown_recipe_gets_a_suggestion():
     with pytest.raises(InputError, match="did you mean 'finetune'"):
-        recipe_named("fintune")
+        get_recipe("fintune")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from nextvit.errors import InputError
-from nextvit.recipes import RECIPES, recipe_named
-from nextvit.tasks.task import TASKS, task_named
+from nextvit.recipes import RECIPES, get_recipe
+from nextvit.tasks.task import TASKS, get_task
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import from_sections, read_sections, to_sections
 from nextvit.train.resolve import resolve_recipe
@@ -17,8 +17,8 @@ from tests.train.test_resolve import dataset
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_its_file(name: str):
-    recipe = recipe_named(name)
-    [task] = {task for task in TASKS if type(recipe.task) is task_named(task).settings and task != "multilabel"}
+    recipe = get_recipe(name)
+    [task] = {task for task in TASKS if type(recipe.task) is get_task(task).settings and task != "multilabel"}
     plain = yaml.safe_load(yaml.safe_dump(to_sections(recipe)))
     assert from_sections(task, plain, source="a file") == recipe
 
@@ -60,10 +60,15 @@ def test_a_field_of_another_task_is_refused_by_name(task: str, section: str, fie
 
 
 @pytest.mark.parametrize(
-    ("task", "resize"), [("classification", "pad"), ("detection", "stretch"), ("segmentation", "crop")]
+    ("task", "resize", "accepted"),
+    [
+        ("classification", "pad", "auto, crop, stretch"),
+        ("detection", "stretch", "auto, pad"),
+        ("segmentation", "crop", "auto, pad, stretch"),
+    ],
 )
-def test_a_task_has_its_own_ways_to_resize(task: str, resize: str):
-    with pytest.raises(InputError, match=rf"the command line, data: damaged \(resize cannot be '{resize}'\)"):
+def test_a_task_has_its_own_ways_to_resize(task: str, resize: str, accepted: str):
+    with pytest.raises(InputError, match=rf"the command line: data\.resize cannot be '{resize}'; accepted: {accepted}"):
         from_sections(task, {"data": {"resize": resize}}, source="the command line")
 
 
@@ -73,7 +78,7 @@ def test_a_task_has_its_own_ways_to_resize(task: str, resize: str):
         ({"optm": {"lr": 1.0}}, "no section 'optm'; did you mean 'optim'"),
         ({"optim": {"lrr": 1.0}}, "optim has no field 'lrr'; did you mean 'lr'"),
         ({"optim": 3}, "expected fields in the section 'optim', got int"),
-        ({"optim": {"lr": "fast"}}, "lr cannot be 'fast'"),
+        ({"optim": {"lr": "fast"}}, "optim.lr cannot be 'fast'; accepted: a number, auto"),
         ({"optim": {"lr": -1.0}}, "optim.lr must be positive"),
         ({"data": {"image_size": 16}}, "at least 32 px"),
     ],
@@ -85,7 +90,7 @@ def test_what_is_wrong_in_a_file_is_named(sections: dict[str, Any], message: str
 
 def test_a_recipe_of_another_task_is_refused():
     with pytest.raises(InputError, match=r"this recipe is not for classification.*another --recipe, such as finetune"):
-        resolve_recipe(recipe_named("finetune_detection"), dataset(9, 9))
+        resolve_recipe(get_recipe("finetune_detection"), dataset(9, 9))
 
 
 def test_files_of_the_first_format_are_read():

@@ -9,7 +9,7 @@ from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.models.published import best_tag
-from nextvit.recipes import recipe_named
+from nextvit.recipes import get_recipe
 from nextvit.tasks.reading import read_dataset
 from nextvit.train.recipe import Model
 from nextvit.train.resolve import describe_start, resolve_recipe
@@ -26,7 +26,7 @@ def dataset(*counts: int) -> Dataset:
     )
 
 
-NANO = replace(recipe_named("finetune"), model=Model(name="nextvit_nano", weights="published"))
+NANO = replace(get_recipe("finetune"), model=Model(name="nextvit_nano", weights="published"))
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(300, 100), (2000, 50), (50_000, 10)])
@@ -60,9 +60,9 @@ def test_published_weights_that_are_not_here_are_asked_for_by_name(monkeypatch: 
     assert best_tag("nextvit_small") == "bd_ssld_6m_in1k" and best_tag("nextvit_nano") is None
     monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: False)
     with pytest.raises(InputError, match=r"add --weights bd_ssld_6m_in1k to download them .* or --weights none"):
-        resolve_recipe(recipe_named("finetune"), dataset(9, 9))
+        resolve_recipe(get_recipe("finetune"), dataset(9, 9))
     monkeypatch.setattr("nextvit.train.resolve.is_downloaded", lambda name, tag: True)
-    assert resolve_recipe(recipe_named("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
+    assert resolve_recipe(get_recipe("finetune"), dataset(9, 9)).model.weights == "bd_ssld_6m_in1k"
 
 
 def test_a_start_is_described():
@@ -75,7 +75,7 @@ def test_a_start_is_described():
 def test_small_objects_get_small_anchors(tmp_path: Path, image_size: int, scale: float):
     """The drawn objects have sides of 12 to 26 px in pictures of 96x72."""
     objects = read_dataset(draw_objects(tmp_path))
-    recipe = recipe_named("finetune_detection")
+    recipe = get_recipe("finetune_detection")
     recipe = replace(recipe, model=NANO.model, data=replace(recipe.data, image_size=image_size))
     assert resolve_recipe(recipe, objects).task.heads.anchor_scale == scale
     asked = with_sections(recipe, heads=replace(recipe.task.heads, anchor_scale=5.0))

@@ -22,9 +22,9 @@ from nextvit.predictions.kind import output_names
 from nextvit.tasks.network import load_model
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import SegmentationHeads, SegmentationLoss, SegmentationSettings
-from nextvit.tasks.task import task_named
-from nextvit.train.card import card_for
-from nextvit.train.memory import trial
+from nextvit.tasks.task import get_task
+from nextvit.train.card import build_card
+from nextvit.train.memory import make_trial
 from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.resolve import resolve_recipe
 from nextvit.train.start import train
@@ -157,8 +157,8 @@ def test_rare_classes_are_sought_by_their_pixels(tmp_path: Path):
 def test_heads_are_those_of_the_recipe(pictures: Path):
     dataset = read_dataset(pictures)
     recipe = resolve_recipe(with_sections(RECIPE, heads=SegmentationHeads(decoder="uper", size="published")), dataset)
-    assert card_for(dataset, recipe).head == to_plain(PUBLISHED_UPER)
-    light = card_for(
+    assert build_card(dataset, recipe).head == to_plain(PUBLISHED_UPER)
+    light = build_card(
         dataset, resolve_recipe(with_sections(RECIPE, heads=SegmentationHeads(decoder="uper")), dataset)
     ).head
     assert (light["head"], light["head_width"]) == ("uper", 64)
@@ -167,11 +167,11 @@ def test_heads_are_those_of_the_recipe(pictures: Path):
 def test_the_batch_size_is_found_with_views_of_the_recipe(pictures: Path):
     training = training_for(pictures, RECIPE)
     recipe = resolve_recipe(with_sections(RECIPE, masks=replace(RECIPE.task.masks, crop=2.0)), training.dataset)
-    task = task_named("segmentation")
+    task = get_task("segmentation")
     pixels, masks = task.random_batch(training.card, recipe.task, images=2, device=torch.device("cpu"))
     assert isinstance(masks, MaskTargets)
     assert (pixels.shape, masks.classes_NHW.shape) == ((2, 3, 128, 128), (2, 128, 128))
-    trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
+    make_trial(training.objective, training.card, training.model, RECIPE, torch.device("cpu"))(2)
 
 
 def test_losses_of_no_weight_are_refused():

@@ -12,7 +12,7 @@ from nextvit.tasks.label_objective import distil_targets
 from nextvit.tasks.settings import Distill, LabelSettings
 from nextvit.train.recipe import Compute, Data, Ema, Model, Optim, Recipe, Schedule
 from nextvit.train.state import Training
-from nextvit.train.step import step
+from nextvit.train.step import train_step
 from nextvit.views.labelled_source import LabelTargets
 from nextvit.views.mix import Mix
 from nextvit.views.training_batches import Batch, TrainingSet
@@ -37,7 +37,7 @@ def test_the_gradient_is_the_mean_over_all_images_of_all_parts(shared_colours: P
     recipe = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=3), data=replace(RECIPE.data, batch_size=7))
     training, plain = training_for(shared_colours, recipe), training_for(shared_colours, recipe)
     batch = first_batch(training)
-    outcome = step(training, batch, recipe)
+    outcome = train_step(training, batch, recipe)
     loss = torch.zeros(())
     labels = torch.from_numpy(training.samples.labels()[batch.indices]).long()
     for part in (slice(0, 3), slice(3, 5), slice(5, 7)):
@@ -53,7 +53,7 @@ def test_the_gradient_is_the_mean_over_all_images_of_all_parts(shared_colours: P
 def test_clipping_bounds_the_whole_gradient(shared_colours: Path):
     recipe = replace(RECIPE, optim=Optim(clip_norm=0.01))
     training = training_for(shared_colours, recipe)
-    step(training, first_batch(training), recipe)
+    train_step(training, first_batch(training), recipe)
     norm = sum(float(weight.grad.square().sum()) for weight in training.model.parameters() if weight.grad is not None)
     assert norm**0.5 == pytest.approx(0.01, rel=1e-3)
 
@@ -69,14 +69,14 @@ def test_a_loss_that_is_no_number_changes_nothing(shared_colours: Path, accumula
     recipe = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=accumulate))
     training = training_for(shared_colours, recipe)
     batch = first_batch(training)
-    assert not step(training, batch, recipe).skipped
+    assert not train_step(training, batch, recipe).skipped
     before = everything(training)
     losses = training.objective.losses
     training.objective.losses = lambda *given: {name: loss * float("nan") for name, loss in losses(*given).items()}  # type: ignore[method-assign]
-    assert step(training, batch, recipe).skipped
+    assert train_step(training, batch, recipe).skipped
     assert all(torch.equal(one, other) for one, other in zip(everything(training), before, strict=True))
     training.objective.losses = losses  # type: ignore[method-assign]
-    assert not step(training, batch, recipe).skipped
+    assert not train_step(training, batch, recipe).skipped
     assert not all(torch.equal(one, other) for one, other in zip(everything(training), before, strict=True))
 
 
@@ -88,9 +88,9 @@ def test_a_step_depends_on_seed_and_position_alone(shared_colours: Path):
     )
     one, other = training_for(shared_colours, recipe), training_for(shared_colours, recipe)
     batch = first_batch(one)
-    step(one, batch, recipe)
+    train_step(one, batch, recipe)
     torch.rand(17)  # other draws before the step, as after a restart
-    step(other, batch, recipe)
+    train_step(other, batch, recipe)
     assert all(torch.equal(*pair) for pair in zip(everything(one), everything(other), strict=True))
 
 
@@ -98,7 +98,7 @@ def test_fp16_scales_the_loss_and_trains(shared_colours: Path):
     recipe = replace(RECIPE, compute=Compute(precision="fp16", device="cpu"))
     training = training_for(shared_colours, recipe)
     batch = first_batch(training)
-    losses = [step(training, batch, recipe).loss for _ in range(12)]
+    losses = [train_step(training, batch, recipe).loss for _ in range(12)]
     assert training.scaler.get_scale() > 1 and losses[-1] < losses[0]
 
 
@@ -110,7 +110,7 @@ def test_frozen_stages_keep_weights_and_statistics(shared_colours: Path):
     from nextvit.train.optim import train_mode
 
     train_mode(training.model, training.frozen)
-    step(training, first_batch(training), recipe)
+    train_step(training, first_batch(training), recipe)
     for name, tensor in training.model.state_dict().items():
         frozen = name.startswith(("backbone.stem", "backbone.stages.0", "backbone.stages.1"))
         if tensor.is_floating_point() and ("weight" in name or "running" in name):
@@ -150,7 +150,7 @@ def test_a_student_follows_its_teacher_on_pictures_without_labels(shared_colours
     assert targets.labelled.tolist() == [[1], [0]] and targets.rows[1].sum() == 0
     for training.sampler.epoch in range(6):
         for batch in training.batches:
-            step(training, batch, recipe)
+            train_step(training, batch, recipe)
     batch = next(iter(training.batches))
     answers = training.model.train()(normalise(batch.images, training.card.input)).argmax(1)
     assert (answers == colour_teacher(batch.images.float()).argmax(1)).sum() >= 7

@@ -17,11 +17,11 @@ import nextvit
 from benchmarks.kill import run_campaign
 from nextvit.errors import InputError
 from nextvit.files.run_folder import read_json_lines
-from nextvit.recipes import RECIPES, recipe_named
+from nextvit.recipes import RECIPES, get_recipe
 from nextvit.tasks.label_objective import CrossEntropy
 from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.checkpoint import resume
 from nextvit.train.distributed import World
 from nextvit.train.prepare import prepare
@@ -252,7 +252,7 @@ def test_a_refused_resume_changes_nothing(pictures: Path, tmp_path: Path):
 
 def test_a_resumed_run_takes_new_settings_of_the_optimizer(pictures: Path, tmp_path: Path):
     dataset = read_dataset(pictures)
-    card = card_for(dataset, RECIPE)
+    card = build_card(dataset, RECIPE)
     run(pictures, tmp_path / "run", replace(RECIPE, schedule=Schedule(epochs=1)))
     changed = replace(RECIPE, optim=Optim(weight_decay=0.9, betas=(0.5, 0.6)))
     training = prepare(dataset, card, build_network(card), changed, torch.device("cpu"), World())
@@ -339,7 +339,7 @@ OF_OTHER_TASKS = (
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_OTHER_TASKS])
 def test_every_recipe_takes_a_step(name: str, finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
     """Shrunk to a tiny network, picture and batch; all else as it is."""
-    recipe = recipe_named(name)
+    recipe = get_recipe(name)
     if recipe.model.weights == "given":
         with pytest.raises(InputError, match="this recipe goes on from weights; pass a run"):
             run(pictures, tmp_path / "run", recipe)
@@ -418,7 +418,7 @@ def test_a_start_that_was_killed_at_its_first_file_can_start_again(pictures: Pat
 
 def test_a_resumed_run_learns_at_the_rates_that_it_is_told(pictures: Path, tmp_path: Path):
     dataset = read_dataset(pictures)
-    card = card_for(dataset, RECIPE)
+    card = build_card(dataset, RECIPE)
     slower = replace(RECIPE, schedule=Schedule(epochs=1), optim=Optim(layer_decay=0.9))
     run(pictures, tmp_path / "run", slower)
     changed = replace(slower, optim=Optim(layer_decay=0.5))

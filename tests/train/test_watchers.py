@@ -12,7 +12,7 @@ from nextvit.errors import InputError, MissingDependency
 from nextvit.tasks.task import Evaluation
 from nextvit.train.loop import Tick
 from nextvit.train.recipe import Recipe
-from nextvit.train.watchers import load_watch, together
+from nextvit.train.watchers import combine_watchers, load_watch
 
 
 def tick(step: int, *, score: float | None = None) -> Tick:
@@ -71,7 +71,7 @@ def test_a_wrong_name_is_explained(here: Path, name: str, message: str):
 
 def test_all_watchers_are_told_in_order():
     told: list[tuple[str, int]] = []
-    together([lambda tick: told.append(("a", tick.step)), lambda tick: told.append(("b", tick.step))])(tick(7))
+    combine_watchers([lambda tick: told.append(("a", tick.step)), lambda tick: told.append(("b", tick.step))])(tick(7))
     assert told == [("a", 7), ("b", 7)]
 
 

@@ -97,16 +97,16 @@ def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colo
 
 def test_wide_and_high_pictures_come_in_batches_of_their_own():
     """All but one batch are of one kind, which kind comes first is open, and no picture is left out in every epoch."""
-    alike = np.arange(50) % 3 == 0
-    sampler = EpochSampler(50, batch_size=6, seed=0, alike=alike)
+    groups = np.arange(50) % 3 == 0
+    sampler = EpochSampler(50, batch_size=6, seed=0, groups=groups)
     seen: set[int] = set()
     first: set[bool] = set()
     for sampler.epoch in range(12):
         batches = [[index for _, index in batch] for batch in sampler]
         assert len({index for batch in batches for index in batch}) == 48
-        assert sum(len({bool(alike[index]) for index in batch}) > 1 for batch in batches) <= 1
+        assert sum(len({bool(groups[index]) for index in batch}) > 1 for batch in batches) <= 1
         seen.update(index for batch in batches for index in batch)
-        first.add(bool(alike[batches[0][0]]))
+        first.add(bool(groups[batches[0][0]]))
     assert seen == set(range(50)) and first == {True, False}
     sampler.start = 5
     assert [[index for _, index in batch] for batch in sampler] == batches[5:]

@@ -18,7 +18,7 @@ from nextvit.models.classification import Classifier
 from nextvit.models.fuse import adapt_to_any_size
 from nextvit.models.network import Network
 from nextvit.predictions.kind import output_names
-from nextvit.tasks.network import deployed_form
+from nextvit.tasks.network import deploy_network
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Source:
     def build_deployed(self, *, dtype: torch.dtype = torch.float32) -> nn.Module:
         """Build the deployment form as a module: from the card's inputs to its outputs, then the taps' tensors."""
         model = adapt_to_any_size(self.model) if self.dynamic_size else self.model
-        deployed = deployed_form(model, self.card, dtype=dtype)
+        deployed = deploy_network(model, self.card, dtype=dtype)
         return NetworkWithTaps(deployed, self.taps) if self.taps else deployed
 
     def capture_program(self, *, dtype: torch.dtype = torch.float32, max_batch: int = MAX_BATCH) -> ExportedProgram:

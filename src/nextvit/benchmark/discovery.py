@@ -20,7 +20,7 @@ from nextvit.bundle.manifest import SUFFIX, is_bundle
 from nextvit.errors import InputError, MissingDependency, suggest_path
 from nextvit.files.run_folder import is_run
 from nextvit.models.config import VARIANTS
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 
 def find_configurations(
@@ -57,7 +57,7 @@ def find_backbones(found: Candidates, selection: Selection, folder: Path, *, say
     """The backbones of the detectors among these, in the same runtimes and precisions."""
     by_model: dict[str, dict[tuple[str, str], Configuration]] = {}
     for each in found:
-        if isinstance(each, Configuration) and task_named(each.card.task).backbone_apart:
+        if isinstance(each, Configuration) and get_task(each.card.task).times_backbone_separately:
             by_model.setdefault(each.model, {}).setdefault((each.backend, each.precision), each)
     candidates: Candidates = []
     for number, detectors in enumerate(by_model.values()):

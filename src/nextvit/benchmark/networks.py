@@ -48,8 +48,8 @@ from nextvit.predictions.kind import output_names
 from nextvit.runtime.predictor import Predictor, card_at
 from nextvit.runtime.session import import_session_class
 from nextvit.runtime.torch_session import TorchSession, torch_device
-from nextvit.tasks.network import deployed_cost, deployed_form
-from nextvit.tasks.task import task_named
+from nextvit.tasks.network import deploy_network, deployed_cost
+from nextvit.tasks.task import get_task
 
 EAGER, COMPILED = "torch", "torch-compiled"
 TORCH_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,7 +76,7 @@ def trained_configurations(path: Path, kind: Kind, selection: Selection) -> Cand
                 modules += make_unavailable(str(path), kind, error, at_size, **facts, default_size=size)
                 continue
             modules += module_configurations(
-                partial(deployed_form, trained, sized),
+                partial(deploy_network, trained, sized),
                 str(path),
                 kind,
                 sized,
@@ -295,7 +295,7 @@ def module_configurations(
         outputs: names of its outputs.
         cost: counts the cost for one image.
     """
-    computed_in = ("fp32",) if task_named(card.task).only_fp32 else tuple(TORCH_DTYPES)
+    computed_in = ("fp32",) if get_task(card.task).is_fp32_only else tuple(TORCH_DTYPES)
     if precision not in computed_in:
         error = InputError(f"PyTorch does not compute in {precision}; it is measured in {', '.join(computed_in)}")
         facts = {"variant": card.variant, "backend": backend, "precision": precision}

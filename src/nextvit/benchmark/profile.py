@@ -13,7 +13,7 @@ from nextvit.benchmark.operators import ATTENTION, GROUPED, LINEAR, PRODUCT, Ope
 from nextvit.benchmark.suite import LoadedConfiguration, Say
 from nextvit.bundle.manifest import Manifest, is_bundle, read_manifest
 from nextvit.errors import InputError, MissingDependency
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 PROFILED_BACKENDS = ("onnx", "openvino")
 COLUMNS = ("operator", "kind", "precision", "ms", "share", "GFLOP/s", "least ms", "of limit")
@@ -39,7 +39,7 @@ def profile_all(loaded: Sequence[LoadedConfiguration], limits: Limits, say: Say)
     for each in loaded:
         chosen = each.configuration
         if chosen.card.input.padded:
-            instead = "; its backbone has one" if task_named(chosen.card.task).backbone_apart else ""
+            instead = "; its backbone has one" if get_task(chosen.card.task).times_backbone_separately else ""
             say(f"no profile of {each.name}: only networks with one input and fixed shapes have one{instead}")
         elif chosen.backend in PROFILED_BACKENDS and chosen.path and is_bundle(chosen.path) and each.on_cpu:
             say(f"profiling {each.name}, batch {each.batches[0]}")

@@ -97,16 +97,18 @@ def count_class_pixels(counts_NV: NDArray[np.uint32], encoding: MaskEncoding) ->
 
 def get_mask_survey(dataset: Dataset, *, watch: Callable[[int], None] | None = None) -> MaskSurvey:
     """The survey of all masks of a dataset; they are read only on the first call."""
-    return dataset.once("mask survey", lambda: survey_masks(dataset, watch=watch))
+    return dataset.compute_once("mask survey", lambda: survey_masks(dataset, watch=watch))
 
 
 def count_training_pixels(dataset: Dataset) -> Integers:
     """The number of pixels of each class in the training split: (classes,)."""
     masks = dataset.masks["train"]
-    if next(iter(dataset.masks)) == "train" and "mask survey" in dataset.made:
+    if next(iter(dataset.masks)) == "train" and "mask survey" in dataset.computed:
         survey = get_mask_survey(dataset)
     else:
-        survey = dataset.once("training mask survey", lambda: survey_masks(replace(dataset, masks={"train": masks})))
+        survey = dataset.compute_once(
+            "training mask survey", lambda: survey_masks(replace(dataset, masks={"train": masks}))
+        )
     return count_class_pixels(survey.counts[: len(masks)], masks.encoding)[:, :-1].sum(axis=0)
 
 

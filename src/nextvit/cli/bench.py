@@ -221,13 +221,13 @@ def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
     from nextvit.benchmark.discovery import model_kind
     from nextvit.tasks.reading import read_dataset
-    from nextvit.tasks.task import evaluator_for
+    from nextvit.tasks.task import make_evaluator
 
     dataset = read_dataset(data)
     for model in named:
         card = card_of(Path(model), model_kind(model))
         if card:
-            evaluator_for(dataset, card)
+            make_evaluator(dataset, card)
     return dataset
 
 
@@ -293,7 +293,7 @@ def has_score(loaded: "LoadedConfiguration") -> bool:
 
 def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> dict[str, Record]:
     """The exam's score of each trained model, by its name in the records; threads change no answer."""
-    from nextvit.tasks.task import evaluator_for
+    from nextvit.tasks.task import make_evaluator
 
     scores: dict[str, Record] = {}
     known: dict[str, Record] = {}
@@ -303,7 +303,7 @@ def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> di
         same = str({**each.configuration.facts, "threads": None})
         if same not in known:
             say(f"scoring {each.name} on {dataset.root}")
-            evaluation = evaluator_for(dataset, each.predictor.card).evaluate(each.predictor.session.run, split="val")
+            evaluation = make_evaluator(dataset, each.predictor.card).evaluate(each.predictor.session.run, split="val")
             known[same] = {
                 "name": evaluation.main_score,
                 "value": round(evaluation.scores[evaluation.main_score], 3),

@@ -45,7 +45,7 @@ def check(
     """
     from nextvit.data.findings import in_order
     from nextvit.tasks.reading import read_with_findings
-    from nextvit.tasks.task import task_named
+    from nextvit.tasks.task import get_task
 
     if report and not report.parent.is_dir():
         raise InputError(f"{report}: there is no folder {report.parent} to write the page into")
@@ -58,7 +58,7 @@ def check(
                 lines[what] = bar.add_task(f"reading {what}", total=total)
             bar.update(lines[what], completed=done)
 
-        checked = task_named(data.task).check(data, watch=watch)
+        checked = get_task(data.task).check(data, watch=watch)
     survey, masks = checked.survey, checked.masks
     findings = in_order([*faults, *checked.findings])
     counts = zip(data.classes, *(each.tolist() for each in checked.class_counts.values()), strict=True)

@@ -56,12 +56,12 @@ def evaluate(
     """
     from nextvit.loading import load
     from nextvit.tasks.reading import read_dataset
-    from nextvit.tasks.task import evaluator_for, task_named
+    from nextvit.tasks.task import get_task, make_evaluator
 
     views = views_of(windows, scales, flip)
     data, predictor = read_dataset(dataset), load(model, device=device, tiling=views)
-    evaluator = evaluator_for(data, predictor.card)
-    task = task_named(predictor.card.task)
+    evaluator = make_evaluator(data, predictor.card)
+    task = get_task(predictor.card.task)
     if (wanted := task.evaluation_card(predictor.card)) != predictor.card:
         predictor = load(model, device=device, scores="logits" in output_names(wanted), tiling=views)
     options: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from cyclopts import Group, Parameter
 from docstring_parser import parse_from_object
 
-from nextvit.tasks.task import TASKS, task_named
+from nextvit.tasks.task import TASKS, get_task
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import TASK, Sections, section_types
 
@@ -31,7 +31,7 @@ def recipe_flags() -> type:
     has."""
     sections: dict[str, dict[str, list[tuple[str, Any, str, Any]]]] = {}
     for task in TASKS:
-        for parent in (Recipe, task_named(task).settings):
+        for parent in (Recipe, get_task(task).settings):
             for section, kind in section_types(parent).items():
                 if section != TASK:
                     add_fields(sections.setdefault(section, {}), task, kind)

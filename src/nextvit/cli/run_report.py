@@ -14,12 +14,12 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     """
     from nextvit.report.contents import read_run_contents
     from nextvit.report.run_report import write_run_report
-    from nextvit.tasks.task import task_named
+    from nextvit.tasks.task import get_task
 
     contents = read_run_contents(run)
     name = contents.facts.get("task") or task_of_checkpoint(run)
     details = contents.evaluation.get("details", {})
-    return write_run_report(run, sections=task_named(name).report_sections(details) if name else [], out=out)
+    return write_run_report(run, sections=get_task(name).report_sections(details) if name else [], out=out)
 
 
 def task_of_checkpoint(run: Path) -> str | None:

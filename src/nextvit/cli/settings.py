@@ -6,7 +6,7 @@ from typing import Any
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.run_folder import RECIPE, is_run
 from nextvit.train.recipe import Recipe
-from nextvit.train.recipe_sections import Sections, from_sections, merged, read_sections, to_sections
+from nextvit.train.recipe_sections import Sections, from_sections, merge_sections, read_sections, to_sections
 
 DATASET = "dataset"
 
@@ -32,18 +32,18 @@ def build_recipe(task: str, flags: Sections, *, name: str | None, config: Path |
     # Each source by itself, so that a message says where a value is from.
     for source, sections in (("--config " + str(config), configured), ("the command line", flags)):
         from_sections(task, sections, source=source)
-    return from_sections(task, merged(base, configured, flags), source="the recipe")
+    return from_sections(task, merge_sections(base, configured, flags), source="the recipe")
 
 
 def named_recipe(task: str, name: str | None) -> Recipe:
     """The recipe of that name, or the task's own; InputError where it is one of another task."""
-    from nextvit.recipes import recipe_named
-    from nextvit.tasks.task import TASKS, task_named
+    from nextvit.recipes import get_recipe
+    from nextvit.tasks.task import TASKS, get_task
 
-    wanted = task_named(task)
-    recipe = recipe_named(name or wanted.recipe)
+    wanted = get_task(task)
+    recipe = get_recipe(name or wanted.recipe)
     if not isinstance(recipe.task, wanted.settings):
-        others = [each for each in map(task_named, TASKS) if isinstance(recipe.task, each.settings)]
+        others = [each for each in map(get_task, TASKS) if isinstance(recipe.task, each.settings)]
         adapted = "".join(f", or pass --task {each.name}" for each in others if task in each.adapts)
         raise InputError(
             f"the recipe {name} is for {' and '.join(each.name for each in others)}, and the dataset for {task}; "

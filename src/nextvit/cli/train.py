@@ -80,10 +80,10 @@ def train(
     watch: tuple[str, ...]
         Who else is told of every step, as module:factory; may be repeated. See docs/watching.md.
     """
-    from nextvit.tasks.reading import task_at
-    from nextvit.train.recipe_sections import merged
+    from nextvit.tasks.reading import find_task
+    from nextvit.train.recipe_sections import merge_sections
 
-    learnt = task or recorded_task(out, resume=resume) or task_at(dataset).name
+    learnt = task or recorded_task(out, resume=resume) or find_task(dataset).name
     short = {
         "model": {"name": model, "weights": weights},
         "data": {"image_size": image_size, "batch_size": batch_size},
@@ -97,7 +97,7 @@ def train(
     }
     resolved = build_recipe(
         learnt,
-        merged(given_sections(settings), given),
+        merge_sections(given_sections(settings), given),
         name=recipe,
         config=config,
         resumed=out if resume else None,
@@ -105,18 +105,24 @@ def train(
     from nextvit.cli.run_report import write_report
     from nextvit.train import start
     from nextvit.train.distributed import world_from_environment
-    from nextvit.train.watchers import load_watch, together
+    from nextvit.train.watchers import combine_watchers, load_watch
 
     if not world_from_environment().is_first:  # the first process writes and talks for all
         start.train(
-            dataset, resolved, run=out, task=learnt, resume=resume, watch=together([]), say=lambda message: None
+            dataset, resolved, run=out, task=learnt, resume=resume, watch=combine_watchers([]), say=lambda message: None
         )
         return
     progress_line = ProgressLine()
     watches = [progress_line.update, *(load_watch(name, out, resolved) for name in watch)]
     try:
         evaluation = start.train(
-            dataset, resolved, run=out, task=learnt, resume=resume, watch=together(watches), say=progress_line.say
+            dataset,
+            resolved,
+            run=out,
+            task=learnt,
+            resume=resume,
+            watch=combine_watchers(watches),
+            say=progress_line.say,
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():

@@ -96,9 +96,9 @@ def verify(
             document["exam"] = document["against"]["after"]
     elif data:
         from nextvit.tasks.reading import read_dataset
-        from nextvit.tasks.task import evaluator_for
+        from nextvit.tasks.task import make_evaluator
 
-        evaluation = evaluator_for(read_dataset(data), manifest.card).evaluate(session.run, split="val")
+        evaluation = make_evaluator(read_dataset(data), manifest.card).evaluate(session.run, split="val")
         score = evaluation.scores[evaluation.main_score]
         document["exam"] = {
             "metric": evaluation.main_score,

@@ -48,7 +48,9 @@ def read_foreign(source: Path) -> ForeignDataset:
         InputError: the folder is in neither format, or a file cannot be read.
     """
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; expected a dataset in VOC's or YOLO's format{suggest_path(source)}")
+        raise InputError(
+            f"{source}: no such folder; expected a dataset in VOC's or YOLO's format{suggest_path(source)}"
+        )
     if is_voc(source):
         return read_voc(source)
     if is_yolo(source):

@@ -32,14 +32,14 @@ class Dataset:
     masks: dict[str, Masks] = field(default_factory=dict)
     """For "segmentation": of each split, the masks of the samples in their order. Samples have no labels."""
 
-    made: dict[str, Any] = field(default_factory=dict[str, Any], init=False, repr=False, compare=False)
-    """What `once` has made."""
+    computed: dict[str, Any] = field(default_factory=dict[str, Any], init=False, repr=False, compare=False)
+    """What `compute_once` has made."""
 
-    def once(self, what: str, make: Callable[[], Made]) -> Made:
+    def compute_once(self, what: str, make: Callable[[], Made]) -> Made:
         """What `make` returns, made only once: reading all masks takes minutes, and several need what is in them."""
-        if what not in self.made:
-            self.made[what] = make()
-        return self.made[what]
+        if what not in self.computed:
+            self.computed[what] = make()
+        return self.computed[what]
 
     def split(self, name: str) -> Samples:
         """The samples of a split; InputError where it does not exist."""
@@ -47,9 +47,9 @@ class Dataset:
             raise InputError(f"{self.root} has no split {name!r}; {did_you_mean(name, self.splits)}")
         return self.splits[name]
 
-    def place_of(self, path: Path) -> tuple[str, int]:
+    def locate(self, path: Path) -> tuple[str, int]:
         """The split and the index of an image."""
-        places = self.once(
+        places = self.compute_once(
             "places",
             lambda: {
                 sample.path: (split, index)

@@ -57,14 +57,14 @@ def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: 
         found = read_label_list(root, lambda message: findings.append(Finding("bad_row", message)))
     else:
         found = read_class_folders(root, findings)
-    names, splits = packed(found)
+    names, splits = pack_samples(found)
     if not len(splits["train"]):
         raise InputError(findings[0].message if findings else f"{root}: no rows for the split train")
     without_val = "val" not in splits and not (root / "val").is_dir()
     if without_val:
         splits = hold_out(splits["train"])
     splits.setdefault("val", SamplesBuilder().build())
-    findings += faults_of_splits(root, names, splits, one_label=one_label, held_out=without_val)
+    findings += check_splits(root, names, splits, one_label=one_label, held_out=without_val)
     classes = tuple(sorted(names))
     new_labels = np.array([classes.index(name) for name in names], np.int32)
     splits = {name: samples.map_labels(new_labels) for name, samples in splits.items()}
@@ -113,7 +113,7 @@ def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
     return Dataset(root=root, classes=classes, splits=samples, task="segmentation", masks=masks)
 
 
-def objects_as_masks(dataset: Dataset) -> Dataset:
+def convert_objects_to_masks(dataset: Dataset) -> Dataset:
     """A dataset with objects as one for segmentation: the class of each pixel is that of the object there, or
     background.
 
@@ -141,7 +141,7 @@ def refuse_json(path: Path) -> None:
         raise InputError(f"{path}: is one file of a dataset; pass the folder above its annotations and images")
 
 
-def packed(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:
+def pack_samples(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:
     """The classes and the samples of each split, both in the order in which they were found."""
     builders = {"train": SamplesBuilder()}
     labels: dict[str, int] = {}
@@ -151,7 +151,7 @@ def packed(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]
     return list(labels), {name: builder.build() for name, builder in builders.items()}
 
 
-def faults_of_splits(
+def check_splits(
     root: Path, names: list[str], splits: dict[str, Samples], *, one_label: bool, held_out: bool
 ) -> list[Finding]:
     """What classes and splits lack for a training."""

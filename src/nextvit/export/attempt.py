@@ -24,7 +24,7 @@ from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import golden_difference, golden_parity
 from nextvit.proof.verdict import allowed_drop, failures
 from nextvit.runtime.session import Session
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 GOLDEN_IMAGES = 4
 GOLDEN_BYTES = MAX_GOLDEN_BYTES // 2
@@ -97,7 +97,7 @@ def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:
     golden: list[Golden] = []
     for card in cards:
         inputs = card.input.network_inputs([card.input(Encoded(sample.read(), sample.path)) for sample in chosen])
-        outputs = task_named(source.card.task).reference_outputs(source.model, source.card, inputs)
+        outputs = get_task(source.card.task).reference_outputs(source.model, source.card, inputs)
         example = Golden(inputs[INPUT_NAME], outputs, inputs.get(SIZES_NAME))
         golden.append(as_many_as_fit(example, GOLDEN_BYTES // len(cards)))
     return golden

@@ -37,7 +37,7 @@ from nextvit.models.network import Network
 from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import STAND_INS
 from nextvit.report.bundle_card import bundle_card
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 REFUSED = ".refused"
 
@@ -120,7 +120,7 @@ def check_request(
     card: ModelCard, out: Path, *, backend: str, dynamic_size: bool, max_drop: float | None, explain_layers: bool
 ) -> None:
     """Refuse what cannot succeed before any work is done."""
-    if explain_layers and not task_named(card.task).has_watched_layers:
+    if explain_layers and not get_task(card.task).has_comparable_layers:
         raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
@@ -176,7 +176,7 @@ def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, 
     """With the errors of all layers at the card's size, or if none departs there at the second size; and what they
     say."""
     layers: list[LayerError] = []
-    if not task_named(source.card.task).has_watched_layers:
+    if not get_task(source.card.task).has_comparable_layers:
         return tried, "layers are compared for classifiers alone"
     for example in tried.golden:
         try:

@@ -13,7 +13,7 @@ from nextvit.data.reading import is_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Evaluator, evaluator_for
+from nextvit.tasks.task import Evaluator, make_evaluator
 
 SAMPLE_IMAGES = Path(nextvit.__file__).parent / "sample_images"
 MIN_LIMIT = 256
@@ -51,7 +51,7 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
     dataset = read_dataset(data)
     samples = spread(dataset.split(split), limit)
     return ProofImages(
-        samples=samples, source=f"{data.resolve().name}, {split}", evaluator=evaluator_for(dataset, card)
+        samples=samples, source=f"{data.resolve().name}, {split}", evaluator=make_evaluator(dataset, card)
     )
 
 

@@ -11,8 +11,8 @@ from nextvit.metrics.bootstrap import interval_95, resample_counts
 from nextvit.models.network import Network
 from nextvit.predictions.kind import Comparison, Parity, kind_of
 from nextvit.runtime.session import Session
-from nextvit.tasks.predict_split import batches_for
-from nextvit.tasks.task import Evaluator, task_named
+from nextvit.tasks.predict_split import make_batches
+from nextvit.tasks.task import Evaluator, get_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,9 @@ class Proof:
         expected, got = self.comparison.expected, self.comparison.got
         before, after = (evaluator.score(self.samples, each) for each in (expected, got))
         counts = resample_counts(len(self.samples))
-        drops = evaluator.resampled(self.samples, expected, counts) - evaluator.resampled(self.samples, got, counts)
+        drops = evaluator.resampled_scores(self.samples, expected, counts) - evaluator.resampled_scores(
+            self.samples, got, counts
+        )
         record: dict[str, Any] = {}
         for name, evaluation in (("before", before), ("after", after)):
             record[name] = {
@@ -62,10 +64,10 @@ def prove(model: Network, card: ModelCard, session: Session, images: ProofImages
     Raises:
         InputError: none of the images can be read.
     """
-    task, comparison = task_named(card.task), kind_of(card).comparison()
+    task, comparison = get_task(card.task), kind_of(card).comparison()
     samples: list[Sample] = []
     unreadable: list[str] = []
-    for batch in batches_for(images.samples, card):
+    for batch in make_batches(images.samples, card):
         unreadable += batch.unreadable
         if batch.samples:
             samples += batch.samples

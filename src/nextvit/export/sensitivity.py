@@ -13,7 +13,7 @@ from nextvit.bundle.manifest import Manifest
 from nextvit.export.targets import Target
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.predictions.kind import kind_of
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 IMAGES = 64
 
@@ -32,7 +32,7 @@ def sensitivity(source: Source, target: Target, manifest: Manifest, pixels_NHWC:
     """The cost of every group, in the order of computation, on at most 64 images."""
     pixels = pixels_NHWC[:: max(1, len(pixels_NHWC) // IMAGES)][:IMAGES]
     inputs = {INPUT_NAME: pixels}
-    expected = task_named(source.card.task).reference_outputs(source.classifier, source.card, inputs)["logits"]
+    expected = get_task(source.card.task).reference_outputs(source.classifier, source.card, inputs)["logits"]
     names = layer_groups(source.classifier)
     costs: list[GroupCost] = []
     for group in names:

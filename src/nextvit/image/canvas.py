@@ -46,7 +46,7 @@ def canvas_size(sizes_N2: NDArray[np.int64]) -> Size:
     return height, width
 
 
-def runs_of_one_canvas(images: Iterable[Each]) -> Iterator[list[Each]]:
+def group_by_canvas(images: Iterable[Each]) -> Iterator[list[Each]]:
     """Consecutive images whose canvas alone has the same size: together, each is predicted as it is alone."""
     for _, group in groupby(images, key=lambda image: canvas_size(np.array([image.size]))):
         yield list(group)

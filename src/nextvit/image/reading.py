@@ -84,7 +84,7 @@ def read_image(image: ImageLike) -> Image.Image:
             raise InputError(f"an image array must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
-        return read_opened(image)
+        return decode_image(image)
     if isinstance(image, Encoded):
         return read_file(io.BytesIO(image.content), name=image.name)
     if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may have no types)
@@ -92,7 +92,7 @@ def read_image(image: ImageLike) -> Image.Image:
     return read_file(Path(image), name=image)
 
 
-def read_opened(image: Image.Image) -> Image.Image:
+def decode_image(image: Image.Image) -> Image.Image:
     """`read_image` for a Pillow image, which may still have to be decoded, and may have been closed."""
     try:
         if 0 in image.size:

@@ -24,7 +24,7 @@ def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
     return images_NCHW.float() * scale + shift
 
 
-def blank_outside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
+def zero_padding(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
     """Normalised images with zeros beyond the height and width of each: MMDetection pads after it has normalised."""
     return torch.where(is_inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
 
@@ -78,7 +78,7 @@ class DeployedDetector(nn.Module):
 
     def forward(self, images_NHWC: Tensor, sizes_N2: Tensor) -> tuple[Tensor, ...]:
         images_NCHW = self.normalise(images_NHWC.permute(0, 3, 1, 2))
-        return self.model(blank_outside(images_NCHW, sizes_N2), sizes_N2)
+        return self.model(zero_padding(images_NCHW, sizes_N2), sizes_N2)
 
 
 class DeployedSegmenter(nn.Module):

@@ -119,7 +119,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     state, card = read_state(Path(path))
     if any(bool(tensor) for key, tensor in state.items() if key.endswith("_extra_state")):
         raise InputError(f"{path}: fused (batch norms folded, for deployment); training needs the unfused checkpoint")
-    report = LoadReport(source=str(path), layout=layout_of(state, path))
+    report = LoadReport(source=str(path), layout=detect_layout(state, path))
     bare = isinstance(model, NextViT)
     backbone = model if isinstance(model, NextViT) else model.get_submodule("backbone")
     assert isinstance(backbone, NextViT)
@@ -128,17 +128,17 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
 
     found = State()
     for key, tensor in state.items():
-        name = key if key.startswith(own) else our_name(key, layout=report.layout, depths=backbone.config.depths)
-        name = place_of_last_norm(name, model)
-        if reason := unused(key, name, model, own):
+        name = key if key.startswith(own) else map_key(key, layout=report.layout, depths=backbone.config.depths)
+        name = rename_last_norm(name, model)
+        if reason := reason_unused(key, name, model, own):
             report.left_over[key] = reason
         elif is_other_head(name, tensor, expected, renamed_classes=bool(card and classes and card.classes != classes)):
             report.left_over[key] = "head for other classes"
         elif (name := name.removeprefix("backbone.") if bare else name) not in expected:
-            hint = "its heads are of another kind" if key.startswith(own) else other_variant(state, backbone)
+            hint = "its heads are of another kind" if key.startswith(own) else describe_mismatch(state, backbone)
             raise InputError(f"{path}: the model has no place for key {key!r}; {hint}")
         elif tensor.shape != expected[name].shape:
-            hint = "its heads have other widths" if key.startswith(own) else other_variant(state, backbone)
+            hint = "its heads have other widths" if key.startswith(own) else describe_mismatch(state, backbone)
             raise InputError(
                 f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
                 f"{hint}"
@@ -146,8 +146,8 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
         else:
             found[name] = tensor
 
-    if missing := first_missing(found, expected):
-        raise InputError(f"{path}: the checkpoint lacks {missing!r}; {other_variant(state, backbone)}")
+    if missing := find_missing(found, expected):
+        raise InputError(f"{path}: the checkpoint lacks {missing!r}; {describe_mismatch(state, backbone)}")
     tensors = {name for name in expected if not name.endswith("_extra_state")}
     report.fresh = [name for name in expected if name in tensors - found.keys()]
     report.loaded = len(tensors & found.keys())
@@ -155,7 +155,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
     return report
 
 
-def unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str | None:
+def reason_unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str | None:
     """Why the model has no use for a checkpoint's key, which is `name` here; None where it has, or should have.
 
     `own` are the prefixes of `OTHER_TASKS_KEYS` that are this model's task.
@@ -173,14 +173,14 @@ def unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str |
     return None
 
 
-def place_of_last_norm(name: str, model: nn.Module) -> str:
+def rename_last_norm(name: str, model: nn.Module) -> str:
     """The name in this model of a tensor that may be of the last norm: in segmentation models it is part of the
     backbone."""
     last_norm = "backbone.norm." if isinstance(model, Segmenter) else "norm."
     return re.sub(r"^(backbone\.)?norm\.", last_norm, name)
 
 
-def first_missing(found: State, expected: State) -> str | None:
+def find_missing(found: State, expected: State) -> str | None:
     """The first tensor that the checkpoint should have had, if any; only whole parts and class layers may be
     missing."""
     absent = tuple(part for part in PARTS if not any(name.startswith(part) for name in found))
@@ -189,7 +189,7 @@ def first_missing(found: State, expected: State) -> str | None:
     return next((name for name in needed if name not in found), None)
 
 
-def our_name(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:
+def map_key(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:
     """The name that a checkpoint's key has in a `Classifier`; a key of no known form comes back as it is."""
     if layout == "nextvit":
         return key if key.startswith(("backbone.", "norm.", "head.")) else f"backbone.{key}"
@@ -221,13 +221,13 @@ def is_other_head(name: str, tensor: Tensor, expected: State, *, renamed_classes
     return renamed_classes or (len(tensor) != len(expected[name]) and tensor.shape[1:] == expected[name].shape[1:])
 
 
-def other_variant(state: State, backbone: NextViT) -> str:
+def describe_mismatch(state: State, backbone: NextViT) -> str:
     """A hint for a checkpoint that does not fit: how many blocks each side has."""
     blocks = {match[0] for key in state if (match := re.search(r"features\.\d+|stages\.\d+\.blocks\.\d+", key))}
     return f"the checkpoint has {len(blocks)} blocks, the model {sum(backbone.config.depths)}"
 
 
-def layout_of(state: State, path: str | Path) -> Layout:
+def detect_layout(state: State, path: str | Path) -> Layout:
     """Recognise the layout by the names of its keys."""
     if any(key.removeprefix("backbone.").startswith("features.") for key in state):
         return "official"

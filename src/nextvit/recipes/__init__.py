@@ -25,7 +25,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def recipe_named(name: str) -> Recipe:
+def get_recipe(name: str) -> Recipe:
     """The recipe of that name."""
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; {did_you_mean(name, RECIPES)}")

@@ -42,7 +42,9 @@ def read_run_contents(run: Path) -> RunContents:
         InputError: the folder holds no run.
     """
     if not is_run(run):
-        raise InputError(f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote{suggest_path(run)}")
+        raise InputError(
+            f"{run}: not a run (it has no {RECIPE}); pass folders that nextvit train wrote{suggest_path(run)}"
+        )
     return RunContents(
         path=run,
         recipe=(run / RECIPE).read_text(encoding="utf-8"),

@@ -32,6 +32,8 @@ STYLE: dict[Any, Any] = {
 MAX_CLASSES = 24
 MAX_NAME_LENGTH = 28
 FEW_EPOCHS = 12
+LOSS_COLOURS = (LIGHT_BLUE, ORANGE, "#009e73", "#cc79a7", "#0f172a", "#f0e442")
+"""Of the losses by name, besides their sum."""
 
 
 def to_svg(figure: Figure) -> str:
@@ -121,6 +123,8 @@ def draw_training_curves(
     losses = [line("train_loss", label="training (augmented)", colour=GREY)]
     if "val_loss" in best:  # the evaluation of a detector has none
         losses.append(line("val_loss", label="validation"))
+    for key, colour in zip(named_losses(best), LOSS_COLOURS, strict=False):
+        losses.append(line(key, label=key.removeprefix("train_").replace("_", " "), colour=colour))
     scores = [line(f"val_{score}", label=name)]
     for (key, label), colour in zip((beside or {}).items(), (LIGHT_BLUE, ORANGE, GREY), strict=False):
         scores.append(line(f"val_{key}", label=label, colour=colour))
@@ -133,6 +137,11 @@ def draw_training_curves(
             Panel("Waiting for data, % of the time", [line("waiting_share", scale=100)], from_zero=True),
         ]
     )
+
+
+def named_losses(record: Mapping[str, Any]) -> list[str]:
+    """The keys of the losses that make up the training loss, where it has several."""
+    return [key for key in record if key.startswith("train_") and key != "train_loss"]
 
 
 def draw_reliability(counts: NDArray[Any], confidence: NDArray[Any], accuracy: NDArray[Any]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MAX_SIDE_PX, MIN_DYNAMIC_SIDE_PX, read_bundle
 from nextvit.errors import InputError
-from nextvit.image.canvas import runs_of_one_canvas
+from nextvit.image.canvas import group_by_canvas
 from nextvit.image.reading import DecodeError, ImageLike
 from nextvit.image.resizing import Prepared
 from nextvit.predictions.kind import kind_of
@@ -162,7 +162,7 @@ class Predictor:
             InputError: the model's outputs are not those of its card.
         """
         answers: list[Prediction] = []
-        for part in runs_of_one_canvas(images) if self.kind.own_canvas else (images,):
+        for part in group_by_canvas(images) if self.kind.own_canvas else (images,):
             outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in part]))
             answers += self.kind.read(outputs, part)
         return answers

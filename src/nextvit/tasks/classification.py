@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nextvit.models.network import Network
     from nextvit.views.labelled_source import LabelledSource, LabelTargets, Rows
 
-UNEVEN = 10
+IMBALANCE_RATIO = 10
 """Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
 
 
@@ -41,8 +41,8 @@ class LabelTask:
     settings = LabelSettings
     recipe = "finetune"
     images_seen = 100_000
-    has_watched_layers = True
-    only_fp32, backbone_apart = False, False
+    has_comparable_layers = True
+    is_fp32_only, times_backbone_separately = False, False
 
     adapts: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ class LabelTask:
 
         return build_classifier(card)
 
-    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+    def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
         from nextvit.models.deployed import Deployed
 
         return Deployed(model, card.input, dtype=dtype)
@@ -164,7 +164,7 @@ class ClassificationTask(LabelTask):
         counts = dataset.split("train").counts(len(dataset.classes))
         data = settings.data
         if data.balance == "auto":
-            data = replace(data, balance="on" if counts.max() >= UNEVEN * max(1, counts.min()) else "off")
+            data = replace(data, balance="on" if counts.max() >= IMBALANCE_RATIO * max(1, counts.min()) else "off")
         return replace(settings, data=replace(data, resize="crop" if data.resize == "auto" else data.resize))
 
     def training_source(

@@ -70,7 +70,7 @@ class ClassificationEvaluator:
             unreadable=list(unreadable),
         )
 
-    def resampled(
+    def resampled_scores(
         self, samples: Sequence[Sample], scorable: NDArray[np.floating[Any]], counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
         right_N = scorable.argmax(axis=1) == np.array([sample.label for sample in samples])

@@ -46,8 +46,8 @@ class DetectionTask:
     recipe = "finetune_detection"
     class_score = "box AP"
     images_seen = 20_000
-    has_watched_layers = False
-    only_fp32, backbone_apart = True, True
+    has_comparable_layers = False
+    is_fp32_only, times_backbone_separately = True, True
     needs = "it takes annotations in COCO's format"
 
     # Data
@@ -89,7 +89,7 @@ class DetectionTask:
 
         return build_detector(card)
 
-    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+    def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
         import torch
 
         from nextvit.models.deployed import DeployedDetector
@@ -108,12 +108,12 @@ class DetectionTask:
     def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
         import torch
 
-        from nextvit.models.deployed import blank_outside, normalise
+        from nextvit.models.deployed import normalise, zero_padding
 
         with torch.inference_mode():
             images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
             sizes_N2 = torch.from_numpy(inputs[SIZES_NAME])
-            outputs = model(blank_outside(normalise(images_NCHW, card.input), sizes_N2), sizes_N2)
+            outputs = model(zero_padding(normalise(images_NCHW, card.input), sizes_N2), sizes_N2)
         return {name: each.numpy() for name, each in zip(output_names(card), outputs, strict=True)}
 
     # Training

@@ -56,7 +56,7 @@ class DetectionEvaluator:
             unreadable=list(unreadable),
         )
 
-    def resampled(
+    def resampled_scores(
         self, samples: Sequence[Sample], scorable: Sequence[Detections], counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
         from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
@@ -72,7 +72,7 @@ class DetectionEvaluator:
         """
         found: list[Objects] = []
         for sample, prediction in zip(samples, predictions, strict=True):
-            split, index = self.dataset.place_of(sample.path)
+            split, index = self.dataset.locate(sample.path)
             annotations = self.dataset.annotations[split]
             width, height = annotations.sizes_wh[index].tolist()
             if (prediction.width, prediction.height) != (width, height):

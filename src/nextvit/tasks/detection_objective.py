@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nextvit.bundle.card import ModelCard
 from nextvit.data.objects import Targets
-from nextvit.models.deployed import blank_outside, normalise
+from nextvit.models.deployed import normalise, zero_padding
 from nextvit.models.detection import DetectionTargets
 from nextvit.models.detection_losses import ImageTargets, LossSettings
 from nextvit.tasks.settings import DetectionSettings
@@ -24,13 +24,13 @@ class DetectionObjective:
     def mix(self, pixels: Tensor, targets: ObjectTargets, rng: np.random.Generator) -> tuple[Tensor, ObjectTargets]:
         return pixels, targets
 
-    def teach(self, pixels: Tensor, targets: ObjectTargets) -> ObjectTargets:
+    def add_teacher_targets(self, pixels: Tensor, targets: ObjectTargets) -> ObjectTargets:
         return targets
 
     def losses(self, model: nn.Module, pixels: Tensor, targets: ObjectTargets) -> dict[str, Tensor]:
         sizes_N2 = targets.sizes_N2
         objects = [image_targets(each, pixels.device) for each in targets.objects]
-        inputs = blank_outside(normalise(pixels, self.card.input), sizes_N2)
+        inputs = zero_padding(normalise(pixels, self.card.input), sizes_N2)
         return model(inputs, sizes_N2, DetectionTargets(objects, self.settings))
 
 

@@ -30,32 +30,32 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
     """
     right = [answer for answer in evaluation.details.get("examples", []) if answer["guess"] == answer["label"]]
     answers = [*evaluation.details.get("mistakes", [])[:MOST_SHOWN], *right[:MOST_SHOWN]]
-    seen = [(answer, pixels) for answer in answers if (pixels := readable(answer["path"], card)) is not None]
-    if not seen:
+    readable = [(answer, pixels) for answer in answers if (pixels := read_pixels(answer["path"], card)) is not None]
+    if not readable:
         return
     device = next(model.parameters()).device
-    pixels_NHWC = np.stack([pixels for _, pixels in seen])
+    pixels_NHWC = np.stack([pixels for _, pixels in readable])
     images_NCHW = normalise(torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).to(device), card.input)
 
     def maps_for(name: str) -> np.ndarray[Any, Any]:
-        classes = torch.tensor([card.classes.index(answer[name]) for answer, _ in seen], device=device)
+        classes = torch.tensor([card.classes.index(answer[name]) for answer, _ in readable], device=device)
         maps_NHW = grad_cam(model, images_NCHW, classes, stage=choose_stage(card.input.image_size))
         return (255 * maps_NHW).round().byte().cpu().numpy()
 
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        pixels=np.stack([scaled_down(pixels) for pixels in pixels_NHWC]),
+        pixels=np.stack([shrink(pixels) for pixels in pixels_NHWC]),
         for_guess=maps_for("guess"),
         for_label=maps_for("label"),
-        guesses=np.array([answer["guess"] for answer, _ in seen]),
-        labels=np.array([answer["label"] for answer, _ in seen]),
-        probabilities=np.array([answer["probability"] for answer, _ in seen]),
+        guesses=np.array([answer["guess"] for answer, _ in readable]),
+        labels=np.array([answer["label"] for answer, _ in readable]),
+        probabilities=np.array([answer["probability"] for answer, _ in readable]),
     )
     write_durably(run / HEATMAPS, buffer.getvalue())
 
 
-def readable(path: str, card: ModelCard) -> Pixels | None:
+def read_pixels(path: str, card: ModelCard) -> Pixels | None:
     """The network's input from a file; None where it is gone, or lies in an archive."""
     try:
         return card.input(path)
@@ -63,7 +63,7 @@ def readable(path: str, card: ModelCard) -> Pixels | None:
         return None
 
 
-def scaled_down(pixels: Pixels) -> Pixels:
+def shrink(pixels: Pixels) -> Pixels:
     """The picture (H, W, 3) with its longer side at most `PICTURE_PX`."""
     image = Image.fromarray(pixels)
     image.thumbnail((PICTURE_PX, PICTURE_PX))

@@ -32,7 +32,7 @@ class LabelObjective:
         pixels, both = mix_batch(pixels, both, self.settings.mix, rng)
         return pixels, LabelTargets(*both.split([classes, 1], dim=1))
 
-    def teach(self, pixels: Tensor, targets: LabelTargets) -> LabelTargets:
+    def add_teacher_targets(self, pixels: Tensor, targets: LabelTargets) -> LabelTargets:
         if self.teacher is None:
             return targets
         rows = distil_targets(targets.rows, targets.labelled, self.teacher(pixels), weight=self.settings.distill.weight)

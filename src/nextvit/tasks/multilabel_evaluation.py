@@ -55,7 +55,7 @@ class MultiLabelEvaluator:
                 "loss": binary_cross_entropy(logits, true),
             },
             main_score="mean_ap_score",
-            interval_95=interval_95(self.resampled(samples, logits, resample_counts(len(samples)))),
+            interval_95=interval_95(self.resampled_scores(samples, logits, resample_counts(len(samples)))),
             images=len(samples),
             details={
                 "classes": list(self.card.classes),
@@ -69,7 +69,7 @@ class MultiLabelEvaluator:
             unreadable=list(unreadable),
         )
 
-    def resampled(self, samples: Sequence[Sample], scorable: Floats, counts_NR: NDArray[np.int32]) -> Floats:
+    def resampled_scores(self, samples: Sequence[Sample], scorable: Floats, counts_NR: NDArray[np.int32]) -> Floats:
         return mean_average_precision_scores(scorable, true_labels(samples, scorable), counts_NR)
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: Floats, true: Booleans) -> list[dict[str, Any]]:

@@ -14,17 +14,17 @@ from nextvit.image.canvas import canvas_size
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.network import Network
 from nextvit.models.weights import load_weights, read_state
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 
 
 def build_network(card: ModelCard) -> Network:
     """A fresh network of the architecture, head and classes that a card states."""
-    return task_named(card.task).build(card)
+    return get_task(card.task).build(card)
 
 
-def deployed_form(model: Network, card: ModelCard, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def deploy_network(model: Network, card: ModelCard, *, dtype: torch.dtype = torch.float32) -> nn.Module:
     """What is exported: a copy from the card's inputs to its outputs; see `nextvit.models.deployed`."""
-    return task_named(card.task).deployed(model, card, dtype=dtype)
+    return get_task(card.task).deploy(model, card, dtype=dtype)
 
 
 def load_model(path: Path) -> tuple[Network, ModelCard]:
@@ -63,20 +63,20 @@ def deployed_cost(card: ModelCard) -> Cost:
     model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data.zero_()
-    height, width = canvas_size_of(card)
+    height, width = largest_input_size(card)
     inputs = [torch.empty(1, height, width, 3, dtype=torch.uint8, device="meta")]
     if card.input.padded:
         inputs.append(torch.empty(1, 2, dtype=torch.int64))
-    return module_cost(deployed_form(model, card), *inputs)
+    return module_cost(deploy_network(model, card), *inputs)
 
 
 def training_cost(card: ModelCard) -> Cost:
     """The cost of a card's network as it is trained, for one image of the largest size, with as many regions and
     detections as there may be."""
     with torch.device("meta"):
-        return module_cost(build_network(card), *task_named(card.task).training_inputs(card))
+        return module_cost(build_network(card), *get_task(card.task).training_inputs(card))
 
 
-def canvas_size_of(card: ModelCard) -> tuple[int, int]:
+def largest_input_size(card: ModelCard) -> tuple[int, int]:
     """Height and width of the largest input of a card's graph, of a wide image where they differ."""
     return canvas_size(np.array([card.input.image_size])) if card.input.padded else card.input.image_size

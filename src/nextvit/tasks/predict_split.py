@@ -36,7 +36,7 @@ def predict_split(
     read: list[Sample] = []
     found: list[Scorable] = []
     unreadable: list[str] = []
-    for batch in batches_for(samples[start:end], card):
+    for batch in make_batches(samples[start:end], card):
         unreadable += batch.unreadable
         if batch.samples:
             read += batch.samples
@@ -52,7 +52,7 @@ def predict_split(
     return read, kind.join(found), unreadable
 
 
-def batches_for(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
+def make_batches(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
     """The samples in batches as the model of a card takes them."""
     kind = kind_of(card)
     size = card.input.max_batch or kind.batch_size

@@ -5,14 +5,14 @@ from pathlib import Path
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.errors import InputError
-from nextvit.tasks.task import TASKS, Task, task_named
+from nextvit.tasks.task import TASKS, Task, get_task
 
 
-def task_at(root: Path) -> Task:
+def find_task(root: Path) -> Task:
     """The task that the layout of a dataset is for; a path that holds none is left to the reader of class folders,
     which says what is expected."""
     # The first row of the table takes what no other recognises.
-    *others, general = (task_named(name) for name in reversed(TASKS))
+    *others, general = (get_task(name) for name in reversed(TASKS))
     return next((task for task in others if task.recognises(root)), general)
 
 
@@ -28,13 +28,13 @@ def read_with_findings(root: str | Path, *, task: str | None = None) -> tuple[Da
         InputError: this is no dataset at all, or none of that task.
     """
     root = Path(root)
-    own = task_at(root)
+    own = find_task(root)
     dataset, findings = own.read(root)
     if task is None or task == own.name:
         return dataset, findings
-    adapted = task_named(task).adapt(dataset)
+    adapted = get_task(task).adapt(dataset)
     if adapted is None:
-        raise InputError(f"{root}: is a dataset for {own.name}, not for {task}; {task_named(task).needs}")
+        raise InputError(f"{root}: is a dataset for {own.name}, not for {task}; {get_task(task).needs}")
     return adapted, findings
 
 

@@ -14,7 +14,7 @@ from nextvit.check.masks import count_training_pixels
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.masks_folder import is_masks_folder
-from nextvit.data.reading import objects_as_masks, read_segmented
+from nextvit.data.reading import convert_objects_to_masks, read_segmented
 from nextvit.data.samples import Samples
 from nextvit.files.records import to_plain
 from nextvit.image.canvas import canvas_size
@@ -44,8 +44,8 @@ class SegmentationTask:
     recipe = "finetune_segmentation"
     class_score = "IoU"
     images_seen = 20_000
-    has_watched_layers = False
-    only_fp32, backbone_apart = False, False
+    has_comparable_layers = False
+    is_fp32_only, times_backbone_separately = False, False
     needs = "it takes masks, or annotated objects with masks"
 
     # Data
@@ -60,7 +60,7 @@ class SegmentationTask:
     adapts: tuple[str, ...] = ("detection",)
 
     def adapt(self, dataset: Dataset) -> Dataset | None:
-        return objects_as_masks(dataset) if dataset.annotations else None
+        return convert_objects_to_masks(dataset) if dataset.annotations else None
 
     def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
         return check_masked(dataset, watch=watch)
@@ -84,7 +84,7 @@ class SegmentationTask:
 
         return build_segmenter(card)
 
-    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+    def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
         from nextvit.models.deployed import DeployedSegmenter
         from nextvit.models.segmentation import Segmenter
 

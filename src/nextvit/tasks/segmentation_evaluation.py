@@ -132,7 +132,7 @@ class SegmentationEvaluator:
             for each, (predicted_HW, true_HW) in zip(chosen, pairs, strict=True)
         ]
 
-    def resampled(
+    def resampled_scores(
         self, samples: Sequence[Sample], scorable: Sequence[PackedClassMap], counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
         return mean_iou_scores(self.count(samples, scorable), counts_NR)
@@ -159,7 +159,7 @@ class SegmentationEvaluator:
         Raises:
             InputError: the mask has another size, or cannot be used.
         """
-        split, index = self.dataset.place_of(sample.path)
+        split, index = self.dataset.locate(sample.path)
         mask_HW = self.dataset.masks[split][index]
         if mask_HW.shape != size:
             (height, width), (mask_height, mask_width) = size, mask_HW.shape

@@ -39,7 +39,7 @@ class SegmentationObjective:
     def mix(self, pixels: Tensor, targets: MaskTargets, rng: np.random.Generator) -> tuple[Tensor, MaskTargets]:
         return pixels, targets
 
-    def teach(self, pixels: Tensor, targets: MaskTargets) -> MaskTargets:
+    def add_teacher_targets(self, pixels: Tensor, targets: MaskTargets) -> MaskTargets:
         return targets
 
     def losses(self, model: nn.Module, pixels: Tensor, targets: MaskTargets) -> dict[str, Tensor]:

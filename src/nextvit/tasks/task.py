@@ -41,7 +41,7 @@ TASKS: dict[str, str] = {
 """Rows further down are asked first whether a dataset is theirs."""
 
 
-def task_named(name: str) -> "Task":
+def get_task(name: str) -> "Task":
     """The task of that name; InputError where there is none."""
     if name not in TASKS:
         raise InputError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
@@ -61,11 +61,11 @@ class Task(Protocol):
     """What the score of a class is called."""
     images_seen: int
     """With "auto" for the number of epochs, about so many images are seen in a training."""
-    has_watched_layers: bool
+    has_comparable_layers: bool
     """Whether the layers of its network can be compared one by one (`nextvit.backends.layers`)."""
-    only_fp32: bool
+    is_fp32_only: bool
     """Whether PyTorch computes its deployment form in fp32 alone."""
-    backbone_apart: bool
+    times_backbone_separately: bool
     """Whether a benchmark measures its backbone apart, because the time of the rest depends on what is on the
     images."""
     needs: str
@@ -107,7 +107,7 @@ class Task(Protocol):
         """A fresh network of a card's architecture."""
         ...
 
-    def deployed(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
+    def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
         """A copy in deployment form: from the card's inputs to the outputs of its kind."""
         ...
 
@@ -186,7 +186,7 @@ class Objective(Protocol):
         """A batch after what is done to it as a whole, on its device: pixels (N, 3, H, W), float, 0..255."""
         ...
 
-    def teach(self, pixels: "Tensor", targets: Any) -> Any:
+    def add_teacher_targets(self, pixels: "Tensor", targets: Any) -> Any:
         """The targets after a teacher, if there is one, has predicted the mixed images."""
         ...
 
@@ -240,7 +240,7 @@ class Evaluator(Protocol):
         """The second half: scores of what was predicted for these samples."""
         ...
 
-    def resampled(
+    def resampled_scores(
         self, samples: Sequence[Sample], scorable: Scorable, counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
         """The main score of resamples (R,) in which sample n counts `counts_NR[n, r]` times; NaN where there is
@@ -248,13 +248,13 @@ class Evaluator(Protocol):
         ...
 
 
-def evaluator_for(dataset: Dataset, card: ModelCard) -> Evaluator:
+def make_evaluator(dataset: Dataset, card: ModelCard) -> Evaluator:
     """The evaluator of a model on a dataset of its task, or of one that can be read as such.
 
     Raises:
         InputError: they are of different tasks or classes.
     """
-    task = task_named(card.task)
+    task = get_task(card.task)
     adapted = dataset if dataset.task == task.name else task.adapt(dataset)
     if adapted is None:
         raise InputError(f"the model was trained for {card.task}, the dataset {dataset.root} is one for {dataset.task}")

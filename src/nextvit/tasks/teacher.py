@@ -40,15 +40,15 @@ def load_teacher(
     """
     if source.startswith(TIMM):
         model, spec = timm_model(source.removeprefix(TIMM), num_classes=len(card.classes))
-        return teach_by_module(model.to(device).eval(), spec, probabilities)
+        return teacher_from_module(model.to(device).eval(), spec, probabilities)
     path = Path(source)
     if is_bundle(path):
         predictor = load_bundle(path)
         check_classes(predictor.card, card, source)
-        return teach_by_session(predictor.session, predictor.card.input, probabilities)
+        return teacher_from_session(predictor.session, predictor.card.input, probabilities)
     trained, teachers = load_trained(path)
     check_classes(teachers, card, source)
-    return teach_by_module(fuse(trained).to(device).eval(), teachers.input, probabilities)
+    return teacher_from_module(fuse(trained).to(device).eval(), teachers.input, probabilities)
 
 
 def check_classes(teachers: ModelCard, students: ModelCard, source: str) -> None:
@@ -59,7 +59,7 @@ def check_classes(teachers: ModelCard, students: ModelCard, source: str) -> None
         )
 
 
-def teach_by_module(model: nn.Module, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
+def teacher_from_module(model: nn.Module, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
     """A teacher from a torch model."""
 
     @torch.no_grad()
@@ -69,7 +69,7 @@ def teach_by_module(model: nn.Module, spec: Preprocess, probabilities: Callable[
     return teacher
 
 
-def teach_by_session(session: Session, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
+def teacher_from_session(session: Session, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
     """A teacher from an exported file, which takes whole pixel values."""
 
     def teacher(pixels_NCHW: Tensor) -> Tensor:

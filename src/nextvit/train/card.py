@@ -11,17 +11,17 @@ from nextvit.machine.environment import strip_folder
 from nextvit.models.create import find_variant
 from nextvit.models.published import LICENCE, TAGS
 from nextvit.models.weights import read_state
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from nextvit.train.recipe import Recipe
 
 
-def card_for(dataset: Dataset, recipe: Recipe) -> ModelCard:
+def build_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
     """What the model is going to be; the recipe is resolved.
 
     Raises:
         InputError: the recipe asks for heads that the dataset has no targets for.
     """
-    task, settings = task_named(dataset.task), recipe.model
+    task, settings = get_task(dataset.task), recipe.model
     architecture = find_variant(settings.name)
     if settings.drop_path is not None:
         architecture = replace(architecture, drop_path=settings.drop_path)
@@ -35,11 +35,11 @@ def card_for(dataset: Dataset, recipe: Recipe) -> ModelCard:
         head=task.head(settings.name, recipe.task, dataset),
         facts=task.facts(dataset),
     )
-    licence = licence_of(settings.weights)
+    licence = find_licence(settings.weights)
     return replace(card, weights_licence=licence) if licence else card
 
 
-def licence_of(weights: str) -> str | None:
+def find_licence(weights: str) -> str | None:
     """The licence of the weights that training starts from, where it is known."""
     if weights in TAGS:
         return f"started from weights under {LICENCE}"

@@ -50,7 +50,7 @@ def save_best(run: Path, model: nn.Module, card: ModelCard) -> None:
         write_checksums(folder)
 
 
-def newest_intact(run: Path, *, warn: Callable[[str], None]) -> Path | None:
+def find_checkpoint(run: Path, *, warn: Callable[[str], None]) -> Path | None:
     """The checkpoint to go on from: "last", or the one before it if that is damaged; None if there is none yet.
 
     Raises:

@@ -64,7 +64,7 @@ class World:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
 
-    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as it is called in training: its gradients are averaged over the processes."""
         if self.size == 1:
             return model
@@ -81,7 +81,7 @@ def world_from_environment() -> World:
 
 
 @contextmanager
-def joined(world: World, device: torch.device) -> Generator[None]:
+def join_processes(world: World, device: torch.device) -> Generator[None]:
     """Join the other processes for as long as the block runs: nccl between GPUs, gloo otherwise."""
     if world.size == 1:
         yield
@@ -104,12 +104,12 @@ def joined(world: World, device: torch.device) -> Generator[None]:
         distributed.destroy_process_group()
 
 
-def synchronise(model: nn.Module) -> None:
+def convert_batch_norms(model: nn.Module) -> None:
     """Let batch norms see the whole batch of all processes; only on GPUs, torch has no such norms for CPUs."""
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def unsynchronised(parallel: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
+def skip_gradient_sync(parallel: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
     """While gradients accumulate, processes need not exchange them before the last part."""
     if isinstance(parallel, DistributedDataParallel) and not last_part:
         return parallel.no_sync()

@@ -22,11 +22,11 @@ class Ema(Generic[Model]):
         """Move towards the model. Early steps count more, so that the random start is soon forgotten."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged, current = floating(self.model), floating(model)
+        averaged, current = float_tensors(self.model), float_tensors(model)
         torch._foreach_lerp_(averaged, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def floating(model: nn.Module) -> list[Tensor]:
+def float_tensors(model: nn.Module) -> list[Tensor]:
     """Parameters and buffers that can be averaged, in a fixed order."""
     tensors = [*model.parameters(), *model.buffers()]
     return [cast(Tensor, tensor.detach()) for tensor in tensors if tensor.is_floating_point()]

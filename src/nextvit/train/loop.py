@@ -11,15 +11,15 @@ from nextvit.errors import InputError
 from nextvit.files.run_folder import EVENTS, METRICS, append_json_line
 from nextvit.predictions.kind import output_names
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.network import deployed_form
+from nextvit.tasks.network import deploy_network
 from nextvit.tasks.task import Evaluation
 from nextvit.train.checkpoint import save_best, save_last
 from nextvit.train.interrupt import Stop
 from nextvit.train.optim import set_lr, train_mode
 from nextvit.train.recipe import Recipe
-from nextvit.train.schedule import lr_for
+from nextvit.train.schedule import compute_lr
 from nextvit.train.state import Progress, Training
-from nextvit.train.step import step
+from nextvit.train.step import train_step
 from nextvit.views.training_batches import Batch
 
 Say = Callable[[str], None]
@@ -62,13 +62,13 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         train_epoch(training, recipe, clock, run=run, watch=watch, say=say, stop=stop)
         progress.unreadable = tuple(dict.fromkeys(chain(*training.world.gather(progress.unreadable))))
         check_unreadable(training, recipe)
-        tick = tick_of(training, recipe, clock)
+        tick = make_tick(training, recipe, clock)
 
         # Evaluate the averaged weights in deployment form, note the result, save.
         training.world.share_buffers(training.ema.model)
-        session = TorchSession(deployed_form(training.ema.model, training.card), outputs=output_names(training.card))
+        session = TorchSession(deploy_network(training.ema.model, training.card), outputs=output_names(training.card))
         evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
-        is_best = progress.finish_epoch(rank_of(evaluation, tick))
+        is_best = progress.finish_epoch(rank_epoch(evaluation, tick))
         if training.world.is_first:
             if is_best:
                 save_best(run, training.ema.model, training.card)
@@ -87,17 +87,17 @@ def train_epoch(
     training.sampler.epoch = progress.epoch
     training.sampler.start = progress.step - progress.epoch * len(training.sampler)
     train_mode(training.model, training.frozen)
-    asked = time.perf_counter()
+    waiting_since = time.perf_counter()
     for batch in training.batches:
-        progress.waited += time.perf_counter() - asked
+        progress.waited += time.perf_counter() - waiting_since
         if batch.failure:
             raise InputError(batch.failure)
         if batch.unreadable:
             progress.unreadable = tuple(dict.fromkeys((*progress.unreadable, *batch.unreadable)))
             check_unreadable(training, recipe)
 
-        set_lr(training.optimizer, lr_for(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
-        outcome = step(training, batch, recipe, stop=stop.requested)
+        set_lr(training.optimizer, compute_lr(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
+        outcome = train_step(training, batch, recipe, stop=stop.requested)
         progress.step += 1
         if outcome.skipped:
             note_skipped(training, batch, run=run, say=say)
@@ -107,9 +107,9 @@ def train_epoch(
             for name, loss in outcome.losses.items():
                 progress.losses[name] = progress.losses.get(name, 0.0) + loss * training.images_per_step
             progress.seen += training.images_per_step
-        progress.seconds += time.perf_counter() - asked
+        progress.seconds += time.perf_counter() - waiting_since
 
-        watch(tick_of(training, recipe, clock))
+        watch(make_tick(training, recipe, clock))
         due = time.perf_counter() - clock.saved >= 60 * recipe.compute.save_minutes
         if training.world.is_first and (outcome.stop or due):
             save_last(run, training)
@@ -117,7 +117,7 @@ def train_epoch(
         if outcome.stop:
             training.world.wait()  # for the first process has saved when all are here
             raise KeyboardInterrupt
-        asked = time.perf_counter()
+        waiting_since = time.perf_counter()
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Clock:
     saved: float = field(default_factory=time.perf_counter)
 
 
-def tick_of(training: Training, recipe: Recipe, clock: Clock) -> Tick:
+def make_tick(training: Training, recipe: Recipe, clock: Clock) -> Tick:
     """Where the epoch under way stands."""
     progress, steps_per_epoch = training.progress, len(training.sampler)
     left = steps_per_epoch * recipe.epochs - progress.step
@@ -140,7 +140,7 @@ def tick_of(training: Training, recipe: Recipe, clock: Clock) -> Tick:
         epochs=recipe.epochs,
         step=progress.step,
         steps=steps_per_epoch * recipe.epochs,
-        lr=lr_for(progress.step - 1, steps_per_epoch=steps_per_epoch, recipe=recipe),
+        lr=compute_lr(progress.step - 1, steps_per_epoch=steps_per_epoch, recipe=recipe),
         loss=progress.loss_sum / max(1, progress.seen),
         losses={name: loss / max(1, progress.seen) for name, loss in progress.losses.items()},
         images_per_second=progress.seen / seconds,
@@ -186,7 +186,7 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
         )
 
 
-def rank_of(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
+def rank_epoch(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
     """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training
     where the evaluation has none. A detector scores 0 for many epochs while it learns."""
     return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)

@@ -11,7 +11,7 @@ from nextvit.bundle.card import ModelCard
 from nextvit.data.dataset import Dataset
 from nextvit.errors import InputError
 from nextvit.models.network import Network
-from nextvit.tasks.task import Objective, task_named
+from nextvit.tasks.task import Objective, get_task
 from nextvit.train.device import autocast, pick_precision, ran_out_of_memory
 from nextvit.train.distributed import World
 from nextvit.train.optim import freeze, train_mode
@@ -30,8 +30,8 @@ def find_batch_size(
     """The largest batch over all processes and parts that fits, but of at least 8 steps an epoch."""
     parts = world.size * recipe.optim.accumulate
     most = max(2, min(LARGEST, len(dataset.split("train")) // FEWEST_STEPS) // parts)
-    objective = task_named(card.task).objective(dataset, card, recipe.task, device)
-    fits = largest_that_fits(trial(objective, card, model, recipe, device), most=most)
+    objective = get_task(card.task).objective(dataset, card, recipe.task, device)
+    fits = largest_that_fits(make_trial(objective, card, model, recipe, device), most=most)
     return min(world.gather(fits)) * parts
 
 
@@ -40,7 +40,7 @@ def memory_advice(training: Training, recipe: Recipe) -> str:
     world, device = training.world, training.device
     part = recipe.batch_size // (world.size * recipe.optim.accumulate)
     # The averaged model has norms that need no other process.
-    attempt = trial(training.objective, training.card, training.ema.model, recipe, device)
+    attempt = make_trial(training.objective, training.card, training.ema.model, recipe, device)
     fits = largest_that_fits(attempt, most=max(2, part // 2))
     return (
         f"out of memory on {device} with {part} images in a step at {recipe.data.image_size} px; {fits} fit: "
@@ -66,20 +66,20 @@ def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
     return fits
 
 
-def trial(
+def make_trial(
     objective: Objective, card: ModelCard, model: nn.Module, recipe: Recipe, device: torch.device
 ) -> Callable[[int], None]:
     """One step on a copy of the model with as many random images as asked, which must leave some memory free."""
     precision = pick_precision(recipe, device)
 
     def attempt(images: int) -> None:
-        forget_peak(device)
+        reset_peak_memory(device)
         own = copy.deepcopy(model).requires_grad_(True)
         assert isinstance(own, Network)
         own.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
         train_mode(own, freeze(own, recipe.model.frozen_stages, norms=recipe.model.frozen_norms))
         optimizer = torch.optim.AdamW([each for each in own.parameters() if each.requires_grad], fused=True)
-        task = task_named(card.task)
+        task = get_task(card.task)
         pixels, targets = task.random_batch(card, recipe.task, images=images, device=device)
         with autocast(device, precision):
             loss = torch.stack(list(objective.losses(own, pixels, targets).values())).sum()
@@ -91,7 +91,7 @@ def trial(
     return attempt
 
 
-def forget_peak(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Let the highest use of memory be counted from now on."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -107,11 +107,11 @@ def memory_left(device: torch.device) -> float:
         return 1 - torch.cuda.max_memory_reserved(device) / total
     if not PROCESS.is_dir():
         raise InputError("the free memory is not known on this system; pass a number with --batch-size")
-    machine, own = facts_kib(Path("/proc/meminfo")), facts_kib(PROCESS / "status")
+    machine, own = read_kib(Path("/proc/meminfo")), read_kib(PROCESS / "status")
     return (machine["MemAvailable"] + own["VmRSS"] - own["VmHWM"]) / machine["MemTotal"]
 
 
-def facts_kib(path: Path) -> dict[str, int]:
+def read_kib(path: Path) -> dict[str, int]:
     """The lines "name: number kB" of a file of /proc."""
     lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {words[0].rstrip(":"): int(words[1]) for words in lines if words[2:] == ["kB"]}

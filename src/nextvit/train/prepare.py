@@ -12,9 +12,9 @@ from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError
 from nextvit.models.network import Network
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from nextvit.train.device import pick_precision
-from nextvit.train.distributed import World, synchronise
+from nextvit.train.distributed import World, convert_batch_norms
 from nextvit.train.ema import Ema
 from nextvit.train.optim import build_optimizer, freeze
 from nextvit.train.recipe import Recipe
@@ -30,7 +30,7 @@ def prepare(
     Raises:
         InputError: too few images for the processes and parts, no such teacher, no images without labels.
     """
-    task = task_named(card.task)
+    task = get_task(card.task)
     dataset, samples = task.training_samples(dataset, recipe.task)
     check_batch_size(dataset, samples, recipe, world)
 
@@ -40,14 +40,14 @@ def prepare(
     model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
     ema = Ema(model, decay=recipe.ema.decay)
     if world.size > 1 and device.type == "cuda" and recipe.compute.sync_batch_norm:
-        synchronise(model)
+        convert_batch_norms(model)
     frozen = freeze(model, recipe.model.frozen_stages, norms=recipe.model.frozen_norms)
 
     precision = pick_precision(recipe, device)
     source = task.training_source(samples, dataset, card, recipe.task)
-    weights = all_weights(task.sampling_weights(dataset, recipe.task), len(samples))
+    weights = extend_weights(task.sampling_weights(dataset, recipe.task), len(samples))
     batches, sampler = build_batches(source, weights, recipe, world, pin_memory=device.type == "cuda")
-    parallel = world.wrapped(model, device)
+    parallel = world.wrap(model, device)
     return Training(
         objective=task.objective(dataset, card, recipe.task, device),
         evaluator=task.evaluator(dataset, card),
@@ -85,7 +85,7 @@ def check_batch_size(dataset: Dataset, samples: Samples, recipe: Recipe, world: 
         )
 
 
-def all_weights(labelled: np.ndarray | None, count: int) -> np.ndarray | None:
+def extend_weights(labelled: np.ndarray | None, count: int) -> np.ndarray | None:
     """Sampling weights (count,) of which those of the labelled samples, with a mean of 1, come first; the others have
     1."""
     if labelled is None:
@@ -105,7 +105,7 @@ def build_batches(
         seed=recipe.compute.seed,
         steps=recipe.schedule.epoch_steps,
         weights=weights,
-        alike=source.alike,
+        groups=source.groups,
         part=(world.rank, world.size),
     )
     views = TrainingSet(source, seed=recipe.compute.seed)

@@ -9,7 +9,7 @@ from nextvit.files.run_folder import AUGMENTED
 from nextvit.train.recipe import Recipe
 from nextvit.train.state import Training
 from nextvit.views.contact_sheet import write_contact_sheet
-from nextvit.views.training_batches import TrainingSet, mixed_seed
+from nextvit.views.training_batches import TrainingSet, combine_seeds
 
 
 def write_preview(run: Path, training: Training, recipe: Recipe) -> None:
@@ -20,7 +20,7 @@ def write_preview(run: Path, training: Training, recipe: Recipe) -> None:
     batch = dataset.__getitems__(next(iter(training.sampler))[: source.sheet.images])
     if batch.targets is None:  # the first step is going to say why
         return
-    torch.manual_seed(mixed_seed(recipe.compute.seed))
+    torch.manual_seed(combine_seeds(recipe.compute.seed))
     rng = np.random.default_rng(recipe.compute.seed)
     pixels, targets = training.objective.mix(batch.images.float(), batch.targets, rng)
     images_NHWC = pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -5,12 +5,13 @@ that every task has.
 """
 
 from dataclasses import fields
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nextvit.errors import InputError, did_you_mean
-from nextvit.files.records import from_plain, to_plain, to_plain_value
+from nextvit.files.records import from_plain, matches_type, to_plain, to_plain_value
 from nextvit.image.resizing import FORMER_NAMES
-from nextvit.tasks.task import TASKS, task_named
+from nextvit.tasks.task import TASKS, get_task
 from nextvit.train.recipe import Recipe
 
 Sections = dict[str, dict[str, Any]]
@@ -43,7 +44,7 @@ def from_sections(task: str, sections: Sections, *, source: str) -> Recipe:
     common = {
         each.name: typed_section(Recipe, each.name, sections, source) for each in fields(Recipe) if each.name != TASK
     }
-    settings = task_named(task).settings
+    settings = get_task(task).settings
     own = {each.name: typed_section(settings, each.name, sections, source) for each in fields(settings)}  # pyright: ignore
     return Recipe(**common, task=settings(**own))
 
@@ -53,7 +54,22 @@ def typed_section(parent: type, name: str, sections: Sections, source: str) -> A
     kind = section_types(parent)[name]
     known = {each.name for each in fields(kind)}
     given = {field: value for field, value in sections.get(name, {}).items() if field in known}
+    hints = get_type_hints(kind)
+    for field, value in given.items():
+        typed = tuple(value) if isinstance(value, list) else value
+        if not matches_type(typed, hints[field]):
+            raise InputError(f"{source}: {name}.{field} cannot be {value!r}; accepted: {describe_type(hints[field])}")
     return from_plain(kind, given, what=f"{source}, {name}")
+
+
+def describe_type(hint: Any) -> str:
+    """The values of an annotated type, for people."""
+    if get_origin(hint) is Literal:
+        return ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return ", ".join(describe_type(each) for each in get_args(hint))
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
+    return names.get(hint, str(hint))
 
 
 def section_types(parent: type) -> dict[str, type]:
@@ -65,7 +81,7 @@ def fields_of_tasks() -> dict[tuple[str, str], set[str]]:
     """Each field of each section, with the tasks that have it; a field that every task has, with all of them."""
     found: dict[tuple[str, str], set[str]] = {}
     for task in TASKS:
-        for parent in (Recipe, task_named(task).settings):
+        for parent in (Recipe, get_task(task).settings):
             for section, kind in section_types(parent).items():
                 if section != TASK:
                     for each in fields(kind):
@@ -90,7 +106,7 @@ def check_fields(task: str, sections: Sections, *, source: str) -> None:
                 raise InputError(f"{source}: {section}.{field} is for {others}, and this is {task}; leave it out")
 
 
-def merged(*layers: Sections) -> Sections:
+def merge_sections(*layers: Sections) -> Sections:
     """Sections in which later layers win, field by field."""
     result: Sections = {}
     for layer in layers:

@@ -9,7 +9,7 @@ from nextvit.models.cost import cost
 from nextvit.models.create import find_variant
 from nextvit.models.published import best_tag, is_downloaded
 from nextvit.tasks.settings import require
-from nextvit.tasks.task import task_named
+from nextvit.tasks.task import get_task
 from nextvit.train.recipe import Recipe
 
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
@@ -24,14 +24,14 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         InputError: it is a recipe of another task, its fields contradict each other or the dataset, or the published
             weights that it asks for were not downloaded yet.
     """
-    task = task_named(dataset.task)
+    task = get_task(dataset.task)
     if not isinstance(recipe.task, task.settings):
         raise InputError(
             f"this recipe is not for {task.name}, as the dataset {dataset.root} is; "
             f"take another --recipe, such as {task.recipe}"
         )
-    counted = recipe.schedule.epoch_steps == 0 or recipe.schedule.epochs != "auto"
-    require(counted, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
+    has_epochs = recipe.schedule.epoch_steps == 0 or recipe.schedule.epochs != "auto"
+    require(has_epochs, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
     weights = resolve_weights(recipe)
     lr, layer_decay, epochs = recipe.optim.lr, recipe.optim.layer_decay, recipe.schedule.epochs
     if lr == "auto":
@@ -73,7 +73,7 @@ def describe_start(recipe: Recipe, dataset: Dataset) -> str:
     """What was decided, for people."""
     counts = {name: len(samples) for name, samples in dataset.splits.items()}
     start = "from scratch" if recipe.model.weights == "none" else f"from {Path(recipe.model.weights).name}"
-    data = task_named(dataset.task).describe_data(dataset, recipe.task)
+    data = get_task(dataset.task).describe_data(dataset, recipe.task)
     steps = f" of {recipe.schedule.epoch_steps} steps" if recipe.schedule.epoch_steps else ""
     return (
         f"{counts['train']} training and {counts['val']} validation images{data}, {len(dataset.classes)} classes; "

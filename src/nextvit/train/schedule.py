@@ -5,7 +5,7 @@ import math
 from nextvit.train.recipe import Recipe
 
 
-def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
+def compute_lr(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
     """The learning rate of a step, counted from 0."""
     peak, schedule = recipe.lr, recipe.schedule
     final = peak * schedule.final_lr_ratio
@@ -15,11 +15,11 @@ def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
         )
     if schedule.shape == "steps":
         passed = sum(step >= milestone * steps_per_epoch for milestone in schedule.milestones)
-        return warmed_up(step, schedule.warmup_steps) * peak * 0.1**passed
+        return warmup_factor(step, schedule.warmup_steps) * peak * 0.1**passed
     steps = steps_per_epoch * recipe.epochs
     if schedule.shape == "poly":
         left = 1 - step / steps
-        return warmed_up(step, schedule.warmup_steps) * (final + (peak - final) * left**schedule.power)
+        return warmup_factor(step, schedule.warmup_steps) * (final + (peak - final) * left**schedule.power)
     warmup_steps = min(steps - 1, round(schedule.warmup_epochs * steps_per_epoch))
     if schedule.shape == "constant":
         return peak * min(1.0, (step + 1) / max(1, warmup_steps))
@@ -29,7 +29,7 @@ def lr_for(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
 STEPS_WARMUP_RATIO = 1e-6
 
 
-def warmed_up(step: int, warmup_steps: int) -> float:
+def warmup_factor(step: int, warmup_steps: int) -> float:
     """The share of the rate at a step, as mmcv's linear warm-up has it: a millionth at the first."""
     left = max(0.0, 1 - step / warmup_steps) if warmup_steps else 0.0
     return 1 - left * (1 - STEPS_WARMUP_RATIO)

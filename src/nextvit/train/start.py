@@ -27,14 +27,14 @@ from nextvit.models.create import find_weights
 from nextvit.models.weights import load_weights
 from nextvit.predictions.kind import output_names
 from nextvit.runtime.torch_session import TorchSession
-from nextvit.tasks.network import build_network, deployed_form, load_model, training_cost
+from nextvit.tasks.network import build_network, deploy_network, load_model, training_cost
 from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Evaluation, task_named
-from nextvit.train.card import card_for
-from nextvit.train.checkpoint import newest_intact
+from nextvit.tasks.task import Evaluation, get_task
+from nextvit.train.card import build_card
+from nextvit.train.checkpoint import find_checkpoint
 from nextvit.train.checkpoint import resume as restore
 from nextvit.train.device import pick_device, ran_out_of_memory
-from nextvit.train.distributed import World, joined, world_from_environment
+from nextvit.train.distributed import World, join_processes, world_from_environment
 from nextvit.train.interrupt import Stop, stop_on_interrupt
 from nextvit.train.loop import Say, Watch, fit
 from nextvit.train.memory import find_batch_size, memory_advice
@@ -73,7 +73,7 @@ def train(
     """
     world = world_from_environment()
     device = pick_device(recipe.compute.device, local_rank=world.local_rank)
-    with joined(world, device):
+    with join_processes(world, device):
         # Of several machines only the one where a process died counts a restart.
         resume = resume or (max(world.gather(world.restarts)) > 0 and is_run(run))
         check_run_folder(run, resume=resume)
@@ -98,15 +98,15 @@ def train_together(
         torch.set_num_threads(recipe.compute.threads)
     recipe = resolve_recipe(recipe, dataset)
     torch.manual_seed(recipe.compute.seed)
-    card = card_for(dataset, recipe)
-    task_named(card.task).evaluator(dataset, card)  # a dataset that does not fit is refused before minutes of checking
+    card = build_card(dataset, recipe)
+    get_task(card.task).evaluator(dataset, card)  # a dataset that does not fit is refused before minutes of checking
     model = build_network(card)
     if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
         say(f"checking the images (as nextvit check {dataset.root} does; --data.allow-errors leaves it out)")
-        refuse_errors(task_named(card.task).check(dataset).findings, dataset=dataset.root)
+        refuse_errors(get_task(card.task).check(dataset).findings, dataset=dataset.root)
 
     # 2. Load weights: the checkpoint to go on from, or those to start from
-    checkpoint = interrupted_state(run, world, say=say) if resuming else None
+    checkpoint = find_interrupted_checkpoint(run, world, say=say) if resuming else None
     if recipe.model.weights != "none" and not checkpoint:
         path = find_weights(recipe.model.name, recipe.model.weights)
         say(str(load_weights(model, path, classes=dataset.classes)))
@@ -124,7 +124,7 @@ def train_together(
     # 4. Everything that can be refused was; now the folder becomes a run, and trains
     try:
         if world.is_first:
-            write_facts(run, recipe, training)
+            write_run_files(run, recipe, training)
         with stop_on_interrupt() as stop:
             fits = fit_in_memory(training, recipe, run=run, watch=watch, say=say, stop=stop)
         if not fits:
@@ -136,22 +136,22 @@ def train_together(
     return evaluate_best(training, run=run, say=say)
 
 
-def interrupted_state(run: Path, world: World, *, say: Say) -> Path | None:
+def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | None:
     """The checkpoint to go on from, after the leftovers of what was killed are gone; None if there is none yet."""
     if world.is_first:
         remove_leftovers(run)
         remove_leftovers(run / "checkpoints")
-    return newest_intact(run, warn=say)
+    return find_checkpoint(run, warn=say)
 
 
-def write_facts(run: Path, recipe: Recipe, training: Training) -> None:
+def write_run_files(run: Path, recipe: Recipe, training: Training) -> None:
     """What is trained on what and how, as far as the run does not say so yet."""
     run.mkdir(parents=True, exist_ok=True)
     dataset = training.dataset
     settings = {"dataset": str(dataset.root.resolve()), TASK: training.card.task, **to_sections(recipe)}
     write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     if not (run / ENVIRONMENT).is_file():
-        facts = run_facts(training.card, dataset)
+        facts = describe_run(training.card, dataset)
         write_durably(run / ENVIRONMENT, json.dumps(facts, indent=2, ensure_ascii=False))
     if not (run / AUGMENTED).is_file():
         write_preview(run, training, recipe)
@@ -177,10 +177,10 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
 
 def evaluate_best(training: Training, *, run: Path, say: Say) -> Evaluation:
     """Evaluate the best checkpoint, and keep the result in the run."""
-    task = task_named(training.card.task)
+    task = get_task(training.card.task)
     best, _ = load_model(find_best_weights(run))
     card = task.evaluation_card(training.card)
-    session = TorchSession(deployed_form(best.to(training.device), card), outputs=output_names(card))
+    session = TorchSession(deploy_network(best.to(training.device), card), outputs=output_names(card))
     evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
     if training.world.is_first:
         record = {**asdict(evaluation), "unreadable_training": list(training.progress.unreadable)}
@@ -212,7 +212,7 @@ def remove_if_without_checkpoint(run: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def run_facts(card: ModelCard, dataset: Dataset) -> dict[str, object]:
+def describe_run(card: ModelCard, dataset: Dataset) -> dict[str, object]:
     """The machine, and what is trained on what."""
     cost = training_cost(card)
     return {

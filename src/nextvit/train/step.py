@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from nextvit.train.device import autocast
-from nextvit.train.distributed import unsynchronised
+from nextvit.train.distributed import skip_gradient_sync
 from nextvit.train.recipe import Recipe
 from nextvit.train.state import Training
-from nextvit.views.training_batches import Batch, mixed_seed
+from nextvit.views.training_batches import Batch, combine_seeds
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Outcome:
     """Whether any process was asked to stop."""
 
 
-def step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False) -> Outcome:
+def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False) -> Outcome:
     """Update the weights and their average from one batch, in `accumulate` parts.
 
     All that is random in a part is decided by seed, step and the part's place in the whole batch: a resumed run repeats
@@ -45,7 +45,7 @@ def step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False
     for number, part in enumerate(batch.parts(parts)):
         seed = (recipe.compute.seed, training.progress.step, world.rank * parts + number)
         fraction = len(part.images) / training.images_per_step
-        with unsynchronised(training.parallel, last_part=number == parts - 1):
+        with skip_gradient_sync(training.parallel, last_part=number == parts - 1):
             losses = part_losses(training, part, recipe, seed)
             loss = torch.stack(list(losses.values())).sum() * fraction
             scaler.scale(loss * world.size).backward()  # processes average their gradients, their sum is wanted
@@ -78,13 +78,13 @@ def step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False
 
 def part_losses(training: Training, part: Batch, recipe: Recipe, seed: tuple[int, ...]) -> dict[str, Tensor]:
     """The mean losses of a part of a batch from the loader."""
-    torch.manual_seed(mixed_seed(*seed))
+    torch.manual_seed(combine_seeds(*seed))
     device, objective = training.device, training.objective
     pixels = part.images.to(device, non_blocking=True).float()
     if not recipe.compute.channels_last:
         pixels = pixels.contiguous()
     assert part.targets is not None
     pixels, targets = objective.mix(pixels, part.targets.to(device), np.random.default_rng(seed))
-    targets = objective.teach(pixels, targets)
+    targets = objective.add_teacher_targets(pixels, targets)
     with autocast(device, training.precision):
         return objective.losses(training.forward, pixels, targets)

@@ -48,7 +48,7 @@ def load_watch(name: str, run: Path, recipe: Recipe) -> "Watch":
     return watch
 
 
-def together(watches: "Sequence[Watch]") -> "Watch":
+def combine_watchers(watches: "Sequence[Watch]") -> "Watch":
     """One watcher that tells several, in order."""
 
     def watch(tick: "Tick") -> None:

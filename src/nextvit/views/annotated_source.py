@@ -54,7 +54,7 @@ class AnnotatedSource:
     sheet: Sheet = LARGE
 
     @property
-    def alike(self) -> NDArray[np.bool_]:
+    def groups(self) -> NDArray[np.bool_]:
         """Wide images and high images together would need canvases that are mostly empty."""
         return self.annotations.is_wide
 
@@ -82,13 +82,13 @@ class AnnotatedSource:
         """On the whole canvas, at the size at which the sheet shows it."""
         scale = self.sheet.side_px / max(images_NHWC.shape[1:3])
         sheets = [
-            draw_marks(Image.fromarray(canvas), marks_of(each, canvas.shape[:2], classes), scale=scale)
+            draw_marks(Image.fromarray(canvas), to_marks(each, canvas.shape[:2], classes), scale=scale)
             for canvas, each in zip(images_NHWC, targets.objects, strict=True)
         ]
         return np.stack([np.asarray(sheet) for sheet in sheets])
 
 
-def marks_of(found: Targets, canvas: tuple[int, int], classes: tuple[str, ...]) -> list[Mark]:
+def to_marks(found: Targets, canvas: tuple[int, int], classes: tuple[str, ...]) -> list[Mark]:
     """The objects on a view at the top left of a canvas of this height and width."""
     masks = [None] * len(found.boxes)
     if found.masks is not None:

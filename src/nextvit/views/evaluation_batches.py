@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nextvit.data.samples import Sample
-from nextvit.image.canvas import runs_of_one_canvas
+from nextvit.image.canvas import group_by_canvas
 from nextvit.image.reading import DecodeError, Encoded
 from nextvit.image.resizing import Prepared, Preprocess
 
@@ -52,16 +52,18 @@ def evaluation_batches(
             return str(error)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        under_way: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
+        pending: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
         for start in range(0, len(samples) + batch_size, batch_size):
             if chosen := samples[start : start + batch_size]:
-                under_way.append((chosen, pool.map(read, chosen)))
-            if start and under_way:
-                batch = batch_of(*under_way.popleft(), preprocess)
-                yield from parts_of(batch) if own_canvas else (batch,)
+                pending.append((chosen, pool.map(read, chosen)))
+            if start and pending:
+                batch = collect_batch(*pending.popleft(), preprocess)
+                yield from split_by_canvas(batch) if own_canvas else (batch,)
 
 
-def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess) -> EvaluationBatch:
+def collect_batch(
+    samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess
+) -> EvaluationBatch:
     """The batch of these samples, when all of them are read; a text says why one could not be."""
     read = list(zip(samples, results, strict=True))
     return EvaluationBatch(
@@ -72,9 +74,9 @@ def batch_of(samples: Sequence[Sample], results: Iterator[Prepared | str], prepr
     )
 
 
-def parts_of(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
+def split_by_canvas(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
     """A batch as one or more of pictures in frames of one size; what could not be read is told with the first."""
     samples, unreadable = iter(batch.samples), batch.unreadable
-    for images in runs_of_one_canvas(batch.images) if batch.images else ((),):
+    for images in group_by_canvas(batch.images) if batch.images else ((),):
         yield EvaluationBatch(list(images), list(islice(samples, len(images))), unreadable, batch.preprocess)
         unreadable = []

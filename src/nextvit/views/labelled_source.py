@@ -50,7 +50,7 @@ class LabelledSource:
     smooth: Callable[[Rows], Rows]
     """From rows of 0 and 1 to what is learnt."""
     num_labelled: int
-    alike: None = None
+    groups: None = None
     sheet: Sheet = SMALL
 
     def __len__(self) -> int:

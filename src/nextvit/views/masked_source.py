@@ -45,7 +45,7 @@ class MaskedSource:
     samples: Samples
     masks: Masks
     view_of: SegmentationView
-    alike: None = None
+    groups: None = None
     sheet: Sheet = LARGE
 
     def __len__(self) -> int:

@@ -85,7 +85,7 @@ class TrainingSource(Protocol):
         ...
 
     @property
-    def alike(self) -> NDArray[np.bool_] | None:
+    def groups(self) -> NDArray[np.bool_] | None:
         """(N,), which of two kinds each image is of, where a batch should be of one kind; None: batches are mixed."""
         ...
 
@@ -151,7 +151,7 @@ class EpochSampler(Sampler[list[Key]]):
 
     An epoch is a pass over the samples, whose last incomplete batch is left out; with `steps` it is so many batches of
     passes that follow one another, wherever one ends. With `weights` (count,), samples are drawn with replacement in
-    proportion to them; without, each comes at most once in a pass. With `alike` (count,), the samples of a batch are
+    proportion to them; without, each comes at most once in a pass. With `groups` (count,), the samples of a batch are
     all of one kind, as far as there are enough: pictures that are wide and pictures that are high need frames which are
     mostly empty.
     """
@@ -164,10 +164,10 @@ class EpochSampler(Sampler[list[Key]]):
         seed: int,
         steps: int = 0,
         weights: NDArray[np.float64] | None = None,
-        alike: NDArray[np.bool_] | None = None,
+        groups: NDArray[np.bool_] | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.count, self.seed, self.weights, self.alike = count, seed, weights, alike
+        self.count, self.seed, self.weights, self.groups = count, seed, weights, groups
         self.batch_size = min(batch_size, count)
         self.steps_per_pass = count // self.batch_size
         self.steps = steps or self.steps_per_pass
@@ -197,24 +197,24 @@ class EpochSampler(Sampler[list[Key]]):
         else:
             shares = np.cumsum(self.weights)
             order = np.searchsorted(shares, rng.random(self.count) * shares[-1], side="right")
-        return order if self.alike is None else self.in_alike_batches(order, self.alike, rng)
+        return order if self.groups is None else self.group_batches(order, self.groups, rng)
 
-    def in_alike_batches(
-        self, order: NDArray[np.int64], alike: NDArray[np.bool_], rng: np.random.Generator
+    def group_batches(
+        self, order: NDArray[np.int64], groups: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of
         both."""
         used = order[: self.steps_per_pass * self.batch_size]
-        batches = used[np.argsort(alike[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
+        batches = used[np.argsort(groups[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
         return rng.permutation(batches).ravel()
 
 
-def mixed_seed(*parts: int) -> int:
+def combine_seeds(*parts: int) -> int:
     """One 64-bit seed from several numbers, far apart for neighbours."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def as_it_is(batch: Batch) -> Batch:
+def return_batch(batch: Batch) -> Batch:
     """The collation of batches that are made whole."""
     return batch
 
@@ -227,7 +227,7 @@ def training_batches(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=as_it_is,  # pyright: ignore[reportArgumentType] (torch thinks of lists of items)
+        collate_fn=return_batch,  # pyright: ignore[reportArgumentType] (torch thinks of lists of items)
         persistent_workers=workers > 0,
         worker_init_fn=leave_interrupts_to_parent,
         pin_memory=pin_memory,
