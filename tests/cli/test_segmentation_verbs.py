@@ -11,6 +11,7 @@ import yaml
 from PIL import Image, ImageColor
 
 from nextvit.bundle.card import ModelCard
+from nextvit.bundle.facts import SegmentationFacts
 from nextvit.cli import main as command_line
 from nextvit.cli.export import with_options
 from nextvit.errors import InputError
@@ -389,6 +390,7 @@ def test_objects_of_one_class_are_defects(tmp_path: Path, call):
         variant="nextvit_nano",
         architecture=to_plain(VARIANTS["nextvit_nano"]),
         head=to_plain(LIGHT_FPN),
+        facts=SegmentationFacts(),
     )
     save_model(tmp_path / "model.safetensors", segmenter, card)
     done = call("eval", tmp_path / "model.safetensors", root, "--false-alarms", 5, "--json")
