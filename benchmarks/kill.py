@@ -29,7 +29,7 @@ from nextvit.errors import InputError
 from nextvit.files.durable import check_checksums
 from nextvit.files.run_folder import checkpoint_folder, find_best_weights, is_run, read_json_lines
 from nextvit.machine.environment import describe_environment
-from nextvit.train.checkpoint import newest_intact
+from nextvit.train.checkpoint import find_checkpoint
 from nextvit.train.recipe import Compute, Data, Model, Recipe, Schedule
 from nextvit.train.start import train
 
@@ -85,7 +85,7 @@ def find_fault(run: Path) -> str | None:
     """Why the state of a killed run is unusable; None if it is usable."""
     try:
         read_json_lines(run / "metrics.jsonl")
-        checkpoint = newest_intact(run, warn=lambda message: None) if is_run(run) else None
+        checkpoint = find_checkpoint(run, warn=lambda message: None) if is_run(run) else None
         for name in ("last", "previous", "best"):
             if checkpoint_folder(run, name).is_dir():
                 check_checksums(checkpoint_folder(run, name))

@@ -25,14 +25,14 @@ from nextvit.machine.environment import describe_environment
 from nextvit.models.create import create_model
 from nextvit.models.weights import load_weights
 from nextvit.tasks.reading import read_dataset
-from nextvit.train.card import card_for
+from nextvit.train.card import build_card
 from nextvit.train.device import pick_device
 from nextvit.train.distributed import World
 from nextvit.train.ema import Ema
 from nextvit.train.loop import Training
 from nextvit.train.prepare import prepare
 from nextvit.train.recipe import Compute, Data, Model, Recipe
-from nextvit.train.step import step
+from nextvit.train.step import train_step
 from nextvit.views.training_batches import Batch
 
 RESULTS = Path(__file__).parent / "results" / "step.jsonl"
@@ -48,7 +48,7 @@ def make_trainings(folder: Path, recipe: Recipe) -> dict[str, Training]:
         model: Any = create_model("nextvit_small", num_classes=2)
         load_weights(model, Path(file.name))
     device = pick_device(recipe.compute.device)
-    ours = prepare(dataset, card_for(dataset, recipe), model.to(device), recipe, device, World())
+    ours = prepare(dataset, build_card(dataset, recipe), model.to(device), recipe, device, World())
     if recipe.compute.channels_last:
         theirs = theirs.to(memory_format=torch.channels_last)
     theirs = theirs.to(device).train()
@@ -85,7 +85,7 @@ def measure(folder: Path, recipe: Recipe, *, rounds: int) -> dict[str, Any]:
     for turn in range(WARM_UP + rounds):
         for name in both if turn % 2 else reversed(both):
             started = time.perf_counter()
-            losses[name].append(step(both[name], batch, recipe).loss)
+            losses[name].append(train_step(both[name], batch, recipe).loss)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn >= WARM_UP:

@@ -64,7 +64,7 @@ def test_what_cannot_be_loaded_does_not_end_the_rest(bundle: Path, labelled: Pat
     ("arguments", "words"),
     [
         (("--data", "phtos"), ["phtos: no such folder"]),
-        (("--data", "other"), ["the model knows 3 classes (1 red, 2 green, 3 blue)"]),
+        (("--data", "other"), ["the model has 3 classes (1 red, 2 green, 3 blue)"]),
         (("--fail-if", "p50>+5%"), ["'p50>+5%' compares with a baseline; add --baseline FILE"]),
         (("--fail-if", "cold_start>500", "--quick"), ["cold_start would not be measured", "no --quick"]),
         (("--fail-if", "score<80"), ["score would not be measured", "--data"]),

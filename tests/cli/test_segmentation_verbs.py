@@ -300,7 +300,7 @@ def with_a_broken_mask(root: Path) -> None:
             ),
             "masks/val/1.png: is in colours (RGB), such as (0, 0, 0); expected one channel of class indices",
         ),
-        (with_fewer_names, "the value 2 in the mask of 16 images", "the model knows 3 classes"),
+        (with_fewer_names, "the value 2 in the mask of 16 images", "the model has 3 classes"),
         (without_names, "classes.txt: no such file; it lists the names of the classes", None),
         (
             with_a_broken_mask,

@@ -103,7 +103,7 @@ def test_a_split_without_labels_cannot_be_scored(root: Path):
 
 
 def test_a_model_of_other_classes_is_refused(root: Path):
-    with pytest.raises(InputError, match="the model knows 2 classes"):
+    with pytest.raises(InputError, match="the model has 2 classes"):
         make_evaluator(read_dataset(root), replace(CARD, classes=("background", "square")))
 
 

@@ -101,7 +101,7 @@ def test_teachers_that_cannot_teach_are_refused(checkpoint: tuple[Path, ModelCar
         load_teacher(str(path), replace(card, classes=("a", "b")), SOFTMAX, CPU)
     with pytest.raises(InputError, match="no such run, checkpoint or bundle"):
         load_teacher("nowhere", card, SOFTMAX, CPU)
-    with pytest.raises(InputError, match="timm cannot give 'resnet_banana'"):
+    with pytest.raises(InputError, match="timm cannot load 'resnet_banana'"):
         load_teacher("timm:resnet_banana", card, SOFTMAX, CPU)
 
 

@@ -277,7 +277,7 @@ def test_a_mask_of_another_size_is_refused_by_name():
         ({"rare_crops": -1}, r"masks\.rare_crops is a probability"),
         ({"scale": (2, 1)}, r"masks\.scale must rise above 0"),
         ({"crop": 0}, r"masks\.crop must be above 0 and at most 4"),
-        ({"most_of_one_class": 0}, r"masks\.most_of_one_class is a share above 0"),
+        ({"most_of_one_class": 0}, r"masks\.most_of_one_class is a fraction above 0"),
         ({"photometric": 2}, r"masks\.photometric must be between 0 and 1"),
     ],
 )

@@ -12,7 +12,7 @@ from nextvit.errors import InputError
 
 
 def read_class_folders(root: Path, findings: list[Finding]) -> Iterator[LabelledPath]:
-    """The files of each split folder, by class, sorted; what is wrong with them is added to `findings`."""
+    """Yield the image files of each split folder, by class, sorted; what is wrong with them is added to `findings`."""
     check_layout(root)
     for split in (name for name in ("train", "val") if (root / name).is_dir()):
         count = 0
@@ -35,7 +35,7 @@ def check_layout(root: Path) -> None:
     refuse_part_of_objects(root)
     for name in ("valid", "validation", "dev"):
         if (root / name).is_dir() and not (root / "val").exists():
-            raise InputError(f"{root / name}: rename it to 'val', or the validation images would not be used")
+            raise InputError(f"{root / name}: rename it to 'val', otherwise the validation images would not be used")
     if (root / "train").is_dir():
         return
     refuse_without_annotations(root)

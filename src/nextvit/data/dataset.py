@@ -15,34 +15,40 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Labelled images: which file belongs to which classes and split."""
+    """Images in splits, with their labels, annotated objects or masks."""
 
     root: Path
     classes: tuple[str, ...]
-    """Names; the index is the label. Sorted, in data with objects by their category ids."""
+    """Names; the index is the label. Sorted by name, or for detection by category id."""
     splits: dict[str, Samples]
     """"train" and "val"."""
     task: str = "classification"
     """"multilabel" where an image may have several classes, or none; "detection" where objects are annotated;
     "segmentation" where each pixel has a class."""
     annotations: dict[str, Annotations] = field(default_factory=dict)
-    """For "detection": of each split, the objects of the samples in their order. A sample's labels are those it has."""
+    """For "detection": the objects of the samples of each split, in the same order. A sample's labels are those of its
+    objects."""
     category_ids: tuple[int, ...] = ()
     """For "detection": the classes' ids in the annotations, ascending."""
     masks: dict[str, Masks] = field(default_factory=dict)
-    """For "segmentation": of each split, the masks of the samples in their order. Samples have no labels."""
+    """For "segmentation": the masks of the samples of each split, in the same order. Samples have no labels."""
 
     computed: dict[str, Any] = field(default_factory=dict[str, Any], init=False, repr=False, compare=False)
-    """What `compute_once` has made."""
+    """Cached results of `compute_once`."""
 
     def compute_once(self, what: str, make: Callable[[], Made]) -> Made:
-        """What `make` returns, made only once: reading all masks takes minutes, and several need what is in them."""
+        """The result of `make`, cached under the name `what`: reading all masks takes minutes, and several callers need
+        their statistics."""
         if what not in self.computed:
             self.computed[what] = make()
         return self.computed[what]
 
     def split(self, name: str) -> Samples:
-        """The samples of a split; InputError where it does not exist."""
+        """The samples of a split.
+
+        Raises:
+            InputError: there is no such split.
+        """
         if name not in self.splits:
             raise InputError(f"{self.root} has no split {name!r}; {did_you_mean(name, self.splits)}")
         return self.splits[name]

@@ -49,7 +49,7 @@ KINDS = {
     ),
     "box_outside": Kind("error", "Boxes completely outside their image", "Correct or remove them."),
     "too_elongated": Kind(
-        "error", "Images that are too elongated to be resized", "Crop them, or use data.resize squash."
+        "error", "Images that are too elongated to be resized", "Crop them, or use data.resize stretch."
     ),
     "image_without_mask": Kind("error", "Images without a mask", "Draw it, or move the image away."),
     "ambiguous_mask": Kind("error", "Images or masks of the same name", "The pairing is ambiguous; keep one."),
@@ -108,7 +108,7 @@ KINDS = {
     ),
     "one_colour": Kind("warning", "Images of a single colour", "They show nothing; remove them."),
     "tiny": Kind("warning", "Tiny images", "They are enlarged; are they thumbnails of larger ones?"),
-    "elongated": Kind("warning", "Elongated images", "Most of each is cropped away; consider data.resize squash."),
+    "elongated": Kind("warning", "Elongated images", "Most of each is cropped away; consider data.resize stretch."),
     "near_duplicate": Kind(
         "note", "Nearly the same image in one class and split", "Series and copies add little to training."
     ),

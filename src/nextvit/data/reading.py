@@ -1,7 +1,7 @@
-"""Datasets in each of their layouts, with everything that is wrong with them.
+"""Read datasets of every layout, and collect what is wrong with them.
 
-`train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, COCO's annotations of objects, or
-a mask for each image. `nextvit.tasks.reading` chooses between them.
+The layouts are `train/<class>/*` and `val/<class>/*`, a CSV list, the tar shards of `nextvit shard`, COCO's
+annotations of objects, or a mask for each image. `nextvit.tasks.reading` chooses between them.
 """
 
 from collections.abc import Iterable
@@ -30,20 +30,25 @@ def is_dataset(path: Path) -> bool:
 
 
 def has_several_labels(root: Path) -> bool:
-    """Whether a list or shards say that an image may have several labels, or none."""
+    """Whether a CSV list or shards are of images that may have several labels, or none."""
     if (root / CONTENTS).is_file():
         return not ONE_LABEL[read_contents(root / CONTENTS).task]
     return root.is_file() and root.suffix.lower() != ".json" and has_label_lists(root)
 
 
 def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: bool) -> Dataset:
-    """Images with labels, in class folders, a CSV list or shards; what is wrong with them is added to `findings`.
+    """Read images with labels, from class folders, a CSV list or shards.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
     same on every machine and grows with the data.
 
+    Args:
+        findings: what is wrong with the dataset is added to it.
+        task: the task of the dataset.
+        one_label: whether each image has exactly one label.
+
     Raises:
-        InputError: this is no dataset at all.
+        InputError: this is not a dataset.
     """
     if not root.exists():
         raise InputError(
@@ -72,7 +77,7 @@ def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: 
 
 
 def read_objects(root: Path, findings: list[Finding]) -> Dataset:
-    """A dataset in COCO's format; what is wrong with it is added to `findings`."""
+    """Read a dataset in COCO's format; what is wrong with it is added to `findings`."""
     categories, labelled = read_coco(root, findings)
     samples = {name: split.samples for name, split in labelled.items()}
     annotations = {name: split.annotations for name, split in labelled.items()}
@@ -97,7 +102,7 @@ def read_objects(root: Path, findings: list[Finding]) -> Dataset:
 
 
 def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
-    """A dataset with a mask for each picture; what is wrong with its folders is added to `findings`."""
+    """Read a dataset with a mask for each image; what is wrong with its folders is added to `findings`."""
     classes, masked = read_masks(root, findings)
     samples = {name: split.samples for name, split in masked.items()}
     masks: dict[str, Masks] = {name: split.masks for name, split in masked.items()}
@@ -114,7 +119,7 @@ def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
 
 
 def convert_objects_to_masks(dataset: Dataset) -> Dataset:
-    """A dataset with objects as one for segmentation: the class of each pixel is that of the object there, or
+    """Convert a dataset with objects to one for segmentation: the class of a pixel is that of the object there, or
     background.
 
     Raises:
@@ -142,7 +147,7 @@ def refuse_json(path: Path) -> None:
 
 
 def pack_samples(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:
-    """The classes and the samples of each split, both in the order in which they were found."""
+    """Pack paths with labels into the classes and the samples of each split, both in the order of `found`."""
     builders = {"train": SamplesBuilder()}
     labels: dict[str, int] = {}
     for split, path, names in found:
@@ -154,12 +159,12 @@ def pack_samples(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Sa
 def check_splits(
     root: Path, names: list[str], splits: dict[str, Samples], *, one_label: bool, held_out: bool
 ) -> list[Finding]:
-    """What classes and splits lack for a training."""
+    """Findings about classes and splits that cannot be trained or scored."""
     in_train, in_val = (splits[split].counts(len(names)) for split in ("train", "val"))
     learnt = [name for name, count in zip(names, in_train, strict=True) if count]
     findings: list[Finding] = []
     for name in sorted(
-        name for name, trained, judged in zip(names, in_train, in_val, strict=True) if judged > trained == 0
+        name for name, trained, scored in zip(names, in_train, in_val, strict=True) if scored > trained == 0
     ):
         message = f"{root}: class {name!r} is in val but not in train; {did_you_mean(name, learnt)}"
         if held_out:

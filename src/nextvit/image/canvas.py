@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nextvit.image.reading import Pixels, Size
 
 STRIDE_PX = 32
-"""Of the network's coarsest feature map: the sides of a canvas are multiples of it."""
+"""Stride of the network's coarsest feature map: the sides of a canvas are multiples of it."""
 
 
 class Sized(Protocol):
@@ -24,7 +24,7 @@ Each = TypeVar("Each", bound=Sized)
 
 
 def pad_to_canvas(images: Sequence[Pixels]) -> tuple[Pixels, NDArray[np.int64]]:
-    """Pad images at the right and the bottom with zeros, to the sides that the largest of them need.
+    """Pad images at the right and the bottom with zeros, to the canvas that the largest of them need.
 
     Args:
         images: each (height, width, 3), at least one.
@@ -41,12 +41,13 @@ def pad_to_canvas(images: Sequence[Pixels]) -> tuple[Pixels, NDArray[np.int64]]:
 
 
 def canvas_size(sizes_N2: NDArray[np.int64]) -> Size:
-    """The least height and width, in multiples of `STRIDE_PX`, that hold images of these heights and widths (N, 2)."""
+    """The smallest height and width, in multiples of `STRIDE_PX`, for images of these heights and widths (N, 2)."""
     height, width = (-(-sizes_N2.max(axis=0) // STRIDE_PX) * STRIDE_PX).tolist()
     return height, width
 
 
 def group_by_canvas(images: Iterable[Each]) -> Iterator[list[Each]]:
-    """Consecutive images whose canvas alone has the same size: together, each is predicted as it is alone."""
+    """Group consecutive images whose own canvases have the same size: in a batch each then has the same padding as
+    alone."""
     for _, group in groupby(images, key=lambda image: canvas_size(np.array([image.size]))):
         yield list(group)

@@ -1,5 +1,5 @@
-"""From an image file to upright 8-bit RGB, by Pillow: the one definition that training, evaluation, proof and serving
-share."""
+"""Read image files as upright 8-bit RGB, with Pillow: the one definition for training, evaluation, proof and
+serving."""
 
 import io
 import struct
@@ -20,17 +20,17 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 MAX_PIXELS = 2**27
-"""Refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
+"""Larger images are refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
-"""What Pillow may open (MPO counts as JPEG); formats that call other programs or are rarely meant (EPS, PSD, ...) stay
-shut."""
+"""Formats that Pillow may open (MPO counts as JPEG); those that call other programs or are rarely intended (EPS, PSD,
+...) are excluded."""
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, ArithmeticError),
     *(AttributeError, RuntimeError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
-"""What Pillow's decoders raise on damaged files: whatever the damage leads them to; warnings where they are errors."""
+"""Exceptions that Pillow's decoders raise on damaged files; warnings are included for callers that make them errors."""
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 SUFFIXES = frozenset(
@@ -51,12 +51,12 @@ SUFFIXES = frozenset(
         ".jp2",
     )
 )
-"""File names that are taken for images when a folder is read."""
+"""Suffixes of the files that count as images when a folder is read."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of an image file, and the name that it goes by in messages."""
+    """The bytes of an image file, and its name for messages."""
 
     content: bytes
     name: str | Path
@@ -66,14 +66,14 @@ ImageLike = str | Path | Encoded | Image.Image | Pixels
 
 
 class DecodeError(InputError):
-    """A file that is no image we can read; the message names it and says why."""
+    """An image cannot be read; the message names the file and says why."""
 
 
 def read_image(image: ImageLike) -> Image.Image:
-    """An upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array of (height, width, 3).
+    """Read an upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array (height, width, 3).
 
-    A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparency is
-    laid on white; 16-bit values are scaled, not clipped; of several frames the first counts.
+    A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparent pixels
+    are composited on white; 16-bit values are scaled, not clipped; only the first of several frames is read.
 
     Raises:
         DecodeError: the file is missing, no image, damaged, or larger than `MAX_PIXELS`.
@@ -87,7 +87,7 @@ def read_image(image: ImageLike) -> Image.Image:
         return decode_image(image)
     if isinstance(image, Encoded):
         return read_file(io.BytesIO(image.content), name=image.name)
-    if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may have no types)
+    if not isinstance(image, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] (callers may not check types)
         raise InputError(f"an image is a path, a Pillow image or a uint8 array, got {type(image).__name__}")
     return read_file(Path(image), name=image)
 
@@ -104,8 +104,8 @@ def decode_image(image: Image.Image) -> Image.Image:
 
 
 def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:
-    """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large pictures are left to
-    the caller: silencing them here would not be safe between threads."""
+    """`read_image` for a path or a file's bytes. Pillow's warnings about odd metadata and large images are left to the
+    caller, because silencing them here would not be thread-safe."""
     try:
         if isinstance(file, Path) and (archive := find_archive(file)):
             file = io.BytesIO(read_member(file, archive=archive))

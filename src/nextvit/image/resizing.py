@@ -1,6 +1,6 @@
-"""From an upright image to the network's input: the one definition that evaluation, proof and serving share.
+"""Resize an upright image to the network's input: the one definition for evaluation, proof and serving.
 
-What leaves is uint8, height x width x RGB; the cast to float and the normalisation happen inside the network's graph.
+The result is uint8, height x width x RGB; the cast to float and the normalisation are part of the network's graph.
 """
 
 import math
@@ -18,14 +18,14 @@ from nextvit.image.canvas import pad_to_canvas
 from nextvit.image.reading import MAX_PIXELS, DecodeError, Encoded, ImageLike, Pixels, Size, read_image
 
 INPUT_NAME, SIZES_NAME = "images", "sizes"
-"""Of the graph's inputs: the images, and where they are padded the height and width of each on its canvas."""
+"""Names of the graph's inputs: the images, and where they are padded the height and width of each on its canvas."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 ResizeName = Literal["crop", "stretch", "pad", "original"]
 FORMER_NAMES = {"squash": "stretch", "fit": "pad", "keep": "original"}
-"""What cards and recipes of the first format call them."""
+"""Names of the layouts in cards and recipes of the first format."""
 
 
 class TooElongatedError(ValueError):
@@ -34,12 +34,12 @@ class TooElongatedError(ValueError):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image as the network takes it."""
+    """One image, preprocessed for the network."""
 
     pixels: Pixels
     """(height, width, 3), RGB, resized."""
     original: Size
-    """Of the upright image before."""
+    """Height and width of the upright image before it was resized."""
 
     @property
     def size(self) -> Size:
@@ -52,7 +52,8 @@ class Preprocess:
     """How an image of any size becomes the network's input."""
 
     image_size: Size
-    """Of the network's input; with "pad" the most that the shorter and the longer side of a resized image may have."""
+    """Height and width of the network's input; with "pad" the limits of the shorter and the longer side of a resized
+    image."""
     resize: ResizeName = "crop"
     """"crop": keep the aspect ratio, fill the input and cut what is beyond it; "stretch": scale each side to the
     input's; "pad": keep the aspect ratio and the whole image, as large as the limits allow, padded to a canvas whose
@@ -79,12 +80,12 @@ class Preprocess:
 
     @property
     def layout(self) -> "Layout":
-        """How an image is laid into the input."""
+        """The implementation of `resize`."""
         return LAYOUTS[self.resize]
 
     @property
     def padded(self) -> bool:
-        """Whether images of a batch differ in size, so that the graph takes the size of each, too."""
+        """Whether images are padded to a canvas, so that the graph takes the size of each, too."""
         return self.layout.padded
 
     @property
@@ -94,7 +95,7 @@ class Preprocess:
 
     @property
     def max_batch(self) -> int | None:
-        """Most images that are predicted at a time; None: any number."""
+        """Largest number of images in a batch; None: any number."""
         return self.layout.max_batch
 
     @property
@@ -113,7 +114,7 @@ class Preprocess:
         return self.prepare(image).pixels
 
     def prepare(self, image: ImageLike) -> Prepared:
-        """The same, with the size that the image had.
+        """Read and resize an image, and keep its original size.
 
         Raises:
             DecodeError: as `read_image`, or the image is too elongated to be resized.
@@ -127,13 +128,13 @@ class Preprocess:
             raise DecodeError(f"{source}: {error}") from None
 
     def network_inputs(self, pixels: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
-        """The graph's inputs for at least one resized image: "images" (N, H, W, 3) uint8, and where they are padded
-        "sizes" (N, 2) int64."""
+        """The graph's inputs for at least one resized image: "images" (N, H, W, 3) uint8, and for padded inputs "sizes"
+        (N, 2) int64, height and width."""
         return self.layout.network_inputs(pixels)
 
 
 class Layout(Protocol):
-    """How an image is laid into the network's input."""
+    """How an image is fitted into the network's input."""
 
     @property
     def padded(self) -> bool: ...
@@ -143,7 +144,7 @@ class Layout(Protocol):
     def max_batch(self) -> int | None: ...
 
     def check(self, image_size: Size) -> None:
-        """Raise InputError where it cannot be the size of such an input."""
+        """Raise InputError where an input cannot have this size."""
         ...
 
     def resize(self, image: Image.Image, spec: Preprocess) -> Pixels:
@@ -156,12 +157,12 @@ class Layout(Protocol):
 
 
 class OneSize:
-    """What the layouts share that resize every image to the size of the input."""
+    """Common base of the layouts that resize every image to the size of the input."""
 
     padded, one_size, max_batch = False, True, None
 
     def check(self, image_size: Size) -> None:
-        """Any size will do."""
+        """Accept any size."""
 
     def network_inputs(self, pixels: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
         return {INPUT_NAME: np.stack(pixels)}
@@ -189,8 +190,8 @@ class Stretch(OneSize):
 
 
 class Pad:
-    """Keep the aspect ratio and the whole image, and pad to a canvas. Bilinear: where an image is enlarged, as COCO's
-    are, those are the pixels of the published detectors."""
+    """Keep the aspect ratio and the whole image, and pad to a canvas. Bilinear: for enlarged images, as COCO's are,
+    this gives the same pixels as the preprocessing of the published detectors."""
 
     padded, one_size, max_batch = True, False, None
 
@@ -215,7 +216,7 @@ class Original:
     padded, one_size, max_batch = False, False, 1
 
     def check(self, image_size: Size) -> None:
-        """The size is not that of the image."""
+        """Accept any size: it does not apply to the image itself."""
 
     def resize(self, image: Image.Image, spec: Preprocess) -> Pixels:
         return np.asarray(image)
@@ -229,21 +230,24 @@ LAYOUTS: dict[ResizeName, Layout] = {"crop": Crop(), "stretch": Stretch(), "pad"
 
 
 def resize_image(image: Image.Image, spec: Preprocess) -> Pixels:
-    """An RGB image as the network takes it: (height, width, 3). TooElongatedError where a crop would be of a huge
-    image."""
+    """Resize an RGB image for the network: (height, width, 3).
+
+    Raises:
+        TooElongatedError: the image would become larger than `MAX_PIXELS` before it is cropped.
+    """
     return spec.layout.resize(image, spec)
 
 
 def size_within(size: Size, limits: tuple[float, float]) -> Size:
-    """The largest size of the same aspect ratio whose shorter and longer side keep the limits, each at least a pixel;
-    height first or width first, as it is given."""
+    """The largest size of the same aspect ratio whose shorter and longer side are within the limits, at least one pixel
+    each; height first or width first, like `size`."""
     scale = min(limits[0] / min(size), limits[1] / max(size))
     height, width = (max(1, int(side * scale + 0.5)) for side in size)
     return height, width
 
 
 def size_before_crop(size_wh: tuple[int, int], spec: Preprocess) -> Size:
-    """Height and width to scale to before cropping: the side that fits tighter reaches input / crop_ratio exactly."""
+    """Height and width to scale to before cropping: the relatively shorter side becomes exactly input / crop_ratio."""
     height, width = spec.image_size
     target_height, target_width = math.floor(height / spec.crop_ratio), math.floor(width / spec.crop_ratio)
     image_width, image_height = size_wh

@@ -1,5 +1,5 @@
-"""What a model costs: parameters, multiply-accumulates and the least traffic, counted on the network itself, without
-running it."""
+"""The cost of a model: parameters, multiply-accumulates and the least memory traffic, counted on the network itself
+without running it."""
 
 import copy
 import math
@@ -29,26 +29,29 @@ BYTES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one forward pass of one image costs at the least.
+    """The least cost of one forward pass of one image.
 
     Convolutions, linear layers and the two products of attention are counted, as in the paper, whose "FLOPs" are MACs.
-    Of a detector that is the backbone, the pyramid, and the heads for as many proposals and detections as it may have,
-    however many there are; pooling regions, suppression and pasting masks count nothing.
+    For a detector these are the backbone, the pyramid, and the heads for the largest number of proposals and
+    detections; pooling of regions, non-maximum suppression and pasting of masks are not counted.
     """
 
     parameters: int
     macs: int
     """Multiply-accumulates."""
     activations: int
-    """Values that these layers read and write: for each of them its input once and its output once; of a product both
-    operands and the result. Attention that the graph states as one operation reads q, k and v and writes its answer,
-    and its scores go nowhere. All else (norms, activations, additions, poolings, layouts) counts nothing, as if
-    fused."""
+    """Values that these layers read and write: the input and the output of each once; for a product both operands and
+    the result. Attention that is one operation of the graph reads q, k and v and writes its output; its scores never
+    leave it. Everything else (norms, activations, additions, pooling, layouts) is not counted, as if fused."""
 
     def bytes(self, precision: str, *, batch: int = 1) -> int:
-        """The least traffic of one run of so many images: every parameter once, the activations of each image once.
+        """The least memory traffic of one run, in bytes: every parameter once, and the activations of each image once.
 
-        It is the traffic between layers; what stays in a cache from one to the next never reaches the memory.
+        It is the traffic between layers; what stays in a cache from one layer to the next never reaches the memory.
+
+        Args:
+            precision: a key of `BYTES`.
+            batch: images in the run.
         """
         for_weight, for_value = BYTES[precision]
         return math.ceil(self.parameters * for_weight + batch * self.activations * for_value)
@@ -67,7 +70,8 @@ def cost(config: NextViTConfig, *, num_classes: int = 1000, image_size: tuple[in
 
 
 def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:
-    """The cost of any module in eval mode for a batch of one, of which only the shape counts; nothing is computed."""
+    """The cost of any module in eval mode for a batch of one. Only the shapes of the inputs matter; nothing is
+    computed."""
     model = copy.deepcopy(model).to("meta").eval()
     weights = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     traffic = Traffic(weights)
@@ -79,7 +83,7 @@ def module_cost(model: nn.Module, *inputs: Tensor) -> Cost:
 
 
 class Traffic(TorchDispatchMode):
-    """Counts what the operations that `FlopCounterMode` knows read and write, but for weights."""
+    """Counts the values, without weights, that the operations known to `FlopCounterMode` read and write."""
 
     def __init__(self, weights: set[int]) -> None:
         super().__init__()
@@ -96,14 +100,14 @@ class Traffic(TorchDispatchMode):
         return result
 
     def add(self, *values: Any) -> None:
-        """Count the tensors among the values that are no weights, nor views of some."""
+        """Count the tensors among the values that are neither weights nor views of weights."""
         for each in values:
             if isinstance(each, Tensor) and each.untyped_storage()._cdata not in self.weights:
                 self.activations += each.numel()
 
 
 class WholeAttention(TorchFunctionMode):
-    """Counts attention that is called as one function as one operation, whatever it is made of on this device."""
+    """Counts `scaled_dot_product_attention` as one operation, however it is implemented on this device."""
 
     def __init__(self, traffic: Traffic) -> None:
         super().__init__()

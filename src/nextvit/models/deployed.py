@@ -1,4 +1,4 @@
-"""What is exported: from uint8 pixels to answers, with cast, layout and normalisation inside the graph."""
+"""Networks in deployment form: from uint8 pixels to outputs, with cast, layout and normalisation inside the graph."""
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,19 @@ def scale_and_shift(spec: Preprocess) -> tuple[Tensor, Tensor]:
 
 
 def normalise(images_NCHW: Tensor, spec: Preprocess) -> Tensor:
-    """uint8 (N, C, H, W) -> float32, as published: scaled to 0..1, less the mean, over the deviation."""
+    """Normalise pixels 0..255 (N, C, H, W) to float32: scaled to 0..1, minus the mean, divided by the standard
+    deviation."""
     scale, shift = (each.to(images_NCHW.device)[:, None, None] for each in scale_and_shift(spec))
     return images_NCHW.float() * scale + shift
 
 
 def zero_padding(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
-    """Normalised images with zeros beyond the height and width of each: MMDetection pads after it has normalised."""
+    """Set normalised images to zero beyond the height and width of each: MMDetection pads after normalisation."""
     return torch.where(is_inside(images_NCHW, sizes_N2), images_NCHW, 0.0)
 
 
 class Normalise(nn.Module):
-    """Pixels 0..255 (N, C, H, W) of any type -> what the network takes, in float32."""
+    """`normalise` as a module: pixels 0..255 (N, C, H, W) of any type -> float32."""
 
     def __init__(self, spec: Preprocess) -> None:
         super().__init__()
@@ -45,9 +46,9 @@ class Normalise(nn.Module):
 class Deployed(nn.Module):
     """uint8 (N, H, W, C), RGB -> logits (N, num_classes), float32.
 
-    It fuses the model itself, so that nothing unfused can be exported, and rearranges it if it is a classifier, of
-    which nobody sees the maps between. With another `dtype` the network between the
-    normalised image and the logits computes with that.
+    It fuses the model itself, so that nothing unfused can be exported. A classifier is also rearranged, because its
+    intermediate feature maps are not used elsewhere. With another `dtype` the network between the normalised image and
+    the logits computes in that type.
     """
 
     def __init__(self, model: nn.Module, spec: Preprocess, *, dtype: torch.dtype = torch.float32) -> None:
@@ -63,11 +64,11 @@ class Deployed(nn.Module):
 
 
 class DeployedDetector(nn.Module):
-    """uint8 (N, H, W, 3), RGB, and int64 (N, 2), height and width of the picture at the top left of each -> what
-    `MaskRCNN` gives, float32 but for the labels, int64.
+    """uint8 (N, H, W, 3), RGB, and int64 (N, 2), height and width of the image at the top left of each canvas -> the
+    outputs of `MaskRCNN`, float32 except for the labels, int64.
 
-    H and W are multiples of 32. What lies beyond a picture may be anything: it becomes 0 behind the normalisation, as
-    in training. It fuses the model itself, so that nothing unfused can be exported.
+    H and W are multiples of 32. The padding may have any values: it becomes 0 after the normalisation, as in training.
+    The module fuses the model itself, so that nothing unfused can be exported.
     """
 
     def __init__(self, model: MaskRCNN, spec: Preprocess) -> None:
@@ -82,14 +83,15 @@ class DeployedDetector(nn.Module):
 
 
 class DeployedSegmenter(nn.Module):
-    """uint8 (N, H, W, 3), RGB -> the class of each pixel, uint8 (N, H, W); with `scores` also the logits that they come
-    from, float32 (N, num_classes, H / 4, W / 4), rounded up.
+    """uint8 (N, H, W, 3), RGB -> the class of each pixel, uint8 (N, H, W); with `scores` also their logits, float32 (N,
+    num_classes, H / 4, W / 4), rounded up.
 
-    Where images are laid into frames ("fit"), it takes int64 (N, 2) as well, height and width of the picture at the top
-    left of each: H and W are multiples of 32, what lies beyond a picture may be anything, becomes the mean colour, as
-    in training, and is answered with IGNORED.
-    It fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between the
-    normalised image and the logits computes with that.
+    Where images are padded (resize "pad"), it also takes int64 (N, 2), height and width of the image at the top left of
+    each canvas. H and W are then multiples of 32. The padding may have any values: it becomes the mean colour, as in
+    training, and its class is `IGNORE_INDEX`.
+
+    The module fuses the model itself, so that nothing unfused can be exported. With another `dtype` the network between
+    the normalised image and the logits computes in that type.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class DeployedSegmenter(nn.Module):
 
 
 def is_inside(images_NCHW: Tensor, sizes_N2: Tensor) -> Tensor:
-    """Which places (N, 1, H, W) belong to pictures of heights and widths `sizes_N2` at the top left."""
+    """Which positions (N, 1, H, W) belong to images of heights and widths `sizes_N2` at the top left."""
     height, width = images_NCHW.shape[2:]
     rows_NH = torch.arange(height, device=sizes_N2.device)[None] < sizes_N2[:, :1]
     columns_NW = torch.arange(width, device=sizes_N2.device)[None] < sizes_N2[:, 1:]

@@ -1,4 +1,4 @@
-"""The type of what can be trained and exported: a backbone with a task's head."""
+"""The common type of all networks that can be trained and exported: a backbone with the head of a task."""
 
 from torch import nn
 
@@ -6,6 +6,6 @@ from nextvit.models.backbone import NextViT
 
 
 class Network(nn.Module):
-    """A module whose `backbone` is a Next-ViT; what it takes and gives is its task's affair."""
+    """A module whose `backbone` is a Next-ViT; its inputs and outputs depend on the task."""
 
     backbone: NextViT

@@ -1,8 +1,8 @@
-"""Checkpoints in and out: official, timm's, MMDetection's detectors, MMSegmentation's segmentation models, and our own.
+"""Read and write checkpoints: official ones, timm's, MMDetection's detectors, MMSegmentation's models, and our own.
 
-Layouts differ in names alone, so every key is mapped by name, and every key is used or left over for a stated reason.
-A merged official checkpoint (saved after its `merge_bn()`) has the same names as an unmerged one and cannot be told
-apart; load what the official project published, not what its evaluation script holds in memory.
+Layouts differ only in names, so every key is mapped by name, and every key is used or left over for a stated reason.
+A merged official checkpoint (saved after its `merge_bn()`) has the same names as an unmerged one and cannot be
+distinguished from it; load the published files, not a model that the official evaluation script has merged.
 """
 
 import argparse
@@ -42,7 +42,7 @@ DAMAGED = (
     AssertionError,
     struct.error,
 )
-"""What unpickling a damaged file raises, beside `pickle.UnpicklingError`."""
+"""Exceptions that unpickling a damaged file raises, besides `pickle.UnpicklingError`."""
 OTHER_TASKS_KEYS = {
     "neck.": "neck of a detection or segmentation model",
     "rpn_head.": "region proposals of a detection model",
@@ -59,7 +59,7 @@ CLASS_LAYERS = (
     "decode_head.conv_seg.",
     "auxiliary_head.conv_seg.",
 )
-"""Layers with outputs for each class: other classes need fresh ones."""
+"""Prefixes of layers with outputs for each class: other classes need newly initialised ones."""
 PARTS = (
     "norm.",
     "neck.",
@@ -71,7 +71,7 @@ PARTS = (
     "decode_head.",
     "auxiliary_head.",
 )
-"""What a checkpoint has whole or not at all: one that ends with the backbone is as good a start."""
+"""Prefixes of parts that a checkpoint has completely or not at all: one with only the backbone is valid, too."""
 UNUSED_CLASSIFIER = {
     NextViT: "norm and head of a classifier, which a bare backbone does not have",
     MaskRCNN: "norm and head of a classifier, which a detector does not use, though MMDetection's files keep them",
@@ -79,22 +79,22 @@ UNUSED_CLASSIFIER = {
 UNUSED_SEGMENTER = {
     "head.": "head of a classifier, which a segmentation model does not use, though MMSegmentation's files keep it",
     "backbone.extra_norm_list.3.": (
-        "a norm that MMSegmentation's files keep and nothing uses: the classifier's stands there"
+        "a norm that MMSegmentation's files keep and nothing uses: the classifier's norm is used instead"
     ),
 }
 
 
 @dataclass
 class LoadReport:
-    """What became of every key of a checkpoint, and of every tensor of the model."""
+    """What was done with every key of a checkpoint, and with every tensor of the model."""
 
     source: str
     layout: Layout
     loaded: int = 0
     fresh: list[str] = field(default_factory=list)
-    """Tensors of the model that keep their random start."""
+    """Tensors of the model that keep their random initialisation."""
     left_over: dict[str, str] = field(default_factory=dict)
-    """Keys of the checkpoint that the model has no use for, each with the reason."""
+    """Keys of the checkpoint that the model does not use, each with the reason."""
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {self.loaded} tensors loaded from {self.layout} layout"]
@@ -109,8 +109,12 @@ class LoadReport:
 def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...] | None = None) -> LoadReport:
     """Fill an unfused `Classifier`, `MaskRCNN`, `Segmenter` or `NextViT` from a checkpoint file of any known layout.
 
-    A head for other classes is left fresh and reported: other in number, or in name where `classes` is given and the
-    checkpoint knows its own. So is all that a detector or a segmentation model has beyond a classifier's checkpoint.
+    A head for other classes keeps its initialisation and is reported: other in number, or in name where `classes` is
+    given and the checkpoint lists its own. The same holds for everything that a detector or a segmentation model has
+    beyond a classifier's checkpoint.
+
+    Args:
+        classes: the model's classes, to compare with those of the checkpoint's card; None: compare their number alone.
 
     Raises:
         InputError: the file is missing, damaged, holds code or fused weights, or differs in a key or a shape; the
@@ -156,9 +160,12 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
 
 
 def reason_unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -> str | None:
-    """Why the model has no use for a checkpoint's key, which is `name` here; None where it has, or should have.
+    """Why the model does not use a key of a checkpoint; None where it does, or should.
 
-    `own` are the prefixes of `OTHER_TASKS_KEYS` that are this model's task.
+    Args:
+        key: as the checkpoint has it.
+        name: as the model has it.
+        own: the prefixes of `OTHER_TASKS_KEYS` that belong to this model's task.
     """
     if not key.startswith(own):
         for prefix, reason in OTHER_TASKS_KEYS.items():
@@ -174,15 +181,14 @@ def reason_unused(key: str, name: str, model: nn.Module, own: tuple[str, ...]) -
 
 
 def rename_last_norm(name: str, model: nn.Module) -> str:
-    """The name in this model of a tensor that may be of the last norm: in segmentation models it is part of the
+    """The name in this model of a tensor that may belong to the last norm, which in segmentation models is part of the
     backbone."""
     last_norm = "backbone.norm." if isinstance(model, Segmenter) else "norm."
     return re.sub(r"^(backbone\.)?norm\.", last_norm, name)
 
 
 def find_missing(found: State, expected: State) -> str | None:
-    """The first tensor that the checkpoint should have had, if any; only whole parts and class layers may be
-    missing."""
+    """The first tensor that the checkpoint lacks, if any; only whole parts and class layers may be missing."""
     absent = tuple(part for part in PARTS if not any(name.startswith(part) for name in found))
     may_lack = (*CLASS_LAYERS, *absent)
     needed = (name for name in expected if not name.endswith("_extra_state") and not name.startswith(may_lack))
@@ -190,7 +196,7 @@ def find_missing(found: State, expected: State) -> str | None:
 
 
 def map_key(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:
-    """The name that a checkpoint's key has in a `Classifier`; a key of no known form comes back as it is."""
+    """The name of a checkpoint's key in a `Classifier`; a key of unknown form is returned unchanged."""
     if layout == "nextvit":
         return key if key.startswith(("backbone.", "norm.", "head.")) else f"backbone.{key}"
     key = key.removeprefix("backbone.")
@@ -206,7 +212,8 @@ def map_key(key: str, *, layout: Layout, depths: tuple[int, ...]) -> str:
 
 
 def stage_and_position(block: int, depths: tuple[int, ...]) -> tuple[int, int]:
-    """Where the official flat list's block stands; a block beyond the last stage stays behind its end."""
+    """Stage and position of a block of the official flat list; a block beyond the last stage gets a position beyond the
+    stage's end."""
     for stage, depth in enumerate(depths[:-1]):
         if block < depth:
             return stage, block
@@ -215,14 +222,14 @@ def stage_and_position(block: int, depths: tuple[int, ...]) -> tuple[int, int]:
 
 
 def is_other_head(name: str, tensor: Tensor, expected: State, *, renamed_classes: bool) -> bool:
-    """Whether this tensor belongs to a layer for other classes, which the model cannot or should not take."""
+    """Whether this tensor belongs to a layer for other classes, which the model cannot or should not load."""
     if not name.startswith(CLASS_LAYERS) or name not in expected:
         return False
     return renamed_classes or (len(tensor) != len(expected[name]) and tensor.shape[1:] == expected[name].shape[1:])
 
 
 def describe_mismatch(state: State, backbone: NextViT) -> str:
-    """A hint for a checkpoint that does not fit: how many blocks each side has."""
+    """A hint for a checkpoint of another variant: the number of blocks of each side."""
     blocks = {match[0] for key in state if (match := re.search(r"features\.\d+|stages\.\d+\.blocks\.\d+", key))}
     return f"the checkpoint has {len(blocks)} blocks, the model {sum(backbone.config.depths)}"
 
@@ -237,7 +244,11 @@ def detect_layout(state: State, path: str | Path) -> Layout:
 
 
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
-    """Tensors of a checkpoint file, and its card if it is ours. Never runs code that a file brings along."""
+    """Read the tensors of a checkpoint file, and its card if it is one of ours. Never runs code from a file.
+
+    Raises:
+        InputError: the file is missing, damaged, or contains more than tensors.
+    """
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; pass a checkpoint file, a published tag, or 'none'{suggest_path(path)}"
@@ -249,9 +260,9 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
     if not head.startswith((b"PK", b"\x80")):
         raise InputError(f"{path}: no checkpoint (neither safetensors nor written by torch.save)")
     try:
-        # Official checkpoints carry the training arguments.
+        # Official checkpoints contain the training arguments.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what follows is an error anyway
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an error follows anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None
@@ -265,7 +276,7 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
 
 
 def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
-    """Tensors of a safetensors file, and the card in its metadata where there is one."""
+    """Read the tensors of a safetensors file, and the card in its metadata where there is one."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -282,7 +293,11 @@ def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
 
 
 def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
-    """Write weights and card as one safetensors file; OSError where the disk refuses."""
+    """Write weights and card as one safetensors file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
         save_file(state, path, metadata={CARD_KEY: json.dumps(to_plain(card))})

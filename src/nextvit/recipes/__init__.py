@@ -1,4 +1,4 @@
-"""Recipes: functions that return a `Recipe`. The docstring is the command, the cost and the expected score."""
+"""Recipes: functions that return a `Recipe`. Their docstrings state the command, the cost and the expected score."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name."""
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none.
+    """
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name]()

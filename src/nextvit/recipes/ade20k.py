@@ -1,11 +1,11 @@
 """The paper's trainings on ADE20K (arXiv:2207.05501, section 4.2), with the details of the official configuration.
 
-Not reproduced here: the figures below are those of the official logs. DATA holds images/{training,validation}/,
-annotations/{training,validation}/ and objectInfo150.txt as the data of the scene parsing challenge has them. Both count
-in steps, not in passes over the pictures; an epoch of a run is what lies between two evaluations.
+Not reproduced here: the figures below are those of the official logs. DATA is the folder of the scene parsing
+challenge, with images/{training,validation}/, annotations/{training,validation}/ and objectInfo150.txt. Both recipes
+count steps, not passes over the images; an epoch of a run is the time between two evaluations.
 
-Differs from the official training in how pictures are made smaller, which is antialiased here, and in what is kept, the
-weights of the best evaluation; the figures of the logs are those of the last.
+Two things differ from the official training: images are shrunk with antialiasing, and the weights of the best
+evaluation are kept, while the figures of the logs are those of the last.
 """
 
 from dataclasses import replace
@@ -16,20 +16,20 @@ from nextvit.views.settings import SegmentationAugment
 
 
 def ade20k_fpn_80k() -> Recipe:
-    """Semantic FPN, 40,000 steps of 32 pictures at 512 px, from a classifier's weights.
+    """Semantic FPN, 40,000 steps of 32 images at 512 px, from a classifier's weights.
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/ade20k --recipe ade20k_fpn_80k --weights bd_in1k
 
-    The name is that of the published models: they saw what 80,000 steps of 16 pictures see. Official logs, on 8 GPUs, 4
-    images each, fp32, hours without evaluation; mIoU (whole pictures, one scale) after steps:
+    The name is that of the published models: they saw as many images as 80,000 steps of 16. Official logs, on 8 GPUs, 4
+    images each, fp32, hours without evaluation; mIoU (whole images, one scale) after steps:
 
                      hours   GiB a GPU    4,000    8,000   16,000   24,000   32,000   40,000
     nextvit_small      2.3          67    30.61    38.52    42.18    44.18    45.42    46.53
     nextvit_base       3.0          67    33.05    39.21    43.89    46.83    47.73    48.61
     nextvit_large      3.4          67    33.63    41.47    44.79    47.32    47.93    49.11
 
-    From the weights bd_ssld_6m_in1k they end at 48.82, 50.20 and 50.50. Everything decays, norms and biases, too, and
-    there is no warm-up.
+    From the weights bd_ssld_6m_in1k they end at 48.82, 50.20 and 50.50. Weight decay applies to norms and biases, too,
+    and there is no warm-up.
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", drop_path=0.2),
@@ -43,13 +43,13 @@ def ade20k_fpn_80k() -> Recipe:
 
 
 def ade20k_upernet_160k() -> Recipe:
-    """UperNet, 160,000 steps of 16 pictures at 512 px, from a classifier's weights.
+    """UperNet, 160,000 steps of 16 images at 512 px, from a classifier's weights.
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/ade20k --recipe ade20k_upernet_160k --weights
     bd_in1k
 
-    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (by time and memory, those of nextvit_small
-    are on other GPUs than the rest); mIoU (whole pictures, one scale) after steps:
+    Official logs, on 8 GPUs, 2 images each, fp32, hours without evaluation (to judge by time and memory, nextvit_small
+    was trained on other GPUs than the rest); mIoU (whole images, one scale) after steps:
 
                      hours   GiB a GPU   16,000   32,000   64,000   96,000  128,000  160,000
     nextvit_small      9.4          39    38.67    42.94    45.80    46.70    47.26    48.08
@@ -57,8 +57,8 @@ def ade20k_upernet_160k() -> Recipe:
     nextvit_large     22.8          20    41.14    44.94    47.12    48.05    49.65    50.14
 
     From the weights bd_ssld_6m_in1k they end at 49.77, 51.83 and 51.45; over six scales and their mirror images at
-    49.0, 51.1 and 50.8, and from those weights at 50.8, 52.8 and 52.0. All but norms decays. A head on stage 3 learns
-    with 0.4 of the weight.
+    49.0, 51.1 and 50.8, and from those weights at 50.8, 52.8 and 52.0. Weight decay applies to all but norms. The
+    auxiliary head on stage 3 has a loss weight of 0.4.
     """
     recipe = ade20k_fpn_80k()
     return replace(
@@ -73,7 +73,7 @@ def ade20k_upernet_160k() -> Recipe:
 
 
 def published_settings(heads: SegmentationHeads) -> SegmentationSettings:
-    """What both networks share."""
+    """The settings that both networks have in common."""
     return SegmentationSettings(
         data=SegmentationData(longer_side=2048),
         heads=heads,

@@ -1,8 +1,8 @@
 """The paper's training of Mask R-CNN on COCO (arXiv:2207.05501, section 4.3), with the details of the official
 configuration.
 
-Not reproduced here: the figures below are those of the official logs. DATA holds train2017/, val2017/ and
-annotations/instances_{train,val}2017.json as COCO has them.
+Not reproduced here: the figures below are those of the official logs. DATA is COCO's own folder, with train2017/,
+val2017/ and annotations/instances_{train,val}2017.json.
 """
 
 from dataclasses import replace
@@ -24,8 +24,8 @@ def coco_1x() -> Recipe:
     nextvit_base       8.0           9   30.5 / 30.3   42.4 / 39.1   47.2 / 42.8
     nextvit_large      9.1          12   31.0 / 30.6   43.2 / 40.0   48.0 / 43.2
 
-    The stem and the first stage stay as they are, and so do the statistics of all batch norms. All but norms decays.
-    Pictures without objects, one of a hundred, are left out.
+    The stem and the first stage are frozen, and so are the statistics of all batch norms. Weight decay applies to all
+    but norms. Images without objects, about 1 %, are left out.
     """
     return Recipe(
         model=Model(name="nextvit_small", weights="given", frozen_stages=1, frozen_norms=True),
@@ -39,7 +39,7 @@ def coco_1x() -> Recipe:
 
 
 def coco_3x() -> Recipe:
-    """36 epochs with pictures of many sizes.
+    """36 epochs with images of many sizes.
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/coco --recipe coco_3x --weights bd_in1k
 
@@ -55,7 +55,7 @@ def coco_3x() -> Recipe:
 
 
 def published_settings(objects: DetectionAugment) -> DetectionSettings:
-    """What both schedules share, with views of their own."""
+    """The settings that both schedules have in common; augmentation differs."""
     return DetectionSettings(
         data=DetectionData(longer_side=1333, leave_out_empty=True),
         heads=DetectionHeads(size="published", masks="on", anchor_scale=8.0),

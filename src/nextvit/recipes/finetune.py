@@ -1,4 +1,4 @@
-"""The default for a user's own images, by what they are labelled with."""
+"""The default recipes for a user's own images, by task."""
 
 from nextvit.tasks.settings import DetectionLoss, DetectionSettings, SegmentationSettings
 from nextvit.train.recipe import Data, Model, Optim, Recipe, Schedule
@@ -10,9 +10,9 @@ def finetune() -> Recipe:
 
     nextvit train DATA --out runs/mine --weights bd_ssld_6m_in1k
 
-    What is "auto" is settled by the dataset and the start, printed, and written into the run's recipe.yaml. From
-    weights early blocks learn more slowly than late ones. The average of the weights is what is evaluated; training
-    ends when it was not better for 15 epochs.
+    Fields that are "auto" are resolved by the dataset and the initial weights, printed, and written into the run's
+    recipe.yaml. From pretrained weights, early blocks learn more slowly than late ones. The average of the weights is
+    evaluated; training ends when it has not improved for 15 epochs.
 
     Measured from scratch, on two CPU cores: nextvit_nano at 64 px on 1,628 photographs of ten hand signs passes 90 %
     top-1 within a minute and reaches 98.85 % in 30 epochs and 212 s, at a rate of 1e-3
@@ -31,8 +31,8 @@ def finetune_detection() -> Recipe:
 
     nextvit train DATA --out runs/mine --image-size 480
 
-    What `finetune` says of "auto" and of the average of the weights holds here, too. Pictures are taken whole, at up to
-    800 px of the longer side for 480 of the shorter; views vary in scale, part, side and colour.
+    "auto" and the average of the weights are as in `finetune`. Images are not cropped in evaluation, with up to 800 px
+    of the longer side for 480 of the shorter; training views vary in scale, crop, flip and colour.
     """
     return Recipe(
         model=Model(weights="published"),
@@ -48,12 +48,12 @@ def finetune_segmentation() -> Recipe:
 
     nextvit train DATA --out runs/mine --image-size 384
 
-    What `finetune` says of "auto" and of the average of the weights holds here, too. Views are square parts of pictures
-    at half to twice their size. Where classes have very few of the pixels, --loss.balance 0.4 and --masks.rare-crops
-    0.5 let them count more and be seen more often; where light differs by more than what is looked for,
-    --heads.standardise takes it away.
+    "auto" and the average of the weights are as in `finetune`. Training views are square crops of images at half to
+    twice their size. Where classes have very few pixels, --loss.balance 0.4 gives them more weight, and
+    --masks.rare-crops 0.5 shows them more often; where images differ more in illumination than objects differ from
+    their surroundings, --heads.standardise removes the difference.
 
-    Measured from scratch: nextvit_nano reaches 51.0 % mIoU on 367 pictures of streets in 60 epochs at 224 px and 18
+    Measured from scratch: nextvit_nano reaches 51.0 % mIoU on 367 images of streets in 60 epochs at 224 px and 18
     minutes on one CPU core, and with all three of these and views of 128 px 40.4 % on 411 magnetic tiles with defects
     of a few pixels, in 4,500 steps and 13 minutes on two (benchmarks/results/segmentation.jsonl).
     """

@@ -1,6 +1,6 @@
 """The paper's training on ImageNet-1k (arXiv:2207.05501, section 4.1), with the details of the official code and logs.
 
-Not reproduced here: the figures below are those of the official logs. DATA holds train/<wnid>/*.JPEG and
+Not reproduced here: the figures below are those of the official logs. DATA contains train/<wnid>/*.JPEG and
 val/<wnid>/*.JPEG; a batch of 2048 needs several GPUs, or --optim.accumulate on one.
 """
 
@@ -24,8 +24,8 @@ def imagenet() -> Recipe:
     nextvit_base      25.2          24                 19.74  47.75  70.21  72.94  79.11  83.15  83.21
     nextvit_large     31.3          28                 14.85  45.06  68.96  72.86  79.11  83.47  83.58
 
-    Differs from them in the learning rate, which here follows its schedule at every step, and whose cosine begins after
-    the warm-up; and in the precision, bf16 where the GPU has it. See `imagenet_published` for theirs.
+    Two things differ from these logs: the learning rate follows its schedule at every step, and its cosine begins after
+    the warm-up; and the precision is bf16 where the GPU has it. `imagenet_published` follows the logs.
     """
     return Recipe(
         model=Model(name="nextvit_small"),
@@ -48,7 +48,7 @@ def imagenet_published() -> Recipe:
 
     torchrun --nproc-per-node 8 --module nextvit train DATA --out runs/small --recipe imagenet_published
 
-    The official code sets the rate of an epoch after the epoch: each runs at the rate that was meant for the one
+    The official code sets the rate of an epoch after the epoch: each runs at the rate that was intended for the one
     before, the first two at 1e-6 (`nextvit.train.schedule.published_lr`, equal to the logs). Expected: the table of
     `imagenet`.
     """

@@ -1,4 +1,4 @@
-"""A recipe for tiny pictures, to see the whole way in minutes."""
+"""A recipe for tiny images, to try everything in minutes."""
 
 from nextvit.tasks.settings import LabelLoss, LabelSettings
 from nextvit.train.recipe import Data, Ema, Model, Optim, Recipe, Schedule

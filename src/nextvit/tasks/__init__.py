@@ -1,1 +1,1 @@
-"""Where model, data, losses and metrics meet."""
+"""Tasks, each of which connects model, data, losses and metrics."""

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from nextvit.views.labelled_source import LabelledSource, LabelTargets, Rows
 
 IMBALANCE_RATIO = 10
-"""Largest over smallest class from which "auto" balances; `nextvit check` warns from there on."""
+"""Ratio of the largest to the smallest class from which "auto" balances, and `nextvit check` warns."""
 
 
 class LabelTask:
-    """What classification and multi-label classification share: the network, and views of one size."""
+    """Common base of classification and multi-label classification: the network, and views of one size."""
 
     settings = LabelSettings
     recipe = "finetune"
@@ -100,7 +100,11 @@ class LabelTask:
     def labelled_source(
         self, samples: Samples, dataset: Dataset, card: ModelCard, settings: LabelSettings, *, spread_over: int
     ) -> "LabelledSource":
-        """Views whose smoothed targets give so many outcomes an equal part of the smoothing's mass."""
+        """Augmented views with smoothed targets.
+
+        Args:
+            spread_over: number of outcomes over which the smoothing spreads its mass.
+        """
         from nextvit.views.label_view import build_view
         from nextvit.views.labelled_source import LabelledSource
 
@@ -127,7 +131,7 @@ class LabelTask:
         return card
 
     def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
-        """A set of labels has no one heatmap."""
+        """Write nothing: a set of labels has no single heatmap."""
 
     def report_sections(self, details: dict[str, Any]) -> list[Any]:
         from nextvit.report import classification_sections as sections
@@ -191,22 +195,26 @@ class ClassificationTask(LabelTask):
 
 
 def smooth_labels(rows: "Rows", *, smoothing: float, outcomes: int) -> "Rows":
-    """Rows of 0 and 1 with a part of their mass spread over so many outcomes (Szegedy et al., arXiv:1512.00567)."""
+    """Label smoothing (Szegedy et al., arXiv:1512.00567): a part of the mass of rows of 0 and 1 is spread over
+    `outcomes` outcomes."""
     return (1 - smoothing) * rows + np.float32(smoothing / outcomes)
 
 
 def balancing_weights(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.float64]:
-    """For each sample the weight by which classes are drawn in proportion to the square root of their size.
+    """Sampling weights (N,) with which classes are drawn in proportion to the square root of their size.
 
-    Halfway between the data as it is and classes of equal weight, of which the small ones would be learnt by heart
+    This is halfway between the original frequencies and equal ones, with which the model would memorise small classes
     (Mahajan et al., arXiv:1805.00932, section 2.2).
+
+    Args:
+        labels: (N,), the class of each sample.
     """
     counts = np.bincount(labels, minlength=num_classes)
     return (1 / np.sqrt(np.maximum(1, counts)))[labels]
 
 
 def check_distillation(settings: LabelSettings) -> None:
-    """Raise InputError where images without labels have nobody to label them."""
+    """Raise InputError where there are unlabelled images but no teacher."""
     require(
         settings.distill.unlabelled == "none" or settings.distill.teacher != "none",
         "distill.unlabelled needs a teacher to label it; pass --teacher",
@@ -214,7 +222,7 @@ def check_distillation(settings: LabelSettings) -> None:
 
 
 def require_off(balance: str, dataset: Dataset) -> None:
-    """Raise InputError where classes are to be balanced in data whose images have several."""
+    """Raise InputError where classes are to be balanced, but images have several."""
     if balance == "on":
         raise InputError(
             f"data.balance needs one class for each image; those of {dataset.root} have several, set it to off"

@@ -77,7 +77,7 @@ class ClassificationEvaluator:
         return 100 * (right_N @ counts_NR) / counts_NR.sum(axis=0)
 
     def class_details(self, confusion: NDArray[np.integer[Any]]) -> dict[str, Any]:
-        """What the confusion matrix says of each class and of pairs of classes, as plain values."""
+        """Statistics of each class and of pairs of classes from the confusion matrix, as plain values."""
         classes = list(self.card.classes)
         scores, counts = class_scores(confusion), confusion.sum(axis=1).tolist()
         return {
@@ -96,7 +96,7 @@ class ClassificationEvaluator:
         }
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
-        """The most confident wrong answers, for people to look at."""
+        """The most confident wrong predictions."""
         labels = np.array([sample.label for sample in samples])
         wrong = [int(index) for index in np.argsort(-softmax(logits).max(axis=1), kind="stable")]
         wrong = [index for index in wrong if logits[index].argmax() != labels[index]]

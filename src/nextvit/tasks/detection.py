@@ -163,7 +163,7 @@ class DetectionTask:
     def random_batch(
         self, card: ModelCard, settings: DetectionSettings, *, images: int, device: "torch.device"
     ) -> "tuple[Tensor, ObjectTargets]":
-        """A canvas that holds wide and high images, each full of objects."""
+        """The largest batch: canvases for wide and high images, each with many objects."""
         import torch
 
         from nextvit.views.annotated_source import ObjectTargets
@@ -187,7 +187,7 @@ class DetectionTask:
         return card
 
     def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
-        """Boxes show where the evidence lies."""
+        """Write nothing: boxes already show the evidence."""
 
     def report_sections(self, details: dict[str, Any]) -> list[Any]:
         from nextvit.report.detection_sections import SECTIONS
@@ -196,7 +196,7 @@ class DetectionTask:
 
 
 def anchor_scale_for(annotations: Annotations, limits: tuple[int, int]) -> float:
-    """The published scale, or half of it where many objects are too small to overlap any anchor enough.
+    """The published anchor scale, or half of it where many objects are too small for any anchor of that scale.
 
     Args:
         limits: of the shorter and the longer side of the network's input, in pixels.
@@ -210,7 +210,7 @@ def anchor_scale_for(annotations: Annotations, limits: tuple[int, int]) -> float
 
 
 def leave_out_empty(dataset: Dataset) -> Dataset:
-    """The dataset without the training images on which nothing is annotated; one with crowds alone stays."""
+    """The dataset without training images that have no annotations; images with only crowds stay."""
     annotations = dataset.annotations["train"]
     chosen = np.diff(annotations.offsets) > 0
     return replace(

@@ -24,9 +24,9 @@ class DetectionEvaluator:
 
     def __init__(self, dataset: Dataset, card: ModelCard) -> None:
         check_classes(dataset, card)
-        annotated = any(annotations.has_masks for annotations in dataset.annotations.values())
+        has_masks = any(annotations.has_masks for annotations in dataset.annotations.values())
         self.dataset, self.card = dataset, card
-        self.has_masks = DetectionLimits.of(card.head).masks and annotated
+        self.has_masks = DetectionLimits.of(card.head).masks and has_masks
         self.further_scores: tuple[str, ...] = ("mask_ap_score",) if self.has_masks else ()
 
     def evaluate(self, predict: Predict, *, split: str = "val", shard: Shard = WHOLE) -> Evaluation:
@@ -38,7 +38,7 @@ class DetectionEvaluator:
         from nextvit.metrics.detection import evaluate_detections
         from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
 
-        annotations = self.annotated(samples, scorable)
+        annotations = self.annotations_of(samples, scorable)
         paths = [str(sample.path) for sample in samples]
         matches = match_boxes(scorable, annotations, self.card.classes)
         try:
@@ -61,14 +61,14 @@ class DetectionEvaluator:
     ) -> NDArray[np.floating[Any]]:
         from nextvit.metrics.detection_matches import match_boxes, resampled_box_ap
 
-        matches = match_boxes(scorable, self.annotated(samples, scorable), self.card.classes)
+        matches = match_boxes(scorable, self.annotations_of(samples, scorable), self.card.classes)
         return resampled_box_ap(matches, counts_NR)
 
-    def annotated(self, samples: Sequence[Sample], predictions: Sequence[Detections]) -> list[Objects]:
-        """What is annotated on each of the images.
+    def annotations_of(self, samples: Sequence[Sample], predictions: Sequence[Detections]) -> list[Objects]:
+        """The annotated objects of each image.
 
         Raises:
-            InputError: an image has another size than the one that was annotated.
+            InputError: an image has another size than its annotations say.
         """
         found: list[Objects] = []
         for sample, prediction in zip(samples, predictions, strict=True):
@@ -78,8 +78,7 @@ class DetectionEvaluator:
             if (prediction.width, prediction.height) != (width, height):
                 raise InputError(
                     f"{sample.path}: is {prediction.width}x{prediction.height} px, and was annotated as "
-                    f"{width}x{height}; "
-                    f"see nextvit check {self.dataset.root}"
+                    f"{width}x{height}; see nextvit check {self.dataset.root}"
                 )
             found.append(annotations[index])
         return found

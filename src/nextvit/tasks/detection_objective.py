@@ -1,4 +1,4 @@
-"""What a detector minimises: the losses of Mask R-CNN."""
+"""The training objective of a detector: the losses of Mask R-CNN."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from nextvit.views.annotated_source import ObjectTargets
 
 
 class DetectionObjective:
-    """Images with objects are not mixed, and have no teacher."""
+    """The losses of Mask R-CNN; images with objects are not mixed, and have no teacher."""
 
     def __init__(self, card: ModelCard, settings: DetectionSettings) -> None:
         loss = settings.loss
@@ -35,7 +35,7 @@ class DetectionObjective:
 
 
 def image_targets(targets: Targets, device: torch.device) -> ImageTargets:
-    """The objects on a view, as the losses take them."""
+    """Convert the objects of a view to tensors for the losses."""
     boxes, labels, masks = (
         None if each is None else torch.from_numpy(each).to(device)
         for each in (targets.boxes, targets.labels, targets.masks)

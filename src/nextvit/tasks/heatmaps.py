@@ -1,4 +1,4 @@
-"""RUN/heatmaps.npz: for a few right and wrong answers, where in the picture the evidence lies."""
+"""RUN/heatmaps.npz: Grad-CAM heatmaps for a few right and wrong predictions."""
 
 import io
 from pathlib import Path
@@ -18,19 +18,19 @@ from nextvit.models.heatmap import choose_stage, grad_cam
 from nextvit.tasks.task import Evaluation
 
 MOST_SHOWN = 6
-PICTURE_PX = 160
+THUMBNAIL_PX = 160
 
 
 def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Evaluation) -> None:
-    """Explain the most confident mistakes and the first right answers of an exam, as arrays for the report.
+    """Write heatmaps for the most confident mistakes and the first right predictions of an evaluation.
 
-    The file holds what the network saw, `pixels` (N, H, W, 3) uint8, scaled down to at most 160 px; the texts `labels`
-    and `guesses` and the `probabilities` of the guesses (N,); and the maps `for_guess` and `for_label` (N, h, w) uint8,
-    255 where the evidence for that class is strongest. An exam without single answers leaves no file.
+    The file contains the network's inputs `pixels` (N, H, W, 3) uint8, shrunk to at most `THUMBNAIL_PX`; the texts
+    `labels` and `guesses` and the `probabilities` of the guesses (N,); and the maps `for_guess` and `for_label` (N, h,
+    w) uint8, 255 where the evidence for that class is strongest. Without examples or mistakes no file is written.
     """
-    right = [answer for answer in evaluation.details.get("examples", []) if answer["guess"] == answer["label"]]
-    answers = [*evaluation.details.get("mistakes", [])[:MOST_SHOWN], *right[:MOST_SHOWN]]
-    readable = [(answer, pixels) for answer in answers if (pixels := read_pixels(answer["path"], card)) is not None]
+    right = [example for example in evaluation.details.get("examples", []) if example["guess"] == example["label"]]
+    examples = [*evaluation.details.get("mistakes", [])[:MOST_SHOWN], *right[:MOST_SHOWN]]
+    readable = [(example, pixels) for example in examples if (pixels := read_pixels(example["path"], card)) is not None]
     if not readable:
         return
     device = next(model.parameters()).device
@@ -38,7 +38,7 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
     images_NCHW = normalise(torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).to(device), card.input)
 
     def maps_for(name: str) -> np.ndarray[Any, Any]:
-        classes = torch.tensor([card.classes.index(answer[name]) for answer, _ in readable], device=device)
+        classes = torch.tensor([card.classes.index(example[name]) for example, _ in readable], device=device)
         maps_NHW = grad_cam(model, images_NCHW, classes, stage=choose_stage(card.input.image_size))
         return (255 * maps_NHW).round().byte().cpu().numpy()
 
@@ -48,15 +48,15 @@ def write_heatmaps(run: Path, model: Classifier, card: ModelCard, evaluation: Ev
         pixels=np.stack([shrink(pixels) for pixels in pixels_NHWC]),
         for_guess=maps_for("guess"),
         for_label=maps_for("label"),
-        guesses=np.array([answer["guess"] for answer, _ in readable]),
-        labels=np.array([answer["label"] for answer, _ in readable]),
-        probabilities=np.array([answer["probability"] for answer, _ in readable]),
+        guesses=np.array([example["guess"] for example, _ in readable]),
+        labels=np.array([example["label"] for example, _ in readable]),
+        probabilities=np.array([example["probability"] for example, _ in readable]),
     )
     write_durably(run / HEATMAPS, buffer.getvalue())
 
 
 def read_pixels(path: str, card: ModelCard) -> Pixels | None:
-    """The network's input from a file; None where it is gone, or lies in an archive."""
+    """The network's input from a file; None where it cannot be read any more."""
     try:
         return card.input(path)
     except DecodeError:
@@ -64,7 +64,7 @@ def read_pixels(path: str, card: ModelCard) -> Pixels | None:
 
 
 def shrink(pixels: Pixels) -> Pixels:
-    """The picture (H, W, 3) with its longer side at most `PICTURE_PX`."""
+    """The image (H, W, 3) with its longer side at most `THUMBNAIL_PX`."""
     image = Image.fromarray(pixels)
-    image.thumbnail((PICTURE_PX, PICTURE_PX))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     return np.array(image)

@@ -1,4 +1,4 @@
-"""What classifiers minimise: cross-entropy against soft targets, which can be mixed and taken from a teacher."""
+"""The training objective of classifiers: cross-entropy against soft targets, with mixing and distillation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,9 +17,10 @@ from nextvit.views.mix import mix_batch
 
 
 class LabelObjective:
-    """Mixing and distillation; the loss and what makes probabilities of logits are the tasks' own."""
+    """Mixing and distillation; subclasses define the loss."""
 
     probabilities: Callable[[Tensor], Tensor]
+    """From logits (N, classes) to probabilities."""
 
     def __init__(self, card: ModelCard, settings: LabelSettings, device: torch.device) -> None:
         self.card, self.settings = card, settings
@@ -40,7 +41,7 @@ class LabelObjective:
 
 
 class CrossEntropy(LabelObjective):
-    """Of classification."""
+    """The objective of classification."""
 
     probabilities = staticmethod(partial(torch.softmax, dim=1))
 
@@ -50,8 +51,8 @@ class CrossEntropy(LabelObjective):
 
 
 class BinaryCrossEntropy(LabelObjective):
-    """Of multi-label classification: the mean over images and classes, so that loss and learning rate mean the same for
-    5 classes and for 500."""
+    """The objective of multi-label classification: the mean over images and classes, so that the same learning rate
+    suits 5 classes and 500."""
 
     probabilities = staticmethod(torch.sigmoid)
 
@@ -61,10 +62,13 @@ class BinaryCrossEntropy(LabelObjective):
 
 
 def distil_targets(targets: Tensor, labelled: Tensor, predicted: Tensor, *, weight: float) -> Tensor:
-    """Targets (N, classes) in which the teacher's probabilities (N, classes) have their weight.
+    """Weighted mean of targets (N, classes) and a teacher's probabilities. Cross-entropy is linear in its target, so
+    this gives the weighted sum of the two losses.
 
     Args:
-        labelled: (N, 1), which fraction of an image is labelled: what is not has the teacher's probabilities alone for
-            a target. Cross-entropy is linear in its target, so this is the weighted sum of the two losses.
+        labelled: (N, 1), the labelled fraction of an image; the target of the rest is the teacher's probabilities
+            alone.
+        predicted: (N, classes), the teacher's probabilities.
+        weight: of the teacher for labelled images, 0 to 1.
     """
     return (1 - weight) * targets + (1 - (1 - weight) * labelled) * predicted

@@ -49,7 +49,7 @@ class MultiLabelTask(LabelTask):
     def training_source(
         self, samples: Samples, dataset: Dataset, card: ModelCard, settings: LabelSettings
     ) -> "LabelledSource":
-        """Smoothing takes each class halfway to one half: present and absent are the two outcomes it is spread over."""
+        """Augmented views. Smoothing moves each target towards one half: present and absent are two outcomes."""
         return self.labelled_source(samples, dataset, card, settings, spread_over=2)
 
     def objective(

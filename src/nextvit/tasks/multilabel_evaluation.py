@@ -73,14 +73,14 @@ class MultiLabelEvaluator:
         return mean_average_precision_scores(scorable, true_labels(samples, scorable), counts_NR)
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: Floats, true: Booleans) -> list[dict[str, Any]]:
-        """The most confident wrong sets of labels, for people to look at."""
+        """The most confident wrong sets of labels."""
         predicted = is_present(logits, self.thresholds)
         order = np.argsort(-set_probabilities(logits, predicted), kind="stable")
         wrong: list[int] = order[(predicted != true).any(axis=1)[order]].tolist()
         return [self.describe(samples[index], logits[index], true[index]) for index in wrong[:WORST_SHOWN]]
 
     def examples(self, samples: Sequence[Sample], logits: Floats, true: Booleans) -> list[dict[str, Any]]:
-        """The first image of each class, right or wrong; one image may stand for several classes."""
+        """The first image of each class, right or wrong; one image may be the first of several classes."""
         first = dict.fromkeys(int(column.argmax()) for column in true.T if column.any())
         return [self.describe(samples[index], logits[index], true[index]) for index in list(first)[:EXAMPLES_SHOWN]]
 
@@ -96,13 +96,12 @@ class MultiLabelEvaluator:
         }
 
     def join_names(self, chosen: Booleans) -> str:
-        """A set of labels in words."""
+        """The names of a set of labels in one text."""
         return ", ".join(name for name, is_chosen in zip(self.card.classes, chosen, strict=True) if is_chosen) or "none"
 
 
 def set_probabilities(logits: Floats, chosen: Booleans) -> Floats:
-    """The probability of sets of labels (..., classes) -> (...), each class being there or not independently of the
-    others."""
+    """The probability of sets of labels (..., classes) -> (...), with each class independent of the others."""
     return np.prod(sigmoid(np.where(chosen, logits, -logits)), axis=-1)
 
 

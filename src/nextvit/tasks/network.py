@@ -1,4 +1,4 @@
-"""From a card to its network, to the network's deployment form, and to what both cost."""
+"""Build and load networks by their cards, their deployment form, and the cost of both."""
 
 from pathlib import Path
 
@@ -18,17 +18,21 @@ from nextvit.tasks.task import get_task
 
 
 def build_network(card: ModelCard) -> Network:
-    """A fresh network of the architecture, head and classes that a card states."""
+    """A newly initialised network with the architecture, head and classes of a card."""
     return get_task(card.task).build(card)
 
 
 def deploy_network(model: Network, card: ModelCard, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """What is exported: a copy from the card's inputs to its outputs; see `nextvit.models.deployed`."""
+    """A copy of the network in deployment form, as it is exported; see `nextvit.models.deployed`."""
     return get_task(card.task).deploy(model, card, dtype=dtype)
 
 
 def load_model(path: Path) -> tuple[Network, ModelCard]:
-    """Rebuild a model from a file that `save_model` wrote, in eval mode."""
+    """Rebuild a model, in eval mode, from a file of `save_model`.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no card.
+    """
     _, card = read_state(path)
     if card is None:
         raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
@@ -38,7 +42,7 @@ def load_model(path: Path) -> tuple[Network, ModelCard]:
 
 
 def load_trained(path: Path) -> tuple[Network, ModelCard]:
-    """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card.
+    """Load the network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card.
 
     Raises:
         InputError: there is no such model, or it is a bundle, or damaged.
@@ -53,14 +57,13 @@ def load_trained(path: Path) -> tuple[Network, ModelCard]:
 
 
 def deployed_cost(card: ModelCard) -> Cost:
-    """The cost of the deployment form of a card's network: the graph that is exported, for one image at the card's
-    size.
+    """The cost of the exported graph of a card's network, for one image at the card's size.
 
-    Folding changes weights alone where it can, but may change the graph, too: so it is counted, not assumed.
+    Folding batch norms can change the graph and not only weights, so the deployment form itself is counted.
     """
     with torch.device("meta"):
         model = build_network(card)
-    model = model.to_empty(device="cpu")  # folding computes with weights, so they need values, which do not matter
+    model = model.to_empty(device="cpu")  # folding needs weights with values, whichever
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data.zero_()
     height, width = largest_input_size(card)
@@ -71,12 +74,12 @@ def deployed_cost(card: ModelCard) -> Cost:
 
 
 def training_cost(card: ModelCard) -> Cost:
-    """The cost of a card's network as it is trained, for one image of the largest size, with as many regions and
-    detections as there may be."""
+    """The cost of a card's network as it is trained, for one image of the largest size, with the largest number of
+    regions and detections."""
     with torch.device("meta"):
         return module_cost(build_network(card), *get_task(card.task).training_inputs(card))
 
 
 def largest_input_size(card: ModelCard) -> tuple[int, int]:
-    """Height and width of the largest input of a card's graph, of a wide image where they differ."""
+    """Height and width of the largest input of a card's graph; for padded inputs those of a wide image."""
     return canvas_size(np.array([card.input.image_size])) if card.input.padded else card.input.image_size

@@ -1,4 +1,4 @@
-"""What a predict function puts out for the images of a split, ready to be scored."""
+"""Predict the images of a split, for scoring."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -14,18 +14,19 @@ from nextvit.tasks.task import Shard
 from nextvit.views.evaluation_batches import EvaluationBatch, evaluation_batches
 
 Watch = Callable[[Sequence[Sample], Arrays, Sequence[Prepared]], None]
+"""Called with the samples, outputs and images of a batch."""
 
 
 def predict_split(
     predict: Predict, dataset: Dataset, card: ModelCard, *, split: str, shard: Shard, watch: Watch | None = None
 ) -> tuple[list[Sample], Scorable, list[str]]:
-    """Predict the images of a split; of several processes each its shard, and all get everything.
+    """Predict the images of a split. Each of several processes predicts its shard, and all get the whole result.
 
     Args:
         watch: called with the samples, outputs and images of each batch of this process.
 
     Returns:
-        The samples that could be read, their outputs as the task scores them, and messages about the others.
+        The samples that could be read, their reduced outputs (`PredictionKind.reduce`), and messages about the others.
 
     Raises:
         InputError: no image of the split can be read, or an output is NaN, infinite or of the wrong shape.
@@ -53,7 +54,7 @@ def predict_split(
 
 
 def make_batches(samples: Sequence[Sample], card: ModelCard) -> Iterator[EvaluationBatch]:
-    """The samples in batches as the model of a card takes them."""
+    """Batches of samples, preprocessed for the model of a card."""
     kind = kind_of(card)
     size = card.input.max_batch or kind.batch_size
     return evaluation_batches(samples, card.input, batch_size=size, own_canvas=kind.own_canvas)

@@ -1,4 +1,4 @@
-"""From a path to a dataset: which task its layout is for, and what is wrong with it."""
+"""Read a dataset from a path: recognise the task of its layout, and collect what is wrong with it."""
 
 from pathlib import Path
 
@@ -9,23 +9,23 @@ from nextvit.tasks.task import TASKS, Task, get_task
 
 
 def find_task(root: Path) -> Task:
-    """The task that the layout of a dataset is for; a path that holds none is left to the reader of class folders,
-    which says what is expected."""
-    # The first row of the table takes what no other recognises.
+    """The task of a dataset's layout. A path without a dataset gets the reader of class folders, whose error says what
+    is expected."""
+    # The first row of the table is the task of what no other recognises.
     *others, general = (get_task(name) for name in reversed(TASKS))
     return next((task for task in others if task.recognises(root)), general)
 
 
 def read_with_findings(root: str | Path, *, task: str | None = None) -> tuple[Dataset, list[Finding]]:
-    """What can be read of a dataset, and everything for which `read_dataset` would refuse it.
+    """Read a dataset, and collect everything that is wrong with it instead of raising an error.
 
     Args:
         root: a folder, a CSV list or a folder of shards.
-        task: of which the dataset shall be; None: the one that its layout is for. Annotated objects with masks can be
-            read for segmentation.
+        task: the task to read it for; None: that of its layout. Annotated objects with masks can be read for
+            segmentation.
 
     Raises:
-        InputError: this is no dataset at all, or none of that task.
+        InputError: this is not a dataset, or it cannot be read for that task.
     """
     root = Path(root)
     own = find_task(root)
@@ -39,11 +39,11 @@ def read_with_findings(root: str | Path, *, task: str | None = None) -> tuple[Da
 
 
 def read_dataset(root: str | Path, *, task: str | None = None) -> Dataset:
-    """`read_with_findings`, refused where a finding is an error.
+    """`read_with_findings` that raises the first finding that is an error.
 
     Raises:
-        InputError: nothing there, no images, an empty class, a class in `val` that `train` lacks, or an annotation that
-            cannot be used, or a dataset of another task.
+        InputError: there is no dataset, it has no images, an empty class, a class in `val` that `train` lacks, an
+            annotation that cannot be used, or it is for another task.
     """
     dataset, findings = read_with_findings(root, task=task)
     if errors := [finding for finding in findings if finding.severity == "error"]:

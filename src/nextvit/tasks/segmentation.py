@@ -178,11 +178,12 @@ class SegmentationTask:
         return SegmentationEvaluator(dataset, card)
 
     def evaluation_card(self, card: ModelCard) -> ModelCard:
-        """With logits where there are two classes, normal and defect: those of all classes would fill the memory."""
+        """The card with logits where there are two classes, normal and defect; logits of more classes would need too
+        much memory."""
         return with_scores(card, len(card.classes) == 2)
 
     def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
-        """The maps themselves show where the evidence lies."""
+        """Write nothing: class maps already show the evidence."""
 
     def report_sections(self, details: dict[str, Any]) -> list[Any]:
         from nextvit.report.segmentation_sections import SECTIONS

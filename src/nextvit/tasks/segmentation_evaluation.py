@@ -54,7 +54,7 @@ class SegmentationEvaluator:
         shard: Shard = WHOLE,
         false_alarms: float = DEFAULT_FALSE_ALARMS,
     ) -> Evaluation:
-        """As `Evaluator.evaluate`; of a model with two classes, normal and defect, and their logits also how well
+        """As `Evaluator.evaluate`; for a model with logits of two classes, normal and defect, also scores of how well
         defects are found.
 
         Args:
@@ -95,7 +95,7 @@ class SegmentationEvaluator:
     def details(
         self, counts: PixelCounts, samples: Sequence[Sample], predictions: Sequence[PackedClassMap]
     ) -> dict[str, Any]:
-        """What the counts say of each class, and a few images with ground truth and prediction, as plain values."""
+        """Scores of each class, and a few images with ground truth and prediction, as plain values."""
         confusion_CC = counts.confusion_CC
         return {
             "classes": list(self.card.classes),
@@ -138,13 +138,13 @@ class SegmentationEvaluator:
         return mean_iou_scores(self.count(samples, scorable), counts_NR)
 
     def count(self, samples: Sequence[Sample], predictions: Sequence[PackedClassMap]) -> PixelCounts:
-        """What the predictions hit and miss, at the images' own sizes; one image at a time is unpacked."""
+        """Count true and predicted pixels at the images' own sizes; only one image at a time is unpacked."""
         return count_pixels(self.pairs(samples, predictions), num_classes=len(self.card.classes))
 
     def pairs(
         self, samples: Sequence[Sample], predictions: Sequence[PackedClassMap]
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Of each image the predicted classes, and the true ones.
+        """Yield the predicted and the true classes (height, width) of each image.
 
         Raises:
             InputError: an image has another size than its mask, or the mask cannot be used.
@@ -154,7 +154,7 @@ class SegmentationEvaluator:
             yield resize_class_map(prediction.classes(), prediction.original), mask_HW
 
     def read_mask(self, sample: Sample, size: Size) -> NDArray[np.uint8]:
-        """The true classes of the pixels of an image of this height and width.
+        """The true classes (height, width) of the pixels of an image of size `size`.
 
         Raises:
             InputError: the mask has another size, or cannot be used.

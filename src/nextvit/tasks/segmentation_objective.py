@@ -1,4 +1,4 @@
-"""What a segmentation model minimises: losses of pixels and of regions."""
+"""The training objective of a segmentation model: losses of pixels and of regions."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from nextvit.views.masked_source import MaskTargets
 
 
 class SegmentationObjective:
-    """Images with masks are not mixed, and have no teacher.
+    """Losses of pixels and of regions; images with masks are not mixed, and have no teacher.
 
     Args:
-        pixels_C: how many training pixels have each class; needed where the loss is balanced.
+        pixels_C: number of training pixels of each class; needed where the loss is balanced.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""The sections of a recipe that are a task's own: what is seen, what stands behind the backbone, what is minimised.
-
-Reading them loads no torch.
-"""
+"""The task-specific sections of a recipe: data, augmentation, heads and losses. Reading them loads no torch."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -12,7 +9,7 @@ from nextvit.views.mix import Mix
 from nextvit.views.settings import Augment, DetectionAugment, SegmentationAugment
 
 LONGER_SIDE = 5 / 3
-"""Of the shorter side, as COCO's 1333 is of 800."""
+"""Default ratio of the longer to the shorter side, about that of COCO's 1333 to 800."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -25,7 +22,7 @@ class TaskSettings(Protocol):
     """Sections by name; each is a frozen dataclass. The fields of `data` are shown with those that all tasks share."""
 
     def preprocess(self, image_size: int) -> Preprocess:
-        """The input as evaluation and serving make it, for a side in pixels."""
+        """The preprocessing of evaluation and serving, for a side of the input in pixels."""
         ...
 
 
@@ -37,7 +34,7 @@ class LabelData:
     """How images with labels are read."""
 
     resize: Literal["auto", "crop", "stretch"] = "auto"
-    """For evaluation and serving: "crop": keep the aspect ratio and cut; "stretch": scale each side alone; "auto":
+    """For evaluation and serving: "crop": keep the aspect ratio and crop; "stretch": ignore the aspect ratio; "auto":
     crop."""
     crop_ratio: float = 1.0
     """For evaluation and serving with "crop": fraction of the shorter side that is kept."""
@@ -59,7 +56,7 @@ class LabelLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """Learning from a teacher's predictions for the very views that the student sees (Beyer et al.,
+    """Distillation from a teacher's predictions for the same views that the student sees (Beyer et al.,
     arXiv:2106.05237)."""
 
     teacher: str = "none"
@@ -75,7 +72,7 @@ class Distill:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
-    """Of classifiers."""
+    """Settings of classifiers."""
 
     data: LabelData = field(default_factory=LabelData)
     augment: Augment = field(default_factory=Augment)
@@ -98,14 +95,14 @@ class DetectionData:
     resize: Literal["auto", "pad"] = "auto"
     """Detectors keep the aspect ratio and the whole image, and pad."""
     longer_side: int | Literal["auto"] = "auto"
-    """Most pixels of the longer side, as `image_size` is of the shorter; "auto": five thirds of it."""
+    """Limit of the longer side in pixels, as `image_size` is of the shorter; "auto": five thirds of it."""
     leave_out_empty: bool = False
-    """Learn only from the images on which something is annotated, as MMDetection's schedules do."""
+    """Train only on images with annotations, as MMDetection's schedules do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionHeads:
-    """What stands behind the backbone of a detector."""
+    """The neck and the heads of a detector."""
 
     size: Literal["auto", "light", "published"] = "auto"
     """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and
@@ -126,9 +123,9 @@ class DetectionLoss:
     """The losses of Mask R-CNN."""
 
     proposal_samples: int = 256
-    """Anchors of each image that region proposals learn from."""
+    """Anchors sampled in each image for the loss of region proposals."""
     region_samples: int = 512
-    """Regions of each image that classes and boxes learn from."""
+    """Regions sampled in each image for the losses of classes and boxes."""
 
     def __post_init__(self) -> None:
         for name in ("proposal_samples", "region_samples"):
@@ -137,7 +134,7 @@ class DetectionLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionSettings:
-    """Of detectors."""
+    """Settings of detectors."""
 
     data: DetectionData = field(default_factory=DetectionData)
     heads: DetectionHeads = field(default_factory=DetectionHeads)
@@ -156,24 +153,24 @@ class SegmentationData:
     """How images with masks are read."""
 
     resize: Literal["auto", "pad", "stretch"] = "auto"
-    """For evaluation and serving: "pad": keep the aspect ratio and the whole image; "stretch": scale each side alone;
+    """For evaluation and serving: "pad": keep the aspect ratio and the whole image; "stretch": ignore the aspect ratio;
     "auto": pad."""
     longer_side: int | Literal["auto"] = "auto"
-    """With "pad", most pixels of the longer side, as `image_size` is of the shorter; "auto": five thirds of it."""
+    """With "pad", limit of the longer side in pixels, as `image_size` is of the shorter; "auto": five thirds of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationHeads:
-    """What stands behind the backbone of a segmentation model."""
+    """The decoder of a segmentation model."""
 
     size: Literal["auto", "light", "published"] = "auto"
     """"published": the heads of the published checkpoints; "light": a quarter as wide; "auto": light for nano and
     tiny."""
     decoder: Literal["fpn", "uper"] = "fpn"
-    """"fpn" is Semantic FPN; "uper" is UperNet, more accurate, and several times as much to compute."""
+    """"fpn" is Semantic FPN; "uper" is UperNet, which is more accurate and several times as slow."""
     standardise: bool = False
-    """Bring each image to mean 0 and standard deviation 1 first, for images whose illumination differs by more than the
-    objects do from their surroundings."""
+    """Standardise each image to mean 0 and standard deviation 1, for images that differ more in illumination than
+    objects differ from their surroundings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,17 +180,18 @@ class SegmentationLoss:
     cross_entropy: float = 1.0
     """Weight of the cross-entropy of each pixel."""
     dice: float = 0.0
-    """Weight of 1 - Dice, in which a class of few pixels counts like any other."""
+    """Weight of 1 - Dice, in which every class counts equally, however few its pixels are."""
     tversky: float = 0.0
     """Weight of 1 - Tversky's index, in which false negatives and false positives have different weights."""
     missed: float = 0.7
     """In Tversky's index, the weight of false negatives; false positives have the rest to 1."""
     auxiliary: float = 0.4
-    """Weight of all of these at the auxiliary head, where there is one."""
+    """Weight of the sum of these losses at the auxiliary head, where there is one."""
     balance: float = 0.0
     """Weight of a class in the cross-entropy, 0..1: its fraction of the training pixels to the power of -balance."""
     mean_over: Literal["labelled", "all"] = "labelled"
-    """The pixels whose mean the cross-entropy is; "all" counts ignored ones as zeros, as was published."""
+    """The pixels over which the cross-entropy is averaged; "all" counts ignored ones as zeros, as in the published
+    training."""
 
     def __post_init__(self) -> None:
         for name in ("cross_entropy", "dice", "tversky", "auxiliary"):
@@ -208,7 +206,7 @@ class SegmentationLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSettings:
-    """Of segmentation models."""
+    """Settings of segmentation models."""
 
     data: SegmentationData = field(default_factory=SegmentationData)
     heads: SegmentationHeads = field(default_factory=SegmentationHeads)
@@ -222,6 +220,6 @@ class SegmentationSettings:
 
 
 def padded_input(image_size: int, longer_side: int | Literal["auto"]) -> Preprocess:
-    """An input that keeps aspect ratios: `image_size` limits the shorter side, `longer_side` the other."""
+    """A padded input that keeps aspect ratios: `image_size` limits the shorter side, `longer_side` the other."""
     longer = round(image_size * LONGER_SIDE) if longer_side == "auto" else longer_side
     return Preprocess(image_size=(image_size, longer), resize="pad")

@@ -1,7 +1,8 @@
-"""What a task is: where model, data, losses and metrics meet. `nextvit.predictions` has its half without torch.
+"""The interface of a task, which connects model, data, losses and metrics. `nextvit.predictions` has the half without
+torch.
 
-The objects of the table are stateless; what a dataset and a card are needed for is made by `objective` (training) and
-`evaluator` (scores).
+The objects of the table are stateless; `objective` (training) and `evaluator` (scores) create objects for one dataset
+and one card.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,11 +39,15 @@ TASKS: dict[str, str] = {
     "detection": "nextvit.tasks.detection:DetectionTask",
     "segmentation": "nextvit.tasks.segmentation:SegmentationTask",
 }
-"""Rows further down are asked first whether a dataset is theirs."""
+"""Lower rows are tried first when the layout of a dataset is recognised."""
 
 
 def get_task(name: str) -> "Task":
-    """The task of that name; InputError where there is none."""
+    """The task of that name.
+
+    Raises:
+        InputError: there is none.
+    """
     if name not in TASKS:
         raise InputError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
     module, kind = TASKS[name].split(":")
@@ -54,49 +59,56 @@ class Task(Protocol):
 
     name: str
     settings: type[TaskSettings]
-    """The sections of a recipe that are the task's own."""
+    """The task-specific sections of a recipe."""
     recipe: str
-    """The name of the recipe that a dataset gets unless another is asked for."""
+    """Name of the default recipe."""
     class_score: str
-    """What the score of a class is called."""
+    """Name of the score of a single class, for people."""
     images_seen: int
-    """With "auto" for the number of epochs, about so many images are seen in a training."""
+    """About how many images a training sees when the number of epochs is "auto"."""
     has_comparable_layers: bool
     """Whether the layers of its network can be compared one by one (`nextvit.backends.layers`)."""
     is_fp32_only: bool
-    """Whether PyTorch computes its deployment form in fp32 alone."""
+    """Whether its deployment form can only compute in fp32 in PyTorch."""
     times_backbone_separately: bool
-    """Whether a benchmark measures its backbone apart, because the time of the rest depends on what is on the
+    """Whether a benchmark times its backbone separately, because the time of the rest depends on the contents of the
     images."""
     needs: str
-    """What a dataset must have, for messages."""
+    """What a dataset of the task must have, for messages."""
 
     # Data
 
     def recognises(self, root: Path) -> bool:
-        """Whether the layout of a dataset is this task's, at a glance."""
+        """Whether the layout of a dataset is this task's, by a quick look at its files."""
         ...
 
     def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
-        """What can be read of a dataset of this task, and what is wrong with it. InputError where it is no dataset."""
+        """Read a dataset of this task, and collect what is wrong with it.
+
+        Raises:
+            InputError: it is not a dataset.
+        """
         ...
 
     adapts: tuple[str, ...]
     """Tasks whose datasets may be read as this one's."""
 
     def adapt(self, dataset: Dataset) -> Dataset | None:
-        """A dataset of another task as one of this; None where it has not what that takes. InputError says what is
-        missing."""
+        """Convert a dataset of another task to this one; None where that task's datasets cannot be converted.
+
+        Raises:
+            InputError: this dataset lacks something, such as masks.
+        """
         ...
 
     def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
-        """Read every file of a dataset once, and say what is wrong with it."""
+        """Read every file of a dataset once, and report what is wrong with it."""
         ...
 
     # Model
 
     def facts(self, dataset: Dataset) -> Facts:
-        """The task's facts for the card of a model that is to be trained."""
+        """The task's facts for the card of a model to be trained on a dataset."""
         ...
 
     def head(self, variant: str, settings: Any, dataset: Dataset) -> dict[str, Any]:
@@ -104,7 +116,7 @@ class Task(Protocol):
         ...
 
     def build(self, card: ModelCard) -> "Network":
-        """A fresh network of a card's architecture."""
+        """A newly initialised network of a card's architecture."""
         ...
 
     def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
@@ -112,37 +124,38 @@ class Task(Protocol):
         ...
 
     def training_inputs(self, card: ModelCard) -> "tuple[Tensor, ...]":
-        """What the network takes in training for one image of the largest size; on torch's current device."""
+        """Empty inputs of the network in training for one image of the largest size; on torch's current device."""
         ...
 
     def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
-        """What PyTorch puts out for the graph's inputs by the path of training: unfused, normalisation outside."""
+        """PyTorch's outputs for the graph's inputs, computed as in training: unfused, with normalisation outside of the
+        network."""
         ...
 
     # Training
 
     def resolve(self, settings: Any, dataset: Dataset, *, image_size: int) -> Any:
-        """The settings with every "auto" decided by the dataset.
+        """The settings with every "auto" resolved by the dataset.
 
         Raises:
-            InputError: they ask for what the dataset has not.
+            InputError: they need something that the dataset does not have.
         """
         ...
 
     def describe_data(self, dataset: Dataset, settings: Any) -> str:
-        """What there is to learn from beside images, for people: nothing, or ", ..."."""
+        """What else a training uses besides images, for people: "" or ", ..."."""
         ...
 
     def training_samples(self, dataset: Dataset, settings: Any) -> tuple[Dataset, Samples]:
-        """The dataset to learn from, and what is drawn in training: its split train, and perhaps images without labels.
+        """The dataset to train on, and the samples to draw: its split train, and perhaps images without labels.
 
         Raises:
-            InputError: there is no such folder of images.
+            InputError: the folder of images without labels does not exist.
         """
         ...
 
     def sampling_weights(self, dataset: Dataset, settings: Any) -> NDArray[np.float64] | None:
-        """Weights (N,) in proportion to which images of the split train are drawn; None: each once in a pass."""
+        """Weights (N,) with which images of the split train are sampled; None: each once in a pass."""
         ...
 
     def training_source(self, samples: Samples, dataset: Dataset, card: ModelCard, settings: Any) -> "TrainingSource":
@@ -150,20 +163,28 @@ class Task(Protocol):
         ...
 
     def objective(self, dataset: Dataset, card: ModelCard, settings: Any, device: "torch.device") -> "Objective":
-        """What is minimised. InputError where there is no such teacher."""
+        """The training objective.
+
+        Raises:
+            InputError: there is no such teacher.
+        """
         ...
 
     def random_batch(
         self, card: ModelCard, settings: Any, *, images: int, device: "torch.device"
     ) -> "tuple[Tensor, BatchTargets]":
-        """Random pixels (images, 3, H, W), float, and targets, as large as a batch can be: to find out what memory
-        holds."""
+        """Random pixels (images, 3, H, W), float, 0..255, and targets of the largest size, to find the largest batch
+        that fits into memory."""
         ...
 
     # Scores
 
     def evaluator(self, dataset: Dataset, card: ModelCard) -> "Evaluator":
-        """What scores predictions on a dataset. InputError where the dataset does not fit the model."""
+        """An evaluator of predictions on a dataset.
+
+        Raises:
+            InputError: the dataset has other classes than the model.
+        """
         ...
 
     def evaluation_card(self, card: ModelCard) -> ModelCard:
@@ -171,7 +192,7 @@ class Task(Protocol):
         ...
 
     def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: "Evaluation") -> None:
-        """Leave in the run what explains single predictions, where the task can."""
+        """Write explanations of single predictions into the run, where the task has any."""
         ...
 
     def report_sections(self, details: dict[str, Any]) -> list[Any]:
@@ -180,14 +201,14 @@ class Task(Protocol):
 
 
 class Objective(Protocol):
-    """What a training minimises; targets are those of the task's own training source."""
+    """A training objective; targets are those of the task's own training source."""
 
     def mix(self, pixels: "Tensor", targets: Any, rng: np.random.Generator) -> "tuple[Tensor, Any]":
-        """A batch after what is done to it as a whole, on its device: pixels (N, 3, H, W), float, 0..255."""
+        """Augmentation of a whole batch, such as mixup, on its device: pixels (N, 3, H, W), float, 0..255."""
         ...
 
     def add_teacher_targets(self, pixels: "Tensor", targets: Any) -> Any:
-        """The targets after a teacher, if there is one, has predicted the mixed images."""
+        """The targets combined with a teacher's predictions for the mixed images, where there is a teacher."""
         ...
 
     def losses(self, model: "nn.Module", pixels: "Tensor", targets: Any) -> "dict[str, Tensor]":
@@ -197,28 +218,28 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores on a split, with what they are made of. Values that end in `_score` are better when higher."""
+    """Scores on a split, with details. Values whose names end in `_score` are better when higher."""
 
     scores: dict[str, float]
     main_score: str
-    """The one of `scores` by which the best checkpoint is chosen."""
+    """The name of the score by which the best checkpoint is chosen."""
     interval_95: tuple[float, float]
     """The 95 % confidence interval of the main score, given the number of images."""
     images: int
     details: dict[str, Any] = field(default_factory=dict)
     """Plain JSON values for reports: confusion matrix, scores of each class, the worst mistakes."""
     unreadable: list[str] = field(default_factory=list)
-    """Messages of images that could not be read, and so were not scored."""
+    """Messages about images that could not be read, and were not scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Which part of an evaluation this process takes, and how the parts come together."""
+    """The part of an evaluation that this process computes, and how the parts are gathered."""
 
     index: int = 0
     count: int = 1
     gather: Callable[[Any], list[Any]] = lambda value: [value]
-    """The values of all processes, in order, given to each of them."""
+    """All-gather: every process gets the values of all processes, in order."""
 
 
 WHOLE = Shard()
@@ -229,30 +250,34 @@ class Evaluator(Protocol):
 
     card: ModelCard
     further_scores: tuple[str, ...]
-    """Scores besides the main one that an export may not cost more than it may cost that."""
+    """Scores besides the main one whose drop by an export has the same bound."""
 
     def evaluate(self, predict: Predict, *, split: str = "val", shard: Shard = WHOLE) -> Evaluation:
-        """Predict a split and score it, the same for a checkpoint and for every exported file; each of several
-        processes predicts its shard."""
+        """Predict a split and score it, in the same way for a checkpoint and for every exported file.
+
+        Args:
+            predict: from the graph's inputs to its outputs.
+            shard: this process's part, where several evaluate together.
+        """
         ...
 
     def score(self, samples: Sequence[Sample], scorable: Scorable, unreadable: Sequence[str] = ()) -> Evaluation:
-        """The second half: scores of what was predicted for these samples."""
+        """Score the reduced outputs (`PredictionKind.reduce`) of these samples."""
         ...
 
     def resampled_scores(
         self, samples: Sequence[Sample], scorable: Scorable, counts_NR: NDArray[np.int32]
     ) -> NDArray[np.floating[Any]]:
-        """The main score of resamples (R,) in which sample n counts `counts_NR[n, r]` times; NaN where there is
-        none."""
+        """The main score of R bootstrap resamples (R,), in which sample n counts `counts_NR[n, r]` times; NaN where it
+        is undefined."""
         ...
 
 
 def make_evaluator(dataset: Dataset, card: ModelCard) -> Evaluator:
-    """The evaluator of a model on a dataset of its task, or of one that can be read as such.
+    """An evaluator for a model, on a dataset of its task or one that can be converted to it.
 
     Raises:
-        InputError: they are of different tasks or classes.
+        InputError: model and dataset have different tasks or classes.
     """
     task = get_task(card.task)
     adapted = dataset if dataset.task == task.name else task.adapt(dataset)
@@ -265,7 +290,7 @@ def check_classes(dataset: Dataset, card: ModelCard) -> None:
     """Raise InputError where the dataset has other classes than the model."""
     if card.classes != dataset.classes:
         raise InputError(
-            f"the model knows {list_classes(card.classes)}, the dataset {dataset.root} has "
+            f"the model has {list_classes(card.classes)}, the dataset {dataset.root} has "
             f"{list_classes(dataset.classes)}"
         )
 

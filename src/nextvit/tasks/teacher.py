@@ -1,4 +1,4 @@
-"""A teacher: any classifier whose predictions become targets."""
+"""Teachers for distillation: any classifier whose predictions become targets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ TIMM = "timm:"
 def load_teacher(
     source: str, card: ModelCard, probabilities: Callable[[Tensor], Tensor], device: torch.device
 ) -> Teacher:
-    """The teacher that a recipe names. It sees the student's views, scaled to its own input size.
+    """Load the teacher of a recipe. It sees the student's views, resized to its own input size.
 
     Args:
         source: a run, a checkpoint file, a bundle, or "timm:NAME".
@@ -54,7 +54,7 @@ def load_teacher(
 def check_classes(teachers: ModelCard, students: ModelCard, source: str) -> None:
     if (teachers.task, teachers.classes) != (students.task, students.classes):
         raise InputError(
-            f"the teacher {source} knows {len(teachers.classes)} classes ({teachers.task}) that are not the dataset's "
+            f"the teacher {source} has {len(teachers.classes)} classes ({teachers.task}) that are not the dataset's "
             f"{len(students.classes)} ({students.task}); train one on the same classes"
         )
 
@@ -70,7 +70,7 @@ def teacher_from_module(model: nn.Module, spec: Preprocess, probabilities: Calla
 
 
 def teacher_from_session(session: Session, spec: Preprocess, probabilities: Callable[[Tensor], Tensor]) -> Teacher:
-    """A teacher from an exported file, which takes whole pixel values."""
+    """A teacher from an exported file, whose inputs are uint8."""
 
     def teacher(pixels_NCHW: Tensor) -> Tensor:
         pixels_NHWC = resize_views(pixels_NCHW, spec).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
@@ -88,7 +88,12 @@ def resize_views(pixels_NCHW: Tensor, spec: Preprocess) -> Tensor:
 
 
 def timm_model(name: str, *, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """A pretrained timm model whose outputs are the dataset's classes, in the same order."""
+    """A pretrained timm model whose outputs are the dataset's classes, in the same order.
+
+    Raises:
+        InputError: timm cannot load it, or it has another number of classes.
+        MissingDependency: timm is not installed.
+    """
     try:
         import timm
         from timm.data.config import resolve_data_config
@@ -96,8 +101,8 @@ def timm_model(name: str, *, num_classes: int) -> tuple[nn.Module, Preprocess]:
         raise MissingDependency("timm", extra="timm") from None
     try:
         model: Any = timm.create_model(name, pretrained=True)
-    except Exception as error:  # noqa: BLE001 (whatever its hub client raises: no such model, no weights, no network)
-        raise InputError(f"timm cannot give {name!r} ({str(error).partition(chr(10))[0]})") from None
+    except Exception as error:  # noqa: BLE001 (its hub client raises many: no such model, no weights, no network)
+        raise InputError(f"timm cannot load {name!r} ({str(error).partition(chr(10))[0]})") from None
     if model.num_classes != num_classes:
         raise InputError(f"the teacher timm:{name} has {model.num_classes} classes, the dataset {num_classes}")
     config = resolve_data_config({}, model=model)

@@ -16,10 +16,13 @@ from nextvit.train.recipe import Recipe
 
 
 def build_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
-    """What the model is going to be; the recipe is resolved.
+    """The card of the model to be trained.
+
+    Args:
+        recipe: resolved (`nextvit.train.resolve`).
 
     Raises:
-        InputError: the recipe asks for heads that the dataset has no targets for.
+        InputError: the recipe has heads for which the dataset has no targets.
     """
     task, settings = get_task(dataset.task), recipe.model
     architecture = find_variant(settings.name)

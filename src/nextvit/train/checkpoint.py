@@ -1,6 +1,6 @@
-"""Saving a training so that it can go on as if nothing had happened: whole folders, checksummed, renamed into place.
+"""Save and resume a training without any difference: whole folders, with checksums, renamed into place.
 
-No random state is kept, because there is none to keep: every step seeds its own (`nextvit.train.step`).
+No random state is saved, because every step seeds its own generators (`nextvit.train.step`).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ LAST, PREVIOUS, BEST = "last", "previous", "best"
 
 
 def save_last(run: Path, training: Training) -> None:
-    """Make the whole state of a training the checkpoint "last"; the one before it stays as "previous"."""
+    """Save the whole state of a training as the checkpoint "last"; the one before it stays as "previous"."""
     folder = run / "checkpoints"
     with durable_folder(folder / LAST, keep=folder / PREVIOUS) as temporary:
         save_model(temporary / WEIGHTS, training.model, training.card)
@@ -38,13 +38,13 @@ def save_last(run: Path, training: Training) -> None:
         }
         try:
             torch.save(state, temporary / STATE)
-        except RuntimeError as error:  # what torch makes of a full disk
+        except RuntimeError as error:  # torch's error for a full disk
             raise OSError(str(error).partition("\n")[0]) from None
         write_checksums(temporary)
 
 
 def save_best(run: Path, model: nn.Module, card: ModelCard) -> None:
-    """Replace the checkpoint "best", weights alone."""
+    """Replace the checkpoint "best", which contains weights alone."""
     with durable_folder(run / "checkpoints" / BEST) as folder:
         save_model(folder / WEIGHTS, model, card)
         write_checksums(folder)
@@ -74,10 +74,11 @@ def find_checkpoint(run: Path, *, warn: Callable[[str], None]) -> Path | None:
 
 
 def resume(folder: Path, training: Training, settings: Optim) -> None:
-    """Fill a training from a checkpoint; the optimizer goes on with the given settings.
+    """Load a checkpoint into a training; the optimizer goes on with the given settings.
 
     Raises:
-        InputError: it is of other classes, input, architecture, batches or settings that change the optimizer's groups.
+        InputError: the checkpoint has other classes, input, architecture or batches, or other settings that change the
+            optimizer's groups.
     """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
     card, run, planned = training.card, folder.parent.parent, replace(training.progress)
@@ -92,7 +93,7 @@ def resume(folder: Path, training: Training, settings: Optim) -> None:
         training.optimizer.load_state_dict(state["optimizer"])
         for group, scale in zip(training.optimizer.param_groups, scales, strict=True):
             group["lr_scale"] = scale
-        set_hyperparameters(training.optimizer, settings)  # the checkpoint brought those of the interrupted run
+        set_hyperparameters(training.optimizer, settings)  # loading has set those of the interrupted run
         training.scaler.load_state_dict(state["scaler"])
         training.ema.updates = state["ema_updates"]
         vars(training.progress).update(vars(Progress(**state["progress"])))
@@ -103,6 +104,5 @@ def resume(folder: Path, training: Training, settings: Optim) -> None:
         if had != now:
             raise InputError(
                 f"{run}: had {had} steps in {'an' if what == 'epoch' else 'a'} {what}, now there would be {now}; "
-                "resume with "
-                "the same images, data.batch_size and schedule.epoch_steps"
+                "resume with the same images, data.batch_size and schedule.epoch_steps"
             )

@@ -1,4 +1,4 @@
-"""Where a training computes, and with which numbers."""
+"""Device and precision of a training."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -9,13 +9,17 @@ from nextvit.errors import InputError
 from nextvit.train.recipe import Recipe
 
 CPU_IS_FULL = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
-"""What torch's allocator and oneDNN say; the latter does not tell a lack of memory from others, which are rarer."""
+"""Messages of torch's allocator and of oneDNN, which uses the same one for other, rarer failures."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """The device that a recipe asks for; "auto" is this process's GPU where there is one."""
+    """The device that a recipe names; "auto" is this process's GPU where there is one.
+
+    Raises:
+        InputError: the device is not available.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
@@ -38,12 +42,12 @@ def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """A fresh context in which torch computes with `precision` where that is safe."""
+    """A context in which torch computes in `precision` where that is safe."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is what torch raises when the memory of a GPU, or of the machine, does not suffice."""
+    """Whether this error means that the memory of the GPU or of the machine ran out."""
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in CPU_IS_FULL)

@@ -1,6 +1,6 @@
-"""Several processes that train one model, each on its part of every batch: torchrun starts them, torch joins them.
+"""Training in several processes, each on its part of every batch; torchrun starts them.
 
-Without torchrun there is one process, and nothing here costs anything.
+Without torchrun there is one process, and nothing here costs time.
 """
 
 import os
@@ -25,28 +25,28 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Number of this process on its machine, and of its GPU."""
+    """Index of this process on its machine, and of its GPU."""
     restarts: int = 0
-    """How often torchrun has started all processes again."""
+    """How often torchrun has restarted all processes."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes the run and talks to people."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait for all processes."""
         if self.size > 1:
             distributed.barrier()
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on each of them."""
+        """Sum values over all processes, in place; every process gets the sum."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def gather(self, value: Value) -> list[Value]:
-        """The values of all processes in the order of their ranks, on each of them."""
+        """The values of all processes in the order of their ranks; every process gets all."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -55,24 +55,24 @@ class World:
 
     @property
     def shard(self) -> Shard:
-        """This process's part of an exam."""
+        """This process's part of an evaluation."""
         return Shard(index=self.rank, count=self.size, gather=self.gather)
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the first one's batch-norm statistics."""
+        """Broadcast the first process's batch-norm statistics."""
         if self.size > 1:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model as it is called in training: its gradients are averaged over the processes."""
+        """Wrap the model so that its gradients are averaged over the processes."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def world_from_environment() -> World:
-    """What torchrun says in the environment; one process without it."""
+    """Read the environment variables that torchrun sets; without them there is one process."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
     rank, size, local_rank, restarts = (
         int(os.environ.get(name, default)) for name, default in zip(names, "0100", strict=True)
@@ -90,8 +90,8 @@ def join_processes(world: World, device: torch.device) -> Generator[None]:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ["LOCAL_WORLD_SIZE"] == str(world.size):
-        # torchrun keeps one store through all restarts (seen with torch 2.15), and in it the addresses of processes
-        # that are dead. On one machine all processes know how often they were started. With several machines only
+        # torchrun keeps one store through all restarts (seen with torch 2.15), and it contains the addresses of dead
+        # processes. On one machine a prefix with the number of restarts separates them. With several machines only
         # TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 helps, as docs/distributed.md says.
         store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)  # pyright: ignore[reportPrivateImportUsage]
         own = distributed.PrefixStore(f"start {world.restarts}", store)  # pyright: ignore[reportPrivateImportUsage]
@@ -105,12 +105,13 @@ def join_processes(world: World, device: torch.device) -> Generator[None]:
 
 
 def convert_batch_norms(model: nn.Module) -> None:
-    """Let batch norms see the whole batch of all processes; only on GPUs, torch has no such norms for CPUs."""
+    """Convert batch norms, in place, so that they see the whole batch of all processes; torch has these only on
+    GPUs."""
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def skip_gradient_sync(parallel: nn.Module, *, last_part: bool) -> AbstractContextManager[Any]:
-    """While gradients accumulate, processes need not exchange them before the last part."""
+    """A context without exchange of gradients: while they accumulate, only the last part needs the exchange."""
     if isinstance(parallel, DistributedDataParallel) and not last_part:
         return parallel.no_sync()
     return nullcontext()

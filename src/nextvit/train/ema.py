@@ -10,7 +10,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class Ema(Generic[Model]):
-    """A copy of a model that follows it slowly. With decay 0 the copy is the model of the last step."""
+    """A copy of a model with averaged weights. With decay 0 the copy is the model after the last step."""
 
     def __init__(self, model: Model, *, decay: float) -> None:
         self.model: Model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -19,7 +19,8 @@ class Ema(Generic[Model]):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards the model. Early steps count more, so that the random start is soon forgotten."""
+        """Average in the model's weights. The decay starts low, so that the random initialisation has no influence
+        later."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averaged, current = float_tensors(self.model), float_tensors(model)

@@ -1,4 +1,4 @@
-"""Stopping a training between two steps."""
+"""Stop a training between two steps."""
 
 import signal
 import threading
@@ -8,19 +8,20 @@ from types import FrameType
 
 
 class Stop:
-    """Whether somebody asked to stop."""
+    """Whether a stop was requested."""
 
     requested = False
 
 
 @contextmanager
 def stop_on_interrupt() -> Generator[Stop]:
-    """Ctrl-C, or a SIGTERM, sets a flag, for the loop to see after its step; a second Ctrl-C acts at once.
+    """Let Ctrl-C or SIGTERM set a flag that the loop reads after each step; a second Ctrl-C interrupts immediately.
 
-    A second SIGTERM does not: torchrun and batch systems send several, and the state is being saved.
+    A second SIGTERM does not, because torchrun and batch systems send several, and the state is being saved.
 
-    A KeyboardInterrupt strikes anywhere, in the middle of a save too, and where Python cannot pass an exception on (in
-    a finaliser, say) it is lost. Outside the main thread, which alone receives signals, nothing changes.
+    Without this, a KeyboardInterrupt could come in the middle of a save, and would be lost where Python cannot
+    propagate an exception (in a finaliser, say). Outside the main thread, which alone receives signals, nothing
+    changes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

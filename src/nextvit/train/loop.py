@@ -28,7 +28,7 @@ MOST_SKIPPED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """What a watcher is told after every step, and with an evaluation after every epoch."""
+    """The state of a training that a watcher gets after every step, and after every epoch with an evaluation."""
 
     epoch: int
     epochs: int
@@ -38,10 +38,10 @@ class Tick:
     loss: float
     """Mean over the epoch so far."""
     losses: dict[str, float]
-    """The same of each loss by name."""
+    """The mean of each loss, by name."""
     images_per_second: float
     waiting_share: float
-    """Share of the epoch's time so far that was spent waiting for data."""
+    """Fraction of the epoch's time so far that was spent waiting for data."""
     seconds_left: float
     evaluation: Evaluation | None = None
 
@@ -53,7 +53,7 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
     """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
 
     Raises:
-        KeyboardInterrupt: `stop` was requested; everything up to the last step is kept.
+        KeyboardInterrupt: `stop` was requested; everything up to the last step is saved.
         InputError: too many unreadable images, losses that are NaN or infinite, a full disk.
     """
     progress = training.progress
@@ -64,7 +64,7 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         check_unreadable(training, recipe)
         tick = make_tick(training, recipe, clock)
 
-        # Evaluate the averaged weights in deployment form, note the result, save.
+        # Evaluate the averaged weights in deployment form, record the result, save.
         training.world.share_buffers(training.ema.model)
         session = TorchSession(deploy_network(training.ema.model, training.card), outputs=output_names(training.card))
         evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
@@ -75,14 +75,14 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
             append_json_line(run / METRICS, epoch_record(tick, evaluation, is_best))
             save_last(run, training)
             clock.saved = time.perf_counter()
-        training.world.wait()  # until the files are there, which all will read
+        training.world.wait()  # for the files, which all processes will read
         watch(replace(tick, evaluation=evaluation))
 
 
 def train_epoch(
     training: Training, recipe: Recipe, clock: "Clock", *, run: Path, watch: Watch, say: Say, stop: Stop
 ) -> None:
-    """Take the steps that an epoch still lacks."""
+    """Take the remaining steps of an epoch."""
     progress = training.progress
     training.sampler.epoch = progress.epoch
     training.sampler.start = progress.step - progress.epoch * len(training.sampler)
@@ -115,14 +115,14 @@ def train_epoch(
             save_last(run, training)
             clock.saved = time.perf_counter()
         if outcome.stop:
-            training.world.wait()  # for the first process has saved when all are here
+            training.world.wait()  # when all are here, the first process has saved
             raise KeyboardInterrupt
         waiting_since = time.perf_counter()
 
 
 @dataclass
 class Clock:
-    """When this process started to train, and when it last saved."""
+    """When this process started to train, and when it last saved, in seconds of `time.perf_counter`."""
 
     first_step: int
     started: float = field(default_factory=time.perf_counter)
@@ -130,7 +130,7 @@ class Clock:
 
 
 def make_tick(training: Training, recipe: Recipe, clock: Clock) -> Tick:
-    """Where the epoch under way stands."""
+    """The progress of the current epoch, for watchers."""
     progress, steps_per_epoch = training.progress, len(training.sampler)
     left = steps_per_epoch * recipe.epochs - progress.step
     rate = (time.perf_counter() - clock.started) / max(1, progress.step - clock.first_step)
@@ -150,12 +150,12 @@ def make_tick(training: Training, recipe: Recipe, clock: Clock) -> Tick:
 
 
 def out_of_patience(progress: Progress, recipe: Recipe) -> bool:
-    """Whether no epoch was better than the best for as long as the recipe allows."""
+    """Whether as many epochs as the recipe allows have passed without a new best one."""
     return 0 < recipe.schedule.patience <= progress.epochs_since_best
 
 
 def check_unreadable(training: Training, recipe: Recipe) -> None:
-    """InputError where more images could not be read than the recipe allows."""
+    """Raise InputError where more images could not be read than the recipe allows."""
     found, count = training.progress.unreadable, len(training.samples)
     if len(found) > recipe.data.max_unreadable * count:
         raise InputError(
@@ -181,14 +181,14 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
     if progress.skipped == MOST_SKIPPED:
         raise InputError(
             f"the loss was NaN or infinite in {MOST_SKIPPED} steps in a row, in epoch {progress.epoch + 1}; lower "
-            "--optim.lr, "
-            f"or look at the files of the last: {', '.join(files[:3])}, ...; what was saved before is intact"
+            f"--optim.lr, or look at the files of the last: {', '.join(files[:3])}, ...; "
+            "what was saved before is intact"
         )
 
 
 def rank_epoch(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
-    """What the best epoch is chosen by: the main score, and between equal ones the negative loss, that of training
-    where the evaluation has none. A detector scores 0 for many epochs while it learns."""
+    """The key by which the best epoch is chosen: the main score, and between equal scores the negative loss of the
+    evaluation, or of training where the evaluation has none. A detector scores 0 for many epochs while it learns."""
     return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)
 
 

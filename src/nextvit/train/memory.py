@@ -1,4 +1,4 @@
-"""How large a batch the memory holds: found by taking steps on random images."""
+"""Find the largest batch that fits into memory, by taking steps on random images."""
 
 import copy
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from nextvit.train.state import Training
 
 LARGEST, FEWEST_STEPS = 1024, 8
 LEFT_FREE = 0.25
-"""Share of the memory that a batch must leave: for the data, for a teacher, for what else runs there."""
+"""Fraction of the memory that a batch must leave free: for the data, for a teacher, for other programs."""
 PROCESS = Path("/proc/self")
 
 
 def find_batch_size(
     dataset: Dataset, card: ModelCard, model: Network, recipe: Recipe, device: torch.device, world: World
 ) -> int:
-    """The largest batch over all processes and parts that fits, but of at least 8 steps an epoch."""
+    """The largest batch that fits, over all processes and parts, with at least 8 steps in an epoch."""
     parts = world.size * recipe.optim.accumulate
     most = max(2, min(LARGEST, len(dataset.split("train")) // FEWEST_STEPS) // parts)
     objective = get_task(card.task).objective(dataset, card, recipe.task, device)
@@ -39,19 +39,22 @@ def memory_advice(training: Training, recipe: Recipe) -> str:
     """What to do after a step ran out of memory."""
     world, device = training.world, training.device
     part = recipe.batch_size // (world.size * recipe.optim.accumulate)
-    # The averaged model has norms that need no other process.
+    # The norms of the averaged model do not communicate with other processes.
     attempt = make_trial(training.objective, training.card, training.ema.model, recipe, device)
     fits = largest_that_fits(attempt, most=max(2, part // 2))
     return (
         f"out of memory on {device} with {part} images in a step at {recipe.data.image_size} px; {fits} fit: "
         f"use --optim.accumulate {-(-recipe.batch_size // (world.size * fits))} for the same training in smaller "
-        "parts, "
-        f"or --batch-size {fits * world.size * recipe.optim.accumulate}"
+        f"parts, or --batch-size {fits * world.size * recipe.optim.accumulate}"
     )
 
 
 def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
-    """The largest of 2, 4, 8, ... up to `most` that `attempt` allows; InputError if not even 2."""
+    """The largest of 2, 4, 8, ... up to `most` for which `attempt` does not run out of memory.
+
+    Raises:
+        InputError: not even 2 fit.
+    """
     fits, size = 0, 2
     while size <= most:
         try:
@@ -69,7 +72,8 @@ def largest_that_fits(attempt: Callable[[int], None], *, most: int) -> int:
 def make_trial(
     objective: Objective, card: ModelCard, model: nn.Module, recipe: Recipe, device: torch.device
 ) -> Callable[[int], None]:
-    """One step on a copy of the model with as many random images as asked, which must leave some memory free."""
+    """A function that takes one step on a copy of the model with a number of random images; it raises an out-of-memory
+    error where less than `LEFT_FREE` of the memory is left."""
     precision = pick_precision(recipe, device)
 
     def attempt(images: int) -> None:
@@ -92,7 +96,7 @@ def make_trial(
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let the highest use of memory be counted from now on."""
+    """Restart the measurement of peak memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -101,7 +105,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def memory_left(device: torch.device) -> float:
-    """Share of the memory that was still free when this process filled it most."""
+    """Fraction of the memory that was free at this process's peak."""
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
         return 1 - torch.cuda.max_memory_reserved(device) / total
@@ -112,6 +116,6 @@ def memory_left(device: torch.device) -> float:
 
 
 def read_kib(path: Path) -> dict[str, int]:
-    """The lines "name: number kB" of a file of /proc."""
+    """Read the lines "name: number kB" of a file of /proc."""
     lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {words[0].rstrip(":"): int(words[1]) for words in lines if words[2:] == ["kB"]}

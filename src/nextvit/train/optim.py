@@ -1,4 +1,4 @@
-"""AdamW: which parameters decay, and which learn more slowly."""
+"""AdamW: weight decay and learning rate of each group of parameters."""
 
 import re
 from typing import Any
@@ -12,12 +12,14 @@ from nextvit.train.recipe import Optim
 
 
 def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
-    """Matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet), or all but norms do
-    (as in those of COCO and UperNet), or everything (as in that of Semantic FPN); frozen parameters are left out.
+    """AdamW without frozen parameters.
 
-    With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the group's share of the rate.
+    By default matrices and filters decay, norms and biases do not (as in the official recipe of ImageNet). Other
+    settings decay all but norms (as in those of COCO and UperNet) or everything (as in that of Semantic FPN).
+
+    With `layer_decay` below 1 there are two such groups for each depth; "lr_scale" is the factor of the group's rate.
     """
-    assert settings.layer_decay != "auto", "settle the recipe first"
+    assert settings.layer_decay != "auto", "resolve the recipe first"
     backbone = model.backbone
     deepest = depth_of("head", backbone)
     norms = {
@@ -40,7 +42,7 @@ def build_optimizer(model: Network, settings: Optim) -> torch.optim.AdamW:
 
 
 def depth_of(name: str, backbone: NextViT) -> int:
-    """How many blocks lie before a parameter: 0 for the stem, and most for the last norm and the head."""
+    """Number of blocks before a parameter: 0 for the stem, the largest for the last norm and the head."""
     if name.startswith("backbone.stem."):
         return 0
     if match := re.match(r"backbone\.stages\.(\d+)\.blocks\.(\d+)\.", name):
@@ -50,8 +52,8 @@ def depth_of(name: str, backbone: NextViT) -> int:
 
 
 def set_hyperparameters(optimizer: torch.optim.Optimizer, settings: Optim) -> None:
-    """Give every group the settings of a recipe, whatever a loaded state said; the learning rate is set at each
-    step."""
+    """Set a recipe's weight decay and betas in every group, also after a state was loaded; the learning rate is set at
+    each step."""
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay if group["decays"] else 0.0
         group["betas"] = settings.betas
@@ -63,8 +65,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def freeze(model: Network, stages: int, *, norms: bool) -> list[nn.Module]:
-    """Stop the learning of the stem and the first stages; returns them, and with `norms` all batch norms of the
-    backbone, for `train_mode` to keep their statistics."""
+    """Freeze the stem and the first `stages` stages. Returns them, and with `norms` all batch norms of the backbone, so
+    that `train_mode` keeps their statistics."""
     frozen: list[nn.Module] = [model.backbone.stem, *list(model.backbone.stages)[:stages]] if stages else []
     for part in frozen:
         part.requires_grad_(False)
@@ -74,7 +76,7 @@ def freeze(model: Network, stages: int, *, norms: bool) -> list[nn.Module]:
 
 
 def train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
-    """Training mode for all but the frozen parts, whose batch norms go on with the statistics that they have."""
+    """Set training mode for all but the frozen parts, whose batch norms keep their statistics."""
     model.train()
     for part in frozen:
         part.eval()

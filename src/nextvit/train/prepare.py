@@ -1,4 +1,4 @@
-"""From a dataset, a card and a recipe to everything that a training works with. Writes nothing."""
+"""Build everything that a training needs from a dataset, a card and a recipe. Writes nothing."""
 
 from typing import cast
 
@@ -25,16 +25,16 @@ from nextvit.views.training_batches import Batch, EpochSampler, TrainingSet, Tra
 def prepare(
     dataset: Dataset, card: ModelCard, model: Network, recipe: Recipe, device: torch.device, world: World
 ) -> Training:
-    """Build the training around a model that is on its device.
+    """Build the training of a model that is already on its device.
 
     Raises:
-        InputError: too few images for the processes and parts, no such teacher, no images without labels.
+        InputError: there are too few images for the processes and parts, no such teacher, or no images without labels.
     """
     task = get_task(card.task)
     dataset, samples = task.training_samples(dataset, recipe.task)
     check_batch_size(dataset, samples, recipe, world)
 
-    # The order counts: a copy for the average before norms are replaced, for those would not be the model's.
+    # The order matters: the average is a copy of the model before its batch norms are replaced by synchronised ones.
     if recipe.compute.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model.backbone.set_activation_checkpointing(enabled=recipe.model.activation_checkpointing)
@@ -86,8 +86,7 @@ def check_batch_size(dataset: Dataset, samples: Samples, recipe: Recipe, world: 
 
 
 def extend_weights(labelled: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Sampling weights (count,) of which those of the labelled samples, with a mean of 1, come first; the others have
-    1."""
+    """Sampling weights (count,): first those of the labelled samples, scaled to a mean of 1, then 1 for the others."""
     if labelled is None:
         return None
     weights = np.ones(count)
@@ -98,7 +97,7 @@ def extend_weights(labelled: np.ndarray | None, count: int) -> np.ndarray | None
 def build_batches(
     source: TrainingSource, weights: np.ndarray | None, recipe: Recipe, world: World, *, pin_memory: bool
 ) -> tuple[DataLoader[Batch], EpochSampler]:
-    """This process's part of the training batches, and the sampler that takes the epoch."""
+    """The loader of this process's part of the batches, and its sampler, on which the epoch is set."""
     sampler = EpochSampler(
         len(source),
         batch_size=recipe.batch_size,

@@ -1,4 +1,4 @@
-"""RUN/augmented.png: some images as the network is going to see them."""
+"""RUN/augmented.png: augmented training images, as the network will see them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def write_preview(run: Path, training: Training, recipe: Recipe) -> None:
     assert isinstance(dataset, TrainingSet)
     source = dataset.source
     batch = dataset.__getitems__(next(iter(training.sampler))[: source.sheet.images])
-    if batch.targets is None:  # the first step is going to say why
+    if batch.targets is None:  # the first step will report why
         return
     torch.manual_seed(combine_seeds(recipe.compute.seed))
     rng = np.random.default_rng(recipe.compute.seed)

@@ -24,7 +24,7 @@ class Model:
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time; batch norms see each batch twice."""
     frozen_norms: bool = False
-    """Keep the statistics of all batch norms of the backbone as they are, as small batches of large pictures need."""
+    """Keep the statistics of all batch norms of the backbone as they are, as small batches of large images need."""
 
     def __post_init__(self) -> None:
         require(0 <= self.frozen_stages <= 4, f"model.frozen_stages is 0 to 4, got {self.frozen_stages}")
@@ -35,14 +35,14 @@ class Data:
     """How images are read, whatever the task; each task has further fields."""
 
     image_size: int = 224
-    """Side of the network's square input in pixels; where images keep their aspect ratio and are padded, the most of
+    """Side of the network's square input in pixels; where images keep their aspect ratio and are padded, the limit of
     their shorter side."""
     batch_size: int | Literal["auto"] = 32
     """Images in one step of the optimizer, over all processes and parts; "auto": the largest that fits the memory."""
     workers: int = 2
     """Processes that read and augment, for each training process; 0: none, in the training process itself."""
     max_unreadable: float = 0.02
-    """Training stops when more than this fraction of the images cannot be read; others stand in for them until then."""
+    """Training stops when more than this fraction of the images cannot be read; until then others replace them."""
     allow_errors: bool = False
     """Train although `nextvit check` finds errors."""
 
@@ -69,7 +69,7 @@ class Optim:
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; 0: no clipping."""
     layer_decay: float | Literal["auto"] = 1.0
-    """Each block's share of the rate of the block after it; "auto": 1 from scratch, 0.8 from weights."""
+    """Learning rate of a block relative to the block after it; "auto": 1 from scratch, 0.8 from weights."""
     decay_biases: bool = False
     """Decay the biases of convolutions and linear layers, too."""
     decay_norms: bool = False
@@ -89,27 +89,26 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, then half a cosine, or what `shape` says. Epochs, or so many steps each."""
+    """Linear warm-up, then half a cosine, or another `shape`. An epoch is a pass, or `epoch_steps` steps."""
 
     epochs: int | Literal["auto"] = 30
-    """Passes over the training pictures; "auto": so many that about 100,000 are seen, but 10 to 100."""
+    """Passes over the training images; "auto": 10 to 100, to see about 100,000 (20,000 with objects or masks)."""
     epoch_steps: int = 0
-    """Steps that are an epoch, at whose end is evaluated, wherever a pass over the pictures ends; 0: those of a
-    pass."""
+    """Steps of an epoch, after which the model is evaluated, wherever a pass over the images ends; 0: one pass."""
     warmup_epochs: float = 2.0
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
-    """Last over peak learning rate."""
+    """Last learning rate as a fraction of the peak."""
     shape: Literal["cosine", "constant", "steps", "poly", "published"] = "cosine"
-    """"steps": a tenth of the rate from each epoch of `milestones` on; "poly": down to the last rate as the share of
-    the steps that are left, to the power of `power`; "published": as in the official logs of ImageNet,
-    constant within an epoch and one epoch late (`nextvit.train.schedule`)."""
+    """"steps": a tenth of the rate from each epoch of `milestones` on; "poly": towards the last rate, as the fraction
+    of remaining steps to the power of `power`; "published": as in the official logs of ImageNet, constant within an
+    epoch and one epoch late (`nextvit.train.schedule`)."""
     milestones: tuple[int, ...] = ()
-    """For "steps": so many epochs are done when the rate falls."""
+    """For "steps": numbers of finished epochs after which the rate falls."""
     power: float = 1.0
-    """For "poly"; 1: evenly."""
+    """For "poly"; 1: linearly."""
     warmup_steps: int = 0
-    """For "steps" and "poly", in place of `warmup_epochs`: steps from a millionth of the rate to the whole."""
+    """For "steps" and "poly", instead of `warmup_epochs`: steps from a millionth of the rate to the full rate."""
     patience: int = 0
     """Stop after this many epochs without a better one; 0: never."""
 
@@ -127,10 +126,10 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Ema:
-    """An exponential moving average of the weights; it is what is evaluated and exported."""
+    """An exponential moving average of the weights, which is evaluated and exported."""
 
     decay: float = 0.99
-    """Share kept of the old average at each step; it rises to this value; 0: no averaging."""
+    """Fraction of the old average that is kept at each step, after a start with less; 0: no averaging."""
 
     def __post_init__(self) -> None:
         require(0 <= self.decay < 1, f"ema.decay must be in [0, 1), got {self.decay}")
@@ -138,24 +137,24 @@ class Ema:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where and how it is computed."""
+    """Device, precision and seed."""
 
     device: str = "auto"
     """"auto" (a GPU where there is one), or a torch device."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast; "auto" is bf16 where the device has instructions for it, else fp32; fp16 scales the loss."""
     channels_last: bool = True
-    """Keep maps and filters with the channels innermost, which convolutions like."""
+    """Keep feature maps and filters with the channels innermost in memory, which makes convolutions faster."""
     sync_batch_norm: bool = True
-    """On several GPUs, batch norms see the whole batch; false: each its own part."""
+    """On several GPUs, batch norms see the whole batch; false: the part of their own process."""
     compile: bool = False
-    """torch.compile: minutes at the start, faster steps after."""
+    """Use torch.compile: minutes at the start, faster steps afterwards."""
     threads: int = 0
-    """CPU threads of a step; 0: as many as torch takes. Fewer than the cores where other work shares the machine."""
+    """CPU threads of a step; 0: torch's default. Use fewer than the cores where other programs share the machine."""
     save_minutes: float = 10.0
     """Save the state of the training when this time has passed, besides at the end of every epoch."""
     seed: int = 0
-    """Of weights, shuffling, augmentation and drop path."""
+    """Seed of weights, shuffling, augmentation and drop path."""
 
     def __post_init__(self) -> None:
         require(self.threads >= 0, f"compute.threads must not be negative, got {self.threads}")
@@ -165,12 +164,12 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run: what every task has, and the settings of one."""
+    """The settings of one training run: those that all tasks have, and those of one task."""
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     task: TaskSettings = field(default_factory=LabelSettings)
-    """`Task.settings` of the task that is learnt: its views, its heads, its losses."""
+    """`Task.settings` of one task: its augmentation, heads and losses."""
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema = field(default_factory=Ema)

@@ -30,7 +30,7 @@ STEPS_WARMUP_RATIO = 1e-6
 
 
 def warmup_factor(step: int, warmup_steps: int) -> float:
-    """The share of the rate at a step, as mmcv's linear warm-up has it: a millionth at the first."""
+    """The factor of the learning rate at a step, as in mmcv's linear warm-up: a millionth at the first step."""
     left = max(0.0, 1 - step / warmup_steps) if warmup_steps else 0.0
     return 1 - left * (1 - STEPS_WARMUP_RATIO)
 
@@ -50,8 +50,7 @@ def published_lr(epoch: int, *, epochs: int, warmup_epochs: float, peak: float, 
     """The rate of an epoch, counted from 0, in the logs of the official code.
 
     Its scheduler is stepped after the epoch with that epoch's own number, so every epoch but the first runs at the rate
-    meant for the one before. The cosine's clock starts with the warm-up, not after it. The published numbers contain
-    both.
+    intended for the one before. The cosine starts with the warm-up, not after it. The published results include both.
     """
     clock = max(0, epoch - 1)
     if clock < warmup_epochs:

@@ -57,24 +57,24 @@ def train(
     watch: Watch,
     say: Say,
 ) -> Evaluation:
-    """Train, keep everything in the folder `run`, and evaluate its best checkpoint.
+    """Train a model into the folder `run`, and evaluate its best checkpoint.
 
-    Started by torchrun, all processes train together, and one writes and talks. When torchrun has started them anew,
-    the run is resumed by itself.
+    Started by torchrun, all processes train together, and only the first one writes files and messages. When torchrun
+    has restarted them, the run is resumed automatically.
 
     Args:
-        task: what is learnt, where it is not what the dataset is for.
+        task: the task to train for, where it is not the one of the dataset's layout.
         resume: go on from the checkpoint "last" of an interrupted run.
         watch: called after every step and epoch.
-        say: called with what a person should know once.
+        say: called with each message for people.
 
     Raises:
-        InputError: the dataset or the recipe is wrong, or `run` holds something already.
+        InputError: the dataset or the recipe is wrong, or `run` is not an empty folder.
     """
     world = world_from_environment()
     device = pick_device(recipe.compute.device, local_rank=world.local_rank)
     with join_processes(world, device):
-        # Of several machines only the one where a process died counts a restart.
+        # With several machines, only the one where a process died counts a restart.
         resume = resume or (max(world.gather(world.restarts)) > 0 and is_run(run))
         check_run_folder(run, resume=resume)
         dataset = read_dataset(dataset_path, task=task)
@@ -92,16 +92,18 @@ def train_together(
     watch: Watch,
     say: Say,
 ) -> Evaluation:
-    """`train` in one of the processes that train together."""
+    """`train`, in one of several processes."""
     # 1. Resolve the recipe, check the data, build the network
     if recipe.compute.threads:
         torch.set_num_threads(recipe.compute.threads)
     recipe = resolve_recipe(recipe, dataset)
     torch.manual_seed(recipe.compute.seed)
     card = build_card(dataset, recipe)
-    get_task(card.task).evaluator(dataset, card)  # a dataset that does not fit is refused before minutes of checking
+    get_task(card.task).evaluator(dataset, card)  # refuses a dataset of other classes before minutes of checking
     model = build_network(card)
-    if world.size == 1 and not resuming and not recipe.data.allow_errors:  # several would wait for the one that reads
+    if (
+        world.size == 1 and not resuming and not recipe.data.allow_errors
+    ):  # other processes would wait for the one that reads
         say(f"checking the images (as nextvit check {dataset.root} does; --data.allow-errors leaves it out)")
         refuse_errors(get_task(card.task).check(dataset).findings, dataset=dataset.root)
 
@@ -121,7 +123,7 @@ def train_together(
         restore(checkpoint, training, recipe.optim)
     say(describe_start(recipe, dataset))
 
-    # 4. Everything that can be refused was; now the folder becomes a run, and trains
+    # 4. Write the run's files and train: everything that can be refused has been refused by now
     try:
         if world.is_first:
             write_run_files(run, recipe, training)
@@ -137,7 +139,7 @@ def train_together(
 
 
 def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | None:
-    """The checkpoint to go on from, after the leftovers of what was killed are gone; None if there is none yet."""
+    """Remove leftovers of a killed process, and find the checkpoint to go on from; None if there is none yet."""
     if world.is_first:
         remove_leftovers(run)
         remove_leftovers(run / "checkpoints")
@@ -145,7 +147,7 @@ def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | 
 
 
 def write_run_files(run: Path, recipe: Recipe, training: Training) -> None:
-    """What is trained on what and how, as far as the run does not say so yet."""
+    """Write the recipe, and where missing the environment and the preview, into the run."""
     run.mkdir(parents=True, exist_ok=True)
     dataset = training.dataset
     settings = {"dataset": str(dataset.root.resolve()), TASK: training.card.task, **to_sections(recipe)}
@@ -163,7 +165,7 @@ def recorded_batch_size(run: Path) -> int:
 
 
 def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:
-    """`fit`; False where the memory ran out. By then the failed step's tensors are gone with its traceback."""
+    """Run `fit`; False where the memory ran out. On return the failed step's tensors are freed with its traceback."""
     try:
         fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
     except RuntimeError as error:
@@ -176,7 +178,7 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
 
 
 def evaluate_best(training: Training, *, run: Path, say: Say) -> Evaluation:
-    """Evaluate the best checkpoint, and keep the result in the run."""
+    """Evaluate the best checkpoint, and write the result into the run."""
     task = get_task(training.card.task)
     best, _ = load_model(find_best_weights(run))
     card = task.evaluation_card(training.card)
@@ -190,12 +192,12 @@ def evaluate_best(training: Training, *, run: Path, say: Say) -> Evaluation:
     for message in unreadable:
         say(f"could not be read: {message}")
     if unreadable:
-        say(f"{len(unreadable)} images could not be read: in training others stood in for them, none was scored")
+        say(f"{len(unreadable)} images could not be read: in training others replaced them, none was scored")
     return evaluation
 
 
 def check_run_folder(run: Path, *, resume: bool) -> None:
-    """A new run needs a new folder; a resumed one needs a run."""
+    """Raise InputError unless a new run has a new folder, and a resumed one a folder with a run."""
     if resume and not is_run(run):
         raise InputError(f"{run}: no run to resume (it has no {RECIPE}); leave out --resume to start one")
     if not resume and is_run(run):
@@ -213,7 +215,7 @@ def remove_if_without_checkpoint(run: Path) -> None:
 
 
 def describe_run(card: ModelCard, dataset: Dataset) -> dict[str, object]:
-    """The machine, and what is trained on what."""
+    """The environment, the dataset and the model of a run, as plain values."""
     cost = training_cost(card)
     return {
         **describe_environment(),

@@ -1,4 +1,4 @@
-"""What a training works with, and where it stands."""
+"""The objects of a training, and its progress."""
 
 from dataclasses import dataclass, field
 
@@ -19,23 +19,23 @@ from nextvit.views.training_batches import Batch, EpochSampler
 
 @dataclass
 class Progress:
-    """Where a training stands."""
+    """The progress of a training."""
 
     epoch: int = 0
-    """Epochs that are done."""
+    """Finished epochs."""
     step: int = 0
-    """Steps that are done, in this and all earlier epochs."""
+    """Finished steps, in this and all earlier epochs."""
     steps_per_epoch: int = 0
     steps_per_pass: int = 0
-    """Over the training images, where an epoch has another number of steps; else 0."""
+    """Steps in a pass over the training images, where an epoch has another number of steps; else 0."""
     seen: int = 0
-    """Images seen in the epoch under way."""
+    """Images seen in the current epoch."""
     loss_sum: float = 0.0
     """The sum of their losses."""
     losses: dict[str, float] = field(default_factory=dict[str, float])
-    """The same of each loss by name."""
+    """The sum of each loss, by name."""
     seconds: float = 0.0
-    """Time spent in the epoch under way."""
+    """Time spent in the current epoch."""
     waited: float = 0.0
     """Part of it that was spent waiting for data."""
     skipped: int = 0
@@ -47,7 +47,7 @@ class Progress:
     """Messages of training images that could not be read so far."""
 
     def finish_epoch(self, rank: tuple[float, float]) -> bool:
-        """Count an epoch with its main score and negative loss; returns whether it is the best so far."""
+        """Count an epoch with its main score and negative loss, and return whether it is the best so far."""
         is_best = self.best is None or rank > self.best
         self.best = rank if is_best else self.best
         self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
@@ -58,20 +58,21 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Everything that a training works with, ready for its next step."""
+    """Everything that a training needs, ready for the next step."""
 
     objective: Objective
     evaluator: Evaluator
     card: ModelCard
     dataset: Dataset
     samples: Samples
-    """What is drawn from: the dataset's training images, then those without labels."""
+    """The samples that batches are drawn from: the dataset's training images, then those without labels."""
     model: Network
     forward: nn.Module
-    """The model as it is called, perhaps compiled."""
+    """The module that is called in a step: `parallel`, perhaps compiled."""
     parallel: nn.Module
-    """What averages the gradients of several processes; the model itself where there is one."""
+    """The model wrapped to average gradients over processes; the model itself where there is only one."""
     frozen: list[nn.Module]
+    """Modules that stay in eval mode."""
     statistics: list[Tensor]
     """The model's buffers."""
     ema: Ema[Network]
@@ -86,5 +87,5 @@ class Training:
 
     @property
     def images_per_step(self) -> int:
-        """Over all processes."""
+        """Images in a step, over all processes."""
         return self.sampler.batch_size

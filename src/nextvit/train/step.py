@@ -16,23 +16,27 @@ from nextvit.views.training_batches import Batch, combine_seeds
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step gave, the same in every process."""
+    """The result of a step, the same in every process."""
 
     loss: float
     """Mean over the images of the whole batch."""
     losses: dict[str, float]
-    """The same of each loss by name."""
+    """The mean of each loss, by name."""
     skipped: bool
     """Whether the loss or its gradient was NaN or infinite, and nothing was changed."""
     stop: bool
-    """Whether any process was asked to stop."""
+    """Whether a stop was requested in any process."""
 
 
 def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False) -> Outcome:
     """Update the weights and their average from one batch, in `accumulate` parts.
 
-    All that is random in a part is decided by seed, step and the part's place in the whole batch: a resumed run repeats
-    it exactly, and the parts may lie in one process or in several.
+    All randomness of a part is seeded by the recipe's seed, the step and the part's position in the whole batch. A
+    resumed run therefore repeats it exactly, whether the parts are in one process or in several.
+
+    Args:
+        batch: this process's part of the batch.
+        stop: whether a stop was requested in this process.
     """
     optimizer, scaler, world = training.optimizer, training.scaler, training.world
 
@@ -48,7 +52,7 @@ def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool =
         with skip_gradient_sync(training.parallel, last_part=number == parts - 1):
             losses = part_losses(training, part, recipe, seed)
             loss = torch.stack(list(losses.values())).sum() * fraction
-            scaler.scale(loss * world.size).backward()  # processes average their gradients, their sum is wanted
+            scaler.scale(loss * world.size).backward()  # gradients are averaged over processes, but the sum is needed
         total[0] += loss.detach()
         for name, each in losses.items():
             named[name] = named.get(name, 0) + each.detach() * fraction
@@ -59,10 +63,10 @@ def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool =
     norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     sums = torch.cat([total, stops, torch.stack(list(named.values())).float()])
     mean_loss, num_stops, *means = world.total(sums).tolist()
-    # fp16 gradients overflow now and then, which the scaler mends: it skips the step and scales less.
+    # fp16 gradients overflow now and then, which the scaler handles: it skips the step and reduces its scale.
     finite = math.isfinite(mean_loss) and (scaler.is_enabled() or math.isfinite(norm))
 
-    # 3. Update, or put everything back
+    # 3. Update, or restore the statistics
     if finite:
         if recipe.optim.clip_norm:
             nn.utils.clip_grads_with_norm_(weights, recipe.optim.clip_norm, norm)

@@ -23,7 +23,7 @@ class TensorBoardWriter:
     def __call__(self, tick: Tick) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        if self.writer is None:  # a resumed run hides what it is about to repeat
+        if self.writer is None:  # a resumed run hides the steps that it repeats
             self.writer = SummaryWriter(str(self.folder), purge_step=tick.step)
         if tick.evaluation:
             for name, value in tick.evaluation.scores.items():
@@ -37,7 +37,7 @@ class TensorBoardWriter:
 def watch(run: Path, recipe: Recipe) -> Watch:
     """A watcher that writes to the folder `run`/tensorboard, which appears with the first step."""
     try:
-        import tensorboard  # pyright: ignore  # noqa: F401 (told before training starts, not at its first step)
+        import tensorboard  # pyright: ignore  # noqa: F401 (reported before training starts, not at its first step)
     except ModuleNotFoundError:
         raise MissingDependency("tensorboard", extra="tensorboard") from None
     return TensorBoardWriter(run / FOLDER)

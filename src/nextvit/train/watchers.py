@@ -1,4 +1,4 @@
-"""Who else is told how training goes: TensorBoard, W&B, MLflow, or a function of your own. See docs/watching.md."""
+"""Load watchers, which follow a training: TensorBoard, W&B, MLflow, or your own function. See docs/watching.md."""
 
 import importlib
 import sys
@@ -17,11 +17,12 @@ Factory = Callable[[Path, Recipe], "Watch"]
 
 
 def load_watch(name: str, run: Path, recipe: Recipe) -> "Watch":
-    """The watcher that a factory "module:factory" makes; modules are also found in the current folder.
+    """The watcher of a factory "module:factory"; modules are also found in the current folder.
 
     Raises:
-        InputError: no such module or factory, a package that the module needs is missing, or what came is no watcher.
-        MissingDependency: the factory is ours and its extra is not installed.
+        InputError: there is no such module or factory, a package that the module needs is missing, or the factory does
+            not return a function.
+        MissingDependency: the extra of one of our own factories is not installed.
     """
     module_name, colon, factory_name = name.partition(":")
     if not (module_name and colon and factory_name):
@@ -49,7 +50,7 @@ def load_watch(name: str, run: Path, recipe: Recipe) -> "Watch":
 
 
 def combine_watchers(watches: "Sequence[Watch]") -> "Watch":
-    """One watcher that tells several, in order."""
+    """One watcher that calls several, in order."""
 
     def watch(tick: "Tick") -> None:
         for each in watches:

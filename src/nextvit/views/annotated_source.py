@@ -26,14 +26,14 @@ class ObjectTargets:
     """The objects on padded images."""
 
     sizes_N2: Tensor
-    """Height and width of each image at the top left of its canvas."""
+    """(N, 2), height and width of each image at the top left of its canvas."""
     objects: list[Targets]
 
     def part(self, part: slice) -> "ObjectTargets":
         return ObjectTargets(self.sizes_N2[part], self.objects[part])
 
     def to(self, device: torch.device) -> "ObjectTargets":
-        """Sizes alone: objects differ in number and go one by one."""
+        """Move the sizes; the objects of each image follow in the loss, because their numbers differ."""
         return ObjectTargets(self.sizes_N2.to(device, non_blocking=True), self.objects)
 
     def pin_memory(self) -> "ObjectTargets":
@@ -55,7 +55,7 @@ class AnnotatedSource:
 
     @property
     def groups(self) -> NDArray[np.bool_]:
-        """Wide images and high images together would need canvases that are mostly empty."""
+        """Whether each image is wide: wide and high images in one batch would need a canvas that is mostly padding."""
         return self.annotations.is_wide
 
     def __len__(self) -> int:
@@ -66,12 +66,12 @@ class AnnotatedSource:
         return self.view_of(content, objects, name=path, rng=rng, another=self.read_another)
 
     def read(self, index: int) -> tuple[bytes, Objects, Path]:
-        """An image file, what is annotated on it, and its path."""
+        """The content of an image file, its annotated objects, and its path."""
         sample = self.samples[index]
         return sample.read(), self.annotations[index], sample.path
 
     def read_another(self, rng: np.random.Generator) -> tuple[bytes, Objects, Path]:
-        """Any of the images, for copy-paste."""
+        """A random image, for copy-paste."""
         return self.read(int(rng.integers(len(self))))
 
     def collate(self, views: Sequence[Pixels], targets: Sequence[Targets]) -> tuple[Tensor, ObjectTargets]:
@@ -79,7 +79,7 @@ class AnnotatedSource:
         return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2), ObjectTargets(torch.from_numpy(sizes_N2), [*targets])
 
     def draw(self, images_NHWC: Pixels, targets: ObjectTargets, classes: tuple[str, ...]) -> Pixels:
-        """On the whole canvas, at the size at which the sheet shows it."""
+        """Draw on the whole canvas, at the size of the contact sheet."""
         scale = self.sheet.side_px / max(images_NHWC.shape[1:3])
         sheets = [
             draw_marks(Image.fromarray(canvas), to_marks(each, canvas.shape[:2], classes), scale=scale)
@@ -89,7 +89,7 @@ class AnnotatedSource:
 
 
 def to_marks(found: Targets, canvas: tuple[int, int], classes: tuple[str, ...]) -> list[Mark]:
-    """The objects on a view at the top left of a canvas of this height and width."""
+    """How to draw the objects of a view at the top left of a canvas (height, width)."""
     masks = [None] * len(found.boxes)
     if found.masks is not None:
         missing = [(0, whole - own) for whole, own in zip(canvas, found.masks.shape[1:], strict=True)]

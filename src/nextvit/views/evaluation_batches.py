@@ -1,4 +1,4 @@
-"""Network inputs for evaluation, from lists of samples: the preprocessing of serving, in threads. Needs no torch."""
+"""Network inputs for evaluation, with the same preprocessing as serving, in threads. Needs no torch."""
 
 import os
 from collections import deque
@@ -18,7 +18,7 @@ from nextvit.image.resizing import Prepared, Preprocess
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Images as the network takes them, with their samples; what could not be read is named instead."""
+    """Preprocessed images with their samples, and messages about images that could not be read."""
 
     images: list[Prepared]
     samples: list[Sample]
@@ -27,7 +27,7 @@ class EvaluationBatch:
 
     @property
     def inputs(self) -> dict[str, NDArray[Any]]:
-        """The graph's inputs, of a batch that has images."""
+        """The graph's inputs, for a batch with at least one image."""
         return self.preprocess.network_inputs([each.pixels for each in self.images])
 
 
@@ -39,10 +39,12 @@ def evaluation_batches(
     own_canvas: bool = False,
     threads: int | None = None,
 ) -> Iterator[EvaluationBatch]:
-    """Every sample once, in order, through the same preprocessing as serving. Threads read the next batch while the
-    network answers one: Pillow works without Python's lock.
+    """Yield every sample once, in order, with the same preprocessing as serving. Threads read the next batch while the
+    network runs on one, because Pillow works without Python's lock.
 
-    With `own_canvas`, padded images come in batches of those whose canvas alone has one size.
+    Args:
+        own_canvas: put only consecutive images whose own canvas has the same size into one batch.
+        threads: number of reading threads; None: one for each core.
     """
 
     def read(sample: Sample) -> Prepared | str:
@@ -64,7 +66,8 @@ def evaluation_batches(
 def collect_batch(
     samples: Sequence[Sample], results: Iterator[Prepared | str], preprocess: Preprocess
 ) -> EvaluationBatch:
-    """The batch of these samples, when all of them are read; a text says why one could not be."""
+    """Wait for the results of all samples, and make a batch of them; a result that is a text says why an image could
+    not be read."""
     read = list(zip(samples, results, strict=True))
     return EvaluationBatch(
         [result for _, result in read if isinstance(result, Prepared)],
@@ -75,7 +78,7 @@ def collect_batch(
 
 
 def split_by_canvas(batch: EvaluationBatch) -> Iterator[EvaluationBatch]:
-    """A batch as one or more of pictures in frames of one size; what could not be read is told with the first."""
+    """Split a batch into batches with canvases of one size; messages about unreadable images go with the first."""
     samples, unreadable = iter(batch.samples), batch.unreadable
     for images in group_by_canvas(batch.images) if batch.images else ((),):
         yield EvaluationBatch(list(images), list(islice(samples, len(images))), unreadable, batch.preprocess)

@@ -19,12 +19,12 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LabelTargets:
-    """What a classifier should predict."""
+    """The soft targets of a classifier."""
 
     rows: Tensor
-    """(N, classes), float32."""
+    """(N, classes), float32: the target probability of each class."""
     labelled: Tensor
-    """(N, 1), float32: 1 where an image has a label, 0 where a teacher gives it one; in between after mixing."""
+    """(N, 1), float32: 1 for images with labels, 0 for those that only a teacher labels; in between after mixing."""
 
     def part(self, part: slice) -> "LabelTargets":
         return LabelTargets(self.rows[part], self.labelled[part])
@@ -48,7 +48,7 @@ class LabelledSource:
     view_of: View
     num_classes: int
     smooth: Callable[[Rows], Rows]
-    """From rows of 0 and 1 to what is learnt."""
+    """Label smoothing of rows of 0 and 1."""
     num_labelled: int
     groups: None = None
     sheet: Sheet = SMALL
@@ -61,7 +61,7 @@ class LabelledSource:
         return self.view_of(sample.read(), name=sample.path, rng=rng), index
 
     def collate(self, views: Sequence[Pixels], targets: Sequence[int]) -> tuple[Tensor, LabelTargets]:
-        """`targets` are the indices of the samples."""
+        """Collate views; `targets` are the indices of the samples."""
         labelled = (np.array(targets) < self.num_labelled).astype(np.float32)[:, None]
         rows = self.smooth(self.samples.targets(targets, self.num_classes)) * labelled
         return stack_views(views), LabelTargets(torch.from_numpy(rows), torch.from_numpy(labelled))

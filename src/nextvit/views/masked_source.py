@@ -22,7 +22,7 @@ class MaskTargets:
     """The class of each pixel."""
 
     classes_NHW: Tensor
-    """uint8, with 255 where there is none."""
+    """uint8, 255 where a pixel has no class."""
 
     def part(self, part: slice) -> "MaskTargets":
         return MaskTargets(self.classes_NHW[part])
@@ -59,7 +59,7 @@ class MaskedSource:
         return stack_views(views), MaskTargets(torch.from_numpy(np.stack(targets)))
 
     def draw(self, images_NHWC: Pixels, targets: MaskTargets, classes: tuple[str, ...]) -> Pixels:
-        """Under the colours of the classes; those of most pixels are tinted less."""
+        """Tint the pixels with the colours of their classes, the most frequent classes less."""
         masks_NHW = targets.classes_NHW.numpy()
         counts = np.bincount(masks_NHW.reshape(-1), minlength=256)[: len(classes)]
         thin = find_dominant_classes(counts.tolist())

@@ -1,4 +1,4 @@
-"""What training does to a picture, as settings; `nextvit.views.label_view` does it. Reading them loads no torch."""
+"""Settings of the augmentation, for each task. Reading them loads no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,9 +11,9 @@ class Augment:
     """Random crop, flip, and RandAugment."""
 
     crop_scale: tuple[float, float] = (0.35, 1.0)
-    """Least and most share of the picture's area in a crop."""
+    """Least and largest fraction of the image's area in a crop."""
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    """Least and most width / height of a crop, before it is scaled to the input's size."""
+    """Least and largest width / height of a crop, before it is scaled to the input's size."""
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning, as in writing."""
     rand_augment: float = 0.0
@@ -21,7 +21,7 @@ class Augment:
     rand_augment_std: float = 0.5
     """Standard deviation of the strength from one operation to the next."""
     rand_augment_ops: int = 2
-    """Operations that are drawn for each picture; each is done with a probability of one half."""
+    """Operations that are drawn for each image; each is applied with a probability of one half."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
@@ -40,21 +40,22 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionAugment:
-    """Random scale, crop, flip and colour of a picture with objects; what is measured in shares is relative to the
-    input's limit of the shorter side, so that the same settings serve an input of (800, 1333) and one of (256, 426)."""
+    """Random scale, crop, flip and colour of an image with objects. Fractions are relative to the input's limit of the
+    shorter side, so that the same settings serve an input of (800, 1333) and one of (256, 426)."""
 
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning."""
     scales: tuple[float, ...] = (0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0)
-    """The shorter side of a view: one share is drawn. The limit of the longer side stays. (1.0,): one scale alone."""
+    """The shorter side of a view, as fractions of which one is drawn. The limit of the longer side stays. (1.0,): one
+    scale alone."""
     crop: float = 0.5
-    """Probability that a view shows a random part alone, as DETR trains (Carion et al., arXiv:2005.12872)."""
+    """Probability that a view is a random crop, as DETR trains (Carion et al., arXiv:2005.12872)."""
     crop_scales: tuple[float, ...] = (0.5, 0.625, 0.75)
-    """The shorter side of the picture that the part is cut from; one is drawn."""
+    """The shorter side of the image before it is cropped; one is drawn."""
     crop_sides: tuple[float, float] = (0.48, 0.75)
-    """Least and most height, and width, of the part cut from it."""
+    """Least and largest height, and width, of the crop."""
     tighten: bool = True
-    """Draw the box of an object with a mask anew where a crop cuts it; False: cut the box, as MMDetection's schedules
+    """Compute the box of an object from its mask where a crop cuts it; False: cut the box, as MMDetection's schedules
     do."""
     photometric: float = 0.0
     """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al.,
@@ -62,18 +63,18 @@ class DetectionAugment:
     jitter: float = 0.0
     """Probability of large-scale jitter in place of scales and crop (Ghiasi et al., arXiv:2012.07177)."""
     jitter_scale: tuple[float, float] = (0.1, 2.0)
-    """Least and most of its scale, relative to the picture at the input's limits; what sticks out of these is cut."""
+    """Least and largest scale, relative to the image at the input's limits; what exceeds the limits is cropped."""
     copy_paste: float = 0.0
-    """Probability that half of the objects of another picture are pasted in (same paper); needs masks."""
+    """Probability that half of the objects of another image are pasted in (same paper); needs masks."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "crop", "jitter", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"objects.{name} is a probability, got {getattr(self, name)}")
         for name in ("scales", "crop_scales"):
-            shares = getattr(self, name)
-            if not shares or min(shares) <= 0:
-                raise InputError(f"objects.{name} must be one share or more, all above 0, got {shares}")
+            fractions = getattr(self, name)
+            if not fractions or min(fractions) <= 0:
+                raise InputError(f"objects.{name} must be one fraction or more, all above 0, got {fractions}")
         for name in ("crop_sides", "jitter_scale"):
             least, most = getattr(self, name)
             if not 0 < least <= most:
@@ -84,26 +85,26 @@ class DetectionAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationAugment:
-    """Random scale, crop, flip and colour of a picture whose pixels have classes."""
+    """Random scale, crop, flip and colour of an image with a mask."""
 
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning."""
     scale: tuple[float, float] = (0.5, 2.0)
-    """Least and most of the picture's scale, relative to the picture at the input's size or limits."""
+    """Least and largest scale, relative to the image at the input's size or limits."""
     crop: float = 1.0
-    """Side of the square view as a share of the input's limit of the shorter side; the view of an input of one fixed
-    size is that share of both its sides. Rounded to whole multiples of 32 px; what the picture does not fill is not
-    judged."""
+    """Side of the square view as a fraction of the input's limit of the shorter side; the view of an input of one fixed
+    size is that fraction of both its sides. Rounded to multiples of 32 px; the loss ignores what the image does not
+    fill."""
     most_of_one_class: float = 0.75
-    """A crop with a larger share of one class is drawn again, up to ten times; 1: never."""
+    """A crop with a larger fraction of one class is drawn again, up to ten times; 1: never."""
     rare_crops: float = 0.0
-    """Probability that a crop is laid around a pixel of a class that is rare in the data."""
+    """Probability that a crop is centred near a pixel of a class that is rare in the data."""
     photometric: float = 1.0
     """Strength of changes of brightness, contrast, saturation and hue, 0..1; 1: as SSD's (Liu et al.,
     arXiv:1512.02325)."""
     colours: Literal["linear", "published"] = "linear"
-    """How these are changed. "linear": all four at once, as one map of red, green and blue; "published": each in half
-    of the views, saturation and hue by way of HSV, and hue by up to twice as much, as MMSegmentation does."""
+    """How colours are changed. "linear": all four in one linear map of red, green and blue; "published": each in half
+    of the views, saturation and hue in HSV, and hue by up to twice as much, as MMSegmentation does."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "rare_crops"):
@@ -114,6 +115,6 @@ class SegmentationAugment:
         if not 0 < self.crop <= 4:
             raise InputError(f"masks.crop must be above 0 and at most 4, got {self.crop}")
         if not 0 < self.most_of_one_class <= 1:
-            raise InputError(f"masks.most_of_one_class is a share above 0, got {self.most_of_one_class}")
+            raise InputError(f"masks.most_of_one_class is a fraction above 0, got {self.most_of_one_class}")
         if not 0 <= self.photometric <= 1:
             raise InputError(f"masks.photometric must be between 0 and 1, got {self.photometric}")

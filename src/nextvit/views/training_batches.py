@@ -1,9 +1,9 @@
 """Batches for training, from lists of samples.
 
-What a batch holds depends on seed and position alone: the order of a pass over the images is a function of (seed, pass)
-and every image is augmented with a generator of its own, seeded by (seed, pass, index). The number of workers, a
-restart, or a resume in the middle of an epoch change nothing. An epoch is a pass, unless it has a number of steps of
-its own.
+The contents of a batch depend on seed and position alone: the order of a pass over the images is a function of (seed,
+pass), and every image is augmented with its own generator, seeded by (seed, pass, index). The number of workers, a
+restart, or resuming in the middle of an epoch change nothing. An epoch is one pass, unless the recipe gives it a number
+of steps.
 """
 
 import signal
@@ -29,7 +29,7 @@ class BatchTargets(Protocol):
     """The ground truth of a batch."""
 
     def part(self, part: slice) -> "BatchTargets":
-        """That of some of the images."""
+        """The ground truth of some of the images."""
         ...
 
     def to(self, device: torch.device) -> "BatchTargets":
@@ -37,12 +37,12 @@ class BatchTargets(Protocol):
         ...
 
     def pin_memory(self) -> "BatchTargets":
-        """The same in memory that a GPU copies fast."""
+        """The same in page-locked memory, which a GPU copies faster."""
         ...
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """The height and width that the images need, where they are padded; None: all of it."""
+        """The height and width of the canvas that the images need, where they are padded; None: they are not padded."""
         ...
 
 
@@ -53,12 +53,12 @@ class Batch:
 
     images: Tensor
     targets: BatchTargets | None
-    """None where there is no batch."""
+    """None where the batch failed."""
     indices: list[int]
     unreadable: list[str] = field(default_factory=list)
-    """Messages of images that could not be read; others stand in their places."""
+    """Messages of images that could not be read; other images replace them."""
     failure: str | None = None
-    """Why there is no batch; an exception would come out of a worker as a traceback."""
+    """Why there is no batch. An exception would leave a worker as a traceback instead of a message."""
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it feeds a GPU."""
@@ -66,8 +66,8 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), targets=targets)
 
     def parts(self, count: int) -> Iterator["Batch"]:
-        """The same in so many parts, of which the first are larger where it does not divide. A canvas is as large as
-        its part needs, as if it was the whole batch of a process."""
+        """Split the batch into `count` parts, the first of which are larger where it does not divide evenly. The canvas
+        of a part is only as large as the part needs, as if it were the whole batch of a process."""
         assert self.targets is not None
         for positions in np.array_split(np.arange(len(self.images)), count):
             part = slice(int(positions[0]), int(positions[-1]) + 1)
@@ -86,13 +86,13 @@ class TrainingSource(Protocol):
 
     @property
     def groups(self) -> NDArray[np.bool_] | None:
-        """(N,), which of two kinds each image is of, where a batch should be of one kind; None: batches are mixed."""
+        """(N,), the group of each image, where a batch should be of one group; None: batches are mixed."""
         ...
 
     def __len__(self) -> int: ...
 
     def view(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Any]:
-        """A view (H, W, 3) of an image, and its target.
+        """An augmented view (H, W, 3) of an image, and its target.
 
         Raises:
             DecodeError: the image cannot be read.
@@ -100,7 +100,7 @@ class TrainingSource(Protocol):
         ...
 
     def collate(self, views: Sequence[Pixels], targets: Sequence[Any]) -> tuple[Tensor, BatchTargets]:
-        """Views and targets as a batch: images (N, 3, H, W), channels innermost in memory."""
+        """Collate views and targets into a batch: images (N, 3, H, W), channels innermost in memory."""
         ...
 
     def draw(self, images_NHWC: Pixels, targets: Any, classes: tuple[str, ...]) -> Pixels:
@@ -109,7 +109,7 @@ class TrainingSource(Protocol):
 
 
 def stack_views(views: Sequence[Pixels]) -> Tensor:
-    """Views of one size as images (N, 3, H, W), channels innermost in memory."""
+    """Stack views of one size into images (N, 3, H, W), channels innermost in memory."""
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
 
@@ -123,7 +123,7 @@ class TrainingSet(Dataset[Batch]):
         return len(self.source)
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        """The DataLoader's way to ask for a batch at once."""
+        """A whole batch; the DataLoader calls this."""
         unreadable: list[str] = []
         try:
             seen = [self.view(number, index, unreadable) for number, index in keys]
@@ -133,8 +133,8 @@ class TrainingSet(Dataset[Batch]):
         return Batch(*self.source.collate(views, targets), list(indices), unreadable)
 
     def view(self, number: int, index: int, unreadable: list[str]) -> tuple[Pixels, Any, int]:
-        """The view of an image in a pass, its target and its index; where it cannot be read those of another image,
-        drawn by its generator."""
+        """The view of an image in a pass, its target and its index. Where the image cannot be read, its generator draws
+        another image as a replacement."""
         rng = np.random.default_rng((self.seed, number, index))
         for _ in range(ATTEMPTS):
             try:
@@ -146,14 +146,20 @@ class TrainingSet(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """The shuffled batches of an epoch, of (pass, index). Set `epoch`, and `start` to skip the first batches, before
-    each.
+    """The shuffled batches of an epoch, as lists of (pass, index). Before each epoch set `epoch`, and `start` to skip
+    the first batches.
 
-    An epoch is a pass over the samples, whose last incomplete batch is left out; with `steps` it is so many batches of
-    passes that follow one another, wherever one ends. With `weights` (count,), samples are drawn with replacement in
-    proportion to them; without, each comes at most once in a pass. With `groups` (count,), the samples of a batch are
-    all of one kind, as far as there are enough: pictures that are wide and pictures that are high need frames which are
-    mostly empty.
+    An epoch is a pass over the samples, without the last incomplete batch; with `steps` it is that number of batches
+    from consecutive passes.
+
+    Args:
+        count: number of samples.
+        batch_size: over all processes.
+        steps: steps in an epoch; 0: one pass.
+        weights: (count,), draw samples with replacement in proportion to them; None: each at most once in a pass.
+        groups: (count,), take the samples of a batch from one group where there are enough. Wide and high images in one
+            batch would need a canvas that is mostly padding.
+        part: index of this process's part of each batch, and the number of parts.
     """
 
     def __init__(
@@ -172,7 +178,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.steps_per_pass = count // self.batch_size
         self.steps = steps or self.steps_per_pass
         self.part = part
-        """Which part of each batch, of how many: a process's own."""
+        """Index of this process's part of each batch, and the number of parts."""
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
@@ -190,39 +196,39 @@ class EpochSampler(Sampler[list[Key]]):
             step += self.steps_per_pass - first
 
     def order(self, number: int) -> NDArray[np.int64]:
-        """The indices of a pass's samples, one after the other; passes count from 0."""
+        """The indices of the samples of a pass, in order; passes count from 0."""
         rng = np.random.default_rng((self.seed, number))
         if self.weights is None:
             order = rng.permutation(self.count)
         else:
-            shares = np.cumsum(self.weights)
-            order = np.searchsorted(shares, rng.random(self.count) * shares[-1], side="right")
+            cumulative = np.cumsum(self.weights)
+            order = np.searchsorted(cumulative, rng.random(self.count) * cumulative[-1], side="right")
         return order if self.groups is None else self.group_batches(order, self.groups, rng)
 
     def group_batches(
         self, order: NDArray[np.int64], groups: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """The samples of this order that fill batches, kind by kind, and the batches shuffled: at most one is of
-        both."""
+        """Sort the samples of this order into batches of one group, and shuffle the batches; at most one batch is
+        mixed."""
         used = order[: self.steps_per_pass * self.batch_size]
         batches = used[np.argsort(groups[used], kind="stable")].reshape(self.steps_per_pass, self.batch_size)
         return rng.permutation(batches).ravel()
 
 
 def combine_seeds(*parts: int) -> int:
-    """One 64-bit seed from several numbers, far apart for neighbours."""
+    """One 64-bit seed from several numbers; adjacent numbers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def return_batch(batch: Batch) -> Batch:
-    """The collation of batches that are made whole."""
+    """Collation for a dataset that already returns whole batches."""
     return batch
 
 
 def training_batches(
     dataset: TrainingSet, sampler: EpochSampler, *, workers: int, pin_memory: bool = False
 ) -> DataLoader[Batch]:
-    """A loader that gives the batches of `sampler.epoch` on each pass, from processes that stay alive between them."""
+    """A loader that yields the batches of `sampler.epoch`, from worker processes that stay alive between epochs."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -237,9 +243,9 @@ def training_batches(
 
 
 def leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C, and often SIGTERM, reach the whole process group. A worker that died of it would take the training
-    process along in the middle of a step; `shut_down` ends the workers, and they end by themselves when their parent is
-    gone."""
+    """Ignore SIGINT and SIGTERM in a worker. Ctrl-C, and often SIGTERM, reach the whole process group, and a worker
+    that died of it would end the training process in the middle of a step. `shut_down` ends the workers, and they end
+    by themselves when their parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
