@@ -130,7 +130,7 @@ def test_the_manifest_states_inputs_outputs_thresholds_and_resizing(exported: Ex
         "same objects",
         "largest difference of scores",
         "mean IoU of masks",
-        "score above 0.05",
+        "of scores above 0.05",
     ):
         assert words in page
     assert "logits" not in page.partition("Everything")[0]

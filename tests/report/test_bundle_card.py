@@ -124,7 +124,7 @@ def test_a_detectors_proof_is_one_of_objects(manifest: Manifest):
     assert "detection of 3 classes, at most 96x64 px, either way up" in text
     for words in ("4711", "99.96%", "same objects", "largest difference of scores", "0.99991", "box AP"):
         assert words in text
-    assert "mask AP, PyTorch" in text and "37.40 %" in text and "score above 0.05, at most 20 objects" in text
+    assert "mask AP, PyTorch" in text and "37.40 %" in text and "of at most 20 objects, of scores above 0.05" in text
     assert "input &quot;sizes&quot;</td><td>height" in text
     assert "spread" not in text and "cosine" not in text
     boxes_alone = {**proven, "mask_iou": None}
