@@ -245,8 +245,9 @@ INTERRUPTED = """
 import signal, sys, time, threading
 import nextvit
 from nextvit.image.resizing import Preprocess
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore
-Ctrl-C read = Preprocess.prepare
+# The background jobs of a shell, and their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+read = Preprocess.prepare
 def slow(self, image):
     time.sleep(0.1)
     return read(self, image)
