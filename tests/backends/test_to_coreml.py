@@ -174,7 +174,7 @@ def test_a_bundle_is_proven_checked_and_verified_without_core_ml(
     assert golden.images == 4
     facts = verify_bundle(bundle, threads=1)[1].facts()
     assert (facts["precision"], facts["computes_in"], facts["threads"]) == ("fp16", "FLOAT16, FLOAT32", 1)
-    with pytest.raises(InputError, match="what stands in for it has no choice of devices; leave out 'gpu'"):
+    with pytest.raises(InputError, match="its stand-in has no choice of devices; leave out 'gpu'"):
         verify_bundle(bundle, device="gpu")
     on_macos = {"backend": "coreml", "runtime": "Core ML", "device": "all", "precision": "fp16"}
     assert differences(manifest, on_macos).keys() == {"runtime", "device"}  # what Core ML computes in it does not tell
@@ -281,7 +281,7 @@ def test_a_wrong_writer_leaves_no_bundle(images: list[Path], tmp_path: Path, mon
         return export(replace(source, card=wrong), folder)
 
     monkeypatch.setattr("nextvit.backends.coreml.export", export_wrongly)
-    with pytest.raises(NotProven, match=r"coreml fp16 file is not proven.*departs at normalise"):
+    with pytest.raises(NotProven, match=r"coreml fp16 file is not proven.*diverges at normalise"):
         export_bundle(
             calibrated_model(),
             card,
