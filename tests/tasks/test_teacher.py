@@ -97,7 +97,7 @@ def test_a_timm_model_of_as_many_classes_teaches(monkeypatch: pytest.MonkeyPatch
 
 def test_teachers_that_cannot_teach_are_refused(checkpoint: tuple[Path, ModelCard, torch.nn.Module]):
     path, card, _ = checkpoint
-    with pytest.raises(InputError, match=r"knows 3 classes .* that are not the dataset's 2"):
+    with pytest.raises(InputError, match=r"has 3 classes .* that are not the dataset's 2"):
         load_teacher(str(path), replace(card, classes=("a", "b")), SOFTMAX, CPU)
     with pytest.raises(InputError, match="no such run, checkpoint or bundle"):
         load_teacher("nowhere", card, SOFTMAX, CPU)
