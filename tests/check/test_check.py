@@ -183,7 +183,7 @@ def test_uneven_classes_are_found(scenes: Path):
 def test_a_class_that_is_grey_alone_is_found(scenes: Path):
     for path in scenes.glob("*/dog/*.png"):
         Image.open(path).convert("L").convert("RGB").save(path)
-    assert findings(scenes) == {"grey_share": ["100% of the pictures of 'dog' are grey, 0% of 'cat'"]}
+    assert findings(scenes) == {"grey_share": ["100% of the images of 'dog' are grey, 0% of 'cat'"]}
     for path in scenes.glob("*/cat/*.png"):
         Image.open(path).convert("L").save(path)
     assert findings(scenes) == {}

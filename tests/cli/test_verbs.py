@@ -270,7 +270,7 @@ def test_check_writes_nothing_but_the_page_it_was_asked_for(pictures: Path, tmp_
     assert call("check", tmp_path / "photos").code == 0
     assert sorted(tmp_path.rglob("*")) == before
     done = call("check", tmp_path / "photos", "--report", tmp_path / "check.html")
-    assert f"the pictures of each finding: {tmp_path / 'check.html'}" in done.out
+    assert f"the images of each finding: {tmp_path / 'check.html'}" in done.out
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "check.html"])
 
 

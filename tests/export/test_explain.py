@@ -1,4 +1,4 @@
-"""Broken exports on purpose: the proof refuses each, and names the layer where it departs."""
+"""Broken exports on purpose: the proof refuses each, and names the layer where it diverges."""
 
 import json
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_a_broken_network_is_refused_by_the_name_of_the_layer(
 ):
     monkeypatch.setattr(deployed, "fuse", fuse_wrongly(break_it))
     message, layers = refusal(model, images, tmp_path)
-    assert f"departs at {layer} " in message and "100% of the whole" in message
+    assert f"diverges at {layer} " in message and "100% of the whole" in message
     by_name = {each["layer"]: each for each in layers}
     before = layers[: [*by_name].index(layer)]
     assert all(each["error"] < 1e-4 for each in before)
@@ -105,7 +105,7 @@ def test_a_wrong_mean_is_refused_by_the_name_of_the_normalisation(
 
     monkeypatch.setattr(deployed, "Normalise", Wrong)
     message, layers = refusal(model, images, tmp_path)
-    assert "departs at normalise " in message
+    assert "diverges at normalise " in message
     assert layers[0]["layer"] == "normalise" and layers[0]["share"] > 0.9
 
 
@@ -129,7 +129,7 @@ def test_a_fault_of_the_file_alone_is_found_too(
 
     monkeypatch.setattr(to_onnx, "export", wrong)
     message, _ = refusal(model, images, tmp_path)
-    assert "departs at stages.2.blocks.1.mlp " in message
+    assert "diverges at stages.2.blocks.1.mlp " in message
 
 
 def test_the_points_cover_the_network_in_order(model: Classifier):

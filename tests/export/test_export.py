@@ -112,7 +112,7 @@ def test_a_wrong_file_is_refused_and_nothing_stays(images: list[Path], tmp_path:
         return wrong
 
     monkeypatch.setattr(deployed, "fuse", off_by_a_little)
-    with pytest.raises(NotProven, match=r"not proven on 12 images: largest error .* departs at head"):
+    with pytest.raises(NotProven, match=r"not proven on 12 images: largest error .* diverges at head"):
         export_nano(tmp_path / "wrong.nextvit", images)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["wrong.refused.html", "wrong.refused.json"]
 

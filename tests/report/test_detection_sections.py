@@ -73,13 +73,13 @@ def test_mistakes_are_shown_with_their_reasons_and_pictures_that_are_gone_are_le
         there = [each for each in listed if Path(each["path"]).is_file()]
         text = shown(section(details))
         assert text.count("<img") == len(there) > 3
-        assert f"from a score of {details['detection']['threshold']:.2f} on" in text
+        assert f"threshold of the score is {details['detection']['threshold']:.2f}" in text
 
 
 @pytest.mark.parametrize(
     ("kind", "truth", "expected"),
     [
-        ("twice", "<nut>", "&lt;nut&gt; that a surer answer has found"),
+        ("twice", "<nut>", "&lt;nut&gt; that a prediction of higher score has found"),
         ("class", "<nut>", "is annotated as &lt;nut&gt;"),
         ("place", "<nut>", "not in the place of the &lt;nut&gt;"),
         ("nothing", None, "nothing is annotated there"),
@@ -102,7 +102,7 @@ def test_the_class_table_tells_each_score_worst_first(details: dict[str, Any]):
     for column in ("objects", "box AP", "box AP50", "mask AP", "mask AP50", "precision", "recall"):
         assert f">{column}</th>" in text
     rows = re.findall(r"<tr><td>(.*?)</td>", text)
-    assert rows[0] == "none of $these" and "no objects" in text and "never answered" in text
+    assert rows[0] == "none of $these" and "no objects" in text and "never predicted" in text
     scores = [details["class_scores"][NAMES.index(name.replace("&lt;", "<").replace("&gt;", ">"))] for name in rows[1:]]
     assert scores == sorted(scores) and percent(scores[0]) in text
 

@@ -75,7 +75,7 @@ def test_the_page_of_a_run_shows_all_sections_of_a_segmentation_model(details: d
     assert re.findall("<h2>(.*?)</h2>", page) == [
         "Training",
         "A training batch, as the network sees it",
-        "Pictures of the validation set",
+        "Images of the validation set",
         "Classes",
         "Most confused pairs",
         "Confusion",
@@ -142,7 +142,7 @@ def test_the_legend_has_the_classes_that_are_shown_in_the_colours_of_predict(det
 
 def test_what_the_columns_are_is_told_above_the_first_picture(details: dict[str, Any]):
     text = shown(segmentation_exam.overlays(details))
-    assert text.index("middle: the truth; right: the answer") < text.index("<img")
+    assert text.index("middle: the ground truth; right: the prediction") < text.index("<img")
 
 
 def test_a_crack_of_one_pixel_is_seen_in_its_full_colour_and_the_ground_through_the_common_class():
@@ -180,7 +180,7 @@ def test_the_class_table_tells_the_scores_worst_first_and_what_a_class_is_held_f
     names = ["road", "<pole>", "sky", "never there"]
     confusion = [[900, 0, 100, 0], [38, 50, 12, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     text = shown(segmentation_exam.class_table(counted(confusion, names)))
-    for column in ("pixels", "share", "IoU", "Dice", "recall", "precision", "most often held for"):
+    for column in ("pixels", "share", "IoU", "Dice", "recall", "precision", "most often confused with"):
         assert f">{column}</th>" in text
     rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in text.split("<tr>")[2:]]
     assert [re.sub("<.*?>", "", row[0]) for row in rows] == ["sky", "&lt;pole&gt;", "road", "never there"]

@@ -24,9 +24,9 @@ TINY_PX = 32
 MAX_RATIO = 10
 """Of the largest class to the smallest."""
 ELONGATED = 4
-"""Sides in such a ratio lose three quarters of the picture to the crop."""
+"""Sides in such a ratio lose three quarters of the image to the crop."""
 GREY_DIFFERENCE = 0.5
-"""Shares of grey pictures that are so far apart tell the classes apart."""
+"""Shares of grey images that are so far apart tell the classes apart."""
 AT_224 = Preprocess(image_size=(224, 224))
 
 
@@ -130,7 +130,7 @@ def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
 
 
 def reach(survey: Survey, positions: Iterable[int]) -> str:
-    """The end of a kind's name: whether pictures are spread over classes or splits."""
+    """The end of a kind's name: whether images are spread over classes or splits."""
     positions = list(positions)
     if len({survey.sample(position).labels for position in positions}) > 1:
         return "_across_classes"
@@ -160,7 +160,7 @@ def check_classes(dataset: Dataset) -> list[Finding]:
 
 
 def grey_shares(survey: Survey) -> NDArray[np.float64]:
-    """The share of grey pictures in each class, over all splits: (classes,); 0 for a class without pictures."""
+    """The share of grey images in each class, over all splits: (classes,); 0 for a class without images."""
     classes = len(survey.dataset.classes)
     grey = Counter(label for at in survey.positions_with(Trait.GREY).tolist() for label in survey.sample(at).labels)
     counts = sum((samples.counts(classes) for samples in survey.dataset.splits.values()), np.zeros(classes))
@@ -175,7 +175,7 @@ def check_grey(survey: Survey) -> list[Finding]:
         return []
     most, least = large[shares[large].argmax()], large[shares[large].argmin()]
     message = (
-        f"{shares[most]:.0%} of the pictures of {dataset.classes[most]!r} are grey, "
+        f"{shares[most]:.0%} of the images of {dataset.classes[most]!r} are grey, "
         f"{shares[least]:.0%} of {dataset.classes[least]!r}"
     )
     return [Finding("grey_share", message)]
@@ -205,7 +205,7 @@ def check_shapes(survey: Survey) -> list[Finding]:
 
 
 def is_refused(survey: Survey, position: int) -> bool:
-    """Whether a picture is too elongated for an input of 224x224."""
+    """Whether an image is too elongated for an input of 224x224."""
     width, height = survey.rows["size_wh"][position].tolist()
     scaled_height, scaled_width = size_before_crop((width, height), AT_224)
     return scaled_height * scaled_width > MAX_PIXELS
@@ -217,7 +217,7 @@ def sized(survey: Survey, position: int) -> str:
 
 
 def check_traits(survey: Survey) -> list[Finding]:
-    """What pictures are besides their pixels, each with its count."""
+    """What images are besides their pixels, each with its count."""
     findings: list[Finding] = []
     for trait, kind, what in (
         (Trait.ONE_COLOUR, "one_colour", "of a single colour"),

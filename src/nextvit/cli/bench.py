@@ -76,13 +76,13 @@ def bench(
     threads: str
         CPU threads, with commas. Default: the cores that this process may use.
     image_size: str
-        Sides in pixels, with commas, for what takes any: 224,512; of a detector the side of a square picture. Default:
-        the model's own, of a detector the largest picture that it takes.
+        Sides in pixels, with commas, for what takes any: 224,512; of a detector the side of a square image. Default:
+        the model's own, of a detector the largest image that it takes.
     device: str
         Where all of them compute, by the runtime's own name for it, such as cuda. Default: the CPU.
     data: Path
         Labelled images, as for training: the score of trained models on them beside the time, and their files for the
-        way from file to answer.
+        time from file to prediction.
     profile: bool
         Also list the ten most expensive operators of each file for ONNX Runtime and OpenVINO on the CPU, at the first
         batch, and how far they are from what this machine can do.
@@ -100,7 +100,7 @@ def bench(
     seconds: float
         Timed seconds of each, at least.
     quick: bool
-        Only the times: no first answers, no way from file to answer, no limits of the machine.
+        Only the times: no first predictions, no times from file to prediction, no limits of the machine.
     """
     named = [*models, *(compare.split(",") if compare else [])]
     if not named:
@@ -246,7 +246,7 @@ def files_for(dataset: "Dataset | None") -> list[Path]:
     """Readable files for the way from file to answer: the dataset's, or the bundled photographs."""
     from nextvit.data.image_files import list_images
 
-    # Of shards there are none: their pictures are read from inside tar files.
+    # Of shards there are none: their images are read from inside tar files.
     own = [each.path for each in dataset.split("val")[:MOST_FILES] if not each.member] if dataset else []
     return list(readable(own)) or list_images(PHOTOGRAPHS)
 

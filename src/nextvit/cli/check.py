@@ -30,7 +30,7 @@ def check(
     Example: nextvit check photos --report check.html
 
     Finds unreadable files, copies and near copies within and between classes and splits, small and uneven classes,
-    and odd pictures; in data with objects or masks, boxes, masks and classes that cannot be right. Exits with 1 if it
+    and odd images; in data with objects or masks, boxes, masks and classes that cannot be right. Exits with 1 if it
     found errors; warnings alone give 0.
 
     Parameters
@@ -41,7 +41,7 @@ def check(
     task: str
         segmentation: look at COCO's objects as the masks that `nextvit train --task segmentation` makes of them.
     report: Path
-        Write a page that shows the pictures of each finding.
+        Write a page that shows the images of each finding.
     """
     from nextvit.data.findings import in_order
     from nextvit.tasks.reading import read_with_findings
@@ -75,9 +75,9 @@ def check(
         make_table(["objects" if data.annotations else "class", *data.splits], class_rows(counts_of)),
         *(["", make_table(["", "finding", ""], rows, left=3)] if rows else []),
         "",
-        f"{len(survey.rows)} pictures: "
+        f"{len(survey.rows)} images: "
         + ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in by_severity.items()),
-        *([f"the pictures of each finding: {report}"] if report else []),
+        *([f"the images of each finding: {report}"] if report else []),
         document={
             "verb": "check",
             "classes": {name: dict(zip(data.splits, row, strict=True)) for name, row in counts_of.items()},

@@ -45,12 +45,12 @@ def evaluate(
         Of a segmentation model with two classes, the first of them normal: at how many percent of false alarms missed
         defects are counted, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
     windows: int
-        Of a segmentation model: answer pictures in windows of so many pixels a side, as `nextvit predict` does.
+        Of a segmentation model: predict in windows of so many pixels a side, as `nextvit predict` does.
     scales: str
-        Of a segmentation model: the mean over several sizes of the picture, such as 0.5,1,1.5, as `nextvit predict`
+        Of a segmentation model: the mean over several sizes of the image, such as 0.5,1,1.5, as `nextvit predict`
         does.
     flip: bool
-        Of a segmentation model: look at each picture mirrored, too.
+        Of a segmentation model: average with the mirrored image, too.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """

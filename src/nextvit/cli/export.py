@@ -36,12 +36,12 @@ def export(
     out: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a bundle, prove on real images that it answers as the model does, and report.
+    """Write a bundle, prove on real images that it predicts as the model does, and report.
 
     Example: nextvit export runs/photos --to onnx
 
     A file that differs by more than its precision may is not kept, and the exit code is 1; a report beside its place
-    says how far it is, and at which layer it departs.
+    says how far it is, and at which layer it diverges.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def export(
     images: int
         Prove on so many of them, at least 256. Default: all.
     dynamic_size: bool
-        Take images of any size from 33 px a side. A detector, and a segmentation model that takes pictures whole
-        (data.resize fit), does so anyway.
+        Take images of any size from 33 px a side. A detector, and a segmentation model that takes images whole
+        (data.resize pad), does so anyway.
     fixed_size: str
-        HEIGHTxWIDTH, such as 352x480, of a segmentation model: take images of this one size, to which each side of a
-        picture is scaled alone. The proof, and the score before and after, are made at it.
+        HEIGHTxWIDTH, such as 352x480, of a segmentation model: take images of this one size, to which each
+        side of an image is scaled alone. The proof, and the score before and after, are made at it.
     scores: bool
-        Of a segmentation model: answer the logits of the classes, too, at a quarter of the resolution.
+        Of a segmentation model: output the logits of the classes, too, at a quarter of the resolution.
     calibration_images: int
         For int8, so many images of the training split, as many of each class as it gives.
     max_drop: float
@@ -190,7 +190,7 @@ def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int 
 
 def calibrated_on(model: Path, data: Path | None) -> Path | None:
     """Where calibration images come from: a dataset that was named, else the run's, else the folder that was named. So
-    the pictures of the proof serve for both only where nothing else is known."""
+    the images of the proof serve for both only where nothing else is known."""
     from nextvit.data.reading import is_dataset
 
     return data if data and is_dataset(data) else dataset_if_known(model) or data

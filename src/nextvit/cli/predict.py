@@ -24,12 +24,12 @@ def predict(
     device: str | None = None,
     as_json: AsJson = False,
 ) -> int:
-    """Answers for image files and folders.
+    """Predict on image files and folders.
 
-    Example: nextvit predict runs/photos holiday.jpg more-photos/ --out answers
+    Example: nextvit predict runs/photos holiday.jpg more-photos/ --out predictions
 
     A path that does not exist is refused at once. Exits with 1 if some files are no readable images; the others are
-    answered all the same.
+    predicted all the same.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ def predict(
     paths: Path
         Image files, and folders, which are searched for images.
     out: Path
-        Folder for annotated pictures and predictions.jsonl, and of a segmentation model for an image of class indices
-        of each picture's size.
+        Folder for annotated images and predictions.jsonl, and of a segmentation model for an image of class indices
+        of each image's size.
     min_score: float
         Of a detector, the least score of objects that are counted and drawn; predictions.jsonl and --json have all,
         from 0.05 on. Default: 0.3.
     windows: int
-        Of a segmentation model: answer pictures in overlapping windows of so many pixels a side, a multiple of 32, over
-        their own pixels, which are not resized; pictures may be of any size. Default: the whole picture, resized as in
+        Of a segmentation model: predict in overlapping windows of so many pixels a side, a multiple of 32, over
+        their own pixels, which are not resized; images may be of any size. Default: the whole image, resized as in
         training.
     scales: str
-        Of a segmentation model: the mean over the whole picture at several sizes, with commas, such as 0.5,1,1.5; 1 is
+        Of a segmentation model: the mean over the whole image at several sizes, with commas, such as 0.5,1,1.5; 1 is
         the size at which the model sees it otherwise.
     flip: bool
-        Of a segmentation model: look at each picture mirrored, too.
+        Of a segmentation model: average with the mirrored image, too.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
     """

@@ -24,14 +24,14 @@ def quickstart(*, out: Path = Path("runs/quickstart"), as_json: AsJson = False) 
     Parameters
     ----------
     out: Path
-        Folder for the pictures and the run; a number is added if it exists.
+        Folder for the images and the run; a number is added if it exists.
     """
     from nextvit.cli.main import run
 
     folder = unused(out)
     started = time.perf_counter()
-    pictures = write_digits(folder / "digits")
-    progress.print(f"wrote {pictures} pictures of handwritten digits to {folder / 'digits'}", markup=False)
+    count = write_digits(folder / "digits")
+    progress.print(f"wrote {count} images of handwritten digits to {folder / 'digits'}", markup=False)
     digits, run_folder = str(folder / "digits"), str(folder / "run")
     bundle = f"{run_folder}/exports/run-onnx-fp32.nextvit"
     for command in (

@@ -1,4 +1,4 @@
-"""How a segmentation model looks at pictures, as it is asked for on the command line."""
+"""How a segmentation model tiles and scales images, as it is asked for on the command line."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def views_of(windows: int | None, scales: str | None, flip: bool) -> "Tiling | None":
-    """What --windows, --scales and --flip ask for; None: the whole picture, once."""
+    """What --windows, --scales and --flip ask for; None: the whole image, once."""
     if windows is None and scales is None and not flip:
         return None
     from nextvit.runtime.tiled_session import Tiling

@@ -59,26 +59,26 @@ def train(
     recipe: str
         Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet,
         imagenet_published, imagenet_384, coco_1x, coco_3x, ade20k_fpn_80k or ade20k_upernet_160k. Default: the first,
-        for pictures with annotated objects the second, for those with masks the third. All of them stand below; flags
+        for images with annotated objects the second, for those with masks the third. All of them stand below; flags
         win over --config, --config over this.
     config: Path
         YAML file with sections and fields as below; a run's recipe.yaml will do.
     task: str
-        What is learnt, where it is not what the dataset is for: segmentation makes masks of COCO's objects, the smaller
+        What to learn, where it is not what the dataset is for: segmentation makes masks of COCO's objects, the smaller
         above the larger, and what has none is a class called background.
     epochs: int
-        Passes over the training pictures, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the
+        Passes over the training images, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the
         dataset.
     image_size: int
-        Side of the network's input in pixels; of pictures that are taken whole, the most of their shorter side.
+        Side of the network's input in pixels; of images that are taken whole, the most of their shorter side.
     batch_size: int
         Images in one step; auto: the largest that fits the memory.
     teacher: str
-        A run, checkpoint, bundle or timm:NAME whose answers are learnt besides the labels; a detector has none.
+        A run, checkpoint, bundle or timm:NAME whose predictions are learned besides the labels; for classifiers.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
     watch: tuple[str, ...]
-        Who else is told of every step, as module:factory; may be repeated. See docs/watching.md.
+        Watchers that are called after every step, as module:factory; may be repeated. See docs/watching.md.
     """
     from nextvit.tasks.reading import find_task
     from nextvit.train.recipe_sections import merge_sections

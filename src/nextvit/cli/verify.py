@@ -25,11 +25,11 @@ def verify(
     device: str | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a bundle again, on this machine: checksums, golden examples, and if you like the model and the exam.
+    """Prove a bundle again, on this machine: checksums, golden examples, and if you like the model and the evaluation.
 
     Example: nextvit verify photos-onnx-fp32.nextvit --against runs/photos --data photos
 
-    Exits with 1 if the answers differ by more than the precision may. Says what differs between this machine and the
+    Exits with 1 if the outputs differ by more than the precision allows. Says what differs between this machine and the
     one that made the bundle.
 
     Parameters
@@ -131,7 +131,7 @@ def check_comparable(bundle: Path, of_bundle: ModelCard, against: Path, other: M
     for name in ("task", "input", "classes", "facts", "head"):
         if getattr(of_bundle, name) != getattr(other, name):
             what = name.replace("_", " ")
-            raise InputError(f"{against} and {bundle} differ in {what}, so their answers cannot be compared")
+            raise InputError(f"{against} and {bundle} differ in {what}, so their predictions cannot be compared")
 
 
 def differences(manifest: Manifest, here: dict[str, Any]) -> dict[str, tuple[str, str]]:

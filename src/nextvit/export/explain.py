@@ -1,4 +1,4 @@
-"""Which layer an exported file departs at: its tensors beside PyTorch's, layer by layer."""
+"""Which layer an exported file diverges at: its tensors beside PyTorch's, layer by layer."""
 
 import tempfile
 from dataclasses import dataclass, replace

@@ -77,7 +77,7 @@ def export_bundle(
         InputError: unknown backend or precision, no images, no such key, or `out` is something else than a bundle.
         MissingDependency: the backend's packages are not installed.
         NotProven: the exported file differs from PyTorch by more than its precision may. No bundle is left behind, but
-            a page and a JSON file beside `out` that say how far it is, and where it departs.
+            a page and a JSON file beside `out` that say how far it is, and where it diverges.
     """
     target = target_of(backend, precision, dynamic_size=dynamic_size, task=card.task)
     check_request(
@@ -173,7 +173,7 @@ def with_costs(tried: Attempt, costs: list[GroupCost]) -> Attempt:
 
 
 def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, str]:
-    """With the errors of all layers at the card's size, or if none departs there at the second size; and what they
+    """With the errors of all layers at the card's size, or if none diverges there at the second size; and what they
     say."""
     layers: list[LayerError] = []
     if not get_task(source.card.task).has_comparable_layers:
@@ -248,11 +248,11 @@ def where_from(layers: list[LayerError], precision: Precision) -> str:
     """Where the difference comes from, in a few words."""
     departed = first_departure(layers, precision)
     if departed is None:
-        return "no layer departs by more than the precision may"
+        return "no layer diverges by more than the precision may"
     # A layer inside a block has no share of its own, its block has.
     share = next((each.share for each in layers[layers.index(departed) :] if each.share is not None), None) or 0.0
     if precision not in TOLERANCES:
         return f"most of the error, {share:.0%}, comes from {departed.layer}"
     return (
-        f"it departs at {departed.layer} (error {departed.error:.2g} of that layer's spread; {share:.0%} of the whole)"
+        f"it diverges at {departed.layer} (error {departed.error:.2g} of that layer's spread; {share:.0%} of the whole)"
     )

@@ -28,7 +28,7 @@ NOT_CORE_ML = (
 WHAT_NEXT = (
     "What next: where the score fell, allow more (--max-drop); take another precision; or prove, and for int8 "
     "calibrate, on "
-    "more or better pictures (--data). See docs/export.md."
+    "more or better images (--data). See docs/export.md."
 )
 
 
@@ -159,7 +159,7 @@ def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def inputs_in_words(manifest: Manifest) -> dict[str, str]:
-    """What it takes. A Core ML package takes pictures of the system's own kind, the others arrays."""
+    """What it takes. A Core ML package takes images of the system's own kind, the others arrays."""
     if manifest.backend != "coreml":
         return manifest.inputs
     height, width = manifest.card.input.image_size
@@ -169,7 +169,7 @@ def inputs_in_words(manifest: Manifest) -> dict[str, str]:
 
 
 def output_words(manifest: Manifest, meaning: str) -> str:
-    """What it answers; a Core ML package for one picture at a time."""
+    """What it answers; a Core ML package for one image at a time."""
     return meaning.replace("(N, classes)", "(1, classes)") if manifest.backend == "coreml" else meaning
 
 

@@ -29,7 +29,7 @@ def examples(details: Details) -> Markup | None:
 
 
 def mistakes(details: Details) -> Markup | None:
-    """The pictures that the model got wrong."""
+    """The images that the model got wrong."""
     if "mistakes" not in details:
         return None
     none = paragraph("None on the validation images.", tone="good")
@@ -37,12 +37,12 @@ def mistakes(details: Details) -> Markup | None:
 
 
 def answered(listed: list[Details]) -> Markup:
-    """Pictures with the answer and, where it is wrong, the truth; a picture that is gone since is left out."""
+    """Images with the answer and, where it is wrong, the truth; an image that is gone since is left out."""
     return image_grid(readable(listed, answered_one))
 
 
 def answered_one(answer: Details) -> Shown:
-    """One picture with its answer."""
+    """One image with its answer."""
     right = answer["guess"] == answer["label"]
     truth = "" if right else f"<br>truth: {escape(answer['label'])}"
     tone, probability = "good" if right else "bad", f"{answer['probability']:.0%}"
@@ -120,7 +120,7 @@ def class_table(details: Details) -> Markup | None:
                 details["class_training_images"][label],
                 details["class_images"][label],
                 "no images" if scores[label] is None else f"{scores[label]:.1f} % ({low:.0f} to {high:.0f})",
-                "never answered" if precision is None else f"{precision:.1f} %",
+                "never predicted" if precision is None else f"{precision:.1f} %",
                 taken_for(details, label),
             )
         )
@@ -138,7 +138,7 @@ def taken_for(details: Details, label: int) -> str:
 
 
 def readable(listed: list[Details], show: Callable[[Details], Shown]) -> list[Shown]:
-    """What can be shown; a picture that is gone since is left out."""
+    """What can be shown; an image that is gone since is left out."""
     shown: list[Shown] = []
     for each in listed:
         try:

@@ -21,7 +21,7 @@ ANSWERED, TRUE = DrawingStyle("#e69f00"), DrawingStyle("#56b4e9", dash=1)
 
 
 def detected(details: Details) -> Markup | None:
-    """A few whole pictures: what is there beside what was answered."""
+    """A few whole images: the ground truth beside the predictions."""
     examples = details.get("detection", {}).get("examples")
     if not examples:
         return None
@@ -30,16 +30,15 @@ def detected(details: Details) -> Markup | None:
         for pixels, caption in readable(examples, side_by_side)
     ]
     note = paragraph(
-        f"Left: what is annotated; right: answers with a score of {details['detection']['threshold']:.2f} or more, "
-        "with "
-        "their scores in percent. A colour is a class.",
+        f"Left: ground truth; right: predictions with a score of {details['detection']['threshold']:.2f} or more, "
+        "with their scores in percent. A colour is a class.",
         tone="soft",
     )
-    return section("Pictures of the validation set", *shown, note)
+    return section("Images of the validation set", *shown, note)
 
 
 def side_by_side(example: Details) -> Shown:
-    """One picture twice: with its objects, and with the answers."""
+    """One image twice: with its objects, and with the predictions."""
     image = read_image(example["path"])
     scale = EXAMPLE_PX / max(image.size)
     views = [
@@ -47,37 +46,39 @@ def side_by_side(example: Details) -> Shown:
         for name in ("objects", "answers")
     ]
     gap = np.full((len(views[0]), GAP_PX, 3), 255, np.uint8)
-    caption = f"{len(example['objects'])} annotated, {len(example['answers'])} answered"
+    caption = f"{len(example['objects'])} annotated, {len(example['answers'])} predicted"
     return np.concatenate([views[0], gap, views[1]], axis=1), captioned(caption, example["path"])
 
 
 def class_mark(shape: Details) -> Mark:
-    """A shape in its class's look; answers have their score, so that texts tell the two apart."""
+    """A shape in its class's colour; predictions have their score, so that texts tell the two apart."""
     texts = (f"{100 * shape['score']:.0f}",) if "score" in shape else ()
     return Mark(box=tuple(shape["box"]), style=class_style(shape["class_index"]), texts=texts, mask=shape["mask"])
 
 
 def worst_false_positives(details: Details) -> Markup | None:
-    """The surest wrong answers, cut out."""
+    """Crops of the false positives of highest confidence."""
     if "detection" not in details:
         return None
     listed = details["detection"]["false_positives"]
     none = paragraph("None on the validation images.", tone="good")
     shown = image_grid(readable(listed, false_positive), wide=True)
     return section(
-        "Wrong answers, the surest first", shown if listed else none, legend(details) if listed else Markup("")
+        "False positives, the most confident first",
+        shown if listed else none,
+        legend(details) if listed else Markup(""),
     )
 
 
 def false_positive(wrong: Details) -> Shown:
-    """A wrong answer among the objects around it."""
+    """A false positive among the objects around it."""
     answer = wrong["answer"]
     text = f"{answer['label']} {100 * answer['score']:.0f}"
     marks = [Mark(box=tuple(answer["box"]), style=ANSWERED, texts=(text,), mask=answer["mask"])]
     marks += [Mark(box=tuple(each["box"]), style=TRUE, texts=(each["label"],)) for each in wrong["objects"]]
     truth = escape(wrong["truth"] or "")
     said = {
-        "twice": f"{truth} that a surer answer has found",
+        "twice": f"{truth} that a prediction of higher score has found",
         "class": f"is annotated as {truth}",
         "place": f"not in the place of the {truth}",
         "nothing": "nothing is annotated there",
@@ -97,26 +98,24 @@ def worst_misses(details: Details) -> Markup | None:
 
 
 def miss(missed: Details) -> Shown:
-    """An object that was not found among the answers around it."""
+    """An object that was not found among the predictions around it."""
     shape = missed["object"]
     marks = [Mark(box=tuple(shape["box"]), style=TRUE, texts=(shape["label"],), mask=shape["mask"])]
     for each in missed["answers"]:
         text = f"{each['label']} {100 * each['score']:.0f}"
         marks.append(Mark(box=tuple(each["box"]), style=ANSWERED, texts=(text,)))
-    found = "" if missed["found_at"] is None else f": found with {missed['found_at']:.1%}, which is not believed"
+    found = "" if missed["found_at"] is None else f": found with {missed['found_at']:.1%}, below the threshold"
     caption = f'<span class="bad">{escape(shape["label"])}</span>{found}'
     return cut_out(missed["path"], shape["box"], marks), captioned(caption, missed["path"])
 
 
 def legend(details: Details) -> Markup:
-    """What the two looks mean, and from which score on answers are believed."""
+    """What the two colours mean, and the threshold of the score."""
     threshold = details["detection"]["threshold"]
     return paragraph(
-        "Orange: answers; blue, dashed: what is annotated. An answer is right where it overlaps with an object of its "
-        "class "
-        f"by half (IoU 0.5). Answers are believed from a score of {threshold:.2f} on, where the F1 on these images is "
-        "highest. "
-        "At most two of one picture are shown.",
+        "Orange: predictions; blue, dashed: ground truth. A prediction is correct where its IoU with an object of its "
+        f"class is at least 0.5. The threshold of the score is {threshold:.2f}, where the F1 on these images is "
+        "highest. At most two of one image are shown.",
         tone="soft",
     )
 
@@ -130,7 +129,7 @@ def cut_out(path: str, box: list[float], marks: list[Mark]) -> NDArray[np.uint8]
 
 
 def region_around(box: list[float], size_wh: tuple[int, int]) -> Rectangle:
-    """A part of the picture around a box, square where the picture has room."""
+    """A part of the image around a box, square where the image has room."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half = max((0.5 + AROUND) * max(box[2] - box[0], box[3] - box[1]), SMALLEST_VIEW_PX / 2)
     width, height = size_wh
@@ -165,9 +164,8 @@ def confusion(details: Details) -> Markup | None:
     detection = details["detection"]
     drawn = Markup(figures.draw_confusion(detection["confusion"], [*details["classes"], "(nothing)"]))
     note = paragraph(
-        f"Answers with a score of {detection['threshold']:.2f} or more, by the object that they overlap with by half. "
-        "The last "
-        "row is answers where nothing is annotated, the last column objects that were not found.",
+        f"Predictions with a score of {detection['threshold']:.2f} or more, by the object with an IoU of at least 0.5. "
+        "The last row is predictions where nothing is annotated, the last column objects that were not found.",
         tone="soft",
     )
     return section("Confusion", drawn, note)
@@ -186,13 +184,13 @@ def class_table(details: Details) -> Markup | None:
     for title, name in (("mask AP", "class_mask_ap"), ("mask AP50", "class_mask_ap50")):
         if name in detection:
             columns[title] = [percent(score) for score in detection[name]]
-    columns["precision"] = [percent(share, "never answered") for share in detection["class_precisions"]]
+    columns["precision"] = [percent(share, "never predicted") for share in detection["class_precisions"]]
     columns["recall"] = [percent(share) for share in detection["class_recalls"]]
     order = sorted(range(len(names)), key=lambda label: details["class_scores"][label] or 0.0)
     rows = [(names[label], *(values[label] for values in columns.values())) for label in order[:MOST_CLASSES]]
     left_out = len(order) - len(rows)
     more = f" {left_out} better classes are left out." if left_out else ""
-    note = f"Precision and recall are those of answers with a score of {detection['threshold']:.2f} or more.{more}"
+    note = f"Precision and recall are those of predictions with a score of {detection['threshold']:.2f} or more.{more}"
     return section("Classes", table(["class", *columns], rows), paragraph(note, tone="soft"))
 
 

@@ -1,4 +1,4 @@
-"""report.html of a run: a picture of what lies in its folder now. Training, export and benchmark each write it anew."""
+"""report.html of a run: what lies in its folder now. Training, export and benchmark each write it anew."""
 
 import json
 from collections.abc import Sequence

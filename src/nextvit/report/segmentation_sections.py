@@ -21,7 +21,7 @@ LEAST_SHARE = 1.0
 
 
 def overlays(details: Details) -> Markup | None:
-    """The best, the typical and the worst images: as they are, with the truth and with the answer."""
+    """The best, the typical and the worst images: as they are, with the ground truth and with the prediction."""
     examples: list[Details] = details.get("segmentation", {}).get("examples", [])
     if not examples:
         return None
@@ -33,17 +33,15 @@ def overlays(details: Details) -> Markup | None:
     if not shown:
         return None
     there = set[int]().union(*(np.unique(from_base64_png(each[name])).tolist() for each in examples for name in MAPS))
-    columns = paragraph("Left: the picture; middle: the truth; right: the answer.", tone="soft")
+    columns = paragraph("Left: the image; middle: the ground truth; right: the prediction.", tone="soft")
     note = paragraph(
         "What has no colour has no label. Best and worst are by the mean IoU of the image alone, over the classes that "
-        "are on it "
-        "or in the answer; typical ones are around the median. Of what falls into one pixel here the rarest class is "
-        "shown, with "
-        "a rim; a class of most pixels is laid on thinly.",
+        "are on it or in the prediction; typical ones are around the median. Of what falls into one pixel here the "
+        "rarest class is shown, with its boundaries; a class of most pixels is nearly transparent.",
         tone="soft",
     )
     key = class_legend(sorted(there - {IGNORE_INDEX}), details["classes"])
-    return section("Pictures of the validation set", key, columns, *shown, note)
+    return section("Images of the validation set", key, columns, *shown, note)
 
 
 def overlay_rows(examples: list[Details], details: Details) -> str:
@@ -74,10 +72,10 @@ def class_table(details: Details) -> Markup | None:
         "Dice": [percent(score) for score in told["class_dice"]],
         "recall": [percent(score) for score in told["class_recall"]],
         "precision": [
-            percent(score, "never answered" if count else "")
+            percent(score, "never predicted" if count else "")
             for score, count in zip(told["class_precision"], told["class_pixels"], strict=True)
         ],
-        "most often held for": [held_for(told["confusion"], label, names) for label in range(len(names))],
+        "most often confused with": [held_for(told["confusion"], label, names) for label in range(len(names))],
     }
     # Classes that neither are there nor were told say nothing: last.
     order = sorted(range(len(names)), key=lambda label: 101.0 if scores[label] is None else scores[label])
