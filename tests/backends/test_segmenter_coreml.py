@@ -117,5 +117,5 @@ def test_what_an_output_means_is_said_in_the_package(bundle: Path):
     said = {output.name: output.shortDescription for output in model.description.output}
     assert list(said) == ["classes", "logits"]
     assert said["classes"].startswith(
-        "(1, H, W) int32: the class of each pixel, as its place in the metadata's classes"
+        "(1, H, W) int32: the class of each pixel, as its index in the metadata's classes"
     )

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import nextvit
-from nextvit.bundle import manifest as bundles
 from nextvit.bundle.golden import Golden, read_golden, write_golden
 from nextvit.bundle.manifest import read_bundle
 from nextvit.errors import InputError
@@ -49,7 +48,7 @@ def test_golden_examples_that_would_fill_the_memory_are_refused(bundle: Path, mo
     with zipfile.ZipFile(bundle / "golden.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.images.npy", bytes(1_000_000))
     assert (bundle / "golden.npz").stat().st_size < 2_000
-    monkeypatch.setattr(bundles, "MAX_GOLDEN_BYTES", 999_999)
+    monkeypatch.setattr("nextvit.bundle.golden.MAX_GOLDEN_BYTES", 999_999)
     with pytest.raises(InputError, match="unpacks to 1,000,000 bytes, more than 999,999"):
         verify_bundle(sealed(bundle))
 
@@ -245,7 +244,7 @@ def test_a_card_of_other_classes_is_refused(bundle: Path):
     from dataclasses import replace
 
     card = replace(read_bundle(bundle).card, classes=("a", "b"))
-    with pytest.raises(InputError, match=r"the model answers float32 \(1, 3\) for 1 images; its card has 2 classes"):
+    with pytest.raises(InputError, match=r"the model puts out float32 \(1, 3\) for 1 images; its card has 2 classes"):
         nextvit.load(sealed(bundle, card=card))([np.zeros((9, 9, 3), np.uint8)])
 
 
