@@ -15,7 +15,7 @@ BIN := .venv/bin
 INSTALL = $(BIN)/uv pip install --quiet --constraints constraints.txt
 WHAT ?= tests
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help quickstart test test-rest test-all check format bench-paper constraints clean
 help:

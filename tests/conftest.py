@@ -4,7 +4,9 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from getpass import getuser
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,13 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(CpuTimes(config.getoption("cpu_times")), "cpu times")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Workers of pytest-xdist take whole files, whose fixtures are made once; all `serial` tests go to one worker."""
-    if config.pluginmanager.has_plugin("xdist"):
-        for item in items:
-            group = "serial" if item.get_closest_marker("serial") else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Of all workers of pytest-xdist, which take whole files (`--dist loadfile`), one runs a `serial` test at a time.
+
+    Marks of groups would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ or not item.get_closest_marker("serial"):
+        return (yield)
+    from filelock import FileLock  # not where only a runtime is installed
+
+    with FileLock(Path(tempfile.gettempdir()) / f"nextvit-serial-tests-of-{getuser()}.lock"):
+        return (yield)
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -58,7 +58,7 @@ class CpuTimes:
     ) -> Iterator[None]:  # the hook's own result goes through
         report = yield
         if call.when == "teardown":
-            own = (round(cpu_s() - self.begun_s, 2), tier_of(item), item.nodeid.partition("@")[0])
+            own = (round(cpu_s() - self.begun_s, 2), tier_of(item), item.nodeid)
             report.user_properties += [(KEY, own), *self.made]
             self.made.clear()
         return report
