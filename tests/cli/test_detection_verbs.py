@@ -162,11 +162,7 @@ def test_annotations_that_cannot_be_used(drawn: Path, call, tmp_path: Path):
         return call("train", root, "--out", tmp_path / "run", *(flags or SMALL))
 
     shutil.rmtree(spoilt("without") / "annotations")
-    # Nothing shows that this was for detection, so that the flags are those which every task has.
-    refused(
-        train(tmp_path / "without", *SMALL[:-2]),
-        "without: no annotations file; expected annotations/instances_train.json",
-    )
+    refused(train(tmp_path / "without"), "without: no annotations file; expected annotations/instances_train.json")
     (spoilt("untrained") / "annotations" / "instances_train.json").unlink()
     refused(
         train(tmp_path / "untrained"), "no annotations of the split train; expected annotations/instances_train.json"

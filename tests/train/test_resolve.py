@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from nextvit.errors import InputError
 from nextvit.models.published import best_tag
 from nextvit.recipes import get_recipe
 from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.settings import DetectionData
 from nextvit.train.recipe import Model
 from nextvit.train.resolve import describe_start, resolve_recipe
 from tests.data.coco_by_hand import draw_objects
@@ -32,6 +34,14 @@ NANO = replace(get_recipe("finetune"), model=Model(name="nextvit_nano", weights=
 @pytest.mark.parametrize(("images", "epochs"), [(300, 100), (2000, 50), (50_000, 10)])
 def test_small_datasets_are_seen_more_often(images: int, epochs: int):
     assert resolve_recipe(NANO, dataset(images // 2, images // 2)).epochs == epochs
+
+
+@pytest.mark.parametrize(("image_size", "longer_side"), [(224, 4128), (2496, "auto")])
+def test_a_size_that_no_export_takes_is_refused_before_the_training(image_size: int, longer_side: Any, tmp_path: Path):
+    recipe = with_sections(get_recipe("finetune_detection"), data=DetectionData(longer_side=longer_side))
+    recipe = replace(recipe, data=replace(recipe.data, image_size=image_size))
+    with pytest.raises(InputError, match=r"may have 4096 px at most.*got 41\d\d; set data.longer_side or lower"):
+        resolve_recipe(recipe, read_dataset(draw_objects(tmp_path)))
 
 
 def test_epochs_of_so_many_steps_are_counted_by_the_user():

@@ -2,18 +2,28 @@
 
 from pathlib import Path
 
+from nextvit.data.class_folders import check_layout
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
+from nextvit.data.shards import CONTENTS
 from nextvit.errors import InputError
 from nextvit.tasks.task import TASKS, Task, get_task
 
 
 def find_task(root: Path) -> Task:
-    """The task of a dataset's layout. A path without a dataset gets the reader of class folders, whose error says what
-    is expected."""
+    """The task of a dataset's layout; of a path without a dataset that of class folders, whose reader says what is
+    expected.
+
+    Raises:
+        InputError: the layout is a wrong one that is known. Settings are judged by the task, and those of a detector
+            would otherwise be refused before its missing annotations are.
+    """
     # The first row of the table is the task of what no other recognises.
     *others, general = (get_task(name) for name in reversed(TASKS))
-    return next((task for task in others if task.recognises(root)), general)
+    found = next((task for task in others if task.recognises(root)), None)
+    if found is None and root.is_dir() and not (root / CONTENTS).is_file():
+        check_layout(root)
+    return found or general
 
 
 def read_with_findings(root: str | Path, *, task: str | None = None) -> tuple[Dataset, list[Finding]]:

@@ -1,8 +1,9 @@
-"""From a recipe that leaves things open ("auto") to one that does not, by looking at the dataset."""
+"""Resolve the fields of a recipe that are "auto", by the dataset and the weights."""
 
 from dataclasses import replace
 from pathlib import Path
 
+from nextvit.bundle.manifest import MAX_SIDE_PX
 from nextvit.data.dataset import Dataset
 from nextvit.errors import InputError
 from nextvit.models.cost import cost
@@ -17,12 +18,12 @@ LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 
 
 def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with epochs, weights, learning rates and the task's settings decided; the batch size is left to the
-    device.
+    """The recipe with epochs, weights, learning rates and the task's settings resolved. The batch size is resolved
+    later, on the device (`nextvit.train.memory`).
 
     Raises:
-        InputError: it is a recipe of another task, its fields contradict each other or the dataset, or the published
-            weights that it asks for were not downloaded yet.
+        InputError: the recipe is for another task, its fields contradict each other or the dataset, or its published
+            weights were not downloaded yet.
     """
     task = get_task(dataset.task)
     if not isinstance(recipe.task, task.settings):
@@ -30,6 +31,12 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
             f"this recipe is not for {task.name}, as the dataset {dataset.root} is; "
             f"take another --recipe, such as {task.recipe}"
         )
+    canvas = recipe.preprocess()
+    require(
+        not canvas.padded or max(canvas.image_size) <= MAX_SIDE_PX,
+        f"the longer side may have {MAX_SIDE_PX} px at most, as exported models take it, got {max(canvas.image_size)}; "
+        "set data.longer_side or lower data.image_size",
+    )
     has_epochs = recipe.schedule.epoch_steps == 0 or recipe.schedule.epochs != "auto"
     require(has_epochs, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
     weights = resolve_weights(recipe)
@@ -51,7 +58,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def resolve_weights(recipe: Recipe) -> str:
-    """The tag that "published" stands for; nothing is downloaded unless a tag is asked for by its name."""
+    """Resolve "published" to a tag. Nothing is downloaded: only a tag that is given by name is."""
     name, weights = recipe.model.name, recipe.model.weights
     require(
         weights != "given", "this recipe goes on from weights; pass a run, a file or a published tag with --weights"
@@ -70,7 +77,7 @@ def resolve_weights(recipe: Recipe) -> str:
 
 
 def describe_start(recipe: Recipe, dataset: Dataset) -> str:
-    """What was decided, for people."""
+    """The resolved recipe and the dataset in one line, for people."""
     counts = {name: len(samples) for name, samples in dataset.splits.items()}
     start = "from scratch" if recipe.model.weights == "none" else f"from {Path(recipe.model.weights).name}"
     data = get_task(dataset.task).describe_data(dataset, recipe.task)
