@@ -133,7 +133,7 @@ def test_a_run_of_other_classes_is_refused_by_eval(call, pictures: Path, run_fol
     shutil.copytree(pictures, tmp_path / "other")
     for split in ("train", "val"):
         (tmp_path / "other" / split / "red").rename(tmp_path / "other" / split / "rouge")
-    refused(call("eval", run_folder, tmp_path / "other"), "knows 3 classes (blue, green, red)", "(blue, green, rouge)")
+    refused(call("eval", run_folder, tmp_path / "other"), "has 3 classes (blue, green, red)", "(blue, green, rouge)")
 
 
 def test_with_json_an_error_is_a_document_too(call, tmp_path: Path):
@@ -149,7 +149,7 @@ def test_a_picture_is_no_model(call, pictures: Path):
 
 def test_verify_against_a_model_of_another_size_is_refused(call, pictures: Path, bundle: Path, tmp_path: Path):
     call("train", pictures, "--out", tmp_path / "other", *FAST[:2], "--image-size", 48, *FAST[4:], "--epochs", 1)
-    refused(call("verify", bundle, "--against", tmp_path / "other"), "differ in input, so their answers")
+    refused(call("verify", bundle, "--against", tmp_path / "other"), "differ in input, so their predictions")
 
 
 @pytest.mark.parametrize("text", ["optim: [1", "text", "optim: {lr: 1}", "dataset: [1]"])

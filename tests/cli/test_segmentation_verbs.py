@@ -332,7 +332,7 @@ def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, dra
         refused(call(*verb, photos), *of_photos)
         refused(call(*verb, boxes), "boxes: its objects have boxes alone, and segmentation is learnt from masks")
     teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)
-    assert teacher.code == 2 and "knows 3 classes (segmentation) that are not the dataset's" in teacher.err
+    assert teacher.code == 2 and "has 3 classes (segmentation) that are not the dataset's" in teacher.err
     as_masks = ("train", photos, "--out", tmp_path / "new", "--task", "segmentation")
     refused(call(*as_masks), "photos: is a dataset for classification, not for segmentation", "it takes masks")
     refused(

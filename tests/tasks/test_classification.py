@@ -73,7 +73,7 @@ def test_unreadable_images_are_named_and_not_judged(colours: Path):
 
 def test_other_classes_than_the_models_are_refused(shared_colours: Path):
     with pytest.raises(
-        InputError, match=r"knows 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"
+        InputError, match=r"the model has 2 classes \(cat, dog\), the dataset .* has 3 classes \(blue, green, red\)"
     ):
         ClassificationEvaluator(read_dataset(shared_colours), card(classes=("cat", "dog")))
 

@@ -1,15 +1,16 @@
 """A new task needs no change of the package: two rows in two tables, from check to report."""
 
 import json
-from collections.abc import Iterator
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.cli import main as command_line
 from nextvit.predictions.kind import KINDS
 from nextvit.recipes import RECIPES
 from nextvit.tasks.task import TASKS
@@ -30,12 +31,15 @@ def bright() -> Recipe:
 
 
 @pytest.fixture
-def brightness_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The two rows, and a recipe."""
+def command_line(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`nextvit.cli.main` with the two rows, and a recipe."""
     monkeypatch.setitem(KINDS, "brightness", "tests.tasks.brightness:BrightnessKind")
     monkeypatch.setitem(TASKS, "brightness", "tests.tasks.brightness:BrightnessTask")
     monkeypatch.setitem(RECIPES, "bright", bright)
-    yield
+    # The flags of `train` are made from the tables when its module is imported, which another test may have done.
+    for name in [name for name in sys.modules if name.startswith("nextvit.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    return import_module("nextvit.cli.main")
 
 
 @pytest.fixture
@@ -51,8 +55,9 @@ def greys(tmp_path: Path) -> Path:
     return tmp_path / "greys.csv"
 
 
-@pytest.mark.usefixtures("brightness_task")
-def test_a_task_from_outside_goes_the_whole_way(greys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_task_from_outside_goes_the_whole_way(
+    command_line: ModuleType, greys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     def call(*arguments: object) -> dict[str, Any]:
         assert command_line.run([*map(str, arguments), "--json"]) == 0
         return json.loads(capsys.readouterr().out)

@@ -175,7 +175,7 @@ def test_norms_may_decay_alone(ade20k: Path):
 class OneOfTwo(World):
     """One process of two, which averages no gradients."""
 
-    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         return model
 
 

@@ -233,7 +233,7 @@ def test_what_is_frozen_keeps_weights_and_statistics(pictures: Path):
 class OneOfTwo(World):
     """One process of two, which averages no gradients."""
 
-    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         return model
 
 
