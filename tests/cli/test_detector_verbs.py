@@ -92,7 +92,7 @@ def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path
     fewer = random_detector(detections=10).float()
     save_model(tmp_path / "fewer.safetensors", fewer, detector_card(fewer))
     done = call("verify", bundle, "--against", tmp_path / "fewer.safetensors", "--data", data)
-    assert done.code == 2 and "differ in head, so their answers cannot be compared" in done.err
+    assert done.code == 2 and "differ in head, so their predictions cannot be compared" in done.err
 
 
 @pytest.mark.backend

@@ -41,8 +41,9 @@ from tests.train.test_distributed import RECIPE
 from nextvit.train.recipe import Optim
 from nextvit.train.start import train
 pictures, out, pause = sys.argv[1:]
-evaluation = train(Path(pictures), RECIPE, run=Path(out), watch=lambda tick: time.sleep(float(pause)), say=lambda text:
-None) print("images judged:", evaluation.images, flush=True)
+watch, say = lambda tick: time.sleep(float(pause)), lambda message: None
+evaluation = train(Path(pictures), RECIPE, run=Path(out), watch=watch, say=say)
+print("images judged:", evaluation.images, flush=True)
 """
 
 
@@ -56,32 +57,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def torchrun(pictures: Path, out: Path, *, restarts: int = 0, pause: float = 0.0) -> "subprocess.Popen[str]":
     """Two processes over gloo."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--max-restarts",
-        str(restarts),
-        "--rdzv-backend",
-        "c10d",
-        "--rdzv-endpoint",
-        "localhost:0",
-        "--no-python",
-        sys.executable,
-        "-c",
-        CODE,
-        str(pictures),
-        str(out),
-        str(pause),
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", str(restarts),
+               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python", sys.executable, "-c", CODE,
+               str(pictures), str(out), str(pause)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
-def combine_watchers(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def two_processes(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of two processes, and what they printed."""
     out = tmp_path_factory.mktemp("runs") / "together"
     printed, errors = (process := torchrun(pictures, out)).communicate(timeout=240)
@@ -95,29 +79,29 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.training
 def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(
-    combine_watchers: tuple[Path, str], pictures: Path, tmp_path: Path
+    two_processes: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
     """Parameters; the running statistics are the first process's own, which saw the first half of each batch."""
     alone = replace(RECIPE, optim=replace(RECIPE.optim, accumulate=2))
     train(pictures, alone, run=tmp_path / "alone", watch=lambda tick: None, say=lambda text: None)
-    got, expected = weights(combine_watchers[0]), weights(tmp_path / "alone")
+    got, expected = weights(two_processes[0]), weights(tmp_path / "alone")
     for name in (name for name in expected if "running" not in name and "num_batches" not in name):
         assert torch.allclose(got[name], expected[name], atol=1e-5, rtol=0), name
     losses = [
         [record["train_loss"] for record in read_json_lines(run / "metrics.jsonl")]
-        for run in (combine_watchers[0], tmp_path / "alone")
+        for run in (two_processes[0], tmp_path / "alone")
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 @pytest.mark.training
-def test_every_image_is_judged_once_by_all_processes_together(combine_watchers: tuple[Path, str]):
-    assert combine_watchers[1].count("images judged: 11") == 2
+def test_every_image_is_judged_once_by_all_processes_together(two_processes: tuple[Path, str]):
+    assert two_processes[1].count("images judged: 11") == 2
 
 
 @pytest.mark.training
 def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weights(
-    combine_watchers: tuple[Path, str], pictures: Path, tmp_path: Path
+    two_processes: tuple[Path, str], pictures: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
     process = torchrun(pictures, out, restarts=1, pause=0.2)
@@ -129,7 +113,7 @@ def test_a_killed_process_is_replaced_and_the_training_ends_with_the_same_weight
     errors = process.communicate(timeout=240)[1]
     assert process.returncode == 0, errors
     assert "exitcode: -9" in errors
-    got, expected = weights(out), weights(combine_watchers[0])
+    got, expected = weights(out), weights(two_processes[0])
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
