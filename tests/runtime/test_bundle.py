@@ -41,7 +41,7 @@ def test_a_missing_file_is_named(bundle: Path):
     [
         ({"format": 99}, "bundle format 99, this version reads 1; update nextvit"),
         ({"becked": "onnx"}, "unknown field 'becked'; did you mean 'backend'"),
-        ({"card": {}}, "damaged .expected named values, got NoneType"),
+        ({"card": {}}, "lacks 'task'"),
         ({"card": 3}, "damaged"),
         ({"model_file": 3}, "model_file cannot be '3'"),
         ({"precision": "fp7"}, "precision cannot be 'fp7'"),

@@ -52,6 +52,7 @@ def card_from_plain(values: Any, *, what: str) -> ModelCard:
         given = facts_from_plain(values.get("task"), cast(dict[str, Any], values), what=what)
         if isinstance(spec := given.get("input"), dict):
             resize = cast(dict[str, Any], spec).get("resize")
-            given["input"] = {**spec, "resize": FORMER_NAMES.get(str(resize), resize)}
-        values = {**given, "input": from_plain(Preprocess, given.get("input"), what=what)}
+            renamed = {**spec, "resize": FORMER_NAMES.get(str(resize), resize)}
+            given["input"] = from_plain(Preprocess, renamed, what=what)
+        values = given
     return from_plain(ModelCard, values, what=what)
