@@ -65,7 +65,52 @@ from frozen_values import (
     read_pixels,
 )
 
-WANTED: dict[str, str] = {}
+ONE_TASK, FACTS = "a recipe holds the settings of its task alone", "what a task alone knows of a model are typed facts"
+TERMS, BY_NAME = "the field's terms: images, predictions, canvases, stretch and pad", "losses are logged by name"
+EARLIER, FURTHER = "refused before the images are checked", "all main scores are bounded, those of masks, too"
+WANTED: dict[str, str] = {
+    **dict.fromkeys(("trainings/*/recipe.yaml/task", "trainings/*/environment.json/task"), ONE_TASK),
+    **{
+        f"trainings/*/recipe.yaml/{field}": ONE_TASK
+        for field in (
+            *("augment/*", "distill/*", "heads/*", "loss/*", "masks/*", "mix/*", "objects/*"),
+            *(
+                "data/task",
+                "data/resize",
+                "data/crop_ratio",
+                "data/balance",
+                "data/longer_side",
+                "data/leave_out_empty",
+            ),
+        )
+    },
+    "trainings/*/recipe.yaml/schedule/warmup_epochs": "the same number, as it was given",
+    "trainings/*/metrics.jsonl/*/train_*": BY_NAME,
+    "trainings/*/state.pt/others/progress/losses": BY_NAME,
+    **{f"*/manifest.json/card/{field}": FACTS for field in ("thresholds", "category_ids", "scores", "facts*")},
+    **dict.fromkeys(
+        (
+            "trainings/*/environment.json/resize",
+            "*/manifest.json/card/input/resize",
+            "*/manifest.json/inputs/*",
+            "*/manifest.json/outputs/*",
+            "documents/check *message",
+            "documents/info *",
+        ),
+        TERMS,
+    ),
+    "*coreml*/program/bytes": "the card in the file is shorter",
+    **dict.fromkeys(("*/masks_before", "*/masks_after", "*/further/*"), FURTHER),
+    **{
+        f"refusals/train {options}/lines on stderr": EARLIER
+        for options in (
+            "*--teacher nowhere",
+            "*--weights nowhere.safetensors",
+            "*--weights bd_in1",
+            "faulty/masks *",
+        )
+    },
+}
 """Differences that are wanted: pattern of the path as fnmatch takes it (its * matches slashes, too), and the reason."""
 
 ROOT = Path(__file__).resolve().parents[1]

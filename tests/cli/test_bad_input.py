@@ -20,6 +20,7 @@ from tests.cli.commands import FAST, refused
         (["train", "photos"], ["--out"]),
         (["train", "photos", "--out", "x", "--optim.lrr", "1"], ["--optim.lrr", "--optim.lr"]),
         (["train", "photos", "--out", "x", "--optim.lr", "fast"], ["--optim.lr", "fast"]),
+        (["train", "photos", "--out", "x", "--heads.decoder", "none"], ["--heads.decoder", "none", "fpn", "uper"]),
         (["train", "photos", "--out", "x", "--optim.lr=-1"], ["optim.lr must be positive, got -1"]),
         (["train", "photos", "--out", "x", "--recipe", "fintune"], ["did you mean 'finetune'"]),
         (["train", "photos", "--out", "x", "--image-size", "16"], ["at least 32 px a side, got 16x16"]),

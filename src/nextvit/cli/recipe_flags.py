@@ -81,11 +81,12 @@ def flag_type(variants: list[tuple[str, Any, str, Any]]) -> Any:
 
 
 def union_of(types: list[Any]) -> Any:
-    """What any of the types takes, or None; literals together, each value once."""
+    """What any of the types takes; literals together, each value once. Not None, the value of what is not given: the
+    parser would take the word "none" for it."""
     members = [member for kind in types for member in (get_args(kind) if is_union(kind) else (kind,))]
     values = dict.fromkeys(value for each in members if get_origin(each) is Literal for value in get_args(each))
     others = [each for each in dict.fromkeys(members) if get_origin(each) is not Literal]
-    return Union[(*others, *((Literal[tuple(values)],) if values else ()), None)]
+    return Union[(*others, *((Literal[tuple(values)],) if values else ()))]
 
 
 def is_union(kind: Any) -> bool:
