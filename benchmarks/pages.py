@@ -27,6 +27,7 @@ OWN_PAGES = {
     "support": "[support.md](support.md): every backend and precision, exported and compared with PyTorch",
     "quantization": "[quantization.md](quantization.md): the accuracy, latency and size of quantised models",
     "fastest": "[performance.md](performance.md): Next-ViT as timm exports it and as we do (fastest.jsonl)",
+    "frozen": "[log.md](log.md): what the last restructuring changed, value by value (frozen.jsonl)",
     "default_way": "[performance.md](performance.md): the gain over default settings (default_way.jsonl)",
     "paper": "[paper.md](paper.md): the paper's comparison redone here, and newer networks",
     "pipeline": "[serving.md](serving.md): many images through a predictor (pipeline.jsonl)",

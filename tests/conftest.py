@@ -105,7 +105,7 @@ def shared_colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def images(shared_colours: Path) -> list[Path]:
-    """Twelve of its pictures, for proofs."""
+    """Twelve of its images, for proofs."""
     return sorted((shared_colours / "val").rglob("*.png"))
 
 

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def bundles_and_answers(folder: Path) -> list[tuple[Path, Path, list[str]]]:
-    """A bundle of each task, a picture of its size, and the lines that its answer is."""
+    """A bundle of each task, an image of its size, and the lines that its answer is."""
     pixels = np.random.default_rng(0).integers(0, 100, (32, 48, 3), dtype=np.uint8)
     pixels[..., 1] += 20
     Image.fromarray(pixels).save(folder / "picture.ppm")
@@ -79,7 +79,7 @@ def test_javascript_parses():
 
 @pytest.mark.network
 @pytest.mark.skipif(not shutil.which("npm"), reason="needs node and npm")
-def test_javascript_answers_as_nextvit_does(tmp_path: Path):
+def test_javascript_predicts_as_nextvit_does(tmp_path: Path):
     shutil.copy(EXAMPLES / "javascript" / "index.mjs", tmp_path)
     (tmp_path / "package.json").write_text("{}")
     install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "onnxruntime-web@1"]
@@ -87,7 +87,7 @@ def test_javascript_answers_as_nextvit_does(tmp_path: Path):
     check(["node", str(tmp_path / "index.mjs")], tmp_path)
 
 
-def test_cpp_answers_as_nextvit_does(tmp_path: Path):
+def test_cpp_predicts_as_nextvit_does(tmp_path: Path):
     root = os.environ.get("NEXTVIT_ONNXRUNTIME")
     if not root or not shutil.which("g++"):
         pytest.skip("needs g++, and in NEXTVIT_ONNXRUNTIME a folder with include/ and lib/ of ONNX Runtime")

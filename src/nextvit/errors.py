@@ -8,7 +8,7 @@ Exception
 |       +-- NoRuntimeHere   the backend does not exist on this system
 +-- ImportError
 |   +-- MissingDependency   an optional package is not installed     (exit code 3)
-+-- NotProven               the work was done and the answer is "no" (exit code 1)
++-- NotProven               the work was done and the result is "no" (exit code 1)
 """
 
 import difflib

@@ -102,7 +102,7 @@ def detector_file(deployed: DeployedDetector, outputs: tuple[str, ...]) -> onnx.
 
 @pytest.fixture(scope="module")
 def deployed() -> DeployedDetector:
-    """It finds much, so that a small picture has as many detections as there may be."""
+    """It finds much, so that a small image has as many detections as there may be."""
     model = random_detector(detections=100, proposals=120, iou=0.9, proposal_iou=0.9).float()
     return DeployedDetector(model, Preprocess(image_size=(64, 64)))
 

@@ -149,7 +149,7 @@ def test_int8_without_calibration_images_is_refused(images: list[Path], tmp_path
 
 
 @pytest.mark.backend
-def test_the_most_costly_layers_are_left_in_float_until_the_answers_hold(
+def test_the_most_costly_layers_are_left_in_float_until_the_predictions_hold(
     source: Source,
     images: list[Path],
     tmp_path: Path,
@@ -209,7 +209,7 @@ def test_sensitivity_finds_the_layer_that_suffers(source: Source, tmp_path: Path
 
 
 @pytest.mark.backend
-def test_an_int8_file_that_answers_wrongly_is_refused(
+def test_an_int8_file_that_predicts_wrongly_is_refused(
     source: Source,
     images: list[Path],
     tmp_path: Path,

@@ -44,7 +44,7 @@ RUNTIMES = {"onnx": in_onnx_runtime, "openvino": in_openvino}
 
 
 def write(path: Path, head: Literal["fpn", "uper"], form: str) -> DeployedSegmenter:
-    """Write the file of a model, and give what it was made from; with UperNet of one that standardises pictures."""
+    """Write the file of a model, and give what it was made from; with UperNet of one that standardises images."""
     model = random_segmenter(head, standardise=head == "uper").float()
     if form == "frames":
         deployed = DeployedSegmenter(model, FIT, scores=True)

@@ -101,7 +101,7 @@ def test_sides_that_are_no_multiples_of_32_and_every_layer_stay_exact(odd: tuple
     assert max(each.error for each in layers) <= 1e-4
 
 
-def test_answers_equal_an_independent_computation_in_torch(odd: tuple[Source, Path]):
+def test_predictions_equal_an_independent_computation_in_torch(odd: tuple[Source, Path]):
     """Not through our own reference: unfused, normalised by the textbook formula, in double precision."""
     source, folder = odd
     pixels = noise(33, 47)
@@ -118,7 +118,7 @@ def test_answers_equal_an_independent_computation_in_torch(odd: tuple[Source, Pa
 
 @pytest.mark.backend
 @pytest.mark.parametrize(("precision", "stored", "max_error"), [("w8", "INT8", 0.25), ("w6", "UINT8", 0.8)])
-def test_small_weights_are_small_and_answer_alike(
+def test_small_weights_are_small_and_predict_alike(
     precision: Precision, stored: str, max_error: float, bundle: Path, tmp_path: Path
 ):
     source = source_for(precision)

@@ -70,7 +70,7 @@ def int8(model: Classifier, *, kept: str | None = None) -> Source:
     return Source(model=model, card=EVEN, precision="int8", calibration=pixels(20, 64, 64), float_layers=float_layers)
 
 
-def test_answers_are_exact_in_any_batch_at_odd_sides(session: ExecutorchSession, model: Classifier):
+def test_predictions_are_exact_in_any_batch_at_odd_sides(session: ExecutorchSession, model: Classifier):
     """Also in batches beyond the largest that memory is planned for."""
     for count in (1, 3, to_executorch.MAX_BATCH, 2 * to_executorch.MAX_BATCH + 1):
         images = pixels(count)
@@ -88,7 +88,7 @@ def test_watched_layers_come_by_their_names(session: ExecutorchSession, model: C
         assert error(got[name] / TAP_SCALE, expected[name].numpy()) <= 1e-4, name
 
 
-def test_an_answer_stays_when_the_next_is_computed(session: ExecutorchSession):
+def test_a_prediction_stays_when_the_next_is_computed(session: ExecutorchSession):
     first = session.run({"images": pixels(1)})["logits"]
     kept = first.copy()
     session.run({"images": 255 - pixels(1)})

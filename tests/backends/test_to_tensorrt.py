@@ -126,7 +126,7 @@ def test_a_plan_is_data():
 
 @pytest.mark.backend
 @pytest.mark.parametrize("form", FORMS)
-def test_the_fitted_graph_answers_as_before(form: str, exported: Any):
+def test_the_fitted_graph_predicts_as_before(form: str, exported: Any):
     """At odd sides, where the fixed form rounds up: it then has an edge of one instead."""
     model = fitted(exported[form])
     onnx.checker.check_model(model, full_check=True)
@@ -327,7 +327,7 @@ def test_shortcuts_are_added_from_behind_their_quantisation(quantised: onnx.Mode
 
 
 @pytest.mark.backend
-def test_int8_answers_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDArray[np.uint8]):
+def test_int8_predicts_almost_as_pytorch(quantised: onnx.ModelProto, pixels: NDArray[np.uint8]):
     expected = reference_logits(calibrated_model().eval(), build_card(64, 64), pixels)
     got = answers(quantised, pixels)
     error = np.abs(got - expected).mean() / expected.std()
@@ -556,7 +556,7 @@ def test_what_was_rebuilt_wrongly_is_not_kept(bundle: Path, tmp_path: Path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_a_real_engine_answers_as_pytorch(
+def test_a_real_engine_predicts_as_pytorch(
     precision: Any, shared_colours: Path, pixels: NDArray[np.uint8], tmp_path: Path
 ):
     pytest.importorskip("tensorrt")

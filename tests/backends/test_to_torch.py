@@ -59,7 +59,7 @@ def manifest(bundle: Path) -> Manifest:
     return read_bundle(bundle)
 
 
-def test_answers_are_exact_in_any_batch_and_at_any_size(bundle: Path, manifest: Manifest, model: Classifier):
+def test_predictions_are_exact_in_any_batch_and_at_any_size(bundle: Path, manifest: Manifest, model: Classifier):
     assert manifest.verification["max_error"] <= 1e-4
     session = TorchProgramSession(bundle, manifest)
     for count, height, width in ((1, 64, 64), (3, 64, 64), (2, 33, 47), (1, 225, 96)):
@@ -242,7 +242,7 @@ def test_the_bomb_goes_off_where_pickles_are_loaded(tmp_path: Path):
         (function, "it calls 'os.mkdir', which no network of ours does"),
     ],
 )
-def test_nothing_in_a_strangers_file_is_executed(
+def test_nothing_in_an_untrusted_file_is_executed(
     change: Callable[[str, bytes, Bomb], bytes], message: str, bundle: Path, manifest: Manifest, tmp_path: Path
 ):
     bomb = Bomb(tmp_path / "executed")

@@ -81,7 +81,7 @@ def test_peers_keep_the_attention_that_is_fastest_in_pytorch(gpu: ModuleType):
     assert gpu.timm_model("vit_tiny_patch16_224").blocks[0].attn.fused_attn
 
 
-def test_answers_that_differ_from_eager_ones_are_not_measured(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_predictions_that_differ_from_eager_ones_are_not_measured(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch):
     group = gpu.Group(precision="bf16", channels_last=True, backend=gpu.GRAPH, batch=2, networks=())
     monkeypatch.setattr(gpu, "capture_graph", lambda run, pool: lambda: -run())
     with pytest.raises(RuntimeError, match=r"its outputs differ from eager ones \(cosine -1"):

@@ -96,7 +96,7 @@ def test_without_drift_it_is_p50_over_p50():
     assert ratio.value == pytest.approx(np.median(seconds) / np.median(first), rel=1e-4)
 
 
-def test_the_same_times_give_the_same_answer_and_1():
+def test_the_same_times_give_the_same_prediction_and_1():
     turns = [np.array([0.1, 0.2]), np.array([0.3, 0.1]), np.array([0.15, 0.2])] * 2
     assert compare_latencies(turns, turns) == compare_latencies(turns, turns)
     assert (

@@ -22,7 +22,7 @@ from tests.conftest import draw_dataset
 
 
 def draw_scene(seed: int, *, size: tuple[int, int] = (96, 128)) -> Image.Image:
-    """A picture with large shapes, as photographs have them."""
+    """An image with large shapes, as photographs have them."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 256, (9, 7, 3), dtype=np.uint8))
     return coarse.resize(size, Image.Resampling.BICUBIC)
@@ -30,7 +30,7 @@ def draw_scene(seed: int, *, size: tuple[int, int] = (96, 128)) -> Image.Image:
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
-    """Two classes of different pictures, with nothing to find."""
+    """Two classes of different images, with nothing to find."""
     seed = 0
     for split, count in (("train", 12), ("val", 4)):
         for name in ("cat", "dog"):
@@ -57,7 +57,7 @@ def test_good_datasets_have_no_findings(scenes: Path, tmp_path: Path):
 
 
 def resave(change: Callable[[Image.Image], Image.Image], source: str, target: str) -> Callable[[Path], object]:
-    """A change to a dataset: one picture read, changed, and saved under another name."""
+    """A change to a dataset: one image read, changed, and saved under another name."""
     return lambda root: change(Image.open(root / source)).save(root / target)
 
 
@@ -214,7 +214,7 @@ def test_bad_rows_of_a_list_are_all_listed(scenes: Path):
     ]
 
 
-def test_pictures_of_several_classes_are_compared_by_all_of_them(scenes: Path):
+def test_images_of_several_classes_are_compared_by_all_of_them(scenes: Path):
     paths = sorted((scenes / "train" / "cat").iterdir())
     again = shutil.copy(paths[0], scenes / "again.png")
     labelled = [(path, (0, 1)) for path in paths]
@@ -238,7 +238,7 @@ def test_a_dataset_of_nothing_readable_is_checked_to_the_end(scenes: Path):
     assert {kind: len(messages) for kind, messages in findings(scenes).items()} == {"unreadable": 32}
 
 
-def test_positions_lead_to_the_pictures(scenes: Path):
+def test_positions_lead_to_the_images(scenes: Path):
     shutil.copy(scenes / "train" / "cat" / "1.png", scenes / "val" / "dog" / "new.png")
     dataset = read_dataset(scenes)
     survey = survey_images(dataset)
@@ -249,7 +249,7 @@ def test_positions_lead_to_the_pictures(scenes: Path):
         survey.locate(len(survey.rows))
 
 
-def test_a_survey_costs_few_bytes_a_picture(scenes: Path):
+def test_a_survey_costs_few_bytes_an_image(scenes: Path):
     assert survey_images(read_dataset(scenes)).rows.itemsize <= 256
 
 

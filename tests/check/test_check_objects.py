@@ -241,7 +241,7 @@ def test_a_good_dataset_has_no_findings(shapes: Path):
     assert findings(shapes) == []
 
 
-def test_the_same_picture_annotated_differently_is_an_error_and_a_similar_one_is_not(shapes: Path):
+def test_the_same_image_annotated_differently_is_an_error_and_a_similar_one_is_not(shapes: Path):
     first = Image.open(shapes / "images" / "train" / "0.png")
     first.resize((WIDTH // 2, HEIGHT // 2)).resize((WIDTH, HEIGHT)).save(shapes / "images" / "train" / "1.png")
     spoil(
@@ -255,7 +255,7 @@ def test_the_same_picture_annotated_differently_is_an_error_and_a_similar_one_is
     assert [each.kind for each in findings(shapes)] == ["duplicate_across_classes"]
 
 
-def test_pictures_are_listed_however_their_path_is_written(shapes: Path):
+def test_images_are_listed_however_their_path_is_written(shapes: Path):
     spoil(shapes, lambda content: [image.update(file_name=f"./{image['file_name']}") for image in content["images"]])
     assert findings(shapes) == []
 
@@ -299,7 +299,7 @@ def test_the_same_boxes_are_those_of_a_plain_computation():
     assert sorted(find_same_boxes(boxes, crowd)) == expected and len(expected) > 100
 
 
-def test_the_page_shows_the_objects_of_a_finding_in_their_picture(shapes: Path, tmp_path: Path):
+def test_the_page_shows_the_objects_of_a_finding_in_their_image(shapes: Path, tmp_path: Path):
     spoil(shapes, changed(bbox=[10, 10, 0, 10]))
     spoil(shapes, lambda content: add(content, 0, 7, [0, 0, 0, 0], segmentation=[]))
     dataset = read_dataset(shapes)

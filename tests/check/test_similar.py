@@ -1,4 +1,4 @@
-"""Finding nearly equal pictures without comparing each with each."""
+"""Finding nearly equal images without comparing each with each."""
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def test_the_thumbnails_decide_and_flat_ones_are_like_nothing():
     assert find_similar_pairs(hashes, np.stack([thumbnail, lighter, other, flat, flat])).tolist() == [[0, 1]]
 
 
-def test_many_pictures_with_one_hash_are_a_pair_each():
+def test_many_images_with_one_hash_are_a_pair_each():
     generator = np.random.default_rng(2)
     hashes = np.repeat(random_hashes(1, generator), 500, axis=0)
     thumbnails = np.repeat(generator.integers(0, 256, (1, SIDE, SIDE), dtype=np.uint8), 500, axis=0)

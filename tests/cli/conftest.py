@@ -12,7 +12,7 @@ from tests.conftest import MadeOnce, draw_dataset
 
 @pytest.fixture(scope="session")
 def trained_classifier(made_once: MadeOnce) -> Path:
-    """Pictures of three colours, and a run of five epochs on them with an exported bundle."""
+    """Images of three colours, and a run of five epochs on them with an exported bundle."""
 
     def make(folder: Path) -> None:
         pictures = draw_dataset(folder / "colours", train=24)

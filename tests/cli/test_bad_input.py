@@ -143,7 +143,7 @@ def test_with_json_an_error_is_a_document_too(call, tmp_path: Path):
     assert done.document == {"error": f"{tmp_path / 'nothing'}: no such run, checkpoint or bundle", "exit_code": 2}
 
 
-def test_a_picture_is_no_model(call, pictures: Path):
+def test_an_image_is_no_model(call, pictures: Path):
     picture = pictures / "val" / "red" / "0.png"
     refused(call("info", picture), "0.png: no checkpoint (neither safetensors nor written by torch.save)")
 

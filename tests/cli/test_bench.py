@@ -29,7 +29,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """Pictures of the classes that the bundle by hand knows."""
+    """Images of the classes that the bundle by hand knows."""
     dataset = draw_dataset(tmp_path / "labelled", train=2, val=2)
     for split in ("train", "val"):
         for name in CLASSES:  # "1 red"
@@ -119,22 +119,24 @@ def test_records_are_kept_before_they_are_judged(bundle: Path, tmp_path: Path, c
     assert [each["batch"] for each in read_json_lines(after)] == [1]
 
 
-def test_damaged_pictures_are_left_out_of_the_way_from_file_to_answer(bundle: Path, labelled: Path, call, monkeypatch):
+def test_damaged_images_are_left_out_of_the_time_from_file_to_prediction(
+    bundle: Path, labelled: Path, call, monkeypatch
+):
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     picture = labelled / "val" / "1 red" / "0.png"
     picture.write_bytes(picture.read_bytes()[:100])
     done = call("bench", bundle, *WHOLE, "--data", labelled, "--json")
     assert done.code == 0, done.err
-    assert "left out of the way from file to answer" in done.err and "0.png: " in done.err
+    assert "left out of the time from file to prediction" in done.err and "0.png: " in done.err
     assert done.document["results"][0]["end_to_end"]["images"] == 100
     assert done.document["results"][0]["score"]["images"] == 5
 
 
-def test_without_single_images_the_way_from_file_to_answer_is_missed(bundle: Path, call, monkeypatch):
+def test_without_single_images_the_time_from_file_to_prediction_is_missed(bundle: Path, call, monkeypatch):
     monkeypatch.setattr(suite, "measure_limits", lambda *arguments: suite.Limits())
     done = call("bench", bundle, *WHOLE, "--batch", 2)
-    assert "warning: the way from file to answer is one of single images; add 1 to --batch" in done.out
-    assert "the way from file to answer" not in call("bench", bundle, *WHOLE, "--batch", 2, "--quick").out
+    assert "warning: the time from file to prediction is one of single images; add 1 to --batch" in done.out
+    assert "the time from file to prediction" not in call("bench", bundle, *WHOLE, "--batch", 2, "--quick").out
 
 
 def test_bundles_of_equal_precision_have_scores_of_their_own(bundle: Path, labelled: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The verbs of a model's life on pictures with objects, and what is refused there."""
+"""The verbs of a model's life on images with objects, and what is refused there."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_eval_of_a_class_that_a_split_lacks(detector: Path, drawn: Path, call, t
     assert done.document["details"]["class_scores"][1] is None
 
 
-def test_info_tells_what_a_detector_takes_and_answers(detector: Path, call):
+def test_info_tells_what_a_detector_takes_and_predicts(detector: Path, call):
     facts = call("info", detector, "--json").document
     assert facts["task"] == "detection"
     assert facts["predicts"].startswith(
@@ -78,7 +78,7 @@ def test_info_tells_what_a_detector_takes_and_answers(detector: Path, call):
     assert facts["input"] == "uint8 RGB, at most 107x64 px, either way up"
 
 
-def test_predict_leaves_pictures_and_lines(detector: Path, drawn: Path, call, tmp_path: Path):
+def test_predict_leaves_images_and_lines(detector: Path, drawn: Path, call, tmp_path: Path):
     done = call("predict", detector, drawn / "images" / "val", "--out", tmp_path / "out", "--json")
     assert done.code == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
@@ -114,7 +114,7 @@ def test_a_least_score_is_for_detectors(run_folder: Path, pictures: Path, call, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_detector_answers_at_other_limits(detector: Path, drawn: Path):
+def test_a_detector_predicts_at_other_limits(detector: Path, drawn: Path):
     path = drawn / "images" / "val" / "0.png"
     predictor = load(detector, image_size=(48, 80))
     assert predictor.card.input.prepare(path).size == (48, 64)
@@ -187,7 +187,7 @@ def test_annotations_that_cannot_be_used(drawn: Path, call, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_eval_names_a_picture_of_another_size(detector: Path, drawn: Path, call, tmp_path: Path):
+def test_eval_names_an_image_of_another_size(detector: Path, drawn: Path, call, tmp_path: Path):
     shutil.copytree(drawn, tmp_path / "resized")
     Image.new("RGB", (48, 36)).save(tmp_path / "resized" / "images" / "val" / "1.png")
     refused(call("eval", detector, tmp_path / "resized"), "1.png: is 48x36 px, and was annotated as 96x72")

@@ -96,7 +96,7 @@ def test_another_detector_does_not_pass_for_the_bundles(bundle: Path, data: Path
 
 
 @pytest.mark.backend
-def test_info_says_what_a_detector_answers(checkpoint: Path, bundle: Path, call):
+def test_info_says_what_a_detector_predicts(checkpoint: Path, bundle: Path, call):
     for path in (checkpoint, bundle):
         facts = call("info", path, "--json").document
         assert facts["predicts"].startswith(

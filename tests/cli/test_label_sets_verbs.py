@@ -42,7 +42,7 @@ def draw_shapes(folder: Path, *, train: int = 96, val: int = 32) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(made_once: MadeOnce) -> Path:
-    """Pictures, a short run on them with an exported bundle, and what training said."""
+    """Images, a short run on them with an exported bundle, and what training said."""
 
     def make(folder: Path) -> None:
         shapes, out = draw_shapes(folder / "shapes"), folder / "run"
@@ -66,7 +66,7 @@ def trained(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="module")
 def shapes(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, to which a test adds pictures."""
+    """A copy, to which a test adds images."""
     return Path(shutil.copytree(trained / "shapes", tmp_path_factory.mktemp("own") / "shapes")) / "shapes.csv"
 
 
@@ -81,7 +81,7 @@ def bundle(run_folder: Path) -> Path:
     return run_folder / "exports" / "run-onnx-fp32.nextvit"
 
 
-def test_eval_gives_the_same_exam_to_run_and_bundle(run_folder: Path, bundle: Path, shapes: Path, call):
+def test_eval_gives_the_same_evaluation_to_run_and_bundle(run_folder: Path, bundle: Path, shapes: Path, call):
     of_run, of_bundle = (call("eval", model, shapes, "--json").document for model in (run_folder, bundle))
     assert of_run["scores"]["mean_ap_score"] >= 90
     assert of_run["scores"]["micro_f1_score"] >= 75
@@ -100,7 +100,7 @@ def test_train_tells_the_mean_ap_of_each_epoch(trained: Path, run_folder: Path):
     assert "val_mean_ap_score" in read_json_lines(run_folder / "metrics.jsonl")[0]
 
 
-def test_predict_answers_with_sets_of_labels(bundle: Path, shapes: Path, tmp_path: Path, call):
+def test_predict_gives_sets_of_labels(bundle: Path, shapes: Path, tmp_path: Path, call):
     evaluation = call("eval", bundle, shapes, "--json").document
     pictures = sorted((shapes.parent / "images").iterdir())[96:]
     done = call("predict", bundle, *pictures, "--out", tmp_path / "answers", "--json")
@@ -162,7 +162,7 @@ def test_balancing_is_refused_and_leaves_nothing(shapes: Path, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_picture_with_other_labels_is_found(shapes: Path, call):
+def test_the_same_image_with_other_labels_is_found(shapes: Path, call):
     lines = shapes.read_text().splitlines()
     (shapes.parent / "images" / "copy.png").write_bytes((shapes.parent / "images" / "003.png").read_bytes())
     (shapes.parent / "copied.csv").write_text("\n".join([*lines, "images/copy.png,red square,train"]))

@@ -16,7 +16,7 @@ def test_objects_are_counted_by_class_and_the_surest_score_is_told():
     assert kind.summary(found()) == ("none", "")
 
 
-def test_objects_are_drawn_on_the_picture():
+def test_objects_are_drawn_on_the_image():
     picture = Image.new("RGB", (64, 48), "gray")
     answer = found("nut", "fig")
     drawn = kind_of(NUTS).draw(picture, answer)
@@ -24,7 +24,7 @@ def test_objects_are_drawn_on_the_picture():
 
 
 @pytest.mark.parametrize("labels", [("fig", "nut"), ("nut", "fig"), ("nut",), ("nut", "nut", "fig")])
-def test_a_class_has_the_colour_of_the_report_whatever_else_is_on_the_picture(labels: tuple[str, ...]):
+def test_a_class_has_the_colour_of_the_report_whatever_else_is_on_the_image(labels: tuple[str, ...]):
     answer = found(*labels)
     styles = dict(zip(labels, (mark_of(each, NUTS.classes).style for each in answer.objects), strict=True))
     for class_index, label in enumerate(NUTS.classes):

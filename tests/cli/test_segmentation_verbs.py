@@ -1,4 +1,4 @@
-"""The verbs of a model's life on pictures with masks, and what is refused there."""
+"""The verbs of a model's life on images with masks, and what is refused there."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_masked(tmp_path_factory.mktemp("masks") / "drawn")
 
 
-def test_check_counts_the_pictures_of_each_class(drawn: Path, call):
+def test_check_counts_the_images_of_each_class(drawn: Path, call):
     done = call("check", drawn)
     assert done.code == 0, done.out
     lines = [line.split() for line in done.out.splitlines()]
@@ -105,7 +105,7 @@ def test_predict_writes_overlays_and_index_images(segmenter: Path, drawn: Path, 
 
 
 @pytest.mark.parametrize("views", [("--windows", 32), ("--scales", "0.75,1.5", "--flip"), ("--flip",)])
-def test_predict_and_eval_look_at_pictures_as_they_are_told(views, segmenter: Path, drawn: Path, call, tmp_path: Path):
+def test_predict_and_eval_look_at_images_as_they_are_told(views, segmenter: Path, drawn: Path, call, tmp_path: Path):
     done = call("predict", segmenter, drawn / "images" / "val" / "0.png", "--out", tmp_path, *views)
     assert done.code == 0, done.err
     assert read_mask(tmp_path / "00000-0.png").shape == (36, 48)

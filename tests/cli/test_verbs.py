@@ -61,7 +61,9 @@ def test_a_runs_recipe_repeats_it(run_folder: Path, pictures: Path, tmp_path: Pa
     assert first["step"] == again["step"]
 
 
-def test_eval_gives_the_same_exam_to_run_checkpoint_and_bundle(run_folder: Path, bundle: Path, pictures: Path, call):
+def test_eval_gives_the_same_evaluation_to_run_checkpoint_and_bundle(
+    run_folder: Path, bundle: Path, pictures: Path, call
+):
     checkpoint = run_folder / "checkpoints" / "best" / "model.safetensors"
     scores = [call("eval", model, pictures, "--json").document["scores"] for model in (run_folder, checkpoint, bundle)]
     assert scores[0]["top1_score"] >= 90
@@ -70,7 +72,7 @@ def test_eval_gives_the_same_exam_to_run_checkpoint_and_bundle(run_folder: Path,
     assert "top-1" in call("eval", run_folder, pictures, "--split", "train").out
 
 
-def test_predict_writes_pictures_and_lines(bundle: Path, pictures: Path, tmp_path: Path, call):
+def test_predict_writes_images_and_lines(bundle: Path, pictures: Path, tmp_path: Path, call):
     done = call("predict", bundle, pictures / "val" / "red", "--out", tmp_path / "answers", "--json")
     assert done.code == 0
     assert [each["top"][0]["label"] for each in done.document["predictions"]] == ["red"] * 4
@@ -78,7 +80,7 @@ def test_predict_writes_pictures_and_lines(bundle: Path, pictures: Path, tmp_pat
     assert len(list((tmp_path / "answers").glob("*.jpg"))) == 4
 
 
-def test_predict_answers_what_it_can_and_ends_with_1_for_the_rest(bundle: Path, pictures: Path, tmp_path: Path, call):
+def test_predict_does_what_it_can_and_ends_with_1_for_the_rest(bundle: Path, pictures: Path, tmp_path: Path, call):
     shutil.copy(pictures / "val" / "red" / "0.png", tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"")
     done = call("predict", bundle, tmp_path / "bad.png", tmp_path / "good.png")
@@ -122,7 +124,7 @@ def test_a_signature_that_is_not_checked_is_told(bundle: Path, tmp_path: Path, c
     assert call("verify", signed, "--json").document["signed"]
 
 
-def test_a_run_answers_at_another_size_too(run_folder: Path, pictures: Path):
+def test_a_run_predicts_at_another_size_too(run_folder: Path, pictures: Path):
     predictor = load(run_folder, image_size=(96, 64))
     assert predictor.card.input.image_size == (96, 64)
     assert predictor(sorted((pictures / "val" / "red").iterdir())[:1])[0].label
@@ -288,7 +290,7 @@ def test_shards_take_the_datasets_place(run_folder: Path, pictures: Path, tmp_pa
     assert answer["top"][0]["probability"] == pytest.approx(shown["probability"], abs=1e-5)
 
 
-def test_a_run_on_shards_is_the_run_on_the_files_and_its_report_shows_pictures(
+def test_a_run_on_shards_is_the_run_on_the_files_and_its_report_shows_images(
     run_folder: Path, pictures: Path, tmp_path: Path, call
 ):
     shards, run = tmp_path / "shards", tmp_path / "run"

@@ -29,7 +29,7 @@ def shapes(tmp_path: Path) -> Path:
 
 
 def records_of(root: Path, split: str) -> dict[str, list[dict]]:
-    """The annotations of each picture by its name."""
+    """The annotations of each image by its name."""
     content = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
     names = {image["id"]: image["file_name"] for image in content["images"]}
     records: dict[str, list[dict]] = {name: [] for name in names.values()}
@@ -39,7 +39,7 @@ def records_of(root: Path, split: str) -> dict[str, list[dict]]:
 
 
 def boxes_of(root: Path) -> dict[tuple[str, str], list[tuple[str, list[float]]]]:
-    """Class and box of every object by split and picture."""
+    """Class and box of every object by split and image."""
     dataset = read_dataset(root)
     return {
         (split, sample.path.name): [
@@ -133,7 +133,7 @@ def test_all_that_voc_says_is_kept(shapes: Path, tmp_path: Path):
         assert copy.read_bytes() == source.read_bytes()
 
 
-def test_masks_of_voc_become_run_lengths_and_pictures_in_no_list_a_split_of_their_own(shapes: Path, tmp_path: Path):
+def test_masks_of_voc_become_run_lengths_and_images_in_no_list_a_split_of_their_own(shapes: Path, tmp_path: Path):
     voc = write_voc(shapes, tmp_path / "voc")
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
     values[5:20, 7:30], values[30:50, 60:80], values[50, 60:80] = 1, 2, 255
@@ -198,7 +198,7 @@ def test_outlines_of_yolo_become_polygons_and_its_settings_are_kept(shapes: Path
     assert any("masks: 30 of 30 objects" in line for line in found.remarks)
 
 
-def test_shares_are_of_the_picture_as_it_is_shown(tmp_path: Path):
+def test_shares_are_of_the_image_as_it_is_shown(tmp_path: Path):
     (tmp_path / "yolo" / "labels").mkdir(parents=True)
     (tmp_path / "yolo" / "images").mkdir()
     exif = Image.Exif()

@@ -15,7 +15,7 @@ Content = dict[str, Any]
 
 
 def draw_objects(root: Path, *, train: int = 12, val: int = 4) -> Path:
-    """A square (category 3) and a disc (category 7) on each picture; images/<split> and
+    """A square (category 3) and a disc (category 7) on each image; images/<split> and
     annotations/instances_<split>.json.
 
     Image ids begin with 0, category ids have gaps, and every object has a polygon.

@@ -1,4 +1,4 @@
-"""A small dataset with a mask for each picture, drawn, in both layouts of folders."""
+"""A small dataset with a mask for each image, drawn, in both layouts of folders."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Mask = NDArray[np.uint8]
 
 
 def draw_masked(root: Path, *, train: int = 12, val: int = 4) -> Path:
-    """A red square (1) and a blue disc (2) on a picture of noise (0): images/<split>/N.png, masks/<split>/N.png,
+    """A red square (1) and a blue disc (2) on an image of noise (0): images/<split>/N.png, masks/<split>/N.png,
     classes.txt."""
     generator = np.random.default_rng(0)
     root.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def read_mask(path: Path) -> Mask:
 
 
 def repaint(root: Path, change: Callable[[Mask], Mask], *, split: str = "train", only: int | None = None) -> None:
-    """Change the masks of a split, or the one of a picture."""
+    """Change the masks of a split, or the one of an image."""
     for path in (
         sorted((root / "masks" / split).iterdir()) if only is None else [root / "masks" / split / f"{only}.png"]
     ):

@@ -116,7 +116,7 @@ def test_without_val_a_tenth_is_held_out_by_name_with_its_objects(tmp_path: Path
     assert {fact[1]: fact[2:] for fact in facts(dataset)} == by_name
 
 
-def test_pictures_without_objects_crowds_and_boxes_alone(shapes: Path):
+def test_images_without_objects_crowds_and_boxes_alone(shapes: Path):
     def change(content):
         content["images"].append({"id": 99, "file_name": "bare.png", "width": WIDTH, "height": HEIGHT})
         for record in content["annotations"]:

@@ -1,4 +1,4 @@
-"""Reading pictures with masks: both layouts, every kind of mask file, and masks drawn from objects."""
+"""Reading images with masks: both layouts, every kind of mask file, and masks drawn from objects."""
 
 import io
 import shutil
@@ -29,7 +29,7 @@ def read(root: Path) -> Dataset:
     return dataset
 
 
-def test_each_picture_comes_with_its_mask(tmp_path: Path):
+def test_each_image_comes_with_its_mask(tmp_path: Path):
     root = draw_masked(tmp_path)
     assert is_masks_folder(root)
     dataset = read(root)
@@ -58,7 +58,7 @@ def test_what_cannot_be_used_of_a_folder_is_refused(tmp_path: Path):
         read_dataset(tmp_path)
 
 
-def test_pictures_and_masks_are_paired_by_name_whatever_their_suffix_and_folder(tmp_path: Path):
+def test_images_and_masks_are_paired_by_name_whatever_their_suffix_and_folder(tmp_path: Path):
     root = draw_masked(tmp_path)
     for kind, suffix in (("images", ".webp"), ("masks", ".tif")):
         (root / kind / "train" / "town").mkdir()

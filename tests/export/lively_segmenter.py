@@ -13,7 +13,7 @@ FIT = Preprocess(image_size=(64, 96), resize="pad")
 
 
 def lively(spec: Preprocess = FIT, *, standardise: bool = False) -> tuple[Segmenter, ModelCard]:
-    """A model that tells several classes on most pictures."""
+    """A model that tells several classes on most images."""
     model = random_segmenter(standardise=standardise).float()
     card = ModelCard(
         task="segmentation",

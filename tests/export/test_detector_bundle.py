@@ -52,7 +52,7 @@ class Exported:
 
 
 def lively() -> tuple[MaskRCNN, ModelCard]:
-    """A detector that finds as many objects as there may be on most pictures, and none on a black one."""
+    """A detector that finds as many objects as there may be on most images, and none on a black one."""
     model = random_detector(detections=100, proposals=120, iou=0.9, proposal_iou=0.9)
     card = detector_card(model)
     return silence_on_black(model, card.input).float(), card
@@ -104,7 +104,7 @@ def test_the_proof_says_how_many_objects_are_the_same(exported: Exported):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_real_pictures_prove_it(backend: str, real_data: Any, tmp_path: Path):
+def test_real_images_prove_it(backend: str, real_data: Any, tmp_path: Path):
     needs("openvino" if backend == "openvino" else "onnxruntime")
     paths = sorted((real_data("coco128seg") / "images" / "val").iterdir())[:IMAGES]
     spec = detector_card(random_detector()).input
@@ -160,8 +160,8 @@ def pictures() -> list[NDArray[np.uint8]]:
 
 @pytest.mark.backend
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_answers_are_pytorchs(exported: Exported, batch_size: int):
-    """With no object, with as many as there may be, and pictures of several sizes at once."""
+def test_predictions_are_pytorchs(exported: Exported, batch_size: int):
+    """With no object, with as many as there may be, and images of several sizes at once."""
     found, expected = (
         detections(predictor, batch_size)
         for predictor in (nextvit.load(exported.path), Predictor(in_torch(exported), exported.card))

@@ -182,7 +182,7 @@ def test_a_refusal_stands_where_the_layers_cannot_be_watched(
     assert report["verification"]["max_error"] == "inf"
 
 
-def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Classifier, tmp_path: Path):
+def test_layers_whose_watching_changes_the_predictions_are_not_believed(model: Classifier, tmp_path: Path):
     """OpenVINO once answered 0.85 of the spread away when int8 layers were outputs themselves."""
     source = Source(model=model, card=build_card(64, 64), precision="fp32")
     manifest = Manifest(card=source.card, backend="onnx", precision="fp32", model_file="", outputs={}, made_with={})
@@ -195,7 +195,7 @@ def test_layers_whose_watching_changes_the_answers_are_not_believed(model: Class
         def facts(self):
             return {}
 
-    with pytest.raises(Unwatchable, match="watching the layers changes the answers"):
+    with pytest.raises(Unwatchable, match="watching the layers changes the logits"):
         explain(source, TARGETS["onnx"], manifest, Other(), pixels)
 
 

@@ -49,7 +49,7 @@ def test_bundle_is_proven_and_says_so(exported: Path):
     assert manifest.sha256.keys() == files - {"manifest.json"}
 
 
-def test_answers_equal_an_independent_computation_in_torch(exported: Path, images: list[Path]):
+def test_predictions_equal_an_independent_computation_in_torch(exported: Path, images: list[Path]):
     """Not through our own reference: unfused, normalised by the textbook formula."""
     model, spec = calibrated_model(), build_card(64, 64).input
     pixels = torch.from_numpy(np.stack([spec(image) for image in images])).double().permute(0, 3, 1, 2)

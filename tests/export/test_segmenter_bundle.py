@@ -123,7 +123,7 @@ def test_scores_are_a_second_output_that_is_proven_too(backend: str, drawn: Path
 
 @pytest.mark.backend
 @pytest.mark.parametrize(("backend", "precision"), [("onnx", "fp16"), ("openvino", "fp16")])
-def test_fewer_bits_are_proven_by_as_many_pixels_as_answers_elsewhere(
+def test_fewer_bits_are_proven_by_as_many_pixels_as_predictions_elsewhere(
     backend: str, precision: Precision, drawn: Path, tmp_path: Path
 ):
     needs("openvino" if backend == "openvino" else "onnxruntime")
@@ -193,7 +193,7 @@ def replace_classes(golden: Golden) -> Golden:
     return replace(golden, outputs={"classes": classes})
 
 
-def test_the_reference_of_a_frame_says_nothing_beyond_its_picture():
+def test_the_reference_of_a_frame_says_nothing_beyond_its_image():
     model, card = lively()
     pixels = [np.full((40, 64, 3), 200, np.uint8), np.full((64, 50, 3), 90, np.uint8)]
     [classes_NHW] = reference_outputs(model, card, card.input.network_inputs(pixels)).values()

@@ -1,4 +1,4 @@
-"""A picture as smooth as photographs are."""
+"""An image as smooth as photographs are."""
 
 import numpy as np
 from PIL import Image

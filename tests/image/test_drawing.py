@@ -1,4 +1,4 @@
-"""Boxes, masks and texts on pictures."""
+"""Boxes, masks and texts on images."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def test_a_box_has_its_colour_on_its_border_and_the_picture_inside():
+def test_a_box_has_its_colour_on_its_border_and_the_image_inside():
     mark = Mark(box=(20, 30, 80, 70), style=DrawingStyle(PALETTE[1]))
     pixels = np.asarray(draw_marks(grey(100, 100), [mark]))
     for x, y in ((20, 50), (80, 50), (50, 30), (50, 70)):
@@ -48,7 +48,7 @@ def test_what_is_drawn_scales_and_moves_with_the_region():
     assert tuple(pixels[60, 20]) == rgb(PALETTE[0]) and tuple(pixels[60, 140]) == rgb(PALETTE[0])
 
 
-def test_a_mask_tints_its_pixels_alone_and_the_picture_stays_seen_below():
+def test_a_mask_tints_its_pixels_alone_and_the_image_stays_seen_below():
     mask = np.zeros((60, 60), np.bool_)
     mask[20:40, 10:50] = True
     image = np.zeros((60, 60, 3), np.uint8)
@@ -60,7 +60,7 @@ def test_a_mask_tints_its_pixels_alone_and_the_picture_stays_seen_below():
     assert tuple(pixels[10, 10]) == (0, 0, 0) and tuple(pixels[50, 55]) == (200, 200, 200)
 
 
-def test_texts_lie_on_the_picture_and_on_no_other_text():
+def test_texts_lie_on_the_image_and_on_no_other_text():
     taken: list[tuple[int, int, int, int]] = []
     for _ in range(40):
         place = find_free_place((90, -5, 130, 20), (30, 12), taken, size=(100, 60))
@@ -132,7 +132,7 @@ def detections(count: int, size: tuple[int, int]) -> Detections:
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (64, 48), (2000, 1100)])
 @pytest.mark.parametrize("count", [0, 1, 100])
-def test_any_picture_with_any_number_of_objects_can_be_drawn(size: tuple[int, int], count: int):
+def test_any_image_with_any_number_of_objects_can_be_drawn(size: tuple[int, int], count: int):
     drawn = draw_detections(grey(*size), detections(count, size), classes=CLASSES)
     longer = max(size) * readable_scale(size)
     assert drawn.width >= 320 or drawn.height >= longer - 1
@@ -140,12 +140,12 @@ def test_any_picture_with_any_number_of_objects_can_be_drawn(size: tuple[int, in
     assert drawn.mode == "RGB"
 
 
-def test_small_pictures_are_enlarged_and_large_ones_shrunk():
+def test_small_images_are_enlarged_and_large_ones_shrunk():
     assert readable_scale((64, 48)) == 4 and readable_scale((512, 256)) == 2
     assert readable_scale((1200, 300)) == 1 and readable_scale((800, 3200)) == 0.5
 
 
-def test_the_legend_tells_each_class_below_the_picture():
+def test_the_legend_tells_each_class_below_the_image():
     some, none = (draw_detections(grey(400, 300), detections(count, (400, 300)), classes=CLASSES) for count in (5, 0))
     height = round(300 * readable_scale((400, 300)))
     colours = {tuple(pixel) for pixel in np.asarray(some)[height:].reshape(-1, 3)}
@@ -153,7 +153,7 @@ def test_the_legend_tells_each_class_below_the_picture():
     assert (np.asarray(none)[height:] < 100).any()  # it says that nothing was found
 
 
-def test_the_colours_of_classes_lie_on_their_pixels_however_high_the_picture_is():
+def test_the_colours_of_classes_lie_on_their_pixels_however_high_the_image_is():
     labels = np.random.default_rng(0).choice([0, 1, 2, 255], (600, 5)).astype(np.uint8)
     sheet = np.asarray(tint_classes(grey(5, 600), labels, ("#ff0000", "#00ff00")))
     ground = np.asarray(grey(5, 600))

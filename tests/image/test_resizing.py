@@ -41,20 +41,18 @@ def test_squash_scales_each_side_alone():
 @pytest.mark.parametrize(
     ("size_wh", "expected"), [((640, 480), (800, 1067)), ((480, 640), (1067, 800)), ((2000, 500), (333, 1333))]
 )
-def test_fit_keeps_the_whole_picture_within_the_limits_of_its_sides(
-    size_wh: tuple[int, int], expected: tuple[int, int]
-):
-    """As MMDetection resizes COCO's pictures to (1333, 800)."""
+def test_fit_keeps_the_whole_image_within_the_limits_of_its_sides(size_wh: tuple[int, int], expected: tuple[int, int]):
+    """As MMDetection resizes COCO's images to (1333, 800)."""
     prepared = Preprocess(image_size=(800, 1333), resize="pad").prepare(photo(*size_wh))
     assert prepared.size == expected
     assert prepared.original == size_wh[::-1]
 
 
-def test_fit_takes_the_most_elongated_pictures():
+def test_fit_takes_the_most_elongated_images():
     assert Preprocess(image_size=(64, 96), resize="pad")(Image.new("RGB", (1, 60_000))).shape == (96, 1, 3)
 
 
-def test_pictures_of_different_sizes_lie_at_the_top_left_of_frames_of_whole_strides():
+def test_images_of_different_sizes_lie_at_the_top_left_of_frames_of_whole_strides():
     spec = Preprocess(image_size=(64, 96), resize="pad")
     pictures = [spec(photo(*size_wh)) for size_wh in ((64, 64), (90, 50), (20, 80))]
     inputs = spec.network_inputs(pictures)
@@ -206,14 +204,14 @@ def test_every_odd_file_is_read_or_refused_by_name(real_data):
     assert read >= 190
 
 
-def test_a_fitted_picture_reaches_the_limit_of_one_side_and_keeps_that_of_the_other():
+def test_a_fitted_image_reaches_the_limit_of_one_side_and_keeps_that_of_the_other():
     assert size_within((640, 480), (800, 1333)) == (1067, 800)
     assert size_within((480, 640), (800, 1333)) == (800, 1067)
     assert size_within((1000, 300), (800, 1333)) == (1333, 400)
     assert size_within((5000, 1), (800, 1333)) == (1333, 1)
 
 
-def test_kept_pictures_are_their_own_pixels_one_at_once():
+def test_kept_images_are_their_own_pixels_one_at_once():
     spec, image = Preprocess(image_size=(64, 64), resize="original"), photo(50, 33)
     prepared = spec.prepare(image)
     assert prepared.original == prepared.size == (33, 50) and np.array_equal(prepared.pixels, np.asarray(image))

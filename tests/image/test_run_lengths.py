@@ -32,7 +32,7 @@ def test_a_mask_is_written_as_pycocotools_writes_it_and_read_back(mask: np.ndarr
     assert (coco.decode(json.loads(json.dumps(given))) == mask).all()
 
 
-def test_a_part_is_written_as_the_whole_picture():
+def test_a_part_is_written_as_the_whole_image():
     whole = np.zeros((20, 30), np.bool_)
     part = GENERATOR.random((20, 7)) < 0.7
     whole[:, 11:18] = part
@@ -68,7 +68,7 @@ BOXES = [
 
 @pytest.mark.parametrize("box", BOXES)
 def test_a_mask_is_pasted_as_grid_sample_does(box: tuple[float, ...]):
-    """MMDetection's way, over the whole picture in float64; pixels within rounding of the threshold may be either."""
+    """MMDetection's way, over the whole image in float64; pixels within rounding of the threshold may be either."""
     import torch
     from torch.nn.functional import grid_sample
 

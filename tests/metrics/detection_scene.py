@@ -1,4 +1,4 @@
-"""Pictures of random objects, and answers about them that are right, shifted, of another class, doubled or made up."""
+"""Images of random objects, and answers about them that are right, shifted, of another class, doubled or made up."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def segmentation_of(box: np.ndarray, number: int) -> Segmentation:
 
 
 def draw_scene(*, pictures: int = 12, seed: int = 0, crowds: bool = True) -> tuple[list[Detections], list[Objects]]:
-    """Answers and annotations; scores are rounded, so that many are equal, some pictures are empty, and some answers
+    """Answers and annotations; scores are rounded, so that many are equal, some images are empty, and some answers
     too."""
     generator = np.random.default_rng(seed)
     answers, annotations = [], []

@@ -24,7 +24,7 @@ def test_top_k_equals_scikit_learns(k: int):
     assert top_k_score(LOGITS, LABELS, k=k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_values_give_no_credit_to_a_constant_answer():
+def test_equal_values_give_no_credit_to_a_constant_prediction():
     assert top_k_score(np.zeros((4, 4)), np.arange(4), k=1) == 25.0
 
 

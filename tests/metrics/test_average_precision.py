@@ -33,7 +33,7 @@ def test_an_image_that_stands_several_times_equals_its_weight_in_scikit_learn(sc
     assert average_precision(scores, TRUE[:, 2], counts.T) == pytest.approx(expected, abs=1e-13)
 
 
-def test_a_constant_answer_gets_the_share_of_positives_and_no_credit_for_their_order():
+def test_a_constant_prediction_gets_the_share_of_positives_and_no_credit_for_their_order():
     true = np.array([[True], [False], [False], [False]])
     assert average_precision_scores(np.ones((4, 1)), true) == [25.0]
     assert average_precision_scores(np.ones((4, 1)), true[::-1]) == [25.0]

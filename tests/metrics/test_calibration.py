@@ -32,12 +32,12 @@ def test_a_classifier_that_is_sure_and_always_wrong_has_the_error_one():
     assert bin_by_confidence(np.ones(5), np.ones(5, bool)).ece == 0.0
 
 
-def test_bins_hold_their_upper_edge_and_every_answer_counts_once():
+def test_bins_hold_their_upper_edge_and_every_prediction_counts_once():
     found = bin_by_confidence(np.array([0.0, 0.5, 0.51, 1.0]), np.array([True, False, True, True]), bins=2)
     assert found.counts.tolist() == [2, 2]
     assert found.confidence.tolist() == [0.25, 0.755]
     assert found.accuracy.tolist() == [0.5, 1.0]
 
 
-def test_no_answers_have_no_error():
+def test_no_predictions_have_no_error():
     assert bin_by_confidence(np.empty(0), np.empty(0, bool)).ece == 0.0

@@ -1,4 +1,4 @@
-"""What is said to be wrong, on pictures whose mistakes are known."""
+"""What is said to be wrong, on images whose mistakes are known."""
 
 import json
 from typing import Any
@@ -62,7 +62,7 @@ ANSWERS = [
 ]
 
 
-def test_each_wrong_answer_is_told_with_its_reason_the_surest_first():
+def test_each_wrong_prediction_is_told_with_its_reason_the_surest_first():
     matches = match_boxes(ANSWERS, TRUTH, NAMES)
     listed = find_false_positives(matches, ANSWERS, TRUTH, threshold=0.5)
     assert [(each.score, each.kind, each.object) for each in listed] == [
@@ -85,7 +85,7 @@ def test_what_is_not_found_at_all_comes_before_what_is_found_unsurely_and_the_la
     assert (large[0].image, large[0].object, large[0].area) == (1, 0, 400.0)
 
 
-def test_the_confusion_counts_answers_and_objects_once_each():
+def test_the_confusion_counts_predictions_and_objects_once_each():
     matches = match_boxes(ANSWERS, TRUTH, NAMES)
     confusion = confusion_with_background(matches, ANSWERS, TRUTH, threshold=0.5)
     # true cat: one found, one missed; true dog: one found, one taken for a cat, one missed; nothing: two cats, one dog
@@ -118,7 +118,7 @@ def test_the_threshold_has_the_best_f1_of_all_scores(seed: int):
     assert find_best_threshold(match_boxes(silent, annotations, CLASSES)) == 0.5
 
 
-def test_one_picture_does_not_hide_the_others():
+def test_one_image_does_not_hide_the_others():
     assert limit_per_image([1, 1, 1, 2, 2, 3, 1], lambda each: each, per_image=2, limit=4) == [1, 1, 2, 2]
 
 

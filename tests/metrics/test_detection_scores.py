@@ -80,7 +80,7 @@ def test_a_mask_that_is_not_annotated_is_not_judged():
     assert given == expected
 
 
-def test_judging_changes_neither_answers_nor_annotations():
+def test_judging_changes_neither_predictions_nor_annotations():
     (answers, annotations), (same_answers, same_annotations) = draw_scene(), draw_scene()
     first = average_precisions(answers, annotations, CLASSES, kind="mask").scores
     assert average_precisions(answers, annotations, CLASSES, kind="mask").scores == first
@@ -89,7 +89,7 @@ def test_judging_changes_neither_answers_nor_annotations():
         assert given.segmentations == same.segmentations
 
 
-def test_masks_cannot_be_judged_where_an_answer_has_none():
+def test_masks_cannot_be_judged_where_a_prediction_has_none():
     answers, annotations = draw_scene(pictures=2)
     bare = [replace(each, objects=(replace(each.objects[0], mask=None),)) for each in answers]
     with pytest.raises(InputError, match="without a mask"):
@@ -109,7 +109,7 @@ def test_judging_needs_no_torch():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("crowds", [True, False])
-def test_each_picture_once_is_the_box_ap_itself(seed: int, crowds: bool):
+def test_each_image_once_is_the_box_ap_itself(seed: int, crowds: bool):
     answers, annotations = draw_scene(seed=seed, crowds=crowds)
     expected = average_precisions(answers, annotations, CLASSES, kind="box").scores["box_ap_score"]
     matches = match_boxes(answers, annotations, CLASSES)
@@ -117,7 +117,7 @@ def test_each_picture_once_is_the_box_ap_itself(seed: int, crowds: bool):
     assert given.tolist() == pytest.approx([expected] * 2, abs=1e-10)
 
 
-def test_a_resample_is_the_box_ap_of_the_pictures_written_out():
+def test_a_resample_is_the_box_ap_of_the_images_written_out():
     """Scores without equals: of equal ones the order is open."""
     answers, annotations = draw_scene(seed=3)
     generator = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_a_resample_without_objects_has_no_score():
     assert np.isnan(resampled_box_ap(match_boxes(answers, annotations, CLASSES), counts)).all()
 
 
-def test_without_any_answer_the_score_is_zero_and_without_any_object_there_is_none():
+def test_without_any_prediction_the_score_is_zero_and_without_any_object_there_is_none():
     answers, annotations = draw_scene(pictures=4)
     silent = [replace(each, objects=()) for each in answers]
     given = average_precisions(silent, annotations, CLASSES, kind="box")

@@ -66,7 +66,7 @@ def test_another_score_box_or_class_is_another_object(other: Detection):
 
 
 def test_boxes_without_area_are_the_same_where_they_coincide():
-    """On the picture's edge, to which boxes are clipped."""
+    """On the image's edge, to which boxes are clipped."""
     edge: Box = (640.0, 10.0, 640.0, 40.0)
     assert compared([thing(0.9, edge)], [thing(0.9, edge)]).agreement == 1.0
     assert compared([thing(0.9, edge)], [thing(0.9, (639.995, 10.0, 640.0, 40.0))]).agreement == 1.0
@@ -79,7 +79,7 @@ def test_one_at_the_threshold_may_be_missing_on_either_side():
     assert compared([thing(0.0520)], []).agreement == 0.0
 
 
-def test_of_a_full_picture_one_like_the_last_may_be_missing():
+def test_of_a_full_image_one_like_the_last_may_be_missing():
     """Two of the same score compete for the last place, and the last digit decides."""
     full = apart(4, score=0.8)
     left, right = thing(0.3), thing(0.3005, (10.0, 100.0, 40.0, 130.0))
@@ -90,12 +90,12 @@ def test_of_a_full_picture_one_like_the_last_may_be_missing():
     assert compared([*full, left], [*full, right], most=6).agreement == 4 / 6  # there was a place for both
 
 
-def test_pictures_without_objects_agree():
+def test_images_without_objects_agree():
     parity = compared([], [])
     assert (parity.objects, parity.agreement, parity.max_error, parity.mask_iou) == (0, 1.0, 0.0, None)
 
 
-def test_pictures_without_objects_prove_nothing():
+def test_images_without_objects_prove_nothing():
     """Golden examples may be such, a proof may not: a broken file finds nothing, too."""
     nothing, something = compared([], []), compared([thing(0.9)], [thing(0.9)])
     [failure] = failures(asdict(nothing), nothing, "fp32", None)

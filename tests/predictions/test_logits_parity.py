@@ -26,7 +26,7 @@ def test_error_is_relative_to_the_spread():
     assert parity.failures("fp16") == []
 
 
-def test_other_answers_are_counted():
+def test_other_predictions_are_counted():
     changed = REFERENCE.copy()
     changed[:5] = -changed[:5]
     parity = compare_logits(REFERENCE, changed)

@@ -21,7 +21,7 @@ def smooth_picture(width: int, height: int) -> Image.Image:
 
 
 def cells_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A network whose scores are the picture's colours, of cells of 4 px; the last ones reach beyond it."""
+    """A network whose scores are the image's colours, of cells of 4 px; the last ones reach beyond it."""
     padded = np.pad(pixels, ((0, -pixels.shape[0] % 32), (0, -pixels.shape[1] % 32), (0, 0)), mode="edge")
     height, width, _ = padded.shape
     cells = padded.reshape(height // 4, 4, width // 4, 4, 3).mean(axis=(1, 3))
@@ -31,14 +31,14 @@ def cells_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def averaged_probabilities(
     image: Image.Image, *, limits: tuple[int, int], scales: tuple[float, ...], flip: bool = True
 ) -> NDArray[np.floating[Any]]:
-    """The probabilities (C, H, W) of the whole picture."""
+    """The probabilities (C, H, W) of the whole image."""
     spec = Preprocess(image_size=limits, resize="pad")
     bands = list(average_views(image, cells_of, spec, scales=scales, flip=flip))
     assert all(band.shape[1] <= BAND for band in bands)
     return np.concatenate(bands, axis=1)
 
 
-def test_every_scale_and_mirror_image_shows_the_picture_in_the_same_place():
+def test_every_scale_and_mirror_image_shows_the_image_in_the_same_place():
     image = smooth_picture(101, 67)
     colours = (np.array(image) / 32).transpose(2, 0, 1)
     for scales, flip in (((1.0,), False), ((2.0,), True), ((0.75, 1.0, 1.5), True)):
@@ -56,7 +56,7 @@ def test_the_mean_is_that_of_single_views():
         for scale in (0.5, 1.25)
     ]
     together = averaged_probabilities(image, limits=(64, 99), scales=(0.5, 1.25))
-    # Resizing a mirrored picture and mirroring a resized one may round a pixel otherwise.
+    # Resizing a mirrored image and mirroring a resized one may round a pixel otherwise.
     assert together == pytest.approx(np.mean(views, axis=0), abs=0.02)
 
 
@@ -66,7 +66,7 @@ def test_places_between_cells_are_bilinear_and_clamped():
     assert found[0].tolist() == [[0, 0.25, 1], [1, 1.25, 2], [2, 2.25, 3]]
 
 
-def test_a_picture_that_is_squashed_is_seen_in_the_same_place():
+def test_an_image_that_is_stretched_is_seen_in_the_same_place():
     image = smooth_picture(101, 67)
     colours = (np.array(image) / 32).transpose(2, 0, 1)
     spec = Preprocess(image_size=(128, 96), resize="stretch")

@@ -25,7 +25,7 @@ def test_softmax_sums_to_one_and_survives_large_values():
     assert probabilities.tolist() == [[0.5, 0.5], [1.0, 0.0]]
 
 
-def test_answers_come_best_first_with_their_names():
+def test_predictions_come_best_first_with_their_names():
     [answer] = to_classifications(np.log([[0.2, 0.5, 0.3]]), classes=("a", "b", "c"), top=2)
     assert [guess.label for guess in answer.top] == ["b", "c"]
     assert answer.label == "b"
@@ -67,7 +67,7 @@ PICTURES = {"sizes": [(80, 200), (30, 30)], "resized": [(40, 80), (60, 60)]}
 CLASSES = {"classes": ("cat", "dog"), "category_ids": (18, 3)}
 
 
-def test_objects_are_answered_in_the_pictures_pixels_with_their_own_ids():
+def test_objects_are_answered_in_the_images_pixels_with_their_own_ids():
     first, second = to_detections(OUTPUTS, **PICTURES, **CLASSES)
     assert (first.width, first.height, second.width, second.height) == (200, 80, 30, 30)
     assert [(each.label, each.category_id) for each in first.objects] == [("dog", 3), ("cat", 18)]
@@ -77,7 +77,7 @@ def test_objects_are_answered_in_the_pictures_pixels_with_their_own_ids():
     assert first.objects[0].mask is None
 
 
-def test_masks_are_pasted_in_the_pictures_pixels_and_survive_json():
+def test_masks_are_pasted_in_the_images_pixels_and_survive_json():
     masks = np.zeros((2, 3, 28, 28), np.float32)
     masks[0, 0, :, :14] = 1.0  # the left half
     masks[1, 0] = 1.0
@@ -90,7 +90,7 @@ def test_masks_are_pasted_in_the_pictures_pixels_and_survive_json():
     assert second.objects[0].mask and decode(second.objects[0].mask).sum() == 16
 
 
-def test_a_picture_without_objects_is_answered_with_none():
+def test_an_image_without_objects_is_answered_with_none():
     none = {**OUTPUTS, "scores": np.zeros((2, 3), np.float32)}
     assert [each.objects for each in to_detections(none, **PICTURES, **CLASSES)] == [(), ()]
 

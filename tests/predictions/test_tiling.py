@@ -1,4 +1,4 @@
-"""Pictures larger than a network: windows leave no seams, and memory does not grow with the height."""
+"""Images larger than a network: windows leave no seams, and memory does not grow with the height."""
 
 import tracemalloc
 
@@ -17,12 +17,12 @@ def picture(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def whole(pixels: NDArray[np.uint8], scores_of, windows: Windows) -> Floats:
-    """All strips of a picture, one below the other."""
+    """All strips of an image, one below the other."""
     return np.concatenate([strip.copy() for strip in blend_strips(pixels, scores_of, windows)], axis=1)
 
 
 def at_stride(stride: int):
-    """A network that gives back the picture, averaged over each cell."""
+    """A network that gives back the image, averaged over each cell."""
 
     def scores_of(images: NDArray[np.uint8]) -> Floats:
         count, height, width, _ = images.shape
@@ -50,7 +50,7 @@ def test_the_weights_of_windows_sum_to_one_and_windows_overlap_as_asked(side: in
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("stride", [1, 4])
-def test_a_network_that_answers_the_same_everywhere_is_blended_to_the_same(size: tuple[int, int], stride: int):
+def test_a_network_that_predicts_the_same_everywhere_is_blended_to_the_same(size: tuple[int, int], stride: int):
     windows = Windows(size=(64, 96), stride=stride)
     constant = np.array([0.25, -3, 7], np.float32)
 
@@ -67,7 +67,7 @@ def test_a_network_that_answers_the_same_everywhere_is_blended_to_the_same(size:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("stride", [1, 4])
-def test_a_network_whose_answer_is_the_pixel_itself_gives_the_picture(size: tuple[int, int], stride: int):
+def test_a_network_whose_prediction_is_the_pixel_itself_gives_the_image(size: tuple[int, int], stride: int):
     pixels = picture(*size)
     windows = Windows(size=(64, 96), overlap=0.4, stride=stride, batch=3)
     scores = whole(pixels, at_stride(stride), windows)
@@ -76,7 +76,7 @@ def test_a_network_whose_answer_is_the_pixel_itself_gives_the_picture(size: tupl
     assert np.abs(scores - at_stride(stride)(padded[None])[0]).max() < 1e-3
 
 
-def test_an_answer_that_depends_on_the_place_in_the_window_is_blended_as_by_hand_and_has_no_seams():
+def test_a_prediction_that_depends_on_the_place_in_the_window_is_blended_as_by_hand_and_has_no_seams():
     size, side = (150, 210), 64
     windows = Windows(size=(side, side), overlap=0.5, stride=1, batch=2)
     pixels = picture(*size)
@@ -148,7 +148,7 @@ def test_windows_that_cannot_be_are_refused(given, words: str):
         Windows(**given)
 
 
-def test_a_network_that_answers_in_another_shape_is_refused():
+def test_a_network_that_predicts_in_another_shape_is_refused():
     windows = Windows(size=(64, 64), stride=4, batch=2)
     for stride in (1, 8):
         with pytest.raises(

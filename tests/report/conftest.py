@@ -36,7 +36,7 @@ def write_run(folder: Path, *, recipe: str = "optim: {lr: 0.1}\n", scores: tuple
 
 
 def exam_details(picture: Path) -> dict[str, Any]:
-    """What an evaluation of two pictures of class "red" tells, one of them taken for "<blue>"."""
+    """What an evaluation of two images of class "red" tells, one of them taken for "<blue>"."""
     answer = {"path": str(picture), "label": "red", "guess": "<blue>", "probability": 0.9}
     return {
         "classes": ["red", "<blue>"],

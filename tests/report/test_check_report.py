@@ -33,7 +33,7 @@ def test_a_good_dataset_is_called_fit_for_training(colours: Path, tmp_path: Path
     assert "<img" not in page
 
 
-def test_each_kind_has_a_section_with_its_pictures(colours: Path):
+def test_each_kind_has_a_section_with_its_images(colours: Path):
     shutil.copy(colours / "train" / "red" / "0.png", colours / "val" / "red" / "leak.png")
     (colours / "train" / "red" / "<b>.png").write_bytes(b"no image")
     (colours / "train" / "yellow").mkdir()
@@ -63,7 +63,7 @@ def test_a_dataset_of_nothing_readable_has_a_page(colours: Path):
     assert "No image could be read." in page_of(colours)
 
 
-def test_pictures_with_masks_stand_beside_their_classes_whether_or_not_something_was_found(tmp_path: Path):
+def test_images_with_masks_stand_beside_their_classes_whether_or_not_something_was_found(tmp_path: Path):
     root = draw_masked(tmp_path / "masked")
     page = page_of(root)
     names = dict(re.findall(r'background:(#\w+)"></i>([^<]+)<', page))
@@ -76,7 +76,7 @@ def test_pictures_with_masks_stand_beside_their_classes_whether_or_not_something
     assert "train<br>" in few and "train: <br>" not in few
 
 
-def test_a_mask_that_cannot_be_used_leaves_its_picture_without_colours(tmp_path: Path):
+def test_a_mask_that_cannot_be_used_leaves_its_image_without_colours(tmp_path: Path):
     root = draw_masked(tmp_path / "masked")
     repaint(root, lambda mask: mask + 5, only=0)
     (root / "masks" / "train" / "1.png").write_bytes(b"no image")

@@ -22,7 +22,7 @@ NAMES = ("<cell>", "nut", "car", "none of $these")
 
 @pytest.fixture(scope="module")
 def details(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a detector's evaluation tells, on grey pictures of which the last is gone since."""
+    """What a detector's evaluation tells, on grey images of which the last is gone since."""
     answers, annotations = draw_scene()
     folder = tmp_path_factory.mktemp("pictures")
     paths = [folder / f"{number}.png" for number in range(len(answers))]
@@ -64,7 +64,7 @@ def test_sections_on_classifiers_leave_detectors_alone(details: dict[str, Any]):
         assert section(details) is None
 
 
-def test_mistakes_are_shown_with_their_reasons_and_pictures_that_are_gone_are_left_out(details: dict[str, Any]):
+def test_mistakes_are_shown_with_their_reasons_and_images_that_are_gone_are_left_out(details: dict[str, Any]):
     for name, section in (
         ("false_positives", detection_exam.worst_false_positives),
         ("misses", detection_exam.worst_misses),
@@ -136,7 +136,7 @@ def test_the_confusion_has_a_row_and_a_column_for_nothing(details: dict[str, Any
 
 
 @pytest.mark.parametrize("box", [[0, 0, 20, 10], [300, 230, 320, 240], [0, 0, 320, 240], [100, 100, 101, 101]])
-def test_a_cut_out_holds_the_box_and_what_is_around_it_inside_the_picture(box: list[float]):
+def test_a_cut_out_holds_the_box_and_what_is_around_it_inside_the_image(box: list[float]):
     left, top, right, bottom = region_around(box, (320, 240))
     assert 0 <= left <= box[0] and 0 <= top <= box[1] and box[2] <= right <= 320 and box[3] <= bottom <= 240
     assert right - left >= min(320, (1 + 2 * AROUND) * (box[2] - box[0]), 48)

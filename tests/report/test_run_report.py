@@ -23,7 +23,7 @@ def test_report_shows_score_mistakes_and_what_could_not_be_read(run: Path):
     assert "50.00 %" in text and "95 %: 9.0 to 91.0" in text
     assert "1 images could not be read, first: bad.png: damaged" in text
     assert "44.00 %" in text and "optim: {lr: 0.1}" in text
-    # An example, a mistake (the other one's picture is gone), a pair's example, a batch, two answers with heatmaps.
+    # An example, a mistake (the other one's image is gone), a pair's example, a batch, two answers with heatmaps.
     assert text.count("data:image/jpeg;base64") == 6
 
 
@@ -149,7 +149,7 @@ def test_page_and_table_are_html():
     assert escape("<") == "&lt;"
 
 
-def test_no_picture_is_wider_than_the_page():
+def test_no_image_is_wider_than_the_page():
     assert "img { max-width: 100%; }" in render_page("a batch", [])
 
 

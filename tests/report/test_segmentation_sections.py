@@ -100,7 +100,7 @@ def test_sections_on_other_tasks_leave_segmentation_alone(details: dict[str, Any
         assert section(details) is None
 
 
-def test_examples_hold_the_truth_and_the_answer_of_each_picture(details: dict[str, Any], root: Path):
+def test_examples_hold_the_truth_and_the_prediction_of_each_image(details: dict[str, Any], root: Path):
     dataset, task = read_dataset(root), find_task(root)
     places = {sample.path.name: index for index, sample in enumerate(dataset.splits["val"])}
     examples = details["segmentation"]["examples"]
@@ -118,7 +118,7 @@ def test_examples_hold_the_truth_and_the_answer_of_each_picture(details: dict[st
     assert task.card.classes == dataset.classes
 
 
-def test_pictures_stand_under_their_kind_with_their_scores_and_those_that_are_gone_are_left_out(
+def test_images_stand_under_their_kind_with_their_scores_and_those_that_are_gone_are_left_out(
     details: dict[str, Any],
 ):
     examples = details["segmentation"]["examples"]
@@ -140,7 +140,7 @@ def test_the_legend_has_the_classes_that_are_shown_in_the_colours_of_predict(det
         assert f'style="background:{colour}"></i>{name}' in text
 
 
-def test_what_the_columns_are_is_told_above_the_first_picture(details: dict[str, Any]):
+def test_what_the_columns_are_is_told_above_the_first_image(details: dict[str, Any]):
     text = shown(segmentation_exam.overlays(details))
     assert text.index("middle: the ground truth; right: the prediction") < text.index("<img")
 
@@ -169,7 +169,7 @@ def test_classes_of_which_none_prevails_have_the_tint_of_predict():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (4000, 30)])
-def test_pictures_of_any_shape_can_be_shown(size: tuple[int, int]):
+def test_images_of_any_shape_can_be_shown(size: tuple[int, int]):
     width, height = size
     labels = np.ones((min(height, 40), min(width, 40)), np.uint8)
     pixels = overlay_row(Image.new("RGB", size), [labels, labels], class_pixels=[1, 2])
@@ -180,7 +180,7 @@ def test_the_class_table_tells_the_scores_worst_first_and_what_a_class_is_held_f
     names = ["road", "<pole>", "sky", "never there"]
     confusion = [[900, 0, 100, 0], [38, 50, 12, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     text = shown(segmentation_exam.class_table(counted(confusion, names)))
-    for column in ("pixels", "share", "IoU", "Dice", "recall", "precision", "most often confused with"):
+    for column in ("pixels", "fraction", "IoU", "Dice", "recall", "precision", "most often confused with"):
         assert f">{column}</th>" in text
     rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in text.split("<tr>")[2:]]
     assert [re.sub("<.*?>", "", row[0]) for row in rows] == ["sky", "&lt;pole&gt;", "road", "never there"]

@@ -37,7 +37,7 @@ class FixedSession:
         return {}
 
 
-def test_paths_pictures_and_arrays_are_answered_alike(bundle: Path, tmp_path: Path):
+def test_paths_images_and_arrays_are_answered_alike(bundle: Path, tmp_path: Path):
     picture = Image.new("RGB", (80, 60), (10, 200, 30))
     picture.save(tmp_path / "green.png")
     answers = nextvit.load(bundle)([tmp_path / "green.png", str(tmp_path / "green.png"), picture, np.array(picture)])
@@ -53,7 +53,7 @@ def test_batches_are_cut_and_put_together(bundle: Path):
     assert session.batches == [3, 3, 1]
 
 
-def test_no_images_give_no_answers(bundle: Path):
+def test_no_images_give_no_predictions(bundle: Path):
     assert load_bundle(bundle)([]) == []
 
 
@@ -132,7 +132,7 @@ def test_a_batch_holds_at_least_one_image(bundle: Path, batch_size: int):
         load_bundle(bundle)([np.zeros((9, 9, 3), np.uint8)], batch_size=batch_size)
 
 
-def test_a_bundle_of_dynamic_size_answers_at_any(tmp_path: Path):
+def test_a_bundle_of_dynamic_size_predicts_at_any(tmp_path: Path):
     """The model's own size, and another that its user asks for."""
     bundle = write_colour_bundle(tmp_path / "any.nextvit", dynamic_size=True)
     picture = np.full((100, 300, 3), (10, 10, 90), np.uint8)
@@ -166,7 +166,7 @@ def test_an_unreadable_image_is_named(bundle: Path, tmp_path: Path):
         load_bundle(bundle)([tmp_path / "nothing.jpg"])
 
 
-def test_answer_as_json_values(bundle: Path):
+def test_prediction_as_json_values(bundle: Path):
     [answer] = load_bundle(bundle)([np.full((32, 48, 3), (255, 0, 0), np.uint8)])
     values = answer.to_dict()
     assert values["top"][0]["label"] == CLASSES[0]
@@ -216,7 +216,7 @@ def output_without_torch(*arguments: object) -> str:
     return "\n".join(lines)
 
 
-def test_the_exam_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
+def test_the_evaluation_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path):
     for split in ("train", "val"):
         for index, name in enumerate(CLASSES):
             (tmp_path / "data" / split / name).mkdir(parents=True)
@@ -239,7 +239,7 @@ def test_serving_imports_neither_torch_nor_anything_of_the_command_line(bundle: 
     assert done.stdout.strip() == "[]"
 
 
-def test_the_cards_task_decides_what_an_answer_is(bundle: Path):
+def test_the_cards_task_decides_what_a_prediction_is(bundle: Path):
     card = replace(load_bundle(bundle).card, task="multilabel", facts=MultiLabelFacts(thresholds=(0.5, 0.9, 0.5)))
     [answer] = Predictor(FixedSession(1.0, 2.0, -1.0), card)([np.zeros((40, 40, 3), np.uint8)])
     assert isinstance(answer, MultiLabel)

@@ -48,7 +48,7 @@ class RecordingSession:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Thirty JPEGs of three colours in turn, each another picture of another size."""
+    """Thirty JPEGs of three colours in turn, each another image of another size."""
     generator = np.random.default_rng(0)
     files: list[Path] = []
     for number in range(30):
@@ -148,7 +148,7 @@ def test_without_workers_a_batch_is_answered_as_soon_as_it_is_there(bundle: Path
     assert taken == photos[:2] and not readers()
 
 
-def test_pictures_and_arrays_are_used_before_the_next_is_taken(bundle: Path):
+def test_images_and_arrays_are_used_before_the_next_is_taken(bundle: Path):
     """A camera may write every frame into the same array, and a film is one Pillow image."""
 
     def frames() -> Iterator[np.ndarray]:
@@ -170,7 +170,7 @@ def test_pictures_and_arrays_are_used_before_the_next_is_taken(bundle: Path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_file_raises_its_own_error_behind_the_answers_before_it(
+def test_a_damaged_file_raises_its_own_error_behind_the_predictions_before_it(
     bundle: Path, photos: list[Path], workers: int
 ):
     photos[10].write_bytes(photos[10].read_bytes()[:300])
@@ -305,12 +305,12 @@ def test_pixels_are_bytes_all_the_way_to_the_graph(bundle: Path, photos: list[Pa
 
 
 @pytest.mark.parametrize("images", ["a.jpg", None, 3, Path("a.jpg"), Image.new("RGB", (9, 9))])
-def test_what_is_not_several_images_is_refused_before_the_first_answer(bundle: Path, images: Any):
+def test_what_is_not_several_images_is_refused_before_the_first_prediction(bundle: Path, images: Any):
     with pytest.raises(InputError, match="pass several images"):
         load_bundle(bundle).stream(images)
 
 
-def test_settings_are_checked_before_the_first_answer(bundle: Path, photos: list[Path]):
+def test_settings_are_checked_before_the_first_prediction(bundle: Path, photos: list[Path]):
     predictor = load_bundle(bundle)
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         predictor.stream(photos, batch_size=0)

@@ -73,7 +73,7 @@ def clear(image: Image.Image) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         (FIT, Tiling(flip=True), (1, 64, 96, 3)),
     ],
 )
-def test_every_pixel_of_a_picture_of_any_size_gets_its_class(spec: Preprocess, tiling: Tiling, seen: tuple[int, ...]):
+def test_every_pixel_of_an_image_of_any_size_gets_its_class(spec: Preprocess, tiling: Tiling, seen: tuple[int, ...]):
     session = Colours()
     predictor = make_predictor(session, replace(CARD, input=spec), tiling)
     pictures = [smooth(210, 140), smooth(140, 211)]
@@ -84,7 +84,7 @@ def test_every_pixel_of_a_picture_of_any_size_gets_its_class(spec: Preprocess, t
     assert session.seen[0] == seen
 
 
-def test_windows_see_the_pictures_own_pixels():
+def test_windows_see_the_images_own_pixels():
     """Stripes of 4 px, which resizing would blur, are told apart."""
     stripes = np.zeros((300, 400, 3), np.uint8)
     stripes[:, np.arange(400) % 8 < 4, 0] = 255
@@ -189,7 +189,7 @@ def test_scores_that_cannot_be_are_refused(change: Any, words: str):
         make_predictor(predictor.session, CARD, Tiling(window_px=64))([smooth(50, 50)])
 
 
-def test_one_view_of_a_whole_picture_is_the_networks_own_answer():
+def test_one_view_of_a_whole_image_is_the_networks_own_prediction():
     torch = pytest.importorskip("torch", reason="needs nextvit[train]")
     from nextvit.models.deployed import DeployedSegmenter
     from nextvit.runtime.torch_session import TorchSession
@@ -206,9 +206,9 @@ def test_one_view_of_a_whole_picture_is_the_networks_own_answer():
     assert (plain.labels == tiled.labels).mean() > 0.999
 
 
-def test_a_picture_is_let_go_before_its_answer_is_used():
+def test_an_image_is_let_go_before_its_prediction_is_used():
     class Watched(Preprocess):
-        """Keeps no picture, but knows whether another does."""
+        """Keeps no image, but knows whether another does."""
 
         def prepare(self, image: Any) -> Any:
             found = super().prepare(image)

@@ -1,4 +1,4 @@
-"""A segmentation task on drawn pictures, and answers by colour alone."""
+"""A segmentation task on drawn images, and answers by colour alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ CARD = ModelCard(
 
 
 def by_colour(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Red is the square, blue the disc; beyond the pictures is nothing."""
+    """Red is the square, blue the disc; beyond the images is nothing."""
     red, green, blue = np.moveaxis(inputs["images"].astype(int), 3, 0)
     classes = np.where((red > 170) & (blue < 90) & (green < 90), 1, np.where((blue > 170) & (red < 90), 2, 0))
     for each, (height, width) in zip(classes, inputs["sizes"], strict=True):

@@ -20,12 +20,12 @@ from tests.tasks.cards import card
 
 
 def brightest_channel(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A predict function that knows the colours: mean blue, green and red of each picture."""
+    """A predict function that knows the colours: mean blue, green and red of each image."""
     means = inputs["images"].mean(axis=(1, 2))
     return {"logits": means[:, ::-1].astype(np.float32)}
 
 
-def test_the_exam_takes_any_predict_function(shared_colours: Path):
+def test_the_evaluation_takes_any_predict_function(shared_colours: Path):
     evaluation = ClassificationEvaluator(read_dataset(shared_colours), card()).evaluate(brightest_channel, split="val")
     assert evaluation.scores["top1_score"] == 100.0
     assert evaluation.images == 12
@@ -44,7 +44,7 @@ def test_mistakes_come_most_confident_first(shared_colours: Path):
     assert {each["guess"] for each in evaluation.details["mistakes"]} == {"green"}
 
 
-def test_details_say_what_the_answers_are_worth_for_each_class(shared_colours: Path):
+def test_details_say_what_the_predictions_are_worth_for_each_class(shared_colours: Path):
     task = ClassificationEvaluator(read_dataset(shared_colours), card())
     evaluation = task.evaluate(
         lambda inputs: {"logits": np.tile(np.log([0.2, 0.7, 0.1]), (len(inputs["images"]), 1))}, split="val"
@@ -85,7 +85,7 @@ def test_the_exams_loss_equals_torchs():
     assert cross_entropy(logits.numpy(), labels.numpy()) == pytest.approx(expected, rel=1e-12)
 
 
-def test_answers_that_are_no_numbers_are_refused(shared_colours: Path):
+def test_predictions_that_are_no_numbers_are_refused(shared_colours: Path):
     task = ClassificationEvaluator(read_dataset(shared_colours), card())
     with pytest.raises(InputError, match="the model puts out NaN or infinity"):
         task.evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.nan)}, split="val")

@@ -1,4 +1,4 @@
-"""The exam and the losses for pictures with objects."""
+"""The exam and the losses for images with objects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -60,7 +60,7 @@ def objective(dataset: Dataset, samples: int) -> Objective:
 def all_knowing(
     dataset: Dataset, split: str, *, indices: Sequence[int] | None = None, shift: float = 0.0
 ) -> Callable[[Arrays], Arrays]:
-    """A predict function that has the annotations, and is asked for the pictures in their order; boxes may be off by a
+    """A predict function that has the annotations, and is asked for the images in their order; boxes may be off by a
     shift in pixels."""
     order = iter(indices if indices is not None else range(len(dataset.split(split))))
 
@@ -88,7 +88,7 @@ def all_knowing(
     return predict
 
 
-def test_the_exam_takes_any_predict_function(dataset: Dataset):
+def test_the_evaluation_takes_any_predict_function(dataset: Dataset):
     evaluation = evaluator(dataset).evaluate(all_knowing(dataset, "val"), split="val")
     assert (evaluation.main_score, evaluation.images) == ("box_ap_score", 4)
     assert evaluation.scores["box_ap_score"] == pytest.approx(100)
@@ -104,7 +104,7 @@ def test_the_training_split_can_be_judged_too(dataset: Dataset):
     assert evaluation.images == 12 and evaluation.scores["box_ap_score"] == pytest.approx(100)
 
 
-def test_answers_give_back_the_datasets_own_numbers_and_pixels(dataset: Dataset):
+def test_predictions_give_back_the_datasets_own_numbers_and_pixels(dataset: Dataset):
     samples, given, _ = predict_split(all_knowing(dataset, "val"), dataset, detection_card(), split="val", shard=WHOLE)
     assert len(samples) == 4
     for index, answer in enumerate(given):
@@ -126,7 +126,7 @@ def test_a_model_for_boxes_alone_is_judged_by_its_boxes(dataset: Dataset):
     assert not any(name.startswith("mask") for name in evaluation.scores)
 
 
-def test_several_processes_share_an_exam(dataset: Dataset):
+def test_several_processes_share_an_evaluation(dataset: Dataset):
     parts: list[object] = []
     for index in range(2):
         keep = Shard(index=index, count=2, gather=lambda value: parts.append(value) or [value])
@@ -138,7 +138,7 @@ def test_several_processes_share_an_exam(dataset: Dataset):
     assert whole.scores["box_ap_score"] < 100
 
 
-def test_a_resample_that_takes_each_picture_once_has_the_exams_score(dataset: Dataset):
+def test_a_resample_that_takes_each_image_once_has_the_exams_score(dataset: Dataset):
     judged = evaluator(dataset)
     samples, given, _ = predict_split(
         all_knowing(dataset, "val", shift=1.5), dataset, judged.card, split="val", shard=WHOLE
@@ -147,7 +147,7 @@ def test_a_resample_that_takes_each_picture_once_has_the_exams_score(dataset: Da
     assert once == pytest.approx([judged.score(samples, given).scores["box_ap_score"]])
 
 
-def test_a_picture_of_another_size_than_annotated_is_named(tmp_path: Path):
+def test_an_image_of_another_size_than_annotated_is_named(tmp_path: Path):
     root = draw_objects(tmp_path / "drawn", train=2, val=2)
     path = root / "images" / "val" / "1.png"
     Image.open(path).resize((48, 36)).save(path)
@@ -196,7 +196,7 @@ def test_the_losses_are_named_and_take_the_settings(dataset: Dataset):
     assert named[0]["class"] != named[1]["class"] and named[0]["objectness"] != named[1]["objectness"]
 
 
-def test_what_lies_beyond_a_picture_does_not_matter(dataset: Dataset):
+def test_what_lies_beyond_an_image_does_not_matter(dataset: Dataset):
     """Frames are filled with black, another filling gives the same loss."""
     nothing = Targets(
         boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64), masks=np.zeros((0, 50, 60), bool)

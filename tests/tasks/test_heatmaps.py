@@ -43,7 +43,7 @@ def exam(folder: Path) -> Evaluation:
     )
 
 
-def test_mistakes_and_right_answers_are_explained_for_guess_and_truth(
+def test_mistakes_and_right_predictions_are_explained_for_guess_and_truth(
     tmp_path: Path, shared_colours: Path, model: Classifier
 ):
     write_heatmaps(tmp_path, model, CARD, exam(shared_colours))
@@ -57,6 +57,6 @@ def test_mistakes_and_right_answers_are_explained_for_guess_and_truth(
     assert not np.array_equal(kept["for_guess"][0], kept["for_label"][0])
 
 
-def test_an_exam_without_single_answers_leaves_no_file(tmp_path: Path, model: Classifier):
+def test_an_evaluation_without_single_predictions_leaves_no_file(tmp_path: Path, model: Classifier):
     write_heatmaps(tmp_path, model, CARD, Evaluation(scores={}, main_score="", interval_95=(0, 0), images=0))
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from nextvit.views.labelled_source import LabelTargets
 from tests.conftest import COLOURS
 from tests.tasks.cards import card
 
-# Which colours are in each picture of the validation split.
+# Which colours are in each image of the validation split.
 VAL = (("red",), ("blue", "red"), (), ("blue", "green"), ("blue", "green", "red"), ("green",))
 
 
@@ -32,7 +32,7 @@ def multilabel_card(**changes: object) -> ModelCard:
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Pictures whose three stripes are black or in the colour of a class."""
+    """Images whose three stripes are black or in the colour of a class."""
     folder = tmp_path_factory.mktemp("stripes")
     lines = ["path,labels,split"]
     for number, labels in enumerate((tuple(COLOURS), *VAL)):
@@ -55,7 +55,7 @@ def evaluator(stripes: Dataset, **changes: object) -> MultiLabelEvaluator:
     return MultiLabelEvaluator(stripes, multilabel_card(input=Preprocess(image_size=(32, 96)), **changes))
 
 
-def test_the_exam_takes_any_predict_function(stripes: Dataset):
+def test_the_evaluation_takes_any_predict_function(stripes: Dataset):
     evaluation = evaluator(stripes).evaluate(lit, split="val")
     assert evaluation.main_score == "mean_ap_score"
     assert [evaluation.scores[name] for name in ("mean_ap_score", "micro_f1_score", "exact_match_score")] == [100.0] * 3
@@ -90,7 +90,7 @@ def test_the_cards_thresholds_decide_what_is_answered(stripes: Dataset):
     assert evaluation.details["class_recalls"][0] == 100.0
 
 
-def test_processes_that_share_the_exam_get_the_same_evaluation(stripes: Dataset):
+def test_processes_that_share_the_evaluation_get_the_same_evaluation(stripes: Dataset):
     """Each process asks for its part; here both parts are computed in one, before either gathers."""
     parts: list[object] = []
     for index in range(2):
@@ -100,7 +100,7 @@ def test_processes_that_share_the_exam_get_the_same_evaluation(stripes: Dataset)
     assert whole == evaluator(stripes).evaluate(lit, split="val")
 
 
-def test_answers_that_are_no_numbers_are_refused(stripes: Dataset):
+def test_predictions_that_are_no_numbers_are_refused(stripes: Dataset):
     with pytest.raises(InputError, match="the model puts out NaN or infinity"):
         evaluator(stripes).evaluate(lambda inputs: {"logits": np.full((len(inputs["images"]), 3), np.inf)}, split="val")
 

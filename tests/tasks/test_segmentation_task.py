@@ -1,4 +1,4 @@
-"""The exam on pictures with masks: the same scores as counted by hand, from what a predict function answers."""
+"""The exam on images with masks: the same scores as counted by hand, from what a predict function answers."""
 
 import threading
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from tests.tasks.by_colour import CARD, by_colour, find_task
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The last pictures of val have an unlabelled top."""
+    """The last images of val have an unlabelled top."""
     root = draw_masked(tmp_path / "drawn")
     for only in (2, 3):
         repaint(
@@ -48,7 +48,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_scores_are_those_of_all_pixels_at_the_pictures_own_size(root: Path):
+def test_the_scores_are_those_of_all_pixels_at_the_images_own_size(root: Path):
     task = find_task(root)
     evaluation = task.evaluate(by_colour)
     hits, union, right, labelled = np.zeros(3), np.zeros(3), 0, 0
@@ -90,7 +90,7 @@ def test_packed_maps_are_small_and_come_back(root: Path):
     assert np.array_equal(packed.classes(), classes) and packed.original == (30, 40)
 
 
-def test_a_mask_of_another_size_is_told_by_its_picture(root: Path):
+def test_a_mask_of_another_size_is_told_by_its_image(root: Path):
     repaint(root, lambda mask: mask[:30], split="val", only=1)
     with pytest.raises(InputError, match=r"1\.png: is 48x36 px, its mask 48x30; see nextvit check"):
         find_task(root).evaluate(by_colour)
@@ -151,7 +151,7 @@ SOUND = replace(CARD, classes=("sound", "square"), input=Preprocess(image_size=(
 
 @pytest.fixture
 def sound_root(root: Path) -> Path:
-    """Only squares are defects, and two pictures of val have none."""
+    """Only squares are defects, and two images of val have none."""
     (root / "classes.txt").write_text("sound\nsquare\n")
     for split, count in (("train", 12), ("val", 4)):
         for only in range(count):
@@ -320,7 +320,7 @@ def blurred(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"classes": (grey > grey.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)}
 
 
-def test_a_picture_is_answered_alike_whatever_its_batch(tmp_path: Path):
+def test_an_image_is_answered_alike_whatever_its_batch(tmp_path: Path):
     root, seen = draw_masked(tmp_path / "drawn"), list[tuple[int, ...]]()
     for split, only in (("val", 1), ("val", 2)):  # two low ones between two of 48x36 px
         for kind in ("images", "masks"):

@@ -45,7 +45,7 @@ def checkpoint(shared_colours: Path, tmp_path: Path) -> tuple[Path, ModelCard, t
     return tmp_path / "teacher.safetensors", card, model
 
 
-def test_a_checkpoint_teaches_its_own_answers(checkpoint: tuple[Path, ModelCard, torch.nn.Module]):
+def test_a_checkpoint_teaches_its_own_predictions(checkpoint: tuple[Path, ModelCard, torch.nn.Module]):
     path, card, model = checkpoint
     teacher = load_teacher(str(path), card, SOFTMAX, CPU)
     pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
@@ -105,7 +105,7 @@ def test_teachers_that_cannot_teach_are_refused(checkpoint: tuple[Path, ModelCar
         load_teacher("timm:resnet_banana", card, SOFTMAX, CPU)
 
 
-def test_a_run_is_distilled_with_further_pictures(
+def test_a_run_is_distilled_with_further_images(
     checkpoint: tuple[Path, ModelCard, torch.nn.Module], shared_colours: Path, tmp_path: Path
 ):
     distill = Distill(teacher=str(checkpoint[0]), unlabelled=str(shared_colours / "val"))

@@ -42,13 +42,13 @@ BOTH = pytest.mark.parametrize("name", [FPN, UPERNET])
 
 @pytest.fixture(scope="module")
 def ade20k(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 training and 4 validation pictures of 3 classes in ADE20K's layout."""
+    """12 training and 4 validation images of 3 classes in ADE20K's layout."""
     return draw_ade20k(tmp_path_factory.mktemp("ade20k") / "drawn")
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of nextvit_nano on labelled pictures, for the weights to start from."""
+    """A run of nextvit_nano on labelled images, for the weights to start from."""
     root = tmp_path_factory.mktemp("classifier")
     recipe = Recipe(
         model=Model(name="nextvit_nano"),
@@ -61,7 +61,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, weights: Path) -> Recipe:
-    """The recipe with a tiny network, picture and batch, and two steps an epoch."""
+    """The recipe with a tiny network, image and batch, and two steps an epoch."""
     recipe = get_recipe(name)
     return replace(
         recipe,
@@ -236,7 +236,7 @@ def refusal(arguments: Sequence[object], monkeypatch: pytest.MonkeyPatch, capsys
 
 @BOTH
 @pytest.mark.parametrize("labelled_with", ["classes", "objects"])
-def test_pictures_of_another_task_are_refused_in_a_line(
+def test_images_of_another_task_are_refused_in_a_line(
     name: str,
     labelled_with: str,
     classifier: Path,

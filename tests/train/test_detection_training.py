@@ -71,7 +71,7 @@ def finished(made_once: MadeOnce, pictures: Path) -> tuple[Path, dict[int, float
 
 
 def batch_of(training: Training, *indices: int) -> Batch:
-    """These pictures, as the first epoch sees them."""
+    """These images, as the first epoch sees them."""
     views = training.batches.dataset
     assert isinstance(views, TrainingSet)
     return views.__getitems__([(0, index) for index in indices])
@@ -157,9 +157,9 @@ def batched_by_two(count: int) -> list[tuple[int, int]]:
 
 
 def test_two_equal_parts_have_the_gradient_of_the_whole_batch(pictures: Path):
-    """What holds: a loss is a mean over what was drawn in a part, and parts count by their pictures. So the sum over
+    """What holds: a loss is a mean over what was drawn in a part, and parts count by their images. So the sum over
     parts is the whole batch's loss where all parts draw as many anchors and regions, as here, where each holds the same
-    pictures, everything is drawn, and norms are frozen (they would see each part alone)."""
+    images, everything is drawn, and norms are frozen (they would see each part alone)."""
     plain = replace(
         RECIPE,
         model=replace(RECIPE.model, drop_path=0.0, frozen_norms=True),
@@ -336,7 +336,7 @@ def test_the_recipes_are_the_papers(name: str, epochs: int, milestones: tuple[in
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of nextvit_nano on labelled pictures."""
+    """A run of nextvit_nano on labelled images."""
     root = tmp_path_factory.mktemp("classifier")
     recipe = replace(RECIPE, data=replace(RECIPE.data, image_size=32, batch_size=8), task=LabelSettings())
     run(draw_dataset(root / "colours"), root / "run", replace(recipe, schedule=Schedule(epochs=1)))
@@ -381,7 +381,7 @@ def test_the_commands_of_the_recipes_run_end_to_end(name: str, real_data, classi
 
 
 def keep(content: Content, count: int) -> None:
-    """Leave the first pictures alone."""
+    """Leave the first images alone."""
     content["images"] = content["images"][:count]
     ids = {image["id"] for image in content["images"]}
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
@@ -407,7 +407,7 @@ def test_every_recipe_for_objects_takes_a_step(name: str, classifier: Path, tmp_
     assert np.isfinite(losses[1]) and losses[1] < 10
 
 
-def test_pictures_without_objects_and_without_masks_train(tmp_path: Path):
+def test_images_without_objects_and_without_masks_train(tmp_path: Path):
     """Boxes alone; and a whole batch in which there is nothing."""
     root = draw_objects(tmp_path / "drawn", train=8, val=2)
     for split in ("train", "val"):
@@ -419,7 +419,7 @@ def test_pictures_without_objects_and_without_masks_train(tmp_path: Path):
     assert output_names(card) == ("boxes", "scores", "labels")
 
 
-def test_pictures_without_objects_are_left_out_where_that_is_asked_for(tmp_path: Path):
+def test_images_without_objects_are_left_out_where_that_is_asked_for(tmp_path: Path):
     root = draw_objects(tmp_path / "drawn", train=8, val=2)
     spoil(root, lambda content: content["annotations"].__delitem__(slice(0, 6)))  # those of the first three pictures
     whole = training_for(root, RECIPE)

@@ -49,7 +49,7 @@ print("images judged:", evaluation.images, flush=True)
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine steps an epoch, and an odd number of pictures to judge."""
+    """Nine steps an epoch, and an odd number of images to judge."""
     root = draw_dataset(tmp_path_factory.mktemp("pictures"), train=24, val=4)
     (root / "val" / "red" / "3.png").unlink()
     return root

@@ -83,7 +83,7 @@ def test_a_start_is_described():
 
 @pytest.mark.parametrize(("image_size", "scale"), [(72, 4.0), (144, 8.0)])
 def test_small_objects_get_small_anchors(tmp_path: Path, image_size: int, scale: float):
-    """The drawn objects have sides of 12 to 26 px in pictures of 96x72."""
+    """The drawn objects have sides of 12 to 26 px in images of 96x72."""
     objects = read_dataset(draw_objects(tmp_path))
     recipe = get_recipe("finetune_detection")
     recipe = replace(recipe, model=NANO.model, data=replace(recipe.data, image_size=image_size))

@@ -132,7 +132,7 @@ def test_targets_with_a_teacher_are_the_weighted_sum_of_both_losses():
     assert torch.allclose(got, expected)
 
 
-def test_a_student_follows_its_teacher_on_pictures_without_labels(shared_colours: Path, tmp_path: Path):
+def test_a_student_follows_its_teacher_on_images_without_labels(shared_colours: Path, tmp_path: Path):
     """Only the teacher says what they are: with weight 1 the labels have no part in it."""
     recipe = replace(
         RECIPE,

@@ -32,7 +32,7 @@ from tests.train.runs import RECIPE, finished_run, run, weights
 
 @pytest.fixture(scope="module")
 def pictures(made_once: MadeOnce) -> Path:
-    """Enough pictures of three colours to learn them: nine steps an epoch."""
+    """Enough images of three colours to learn them: nine steps an epoch."""
     return made_once("nine-steps-of-colours", lambda folder: draw_dataset(folder, train=24))
 
 
@@ -337,7 +337,7 @@ OF_OTHER_TASKS = (
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_OTHER_TASKS])
 def test_every_recipe_takes_a_step(name: str, finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path):
-    """Shrunk to a tiny network, picture and batch; all else as it is."""
+    """Shrunk to a tiny network, image and batch; all else as it is."""
     recipe = get_recipe(name)
     if recipe.model.weights == "given":
         with pytest.raises(InputError, match="this recipe goes on from weights; pass a run"):

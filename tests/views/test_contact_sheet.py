@@ -1,4 +1,4 @@
-"""The picture of a batch."""
+"""The image of a batch."""
 
 from pathlib import Path
 

@@ -69,7 +69,7 @@ def test_truncated_and_oversized_jpegs_are_refused(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_training_and_serving_agree_on_every_odd_file(real_data):
-    """What one refuses the other refuses, and what both read is the same picture."""
+    """What one refuses the other refuses, and what both read is the same image."""
     folder = real_data("odd_inputs")
     compared = 0
     for path in sorted(folder.rglob("*.*")):

@@ -78,11 +78,11 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def coloured_like(pixels: Pixels, label: int) -> NDArray[np.bool_]:
-    """Where a picture shows the colour of a class."""
+    """Where an image shows the colour of a class."""
     return (np.abs(pixels.astype(int) - COLOURS[label]) < 50).all(axis=2)
 
 
-def test_a_view_of_the_whole_picture_is_the_picture_with_its_objects_and_may_be_mirrored():
+def test_a_view_of_the_whole_image_is_the_image_with_its_objects_and_may_be_mirrored():
     content, objects = scene()
     image = np.array(Image.open(io.BytesIO(content)))
     pixels, targets = view_of(content, objects, PLAIN, (90, 120))
@@ -110,7 +110,7 @@ MODES = {
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @pytest.mark.parametrize("mode", MODES)
 def test_pixels_boxes_and_masks_stay_in_step(mode: str, form: str):
-    # As a JPEG the picture is so large that it is decoded at a fraction of its size.
+    # As a JPEG the image is so large that it is decoded at a fraction of its size.
     content, objects = scene((120, 90) if form == "PNG" else (960, 720), form=form)
     seen = 0
     for seed in range(12):
@@ -137,12 +137,12 @@ def test_the_sizes_of_views_are_those_that_were_asked_for():
 
 
 def test_parts_are_those_of_detrs_training():
-    """Between 384 and 600 pixels a side of the picture at 400, 500 or 600 px; then resized as any picture."""
+    """Between 384 and 600 pixels a side of the image at 400, 500 or 600 px; then resized as any image."""
     rng, settings = np.random.default_rng(0), DetectionAugment(crop=1, flip=0)
     placements = [draw_placement((640, 480), settings, (800, 1333), rng) for _ in range(3000)]
     left, top, width, height = np.array([placement.crop for placement in placements]).T
     assert (left >= 0).all() and (top >= 0).all() and (left + width <= 640).all() and (top + height <= 480).all()
-    # The least part is 384 of the picture at 600 px, 800 x 600; at 400 px the most is all of it.
+    # The least part is 384 of the image at 600 px, 800 x 600; at 400 px the most is all of it.
     assert width.min() == round(384 * 640 / 800) and abs(height.min() - 384 * 480 / 600) <= 1
     assert width.max() == 640 and height.max() == 480
     assert left.max() > 0.5 * (640 - 307) and top.max() > 0.5 * (480 - 307)
@@ -171,7 +171,7 @@ def test_crowds_and_objects_below_a_pixel_are_left_out():
     assert small.labels.tolist() == [0, 3]
 
 
-def test_a_picture_without_objects_has_no_targets():
+def test_an_image_without_objects_has_no_targets():
     content = saved(Image.new("RGB", (120, 90)))
     for seed in range(5):
         pixels, targets = view_of(content, objects_of([], []), MODES["larger"], (90, 120), seed=seed)
@@ -227,7 +227,7 @@ def test_parts_of_masks_are_parts_of_the_whole_mask():
             assert whole.any() and np.array_equal(part, whole[top:, left:])
 
 
-def test_pasted_objects_are_in_the_picture_the_boxes_and_the_masks():
+def test_pasted_objects_are_in_the_image_the_boxes_and_the_masks():
     settings = DetectionAugment(crop=0, scales=(0.8, 1.0), copy_paste=1)
     content, objects = scene(count=2)
     other_content, other = scene((90, 110), seed=1)
@@ -267,7 +267,7 @@ def test_what_is_covered_whole_is_no_longer_there():
     assert kept == {True, False}
 
 
-def test_copy_paste_needs_masks_and_another_picture():
+def test_copy_paste_needs_masks_and_another_image():
     content, objects = scene()
     boxes_alone = objects_of(objects.boxes.tolist(), [])
     view = DetectionView(DetectionAugment(copy_paste=1, crop=0), (90, 120))
@@ -276,7 +276,7 @@ def test_copy_paste_needs_masks_and_another_picture():
             rng = np.random.default_rng(seed)
             view(content, boxes_alone, name=NAME, rng=rng, another=lambda _: (content, boxes_alone, NAME))
     assert len(view(content, objects, name=NAME, rng=np.random.default_rng(0))[1].boxes) == 4
-    # Objects may be pasted into a picture that has none.
+    # Objects may be pasted into an image that has none.
     counts = {
         len(
             view(

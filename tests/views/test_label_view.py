@@ -27,7 +27,7 @@ def saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
 
 
 def whole(size_wh: tuple[int, int], *, flip: float = 0.0) -> Augment:
-    """All of a picture of this size, and nothing else done to it."""
+    """All of an image of this size, and nothing else done to it."""
     aspect = size_wh[0] / size_wh[1]
     return Augment(crop_scale=(1.0, 1.0), crop_aspect=(aspect, aspect), flip=flip)
 
@@ -36,7 +36,7 @@ def view_of(content: bytes, settings: Augment, *, image_size: tuple[int, int], s
     return build_view(settings, image_size=image_size)(content, name=NAME, rng=np.random.default_rng(seed))
 
 
-def test_a_view_of_the_whole_picture_is_the_picture_and_may_be_mirrored():
+def test_a_view_of_the_whole_image_is_the_image_and_may_be_mirrored():
     image = photo(60, 40)
     pixels = np.array(image)
     assert np.array_equal(view_of(saved(image), whole((60, 40)), image_size=(40, 60)), pixels)
@@ -89,7 +89,7 @@ def test_a_view_is_a_function_of_its_generator_and_leaves_the_global_ones_alone(
     assert np.array_equal(np.random.get_state()[1], before)
 
 
-def test_what_is_no_picture_is_refused_by_name():
+def test_what_is_no_image_is_refused_by_name():
     photograph = saved(photo(600, 500), "JPEG")
     header = photograph.index(b"\xff\xc0") + 5
     huge = photograph[:header] + (60_000).to_bytes(2, "big") * 2 + photograph[header + 4 :]
@@ -133,7 +133,7 @@ def test_a_large_jpeg_says_its_upright_size_before_its_pixels_are_read():
     assert large.decode(reduction=4).shape == (33, 18, 3)
 
 
-def test_pictures_are_reduced_as_far_as_leaves_twice_the_pixels_needed():
+def test_images_are_reduced_as_far_as_leaves_twice_the_pixels_needed():
     needed = [
         choose_reduction((side, 2 * side), needed_wh=(224, 224)) for side in (448, 895, 896, 1791, 1792, 3584, 9000)
     ]
@@ -142,7 +142,7 @@ def test_pictures_are_reduced_as_far_as_leaves_twice_the_pixels_needed():
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_training_sees_what_serving_sees_of_every_odd_file(real_data):
-    """The whole picture, unaugmented: refused by both, or alike.
+    """The whole image, unaugmented: refused by both, or alike.
 
     Pillow and torch resize the two axes in another order where that is cheaper, and clip in between: that shows where
     black and white pixels alternate.

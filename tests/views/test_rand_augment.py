@@ -76,7 +76,7 @@ def test_operations_are_drawn_equally_often_half_are_done_and_strengths_spread()
     assert abs((strengths == 10.0).mean() - 0.0228) < 0.006  # two deviations above the mean
 
 
-def test_a_picture_is_a_function_of_its_generator():
+def test_an_image_is_a_function_of_its_generator():
     pixels = np.array(photo(64, 48))
     augment = RandAugment(magnitude=9.0, std=0.5, count=2)
 

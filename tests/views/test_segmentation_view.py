@@ -60,7 +60,7 @@ def nearest_class(pixels: Pixels) -> Mask:
     return distance.argmin(axis=2).astype(np.uint8)
 
 
-def test_a_view_of_the_whole_picture_is_the_picture_and_may_be_mirrored():
+def test_a_view_of_the_whole_image_is_the_image_and_may_be_mirrored():
     content, mask = scene()
     image = np.array(Image.open(io.BytesIO(content)))
     pixels, classes = view_of(content, mask, PLAIN, padded=False)
@@ -74,7 +74,7 @@ def test_a_view_of_the_whole_picture_is_the_picture_and_may_be_mirrored():
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @pytest.mark.parametrize("padded", [True, False])
 def test_pixels_and_classes_stay_in_step(form: str, padded: bool):
-    # As a JPEG the picture is so large that it is decoded at a fraction of its size.
+    # As a JPEG the image is so large that it is decoded at a fraction of its size.
     content, mask = scene((128, 96) if form == "PNG" else (1280, 960), form=form)
     settings = SegmentationAugment(photometric=0, crop=0.7, scale=(0.4, 1.6))
     shares, flips = set(), 0
@@ -90,7 +90,7 @@ def test_pixels_and_classes_stay_in_step(form: str, padded: bool):
     assert max(shares) == 1 and min(shares) < 1 and 0 < flips < 25
 
 
-def test_a_picture_smaller_than_the_view_lies_at_the_top_left_and_the_rest_has_no_label():
+def test_an_image_smaller_than_the_view_lies_at_the_top_left_and_the_rest_has_no_label():
     content, mask = scene()
     half = SegmentationAugment(flip=0, scale=(0.5, 0.5), photometric=0)
     pixels, classes = view_of(content, mask, half)
@@ -101,8 +101,8 @@ def test_a_picture_smaller_than_the_view_lies_at_the_top_left_and_the_rest_has_n
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.5, 0.9])
-def test_what_lies_beyond_a_picture_can_have_its_light(scale: float):
-    """A model that standardises its whole input then sees the picture nearly as it does without a rest: in the same
+def test_what_lies_beyond_an_image_can_have_its_light(scale: float):
+    """A model that standardises its whole input then sees the image nearly as it does without a rest: in the same
     light."""
     content, mask = scene()
     settings = SegmentationAugment(flip=0, scale=(scale, scale), photometric=0)
@@ -120,7 +120,7 @@ def test_what_lies_beyond_a_picture_can_have_its_light(scale: float):
     assert of_view.std() == pytest.approx(of_picture.std(), rel=0.2)
 
 
-def test_a_view_is_filled_where_the_picture_is_large_enough_and_shows_it_at_the_scale():
+def test_a_view_is_filled_where_the_image_is_large_enough_and_shows_it_at_the_scale():
     content, mask = scene((301, 211))
     for seed in range(30):
         scale = 1 + seed / 29
@@ -167,7 +167,7 @@ def test_rare_crops_hold_what_is_rare():
         middles |= {tuple(np.argwhere(view == 2)[0] // 32) for view in views if (view == 2).any()}
     assert found[0.0] < 0.3 and 0.5 < found[1.0] < 0.95  # the other rare class has its share
     assert len(middles) > 6  # wherever in the crop
-    # A picture without any rare class is seen as ever.
+    # An image without any rare class is seen as ever.
     _, classes = view_of(file.getvalue(), np.zeros_like(mask), settings, (480, 640), rarity=rarity)
     assert set(np.unique(classes)) <= {0, 255}
 
@@ -179,7 +179,7 @@ def test_rarity_falls_with_the_pixels_and_what_is_everywhere_is_not_sought():
     assert compute_class_rarity(np.array([5, 5])).sum() == 0 == compute_class_rarity(np.zeros(3, int)).sum()
 
 
-def test_pictures_of_rare_classes_are_drawn_more_often():
+def test_images_of_rare_classes_are_drawn_more_often():
     counts = np.zeros((1000, 3), int)
     counts[:, 0] = 50
     counts[:200, 1] = 5
@@ -188,7 +188,7 @@ def test_pictures_of_rare_classes_are_drawn_more_often():
     assert weights[:10].tolist() == pytest.approx([np.sqrt(0.1 / 0.01)] * 10) and (weights[10:] == 1).all()
 
 
-def test_colours_change_and_what_lies_beyond_the_picture_does_not():
+def test_colours_change_and_what_lies_beyond_the_image_does_not():
     content, mask = scene()
     plain, coloured = (
         view_of(content, mask, SegmentationAugment(scale=(0.5, 0.5), photometric=strength)) for strength in (0, 1)
@@ -243,7 +243,7 @@ def test_the_published_changes_are_made_where_they_are_asked_for():
     assert 0 < same < 16  # four in 64 have none of the four
 
 
-def test_grey_pictures_have_three_equal_channels():
+def test_grey_images_have_three_equal_channels():
     _, mask = scene()
     file = io.BytesIO()
     Image.fromarray(mask * 60).save(file, "JPEG", quality=95)
@@ -286,7 +286,7 @@ def test_settings_that_mean_nothing_are_refused(given: dict[str, object], words:
         SegmentationAugment(**given)  # type: ignore[arg-type]
 
 
-def test_views_of_real_pictures_show_their_classes(real_data: Callable[[str], Path]):
+def test_views_of_real_images_show_their_classes(real_data: Callable[[str], Path]):
     dataset = read_segmented(real_data("magnetic_tile"), [])
     view = SegmentationView(SegmentationAugment(), (128, 384))
     for index in range(0, 400, 25):

@@ -95,8 +95,8 @@ def test_a_pass_that_starts_later_gives_the_rest_of_the_same_batches(shared_colo
     assert batches_of(shared_colours, epoch=2, start=len(whole)) == []
 
 
-def test_wide_and_high_pictures_come_in_batches_of_their_own():
-    """All but one batch are of one kind, which kind comes first is open, and no picture is left out in every epoch."""
+def test_wide_and_high_images_come_in_batches_of_their_own():
+    """All but one batch are of one kind, which kind comes first is open, and no image is left out in every epoch."""
     groups = np.arange(50) % 3 == 0
     sampler = EpochSampler(50, batch_size=6, seed=0, groups=groups)
     seen: set[int] = set()
@@ -112,7 +112,7 @@ def test_wide_and_high_pictures_come_in_batches_of_their_own():
     assert [[index for _, index in batch] for batch in sampler] == batches[5:]
 
 
-def test_the_next_batch_of_an_exam_is_read_while_one_is_answered(shared_colours: Path):
+def test_the_next_batch_of_an_evaluation_is_read_while_one_is_answered(shared_colours: Path):
     samples = read_dataset(shared_colours).split("train")
     read: list[int] = []
 
@@ -179,7 +179,7 @@ def test_evaluation_reads_every_image_in_order_as_serving_does(colours: Path):
     assert len([message for batch in batches for message in batch.unreadable]) == 1
 
 
-def test_a_picture_of_another_size_than_annotated_is_not_learnt_from(tmp_path: Path):
+def test_an_image_of_another_size_than_annotated_is_not_learnt_from(tmp_path: Path):
     root = draw_objects(tmp_path / "drawn", train=1, val=1)
     dataset = read_dataset(root)
     source = AnnotatedSource(

@@ -159,8 +159,8 @@ def check_classes(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def grey_shares(survey: Survey) -> NDArray[np.float64]:
-    """The share of grey images in each class, over all splits: (classes,); 0 for a class without images."""
+def grey_fractions(survey: Survey) -> NDArray[np.float64]:
+    """The fraction of grey images in each class, over all splits: (classes,); 0 for a class without images."""
     classes = len(survey.dataset.classes)
     grey = Counter(label for at in survey.positions_with(Trait.GREY).tolist() for label in survey.sample(at).labels)
     counts = sum((samples.counts(classes) for samples in survey.dataset.splits.values()), np.zeros(classes))
@@ -169,14 +169,14 @@ def grey_shares(survey: Survey) -> NDArray[np.float64]:
 
 def check_grey(survey: Survey) -> list[Finding]:
     """Whether the lack of colour tells classes apart. Small classes do not count."""
-    dataset, shares = survey.dataset, grey_shares(survey)
+    dataset, fractions = survey.dataset, grey_fractions(survey)
     large = np.flatnonzero(dataset.splits["train"].counts(len(dataset.classes)) >= FEW_IMAGES)
-    if not len(large) or np.ptp(shares[large]) < GREY_DIFFERENCE:
+    if not len(large) or np.ptp(fractions[large]) < GREY_DIFFERENCE:
         return []
-    most, least = large[shares[large].argmax()], large[shares[large].argmin()]
+    most, least = large[fractions[large].argmax()], large[fractions[large].argmin()]
     message = (
-        f"{shares[most]:.0%} of the images of {dataset.classes[most]!r} are grey, "
-        f"{shares[least]:.0%} of {dataset.classes[least]!r}"
+        f"{fractions[most]:.0%} of the images of {dataset.classes[most]!r} are grey, "
+        f"{fractions[least]:.0%} of {dataset.classes[least]!r}"
     )
     return [Finding("grey_share", message)]
 

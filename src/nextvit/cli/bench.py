@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 PHOTOGRAPHS = Path(__file__).parents[1] / "sample_images"
 MOST_FILES = 50
-"""Of a dataset, for the way from file to answer."""
+"""Of a dataset, for the time from file to prediction."""
 NEEDED = {
     "score": "--data, and a run, a checkpoint or a bundle",
     "cold_start": "a model with a file of its own, and no --quick",
@@ -139,7 +139,7 @@ def bench(
     )
 
     with tempfile.TemporaryDirectory() as temporary:
-        loaded, refused = answering(named, wanted, batches, Path(temporary), profile=profile)
+        loaded, refused = load_configurations(named, wanted, batches, Path(temporary), profile=profile)
         check_conditions(conditions, before is not None, kinds & measurable(loaded))
         scores = scores_of(loaded, dataset) if dataset else {}
         limits = Limits() if quick else measure_limits(loaded, say)
@@ -232,7 +232,7 @@ def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
 
 
 def card_of(model: Path, kind: "Kind") -> "ModelCard | None":
-    """What a trained model answers; None for a network by its name."""
+    """What a trained model predicts; None for a network by its name."""
     if kind == "bundle":
         return read_manifest(model).card
     if kind in ("variant", "timm"):
@@ -243,7 +243,7 @@ def card_of(model: Path, kind: "Kind") -> "ModelCard | None":
 
 
 def files_for(dataset: "Dataset | None") -> list[Path]:
-    """Readable files for the way from file to answer: the dataset's, or the bundled photographs."""
+    """Readable files for the time from file to prediction: the dataset's, or the bundled photographs."""
     from nextvit.data.image_files import list_images
 
     # Of shards there are none: their images are read from inside tar files.
@@ -259,12 +259,12 @@ def readable(files: Sequence[Path]) -> Iterator[Path]:
         try:
             read_image(file)
         except DecodeError as error:
-            say(f"left out of the way from file to answer: {error}")
+            say(f"left out of the time from file to prediction: {error}")
         else:
             yield file
 
 
-def answering(
+def load_configurations(
     named: Sequence[str], wanted: "Selection", batches: Sequence[int], folder: Path, *, profile: bool
 ) -> "tuple[list[LoadedConfiguration], UnavailableConfigurations]":
     """What is to be measured, loaded; and what cannot be."""
@@ -287,12 +287,12 @@ def measurable(loaded: "Sequence[LoadedConfiguration]") -> set[str]:
 
 
 def has_score(loaded: "LoadedConfiguration") -> bool:
-    """Whether it is trained and answers."""
+    """Whether it is a trained model, whose predictions have a score."""
     return loaded.configuration.kind not in ("variant", "timm") and loaded.configuration.part == "whole"
 
 
 def scores_of(loaded: "Sequence[LoadedConfiguration]", dataset: "Dataset") -> dict[str, Record]:
-    """The exam's score of each trained model, by its name in the records; threads change no answer."""
+    """The score of each trained model on the dataset, by its name in the records; threads change no prediction."""
     from nextvit.tasks.task import make_evaluator
 
     scores: dict[str, Record] = {}
@@ -348,7 +348,7 @@ def present(
 
     Args:
         profiles: None: none were asked for.
-        no_single: the way from file to answer was asked for, but no single images.
+        no_single: the time from file to prediction was asked for, but no single images.
     """
     from nextvit.benchmark.profile import PROFILED_BACKENDS, profile_record
     from nextvit.benchmark.summary import COLUMNS, comparability_warnings, summary_notes, table_row
@@ -357,7 +357,7 @@ def present(
     missing = [each for each in records if "unavailable" in each]
     warnings = [*comparability_warnings(done), *(outcome.warnings if outcome else [])]
     if no_single:
-        warnings.append("the way from file to answer is one of single images; add 1 to --batch to measure it")
+        warnings.append("the time from file to prediction is one of single images; add 1 to --batch to measure it")
     if profiles == []:
         warnings.append(f"nothing to profile: there are profiles of {' and '.join(PROFILED_BACKENDS)} files on the CPU")
     document = {"verb": "bench", "results": done, "unavailable": missing, "warnings": warnings}

@@ -25,8 +25,8 @@ def convert(dataset: Path, /, *, out: Path, as_json: AsJson = False) -> None:
 
     found = convert_to_coco(dataset, out)
     splits = {
-        split: {"images": len(pictures), "objects": sum(len(picture.objects) for picture in pictures)}
-        for split, pictures in found.splits.items()
+        split: {"images": len(images), "objects": sum(len(image.objects) for image in images)}
+        for split, images in found.splits.items()
     }
     show(
         as_json,

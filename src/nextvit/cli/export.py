@@ -132,9 +132,13 @@ def export(
     proven = manifest.verification
     tables = [make_table(["", ""], [*proof_rows(proven, card), *file_rows(manifest)])]
     if "layers" in proven:
-        tables.append(make_table(["layer", "largest / spread", "mean / spread", "share"], layer_rows(proven["layers"])))
+        tables.append(
+            make_table(["layer", "largest / std", "mean / std", "fraction of the error"], layer_rows(proven["layers"]))
+        )
     if "sensitivity" in proven:
-        tables.append(make_table(["quantised alone", "mean / spread", "same answer"], cost_rows(proven["sensitivity"])))
+        tables.append(
+            make_table(["quantised alone", "mean / std", "same prediction"], cost_rows(proven["sensitivity"]))
+        )
     show(
         as_json,
         *tables,

@@ -1,4 +1,4 @@
-"""One round of an export: write the file, load it again, let it sit the exam, and run its golden examples."""
+"""One round of an export: write the file, load it again, evaluate it, and run its golden examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,9 +114,8 @@ def as_many_as_fit(example: Golden, most: int) -> Golden:
     count = min(len(example.images), most // each)
     if count == 0:
         raise InputError(
-            f"the answers to one image of {example.images.shape[2]}x{example.images.shape[1]} px take {each:,} bytes, "
-            "too many "
-            "for a bundle to keep examples of; take a smaller --fixed-size, or leave out --scores"
+            f"the outputs for one image of {example.images.shape[2]}x{example.images.shape[1]} px take {each:,} bytes, "
+            "too many for a bundle to keep examples of; take a smaller --fixed-size, or leave out --scores"
         )
     sizes = None if example.sizes is None else example.sizes[:count]
     return Golden(example.images[:count], {name: array[:count] for name, array in example.outputs.items()}, sizes)

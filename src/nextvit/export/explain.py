@@ -18,7 +18,7 @@ from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.runtime.session import Session
 
 MOVED, MOVED_AT_LEAST = 1.0, 1e-5
-"""Mean difference of the answers that watching may make: as much as the file differs from PyTorch, or a trifle. int8
+"""Mean difference of the logits that watching may make: as much as the file differs from PyTorch, or a trifle. int8
 files merge and round otherwise where every layer is an output."""
 
 
@@ -48,7 +48,7 @@ def explain(
     The layers come in the order of computation.
 
     Raises:
-        Unwatchable: the watched file cannot be written or run, or answers otherwise than the one that `session` runs. A
+        Unwatchable: the watched file cannot be written or run, or has other outputs than the one that `session` runs. A
             fault that only exists where the runtime merges layers can vanish when they are watched.
     """
     names = tap_points(source.classifier, source.card.input)
@@ -67,7 +67,9 @@ def explain(
     errors = compare_layers(source, names, got, pixels_NHWC)
     moved = mean_error(torch.from_numpy(np.array(answers)), torch.from_numpy(np.array(got["logits"])))
     if moved > max(MOVED * errors[-1].mean_error, MOVED_AT_LEAST):
-        raise Unwatchable(f"watching the layers changes the answers (by {moved:.1e} of their spread in the mean)")
+        raise Unwatchable(
+            f"watching the layers changes the logits (by {moved:.1e} of their standard deviation in the mean)"
+        )
     return errors
 
 

@@ -71,7 +71,7 @@ def export_bundle(
         explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
             without, that is only done for a file that is refused.
         sign_with: file of the Ed25519 private key to sign the manifest with.
-        say: told what is going on.
+        say: called with what is going on.
 
     Raises:
         InputError: unknown backend or precision, no images, no such key, or `out` is something else than a bundle.
@@ -249,10 +249,9 @@ def where_from(layers: list[LayerError], precision: Precision) -> str:
     departed = first_departure(layers, precision)
     if departed is None:
         return "no layer diverges by more than the precision may"
-    # A layer inside a block has no share of its own, its block has.
+    # What a layer inside a block adds is not known alone, only what its block adds.
     share = next((each.share for each in layers[layers.index(departed) :] if each.share is not None), None) or 0.0
     if precision not in TOLERANCES:
         return f"most of the error, {share:.0%}, comes from {departed.layer}"
-    return (
-        f"it diverges at {departed.layer} (error {departed.error:.2g} of that layer's spread; {share:.0%} of the whole)"
-    )
+    size = f"error {departed.error:.2g} of that layer's standard deviation; {share:.0%} of the whole"
+    return f"it diverges at {departed.layer} ({size})"

@@ -1,4 +1,4 @@
-"""The real images that a proof is made on, and the exam if they have labels."""
+"""The real images that a proof is made on, and the evaluation if they have labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

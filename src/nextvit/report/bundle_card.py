@@ -65,7 +65,7 @@ def stands_in(manifest: Manifest) -> bool:
 
 
 def proof_section(manifest: Manifest) -> Markup:
-    """How its answers compare with PyTorch's."""
+    """How its predictions compare with PyTorch's."""
     proven = manifest.verification
     kind = kind_of(manifest.card)
     content = [
@@ -169,7 +169,7 @@ def inputs_in_words(manifest: Manifest) -> dict[str, str]:
 
 
 def output_words(manifest: Manifest, meaning: str) -> str:
-    """What it answers; a Core ML package for one image at a time."""
+    """What it predicts; a Core ML package for one image at a time."""
     return meaning.replace("(N, classes)", "(1, classes)") if manifest.backend == "coreml" else meaning
 
 
@@ -185,13 +185,11 @@ def layers_section(layers: Sequence[dict[str, Any]]) -> Markup:
         for each in layers
     ]
     note = (
-        "Differences are relative to the spread of PyTorch's tensor at that layer. What a layer adds is a share of the "
-        "whole "
-        "error of the answers; it can be negative, because errors partly cancel. Layers inside a block have no share "
-        "of their "
-        "own, the block has."
+        "Differences are relative to the standard deviation of PyTorch's tensor at that layer. What a layer adds is a "
+        "fraction of the error of the outputs; it can be negative, because errors partly cancel. For layers inside a "
+        "block, see the block."
     )
-    columns = ["layer", "largest difference", "mean difference", "adds to the error of the answers"]
+    columns = ["layer", "largest difference", "mean difference", "adds to the error of the outputs"]
     return section("Layer by layer", table(columns, rows), paragraph(note, tone="soft"))
 
 
@@ -203,7 +201,7 @@ def sensitivity_section(costs: Sequence[dict[str, Any]]) -> Markup:
         (each["group"], scaled(error), f"{float(each['agreement']):.1%}", bar(min(1.0, error / most)))
         for each, error in zip(costs, errors, strict=True)
     ]
-    columns = ["quantised alone", "mean difference", "same answer", ""]
+    columns = ["quantised alone", "mean difference", "same prediction", ""]
     return section("What each group of layers costs", table(columns, rows))
 
 

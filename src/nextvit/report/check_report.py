@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nextvit.check.check import grey_shares
+from nextvit.check.check import grey_fractions
 from nextvit.check.masks import MaskSurvey, count_images_per_class, count_training_pixels
 from nextvit.check.survey import Survey, Trait
 from nextvit.data.class_masks import BadMask
@@ -106,7 +106,7 @@ def class_table(survey: Survey) -> Markup:
     largest = max(1, counts["train"].max())
     rows = [
         (name, *(int(each[label]) for each in counts.values()), bar(counts["train"][label] / largest), f"{share:.0%}")
-        for label, (name, share) in enumerate(zip(dataset.classes, grey_shares(survey), strict=True))
+        for label, (name, share) in enumerate(zip(dataset.classes, grey_fractions(survey), strict=True))
     ]
     return table(["class", *counts, "training images", "grey"], rows)
 

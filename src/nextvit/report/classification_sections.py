@@ -25,7 +25,7 @@ def examples(details: Details) -> Markup | None:
     """The first image of each class."""
     if not details.get("examples"):
         return None
-    return section("One image of each class", answered(details["examples"]))
+    return section("One image of each class", predicted_images(details["examples"]))
 
 
 def mistakes(details: Details) -> Markup | None:
@@ -33,21 +33,23 @@ def mistakes(details: Details) -> Markup | None:
     if "mistakes" not in details:
         return None
     none = paragraph("None on the validation images.", tone="good")
-    return section("Mistakes, the most confident first", answered(details["mistakes"]) if details["mistakes"] else none)
+    return section(
+        "Mistakes, the most confident first", predicted_images(details["mistakes"]) if details["mistakes"] else none
+    )
 
 
-def answered(listed: list[Details]) -> Markup:
-    """Images with the answer and, where it is wrong, the truth; an image that is gone since is left out."""
-    return image_grid(readable(listed, answered_one))
+def predicted_images(listed: list[Details]) -> Markup:
+    """Images with the prediction and, where it is wrong, the truth; an image that is gone since is left out."""
+    return image_grid(readable(listed, labelled_image))
 
 
-def answered_one(answer: Details) -> Shown:
-    """One image with its answer."""
-    right = answer["guess"] == answer["label"]
-    truth = "" if right else f"<br>truth: {escape(answer['label'])}"
-    tone, probability = "good" if right else "bad", f"{answer['probability']:.0%}"
-    said = f'<span class="{tone}">{escape(answer["guess"])}</span> {probability}{truth}'
-    return THUMBNAIL(answer["path"]), captioned(said, answer["path"])
+def labelled_image(shown: Details) -> Shown:
+    """One image with its prediction."""
+    right = shown["guess"] == shown["label"]
+    truth = "" if right else f"<br>truth: {escape(shown['label'])}"
+    tone, probability = "good" if right else "bad", f"{shown['probability']:.0%}"
+    said = f'<span class="{tone}">{escape(shown["guess"])}</span> {probability}{truth}'
+    return THUMBNAIL(shown["path"]), captioned(said, shown["path"])
 
 
 def confused_pairs(details: Details) -> Markup | None:
@@ -70,10 +72,10 @@ def confused_pairs(details: Details) -> Markup | None:
 
 def example_of(pair: Details, listed: list[Details]) -> Markup:
     """The most confident mistake of a pair, small."""
-    for answer in listed:
-        if (answer["label"], answer["guess"]) == (pair["label"], pair["guess"]):
+    for shown in listed:
+        if (shown["label"], shown["guess"]) == (pair["label"], pair["guess"]):
             try:
-                return image_element(THUMBNAIL(answer["path"]), side_px=64)
+                return image_element(THUMBNAIL(shown["path"]), side_px=64)
             except DecodeError:
                 continue
     return Markup("")
@@ -92,9 +94,9 @@ def calibration(details: Details) -> Markup | None:
         return None
     bins = details["calibration"]
     counts, sure, right = (np.array(bins[name]) for name in ("counts", "confidence", "accuracy"))
-    answers = max(1, counts.sum())
-    ece = float((counts * abs(right - sure)).sum() / answers)
-    excess = float((counts * (sure - right)).sum() / answers)
+    total = max(1, counts.sum())
+    ece = float((counts * abs(right - sure)).sum() / total)
+    excess = float((counts * (sure - right)).sum() / total)
     tendency = "more sure than right" if excess > 0 else "less sure than right"
     text = (
         f"Expected calibration error {ece:.1%} over {len(counts)} bins (Guo et al., 2017). "

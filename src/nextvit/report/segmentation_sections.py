@@ -17,7 +17,7 @@ KINDS = {"best": "The best", "typical": "Typical ones", "worst": "The worst"}
 MAPS = ("truth", "answer")
 PAIRS_SHOWN = 20
 LEAST_SHARE = 1.0
-"""In percent of a class's pixels: what is confused less often is not told."""
+"""In percent of a class's pixels: what is confused less often is left out."""
 
 
 def overlays(details: Details) -> Markup | None:
@@ -60,24 +60,24 @@ def overlay_rows(examples: list[Details], details: Details) -> str:
 
 
 def class_table(details: Details) -> Markup | None:
-    """Pixels and scores of each class, and what it is held for; worst first."""
+    """Pixels and scores of each class, and what it is confused with; worst first."""
     if "segmentation" not in details:
         return None
-    told, names, scores = details["segmentation"], details["classes"], details["class_scores"]
-    total = max(1, sum(told["class_pixels"]))
+    pixels, names, scores = details["segmentation"], details["classes"], details["class_scores"]
+    total = max(1, sum(pixels["class_pixels"]))
     columns: dict[str, list[Cell]] = {
-        "pixels": [f"{count:,}" for count in told["class_pixels"]],
-        "share": [percent(100 * count / total, digits=2) for count in told["class_pixels"]],
+        "pixels": [f"{count:,}" for count in pixels["class_pixels"]],
+        "fraction": [percent(100 * count / total, digits=2) for count in pixels["class_pixels"]],
         "IoU": [percent(score, "no pixels") for score in scores],
-        "Dice": [percent(score) for score in told["class_dice"]],
-        "recall": [percent(score) for score in told["class_recall"]],
+        "Dice": [percent(score) for score in pixels["class_dice"]],
+        "recall": [percent(score) for score in pixels["class_recall"]],
         "precision": [
             percent(score, "never predicted" if count else "")
-            for score, count in zip(told["class_precision"], told["class_pixels"], strict=True)
+            for score, count in zip(pixels["class_precision"], pixels["class_pixels"], strict=True)
         ],
-        "most often confused with": [held_for(told["confusion"], label, names) for label in range(len(names))],
+        "most often confused with": [held_for(pixels["confusion"], label, names) for label in range(len(names))],
     }
-    # Classes that neither are there nor were told say nothing: last.
+    # Classes that are neither annotated nor predicted come last.
     order = sorted(range(len(names)), key=lambda label: 101.0 if scores[label] is None else scores[label])
     rows: list[tuple[Cell, ...]] = [
         (class_swatch(label, names), *(values[label] for values in columns.values())) for label in order[:MOST_CLASSES]
@@ -96,7 +96,7 @@ def held_for(confusion: list[list[int]], label: int, names: list[str]) -> str:
 
 
 def confused_pairs(details: Details) -> Markup | None:
-    """Which class is held for which, by the share of its pixels."""
+    """Which class is predicted as which, by the fraction of its pixels."""
     if "segmentation" not in details:
         return None
     names, counts = details["classes"], np.array(details["segmentation"]["confusion"])
@@ -106,22 +106,22 @@ def confused_pairs(details: Details) -> Markup | None:
     rows: list[tuple[Cell, ...]] = [
         (
             class_swatch(true, names),
-            class_swatch(told, names),
-            f"{share[true, told]:.1f} %",
-            f"{int(wrong[true, told]):,}",
-            f"{100 * wrong[true, told] / wrong.sum():.1f} %",
+            class_swatch(predicted, names),
+            f"{share[true, predicted]:.1f} %",
+            f"{int(wrong[true, predicted]):,}",
+            f"{100 * wrong[true, predicted] / wrong.sum():.1f} %",
         )
-        for true, told in order
-        if share[true, told] >= LEAST_SHARE
+        for true, predicted in order
+        if share[true, predicted] >= LEAST_SHARE
     ]
     if not rows:
         return None
-    columns = ["true class", "held for", "of the class's pixels", "pixels", "of all wrong pixels"]
+    columns = ["true class", "predicted as", "of the class's pixels", "pixels", "of all wrong pixels"]
     return section("Most confused pairs", table(columns, rows))
 
 
 def confusion(details: Details) -> Markup | None:
-    """Which class is held for which, as a matrix."""
+    """The confusion matrix of the classes."""
     if "segmentation" not in details:
         return None
     names = details["classes"]
@@ -134,7 +134,7 @@ def confusion(details: Details) -> Markup | None:
 
 
 def defects(details: Details) -> Markup | None:
-    """Of two classes, how well defects are told apart by their score, whatever the threshold, and at one."""
+    """Of two classes, how well defects are separated by their score, whatever the threshold, and at one."""
     found: dict[str, Any] | None = details.get("segmentation", {}).get("defects")
     if not found:
         return None

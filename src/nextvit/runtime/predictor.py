@@ -115,17 +115,17 @@ class Predictor:
             workers = default_workers()
         if workers < 0:
             raise InputError(f"workers must not be negative, got {workers}")
-        return self._answers(images, batch_size, workers, keep_unreadable)
+        return self._predictions(images, batch_size, workers, keep_unreadable)
 
-    def _answers(
+    def _predictions(
         self, images: Iterable[ImageLike], batch_size: int, workers: int, keep_unreadable: bool
     ) -> Iterator[Prediction | DecodeError]:
         """The generator behind `stream`, which checks its arguments when it is called, not at the first prediction."""
         with closing(prepare_ahead(images, self.card.input, workers=workers, ahead=AHEAD * batch_size)) as inputs:
             while batch := list(islice(inputs, batch_size)):
                 prepared = [each for each in batch if isinstance(each, Prepared)]
-                answers = iter(self.predict_prepared(prepared) if prepared else ())
-                outcomes = [each if isinstance(each, InputError) else next(answers) for each in batch]
+                predictions = iter(self.predict_prepared(prepared) if prepared else ())
+                outcomes = [each if isinstance(each, InputError) else next(predictions) for each in batch]
                 del batch, prepared  # unresized images may be large, and the caller may take long
                 for each in outcomes:
                     if isinstance(each, InputError) and not (keep_unreadable and isinstance(each, DecodeError)):
@@ -161,11 +161,11 @@ class Predictor:
         Raises:
             InputError: the model's outputs are not those of its card.
         """
-        answers: list[Prediction] = []
+        predictions: list[Prediction] = []
         for part in group_by_canvas(images) if self.kind.own_canvas else (images,):
             outputs = self.session.run(self.card.input.network_inputs([each.pixels for each in part]))
-            answers += self.kind.read(outputs, part)
-        return answers
+            predictions += self.kind.read(outputs, part)
+        return predictions
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run blank images, so that no real one waits for what a runtime does at its first run of a batch size."""
