@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from nextvit.files.tar_members import find_archive, read_member
 from nextvit.image.depth import STRIP_PIXELS, NoScaleError, check_colours, read_depth, reduce_depth
 from nextvit.image.limits import MAX_BYTES, MAX_PIXELS, TooLargeError, check_limits, is_binary_netpbm
 from nextvit.image.netpbm import read_netpbm
+from nextvit.image.signatures import LENGTH, find_format
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -147,9 +149,7 @@ def open_image(file: Path | io.BytesIO) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        if unsupported := describe_tiff(file):
-            raise UnsupportedError(unsupported) from None
-        raise
+        raise UnsupportedError(describe_unsupported(file)) from None
     try:
         check_limits(image, is_turned=is_turned(image))
     except BaseException:
@@ -162,21 +162,31 @@ class UnsupportedError(ValueError):
     """An image of a known format and an unusual kind; the message says which."""
 
 
-def describe_tiff(file: Path | io.BytesIO) -> str:
-    """Why Pillow does not read a TIFF file: which values it has. Empty for other files, and for damaged ones."""
-    content = file if isinstance(file, io.BytesIO) else file.open("rb")
-    with content:
+def describe_unsupported(file: Path | io.BytesIO) -> str:
+    """Why Pillow recognises no format in a file: which one it is."""
+    known = f"not an image in a known format ({', '.join(FORMATS)})"
+    with file if isinstance(file, io.BytesIO) else file.open("rb") as content:
         content.seek(0)
-        try:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
-            content.seek(tags.next)
-            tags.load(content)
-            if 256 not in tags or 257 not in tags:
-                return ""
-            bits, (kind, *_) = tags.get(258, (1,)), tags.get(339, (1,))
-            samples = max(len(bits), int(tags.get(277, 1)))
-        except UNREADABLE:
+        found = find_format(content.read(LENGTH))
+        if found == "TIFF":
+            return describe_tiff(content) or known
+    readable = {name.replace("2000", " 2000") for name in FORMATS}
+    return f"is {found}, {known}; convert it to JPEG or PNG" if found and found.upper() not in readable else known
+
+
+def describe_tiff(content: BinaryIO) -> str:
+    """Which values a TIFF has that Pillow does not read; empty for a damaged one."""
+    content.seek(0)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
+        content.seek(tags.next)
+        tags.load(content)
+        if 256 not in tags or 257 not in tags:
             return ""
+        bits, (kind, *_) = tags.get(258, (1,)), tags.get(339, (1,))
+        samples = max(len(bits), int(tags.get(277, 1)))
+    except UNREADABLE:
+        return ""
     what = {1: "unsigned integers", 2: "signed integers", 3: "floats"}.get(kind, "values of another type")
     return f"a TIFF of {samples} x {max(bits)} bits ({what}), which is not read; save it with 8 bits, as PNG or TIFF"
 
