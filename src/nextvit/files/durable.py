@@ -120,13 +120,15 @@ def locate_folder(path: Path) -> Path:
 def write_durably(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it; text is encoded as UTF-8.
 
+    Bytes of a file's name that are not UTF-8 stand in the text as escapes (\\udcff), as JSON and YAML have them.
+
     Raises:
         InputError: the disk is full or not writable.
     """
     temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:  # an error where there is something, a link too
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
