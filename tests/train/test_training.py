@@ -130,7 +130,7 @@ run(Path({str(pictures)!r}), out, RECIPE, resume=is_run(out))
     def epochs() -> int:
         return max((record["epoch"] for record in read_json_lines(metrics)), default=0)
 
-    for reached in (lambda: (checkpoints / "last.tmp").exists(), lambda: epochs() >= 3):
+    for reached in (lambda: any(checkpoints.glob("last-*.tmp")), lambda: epochs() >= 3):
         process = subprocess.Popen([sys.executable, "-c", code])
         while not reached() and process.poll() is None:
             time.sleep(0.001)

@@ -61,14 +61,18 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
 
 
 def check_listed(survey: Survey) -> Iterator[Finding]:
-    """Image files in the folders that no annotation file lists."""
+    """Image files in the folders that no annotation file lists, and those of formats that are not read."""
+    left_out: list[Finding] = []
     used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
-    for source in find_split_files(survey.dataset.root):
-        present = find_image_files(source.images, [])
-        if unlisted := [path for path in present if os.path.normpath(path) not in used]:
+    sources = find_split_files(survey.dataset.root)
+    folders = dict.fromkeys(source.images for source in sources)  # splits may share one
+    present = {folder: find_image_files(folder, left_out) for folder in folders}
+    for source in sources:
+        if unlisted := [path for path in present[source.images] if os.path.normpath(path) not in used]:
             what = "1 image is" if len(unlisted) == 1 else f"{len(unlisted)} images are"
             file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
             yield Finding("unlisted_image", f"{what} not listed in {file}, first: {first}")
+    yield from (finding for finding in left_out if finding.kind == "unread_format")
 
 
 def check_image_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
