@@ -71,6 +71,12 @@ def test_a_header_that_claims_more_than_there_is_is_refused(bundle: Path):
         {"0.images": np.zeros((2, 32, 48, 3), np.uint8), "0.output.logits": np.zeros((1, 3), np.float32)},
         {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.output.logits": np.array(["text"])},
         {"1.images": np.zeros((1, 32, 48, 3), np.uint8)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.output.logits": np.float32(1)},
+        {"0.images": np.array(3, np.uint8)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.zeros((1, 2), np.int64)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.full((1, 2), -1, np.int64)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.full((1, 2), 10**9, np.int64)},
+        {"0.images": np.zeros(1, "V8")},
     ],
 )
 def test_golden_examples_of_other_kinds_are_refused(bundle: Path, arrays: dict[str, np.ndarray]):
