@@ -38,9 +38,8 @@ def heatmaps(count: int = 2) -> dict[str, np.ndarray]:
     texts = np.array(["a", "b"][:count])
     maps = np.zeros((count, 4, 4), np.uint8)
     pixels = np.zeros((count, 8, 8, 3), np.uint8)
-    return dict(
-        pixels=pixels, for_guess=maps, for_label=maps, guesses=texts, labels=texts, probabilities=np.ones(count)
-    )
+    named = {"pixels": pixels, "for_guess": maps, "for_label": maps, "guesses": texts, "labels": texts}
+    return {**named, "probabilities": np.ones(count)}
 
 
 @pytest.mark.parametrize("name", heatmaps())

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -229,6 +230,54 @@ def test_nesting_without_end_costs_no_stack(tmp_path: Path):
         inner = field(1, field(5, field(1, "g") + field(6, inner) + field(20, 5)))
     (tmp_path / "model.onnx").write_bytes(field(7, inner))
     check_self_contained(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "model",
+    {
+        "empty nodes": field(7, field(1, b"") * 1_000_000),
+        "empty tensors": field(7, field(5, b"") * 1_000_000),
+        "empty attributes": field(7, field(1, field(5, b"") * 1_000_000)),
+        "empty functions": field(25, b"") * 1_000_000,
+        "numbers": field(7, field(5, field(4, 1) * 1_500_000)),
+        "shapes": field(7, field(11, field(2, field(1, field(2, field(1, b"") * 10_000_000))))),
+        "a long name": field(7, field(2, "x" * 20_000_000)),
+        "metadata": field(14, field(1, "a") + field(2, "x" * 20_000_000)),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_a_file_of_more_parts_than_ours_have_is_refused_before_a_runtime_sees_it(
+    model: tuple[str, bytes], tmp_path: Path
+):
+    (tmp_path / "model.onnx").write_bytes(colour_model() + model[1])
+    started = time.perf_counter()
+    with pytest.raises(InputError, match=r"more than .*; refused"):
+        check_self_contained(tmp_path / "model.onnx")
+    assert time.perf_counter() - started < 5
+
+
+def test_weights_of_any_size_are_taken(tmp_path: Path):
+    tenth = tensor("tenth", np.zeros(10_000_000, np.float32))
+    (tmp_path / "model.onnx").write_bytes(colour_model(tenth=tenth))
+    assert check_self_contained(tmp_path / "model.onnx")
+
+
+def test_what_is_no_regular_file_is_not_read(bundle: Path):
+    for name in ("model.onnx", "golden.npz", "manifest.json"):
+        content = (bundle / name).read_bytes()
+        for target in ("/dev/zero", "/dev/stdin"):
+            (bundle / name).unlink()
+            (bundle / name).symlink_to(target)
+            with pytest.raises(InputError) as error:
+                nextvit.load(bundle)
+            assert len(str(error.value).splitlines()) == 1
+        (bundle / name).unlink()
+        os.mkfifo(bundle / name)
+        with pytest.raises(InputError):
+            nextvit.load(bundle)
+        (bundle / name).unlink()
+        (bundle / name).write_bytes(content)
+    assert nextvit.load(bundle)
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ def check_index(index: Arrays, split: Split, path: Path) -> None:
             raise InputError(f"{path}: damaged ({offsets} do not divide {values})")
     sizes = np.array([*split.shards.values()], np.int64)
     shard, offset, size = (index[name].astype(np.int64) for name in ("shard", "offset", "size"))
-    if count and not (0 <= shard.min() and shard.max() < len(sizes)):
+    if (shard < 0).any() or (shard >= len(sizes)).any():
         raise InputError(f"{path}: damaged (a sample is in a shard that does not exist)")
     if (offset < 0).any() or (size < 0).any() or (size > sizes[shard] - offset).any():
         raise InputError(f"{path}: damaged (a sample is outside of its shard)")
