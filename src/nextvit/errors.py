@@ -52,6 +52,12 @@ def first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def shorten(text: str, limit: int = 100) -> str:
+    """The beginning of a text that may be long, on one line, for a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The last clause of an error message on an unknown word: the nearest known word, or all of them if none is
     near."""
