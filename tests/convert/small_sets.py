@@ -1,6 +1,7 @@
 """Small datasets, written file by file, and what was made of them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def write_images(root: Path, *images: str) -> Path:
     return root
 
 
-def write_texts(root: Path, texts: dict[str, str | bytes]) -> Path:
+def write_texts(root: Path, texts: Mapping[str, str | bytes]) -> Path:
     """Write texts by path; returns the root."""
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
