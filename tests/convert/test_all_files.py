@@ -40,7 +40,7 @@ def assert_complete(root: Path, found: Conversion) -> None:
         (["images/train/day1/a.jpg", "images/train/day2/a.jpg"], {"train": ["day1/a.jpg", "day2/a.jpg"]}),
         (["a.jpg", "sub/a.jpg"], {"train": ["a.jpg", "sub/a.jpg"]}),
     ],
-)  # fmt: skip
+)
 def test_images_of_all_folders_are_written(tmp_path: Path, images: list[str], splits: dict[str, list[str]]):
     root = write_yolo(tmp_path / "set", *images)
     found, written = convert(root)
@@ -146,7 +146,7 @@ def test_links_are_followed_and_copied_as_files(tmp_path: Path):
             "images (images/b.heic is in a format that is not read)",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_in_doubt_is_refused(tmp_path: Path, make: Callable[[Path], Path], words: str):
     with pytest.raises(InputError) as caught:
         convert(make(tmp_path / "set"))
