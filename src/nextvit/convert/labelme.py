@@ -179,17 +179,18 @@ def is_upright(points: Points) -> bool:
 
 def read_mask(value: object, points: Points, size_wh: tuple[int, int]) -> Record:
     """A mask that is an image in a text, for the part of the image between two corners, both included."""
-    (left, top), (right, bottom) = np.rint(points).astype(np.int64).tolist()
+    (left, top), (right, bottom) = np.rint(points.min(axis=0)).tolist(), np.rint(points.max(axis=0)).tolist()
     if not (0 <= left <= right < size_wh[0] and 0 <= top <= bottom < size_wh[1]):
-        raise ValueError(f"a mask from {left}, {top} to {right}, {bottom}, outside of the image")
-    size = (right - left + 1, bottom - top + 1)
+        raise ValueError(f"a mask from {left:g}, {top:g} to {right:g}, {bottom:g}, outside of the image")
+    left, top, size = int(left), int(top), (int(right - left + 1), int(bottom - top + 1))
     try:
         with Image.open(io.BytesIO(base64.b64decode(str(value or ""), validate=True)), formats=["PNG"]) as image:
-            if image.size != size:
-                raise ValueError(f"of {image.size[0]}x{image.size[1]} pixels between corners of {size[0]}x{size[1]}")
-            mask = np.asarray(image.convert("L")) > 0
+            found = image.size
+            mask = np.asarray(image.convert("L")) > 0 if found == size else np.zeros((0, 0), np.bool_)
     except (*UNREADABLE, binascii.Error) as error:
         raise ValueError(f"a mask that cannot be read ({reason(error)})") from None
+    if found != size:
+        raise ValueError(f"a mask of {found[0]}x{found[1]} pixels between corners of {size[0]}x{size[1]}")
     return {
         **to_box(left, top, size[0], size[1]),
         "area": int(mask.sum()),
