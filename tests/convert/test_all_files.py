@@ -160,6 +160,29 @@ def test_the_output_is_not_written_into_the_dataset(tmp_path: Path):
         convert_to_coco(root, root / "images" / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.xml", voc_xml((1, 1, 9, 1e6))),
+        ("a.xml", voc_xml((-1e300, 1, 9, 9))),
+        ("a.json", '{"shapes": [{"label": "a", "points": [[0, 0], [1e300, 0], [1e300, 1e300]]}]}'),
+        (
+            "annotations.xml",
+            '<annotations><image name="a.jpg"><polygon label="a" points="0,0;1,1;0,-2e5"/></image></annotations>',
+        ),
+    ],
+)
+def test_objects_far_away_are_refused_in_every_format(tmp_path: Path, name: str, text: str):
+    with pytest.raises(InputError, match=r"a.jpg: an object reaches more than 100,000 px away"):
+        convert(write_texts(write_images(tmp_path / "set", "a.jpg"), {name: text}))
+
+
+@pytest.mark.parametrize("text", ["<annotations/>", "<annotations><version>1.1</version></annotations>"])
+def test_annotations_of_no_image_are_refused(tmp_path: Path, text: str):
+    with pytest.raises(InputError, match="has no image that is annotated in CVAT's format"):
+        convert(write_texts(write_images(tmp_path / "set", "a.jpg"), {"annotations.xml": text}))
+
+
 FOLDERS = ["train", "Val", "valid", "test", "cam1", "cam2", "train2017", "images", "labels"]
 TREES = st.dictionaries(
     st.tuples(

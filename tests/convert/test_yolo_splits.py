@@ -130,7 +130,7 @@ def test_obj_data_and_its_lists_are_used(tmp_path: Path, train: str, valid: str)
     )
     found, written = convert(root)
     assert {split: list(names) for split, names in written.items()} == {"train": ["a.jpg"], "val": ["b.jpg"]}
-    assert any(f"data/{train}.txt was taken as {train}.txt" in line for line in found.remarks)
+    assert any(f"'data/{train}.txt' was taken as {train}.txt" in line for line in found.remarks)
     assert not found.left_out
 
 
@@ -143,21 +143,21 @@ def test_what_is_passed_over_is_named(tmp_path: Path):
     data = f"{NAMES}train: images/train\nval: images/train\ntest: images/none\n"
     found, _ = convert(write_yolo(tmp_path / "set", "images/train/a.jpg", data=data))
     assert "val: states the same images as train, and is passed over" in found.remarks
-    assert "data.yaml: states test as images/none, where no images are; left out" in found.remarks
+    assert "data.yaml: states test as 'images/none', where no images are; left out" in found.remarks
 
 
 @pytest.mark.parametrize(
     ("data", "texts", "words"),
     [
-        ("train: images/A\nval: images/C", {}, "there is no folder images/C with images, which it states as val"),
-        ("train: images/A\nval: val.txt", {}, "data.yaml: there is no list val.txt"),
+        ("train: images/A\nval: images/C", {}, "there is no folder 'images/C' with images, which it states as val"),
+        ("train: images/A\nval: val.txt", {}, "data.yaml: there is no list 'val.txt'"),
         (
             "train: t.txt",
             {"t.txt": "images/A/a.jpg\nimages/A/c.jpg"},
-            "t.txt, line 2: there is no image images/A/c.jpg",
+            "t.txt, line 2: there is no image 'images/A/c.jpg'",
         ),
-        ("train: t.txt", {"t.txt": "images/C/a.jpg\n"}, "t.txt, line 1: there is no image images/C/a.jpg"),
-        ("train: t.txt", {"t.txt": "same.jpg"}, "image same.jpg may be images/A/same.jpg or images/B/same.jpg"),
+        ("train: t.txt", {"t.txt": "images/C/a.jpg\n"}, "t.txt, line 1: there is no image 'images/C/a.jpg'"),
+        ("train: t.txt", {"t.txt": "same.jpg"}, "image 'same.jpg' may be images/A/same.jpg or images/B/same.jpg"),
         ("train: images/A\nval: v.txt", {"v.txt": "images/A/a.jpg"}, "images/A/a.jpg is in train and in val"),
         ("train: images/A\nval: images/B\nvalid: images/A", {}, "data.yaml: states the split val twice"),
         ("train: {a: b}", {}, "data.yaml: train must be a path or a list of paths"),

@@ -11,6 +11,7 @@ from nextvit.convert.formats import read_foreign
 from nextvit.convert.left_out import describe, find_left_out
 from nextvit.convert.source_files import list_source_files
 from nextvit.convert.splits import describe_splits, group_by_split, name_images
+from nextvit.data.object_masks import MAX_COORDINATE
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import durable_folder
 
@@ -42,9 +43,11 @@ def convert_to_coco(source: Path, out: Path) -> Conversion:
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; expected one with images and annotations{suggest_path(source)}")
     if out.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{out}: is inside of {source}; choose a folder outside of it")
+        raise InputError(f"{out}: is inside of {source}; choose a folder outside of it, such as ../{out.name}")
     files = list_source_files(source)
     dataset = read_foreign(files)
+    if not dataset.images:
+        raise InputError(f"{source}: has no image that is annotated in {dataset.source_format}'s format")
     splits = group_by_split(dataset.images)
     names = {split: name_images(images, split) for split, images in splits.items()}
     left_out = find_left_out(files, dataset)
@@ -62,7 +65,11 @@ def convert_to_coco(source: Path, out: Path) -> Conversion:
 
 
 def to_coco(dataset: ForeignDataset, images: Sequence[ForeignImage], names: Sequence[str]) -> Record:
-    """The content of COCO's JSON file for one split; ids count from 1."""
+    """The content of COCO's JSON file for one split; ids count from 1.
+
+    Raises:
+        InputError: an object is farther away than any image is large.
+    """
     image_records: list[Record] = []
     annotations: list[Record] = []
     for image_id, (image, name) in enumerate(zip(images, names, strict=True), 1):
@@ -71,6 +78,8 @@ def to_coco(dataset: ForeignDataset, images: Sequence[ForeignImage], names: Sequ
             {"id": image_id, "file_name": name, "width": width, "height": height, **image.extra_fields}
         )
         for record in image.objects:
+            if not all(abs(value) <= MAX_COORDINATE for value in record["bbox"]):
+                raise InputError(f"{image.path}: an object reaches more than {MAX_COORDINATE:,} px away")
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
     info = {"description": f"converted from {dataset.source_format}'s format by nextvit", **dataset.info}
     return {"info": info, "images": image_records, "annotations": annotations, "categories": list(dataset.categories)}

@@ -54,7 +54,7 @@ def read_cvat(files: SourceFiles) -> ForeignDataset:
         left_out.update(shape.tag for shape in element if shape.tag in LEFT_OUT_SHAPES)
         objects = [read_object(path, name, shape, ids, size_wh) for shape in element if shape.tag in READERS]
         split = standard_split(element.get("subset") or "")
-        images.append(ForeignImage(image, size_wh, objects, split=split))
+        images.append(ForeignImage(image, size_wh, objects, split=split, annotation=path))
     return ForeignDataset(
         source_format="CVAT",
         categories=to_categories(ids),

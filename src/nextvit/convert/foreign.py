@@ -31,6 +31,8 @@ class ForeignImage:
     """Further fields for COCO's image record."""
     split: str | None = None
     """The split that the annotations state, by our name; None: they state none."""
+    annotation: str = ""
+    """The file that the objects were read from; its folders may state a split, too."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from nextvit.errors import InputError
 from nextvit.files.regular import read_regular
 from nextvit.files.structured_text import parse_json
 from nextvit.image.masks import encode_part
-from nextvit.image.reading import UNREADABLE, reason
+from nextvit.image.reading import MAX_PIXELS, UNREADABLE, reason
 
 MAX_BYTES = 2**27
 """A file may hold its whole image."""
@@ -142,7 +142,7 @@ def read_image_annotations(
         parts.append((record, [found]))
         parts[0][0].update(to_outline(*(each for _, outlines in parts for each in outlines)))
     extra = {key: content[key] for key in ("version", "flags") if content.get(key)}
-    return ForeignImage(image, size_wh, objects, {"labelme": extra} if extra else {})
+    return ForeignImage(image, size_wh, objects, {"labelme": extra} if extra else {}, annotation=path)
 
 
 def read_shape(kind: str, shape: Record, size_wh: tuple[int, int]) -> Record | Points:
@@ -182,6 +182,8 @@ def read_mask(value: object, points: Points, size_wh: tuple[int, int]) -> Record
     (left, top), (right, bottom) = np.rint(points.min(axis=0)).tolist(), np.rint(points.max(axis=0)).tolist()
     if not (0 <= left <= right < size_wh[0] and 0 <= top <= bottom < size_wh[1]):
         raise ValueError(f"a mask from {left:g}, {top:g} to {right:g}, {bottom:g}, outside of the image")
+    if (right - left) * (bottom - top) > MAX_PIXELS:
+        raise ValueError(f"a mask of more than {MAX_PIXELS:,} pixels")
     left, top, size = int(left), int(top), (int(right - left + 1), int(bottom - top + 1))
     try:
         with Image.open(io.BytesIO(base64.b64decode(str(value or ""), validate=True)), formats=["PNG"]) as image:

@@ -46,7 +46,8 @@ def to_outline(*outlines: ArrayLike) -> Record:
 def polygon_area(points: Points) -> float:
     """By the shoelace formula, near the origin for precision."""
     x, y = (points - points.min(axis=0)).T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    with np.errstate(over="ignore", invalid="ignore"):  # so far away that it is refused later
+        return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def trace_ellipse(center: Sequence[float], radii: Sequence[float], degrees: float = 0) -> Points:

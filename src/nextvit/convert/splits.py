@@ -19,9 +19,9 @@ CVAT_FOLDER = re.compile(r"obj_(.+)_data")
 def group_by_split(images: Iterable[ForeignImage]) -> dict[str, list[ForeignImage]]:
     """The images of each split, in the order train, val, test, rest.
 
-    What the annotations state of an image comes first, then the names of its folders. Where there are splits, images
-    without one become the split "rest"; where there are none, all are "train". An image whose folder has the name of
-    a split that the annotations state without it is in "rest", too.
+    What the annotations state of an image comes first, then the names of its folders, then those of its annotation
+    file. Where there are splits, images without one become the split "rest"; where there are none, all are "train". An
+    image whose folder has the name of a split that the annotations state without it is in "rest", too.
 
     Raises:
         InputError: the folders of an image have the names of two splits.
@@ -30,7 +30,7 @@ def group_by_split(images: Iterable[ForeignImage]) -> dict[str, list[ForeignImag
     stated = {image.split for image in images} - {None}
     groups: dict[str, list[ForeignImage]] = {"train": [], "val": [], "test": [], REST: []}
     for image in images:
-        split = image.split or find_folder_split(image.path)
+        split = image.split or find_folder_split(image.path) or find_folder_split(image.annotation)
         is_left_over = not image.split and split in stated
         groups[REST if split is None or is_left_over else split].append(image)
     if not any(groups[split] for split in ("train", "val", "test")):

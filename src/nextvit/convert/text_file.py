@@ -4,16 +4,18 @@ from pathlib import Path
 
 from nextvit.files.regular import read_regular
 
-MAX_BYTES = 2**26
+MAX_BYTES = 2**24
+MAX_LIST_BYTES = 2**27
+"""Of a list with a line for each image."""
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     """A text in UTF-8, with or without a byte order mark; what is not UTF-8 becomes replacement characters.
 
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    return read_regular(path, max_bytes=MAX_BYTES).decode("utf-8-sig", errors="replace")
+    return read_regular(path, max_bytes=max_bytes).decode("utf-8-sig", errors="replace")
 
 
 def begins_with_numbers(text: str) -> bool:

@@ -136,7 +136,7 @@ def read_image_annotations(
     if mask:
         objects = add_masks(files, mask, objects, size_wh)
     fields = to_plain_fields(each for each in tree if each.tag not in ("object", "filename"))
-    return ForeignImage(image, size_wh, objects, {"voc": {**tree.attrib, **fields}}, split)
+    return ForeignImage(image, size_wh, objects, {"voc": {**tree.attrib, **fields}}, split, path)
 
 
 def refuse_fractions(path: str, tree: Element, size_wh: tuple[int, int]) -> None:

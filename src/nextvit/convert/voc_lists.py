@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from nextvit.convert.file_index import fold
 from nextvit.convert.source_files import SourceFiles
-from nextvit.convert.text_file import read_text
+from nextvit.convert.text_file import MAX_LIST_BYTES, read_text
 from nextvit.data.split_names import standard_split
 from nextvit.errors import InputError
 
@@ -108,4 +108,6 @@ def find_xml(path: str, name: str, by_stem: dict[str, str], xml_files: set[str])
 
 def read_image_list(files: SourceFiles, path: str) -> list[str]:
     """The first word of each line."""
-    return [line.split()[0] for line in read_text(files.root / path).splitlines() if line.strip()]
+    return [
+        line.split()[0] for line in read_text(files.root / path, max_bytes=MAX_LIST_BYTES).splitlines() if line.strip()
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from nextvit.convert.file_index import DRIVE, FileIndex, split_path
 from nextvit.convert.source_files import SourceFiles
-from nextvit.convert.text_file import begins_with_numbers, read_text
+from nextvit.convert.text_file import MAX_LIST_BYTES, begins_with_numbers, read_text
 from nextvit.convert.yolo_settings import Settings, SplitEntry
 from nextvit.data.split_names import standard_split
 from nextvit.errors import InputError
@@ -41,7 +41,7 @@ class PathResolver:
         full = written if is_absolute else f"{self.strip_root(base)}/{written}"
         found = index.find(full) or index.find(written)
         if found and split_path(found[0]) not in (split_path(full), split_path(written)):
-            self.remarks.setdefault(source, f"{source}: {written} was taken as {found[0]}")
+            self.remarks.setdefault(source, f"{source}: {written!r:.200} was taken as {found[0]}")
         return found
 
     def strip_root(self, written: str) -> str:
@@ -88,7 +88,7 @@ def resolve(resolver: PathResolver, stated: StatedSplits, entry: SplitEntry, wri
     """The images of a folder or a list."""
     if written.lower().endswith(".txt"):
         found = resolver.find(resolver.lists, written, base=entry.base, source=entry.file)
-        path = require_one(entry.file, f"list {written}", found)
+        path = require_one(entry.file, f"list {written!r:.200}", found)
         stated.files.append(path)
         return read_image_list(resolver, path)
     images = resolver.files.images
@@ -96,9 +96,9 @@ def resolve(resolver: PathResolver, stated: StatedSplits, entry: SplitEntry, wri
         return images
     found = resolver.find(resolver.folders, written, base=entry.base, source=entry.file)
     if not found and entry.split == "test":  # exporters state it whether or not it is there
-        stated.remarks.append(f"{entry.file}: states test as {written}, where no images are; left out")
+        stated.remarks.append(f"{entry.file}: states test as {written!r:.200}, where no images are; left out")
         return []
-    folder = require_one(entry.file, f"folder {written} with images, which it states as {entry.split},", found)
+    folder = require_one(entry.file, f"folder {written!r:.200} with images, which it states as {entry.split},", found)
     return [image for image in images if image.startswith(f"{folder}/")]
 
 
@@ -106,10 +106,10 @@ def read_image_list(resolver: PathResolver, path: str) -> list[str]:
     """The images of a list, one path a line."""
     base = str(PurePosixPath(path).parent)
     images: list[str] = []
-    for number, line in enumerate(read_text(resolver.files.root / path).splitlines(), 1):
+    for number, line in enumerate(read_text(resolver.files.root / path, max_bytes=MAX_LIST_BYTES).splitlines(), 1):
         if written := line.strip():
             found = resolver.find(resolver.images, written, base=base, source=path)
-            images.append(require_one(f"{path}, line {number}", f"image {written}", found))
+            images.append(require_one(f"{path}, line {number}", f"image {written!r:.200}", found))
     return images
 
 
@@ -141,7 +141,7 @@ def find_lists(resolver: PathResolver) -> list[SplitEntry]:
 
 def is_image_list(resolver: PathResolver, path: str) -> bool:
     """Whether the first line of a text file names an image."""
-    text = read_text(resolver.files.root / path)
+    text = read_text(resolver.files.root / path, max_bytes=MAX_LIST_BYTES)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     if not first or begins_with_numbers(text):
         return False
