@@ -97,6 +97,20 @@ def test_the_lists_are_the_splits(tmp_path: Path, lists: dict[str, str], splits:
     assert {split: "".join(sorted(name[0] for name in names)) for split, names in written.items()} == splits
 
 
+def test_lists_may_name_folders_and_names_with_spaces(tmp_path: Path):
+    root = write_images(tmp_path / "set", "JPEGImages/x/a 1.jpg", "JPEGImages/y/a 1.jpg", "JPEGImages/y/b.jpg")
+    texts = {f"Annotations/{name}.xml": voc_xml(BOX) for name in ("x/a 1", "y/a 1", "y/b")}
+    texts |= {"ImageSets/Main/train.txt": "x/a 1\nb  1\n", "ImageSets/Main/val.txt": "y/a 1\n"}
+    _, written = convert(write_texts(root, texts))
+    assert {split: sorted(names) for split, names in written.items()} == {
+        "train": ["x/a 1.jpg", "y/b.jpg"],
+        "val": ["a 1.jpg"],
+    }
+    (root / "ImageSets" / "Main" / "val.txt").write_text("a 1")
+    root.rename(tmp_path / "more")
+    refuse(tmp_path / "more", "val.txt: 'a 1' may be x/a 1.xml or y/a 1.xml; write the folder, too")
+
+
 def test_an_image_in_two_lists_is_refused(tmp_path: Path):
     root = write_voc(tmp_path / "set", dict.fromkeys("ab", ""))
     lists = {"ImageSets/Main/train.txt": "a\n", "ImageSets/Main/val.txt": "b\n", "ImageSets/Main/valid.txt": "a\n"}

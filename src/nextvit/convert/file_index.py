@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from nextvit.errors import InputError
@@ -13,7 +13,8 @@ DRIVE = re.compile(r"^[A-Za-z]:")
 class FileIndex:
     """Paths below the folder of a dataset, with forward slashes."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Collection[str]) -> None:
+        self._paths = {*paths}
         self._by_stem: dict[tuple[str, str], list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
         for text in paths:
@@ -44,8 +45,9 @@ class FileIndex:
             return []
         same_name = self._by_name.get(fold(parts[-1]), [])
         exact = "/".join((*split_path(below), *parts))
+        if exact in self._paths:
+            return [exact]
         for is_meant in (
-            lambda path: path == exact,
             lambda path: fold(path) == fold(exact),
             lambda path: ends_with(parts, split_path(path)),
             lambda path: ends_with(split_path(path), parts),

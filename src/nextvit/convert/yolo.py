@@ -58,7 +58,8 @@ def read_yolo(files: SourceFiles) -> ForeignDataset:
     described = {*names.files, *splits.files, *settings.files}
     texts = [path for path in files.with_suffix(".txt") if path not in described and not is_names_file(path)]
     labels = pair_labels(files, texts)
-    refuse_orphans(files, [path for path in texts if path not in {*labels.values()}])
+    paired = {*labels.values()}
+    refuse_orphans(files, [path for path in texts if path not in paired])
     # 3. The rows of each image
     images: list[ForeignImage] = []
     for image in files.images:
@@ -70,7 +71,7 @@ def read_yolo(files: SourceFiles) -> ForeignDataset:
         source_format="YOLO",
         categories=[{"id": id, "name": name, "supercategory": ""} for id, name in names.by_number.items()],
         images=images,
-        annotation_files=frozenset({*labels.values(), *described}),
+        annotation_files=frozenset({*paired, *described}),
         left_out=[LeftOut("class names that are not used", names.unused)],
         image_left_out_because="not read",
         info={"yolo": settings.others} if settings.others else {},
