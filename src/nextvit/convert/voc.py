@@ -168,11 +168,12 @@ def add_masks(files: SourceFiles, mask: str, objects: list[Record], size_wh: tup
         raise InputError(f"{file}: has colours; expected one value per pixel, the number of the object")
     if unknown := sorted(set(np.unique(values).tolist()) - {0, VOID} - set(range(1, len(objects) + 1))):
         raise InputError(f"{file}: has the value {unknown[0]}, the image has {len(objects)} objects")
-    masks = [values == k for k in range(1, len(objects) + 1)]
-    return [
-        {**each, "segmentation": encode(mask), "area": int(mask.sum())} if mask.any() else each
-        for each, mask in zip(objects, masks, strict=True)
-    ]
+    with_masks: list[Record] = []
+    for k, each in enumerate(objects, 1):
+        pixels = values == k
+        with_mask = {**each, "segmentation": encode(pixels), "area": int(pixels.sum())}
+        with_masks.append(with_mask if pixels.any() else each)
+    return with_masks
 
 
 def describe_objects(images: Sequence[ForeignImage], *, is_one_based: bool) -> list[str]:
