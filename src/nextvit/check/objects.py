@@ -1,6 +1,5 @@
 """Check annotated objects: boxes, masks, classes, and the lists of images."""
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,9 +7,7 @@ from numpy.typing import NDArray
 
 from nextvit.check.survey import Survey, count_images, name_first
 from nextvit.data.annotations import POLYGONS, RUN_LENGTHS, Annotations
-from nextvit.data.coco import find_split_files
 from nextvit.data.findings import Finding
-from nextvit.data.image_files import find_image_files
 
 MIN_OBJECTS = 10
 """A class with fewer training objects is tiny."""
@@ -28,7 +25,7 @@ ROWS = 256
 
 def check_objects(survey: Survey) -> list[Finding]:
     """The findings of a dataset with annotated objects."""
-    findings = [*check_counts(survey), *check_listed(survey)]
+    findings = [*check_counts(survey)]
     offset = 0
     for split, samples in survey.dataset.splits.items():
         annotations = survey.dataset.annotations[split]
@@ -58,17 +55,6 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
             yield Finding("tiny_class", f"class {name!r} has only {in_train} training objects")
         if in_train and not in_val and val.any():
             yield Finding("class_only_in_train", f"class {name!r} has no validation objects")
-
-
-def check_listed(survey: Survey) -> Iterator[Finding]:
-    """Image files in the folders that no annotation file lists."""
-    used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
-    for source in find_split_files(survey.dataset.root):
-        present = find_image_files(source.images, [])
-        if unlisted := [path for path in present if os.path.normpath(path) not in used]:
-            what = "1 image is" if len(unlisted) == 1 else f"{len(unlisted)} images are"
-            file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
-            yield Finding("unlisted_image", f"{what} not listed in {file}, first: {first}")
 
 
 def check_image_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
