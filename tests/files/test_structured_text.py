@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nextvit.errors import InputError
-from nextvit.files.structured_text import MAX_DEPTH, parse_json, parse_yaml, read_json, read_yaml
+from nextvit.files.limits import MAX_DEPTH
+from nextvit.files.structured_text import parse_json, parse_yaml, read_json, read_yaml
 
 LEVELS = [f"{name}: &{name} [{','.join(['x' if not before else f'*{before}'] * 9)}]" for before, name in zip(
     ("", "a", "b", "c", "d", "e", "f", "g"), "abcdefgh", strict=True)]  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from nextvit.files.structured_text import MAX_DEPTH, MAX_INTEGER, shorten
+from nextvit.errors import shorten
+from nextvit.files.limits import MAX_DEPTH, MAX_INTEGER
 
 MAX_NODES = 100_000
 """Scalars, lists and mappings of a file, with those that aliases repeat."""

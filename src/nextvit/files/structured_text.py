@@ -9,18 +9,14 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from nextvit.errors import InputError, first_line
+from nextvit.errors import InputError, first_line, shorten
+from nextvit.files.limits import MAX_DEPTH, MAX_INTEGER
 from nextvit.files.regular import read_regular
 
 MAX_YAML_BYTES = 2**20
 MAX_JSON_BYTES = 2**25
-MAX_DEPTH = 100
-"""Levels of lists and mappings inside one another. Python itself ends at about 1000."""
-MAX_INTEGER = 2**63 - 1
 LONG_INTEGER = re.compile(rb"[0-9]{19}")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-QUOTED_CHARACTERS = 100
-"""The longest part of a file that a message quotes."""
 
 
 def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES, as_text: bool = False) -> Any:
@@ -145,9 +141,3 @@ def check_depth(value: Any) -> None:
         if depth > MAX_DEPTH:
             raise RecursionError
         pending += [(each, depth + 1) for each in children if isinstance(each, dict | list)]
-
-
-def shorten(text: str) -> str:
-    """The beginning of a text that may be long, for a message."""
-    text = " ".join(text.split())
-    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
