@@ -8,7 +8,7 @@ from pathlib import Path
 from nextvit.convert.foreign import ForeignDataset, ForeignImage, Record
 from nextvit.convert.voc import is_voc, read_voc
 from nextvit.convert.yolo import is_yolo, read_yolo
-from nextvit.data.coco import is_coco
+from nextvit.data.coco_layouts import is_coco
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import durable_folder
 
