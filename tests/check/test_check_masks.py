@@ -64,6 +64,12 @@ def with_other_mask(root: Path) -> None:
     shutil.copy(root / "images" / "train" / "0.png", root / "images" / "train" / "1.png")
 
 
+def with_nearly_the_same_mask(root: Path) -> None:
+    for kind in ("images", "masks"):
+        shutil.copy(root / kind / "train" / "0.png", root / kind / "train" / "1.png")
+    repaint(root, one_pixel(1), only=1)
+
+
 def without(label: int) -> Callable[[Mask], Mask]:
     return lambda mask: np.where(mask == label, 0, mask).astype(np.uint8)
 
@@ -212,7 +218,17 @@ FINDINGS: list[tuple[str, Change, str]] = [
         masks(lambda mask: np.ascontiguousarray(mask.T), only=0),
         "is 48x36, its mask 36x48; one of the two was rotated, perhaps the image by its EXIF",
     ),
-    ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png"),
+    ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png; the masks agree with a mean IoU"),
+    (
+        "nearly_other_mask_of_copy",
+        with_nearly_the_same_mask,
+        "images/train/0.png, images/train/1.png; the masks agree with a mean IoU of 9",
+    ),
+    (
+        "some_white_masks",
+        masks(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8), only=4),
+        "the mask of 1 image has only 0, 'background', and 255, no label; others have 1 and more: images/train/4.png",
+    ),
     ("empty_split", masks(lambda mask: np.full_like(mask, 255)), "no pixel is labelled in the split train"),
     (
         "nothing_to_validate",
@@ -252,6 +268,8 @@ FOLLOW = {
     "empty_split": {"class_only_in_val"},
     "white_mask": {"unlabelled"},
     "other_mask_of_copy": {"duplicate"},
+    "nearly_other_mask_of_copy": {"duplicate"},
+    "some_white_masks": {"unlabelled"},
     "mostly_unlabelled": {"unlabelled"},
     "ambiguous_mask": {"wrong_suffix"},
     "tiny_class": {"imbalance"},
