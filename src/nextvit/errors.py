@@ -58,11 +58,15 @@ def shorten(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else text[:limit] + "..."
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """The last clause of an error message on an unknown word: the nearest known word, or all of them if none is
-    near."""
+    near.
+
+    Args:
+        word: what a file has in place of a known word, whatever its type: a number, None.
+    """
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word)[:100], known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
 
 

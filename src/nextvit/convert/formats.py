@@ -9,7 +9,8 @@ from nextvit.convert.source_files import SourceFiles
 from nextvit.convert.voc import read_voc
 from nextvit.convert.xml_file import read_root_tag
 from nextvit.convert.yolo import find_yolo_file, read_yolo
-from nextvit.data.coco import is_coco
+from nextvit.data.coco_layouts import is_coco
+from nextvit.data.foreign_layouts import CONVERT, LAYOUTS, find_markers
 from nextvit.errors import InputError
 
 READERS: dict[str, Callable[[SourceFiles], ForeignDataset]] = {
@@ -20,18 +21,6 @@ READERS: dict[str, Callable[[SourceFiles], ForeignDataset]] = {
 }
 XML_ROOTS = {"annotation": "VOC", "annotations": "CVAT"}
 """The root element of each format's files."""
-OTHERS = {
-    (
-        "labels.json",
-        "data",
-    ): "FiftyOne's export in COCO's format: make labels.json annotations/instances_train.json and "
-    "data images/train, and use it directly",
-    ("img_dir", "ann_dir"): "MMSegmentation's layout, masks of classes: rename img_dir to images and ann_dir to masks, "
-    "and use it directly",
-    ("JPEGImages", "SegmentationClass"): "VOC's layout for segmentation, masks of classes: it has no boxes to convert; "
-    "put the images into images/<split> and the masks into masks/<split>, and use it directly",
-}
-"""What the names of files and folders say of formats that are not converted."""
 
 
 def read_foreign(files: SourceFiles) -> ForeignDataset:
@@ -51,9 +40,12 @@ def read_foreign(files: SourceFiles) -> ForeignDataset:
         return READERS[next(iter(found))](files)
     if is_coco(files.root):
         raise InputError(f"{files.root}: is already in COCO's format; use it directly")
-    for names, advice in OTHERS.items():
-        if all((files.root / name).exists() for name in names):
-            raise InputError(f"{files.root}: looks like {advice}")
+    for layout in LAYOUTS:
+        if layout.advice != CONVERT and (marker := find_markers(layout, files.root)):
+            raise InputError(
+                f"{files.root}: is in {layout.name} ({marker.relative_to(files.root)}), which is not converted; "
+                f"{layout.advice}"
+            )
     raise InputError(
         f"{files.root}: neither VOC's format (Annotations/*.xml, or *.xml beside the images), nor YOLO's "
         "(labels/*.txt, or *.txt beside the images), nor LabelMe's (*.json beside the images), nor CVAT's for images "

@@ -1,10 +1,12 @@
 """Dataclasses to plain JSON values and back, for configurations, cards and manifests."""
 
+import math
 import types
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from nextvit.errors import InputError, did_you_mean
+from nextvit.files.limits import MAX_INTEGER
 
 Record = TypeVar("Record")
 
@@ -36,7 +38,7 @@ def from_plain(kind: type[Record], values: Any, *, what: str) -> Record:
     """
     if not isinstance(values, dict):
         raise InputError(f"{what}: damaged (expected named values, got {type(values).__name__})")
-    named_values = cast(dict[str, Any], values)
+    named_values = cast(dict[Any, Any], values)
     known = {field.name: field for field in fields(cast(Any, kind))}
     for name in named_values:
         if name not in known:
@@ -58,7 +60,10 @@ def from_plain(kind: type[Record], values: Any, *, what: str) -> Record:
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type, for the few kinds of annotations that our dataclasses have."""
+    """Whether a value is of an annotated type, for the few kinds of annotations that our dataclasses have.
+
+    Numbers are finite, and whole ones fit into 64 bits.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -76,10 +81,12 @@ def matches_type(value: Any, hint: Any) -> bool:
             matches_type(*pair) for pair in zip(cast("tuple[Any]", value), arguments, strict=True)
         )
     if origin is dict:
-        is_dict = isinstance(value, dict)
-        return is_dict and all(matches_type(each, arguments[1]) for each in cast(dict[str, Any], value).values())
+        return isinstance(value, dict) and all(
+            matches_type(name, arguments[0]) and matches_type(each, arguments[1])
+            for name, each in cast(dict[Any, Any], value).items()
+        )
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return (isinstance(value, float) and math.isfinite(value)) or matches_type(value, int)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
     return isinstance(value, hint)

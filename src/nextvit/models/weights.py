@@ -9,11 +9,12 @@ import argparse
 import json
 import pickle
 import re
-import struct
 import warnings
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,8 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nextvit.bundle.card import ModelCard, card_from_plain
-from nextvit.errors import InputError, suggest_path
+from nextvit.errors import InputError, first_line, shorten, suggest_path
 from nextvit.files.records import to_plain
+from nextvit.files.regular import require_regular
+from nextvit.files.structured_text import parse_json
 from nextvit.models.backbone import NextViT
 from nextvit.models.detection import MaskRCNN
 from nextvit.models.segmentation import Segmenter
@@ -31,18 +34,8 @@ State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
 
 CARD_KEY = "nextvit_card"  # in the metadata of our own safetensors files
-DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
-"""Exceptions that unpickling a damaged file raises, besides `pickle.UnpicklingError`."""
+MAX_CHECKPOINT_BYTES = 2**32
+"""Ten times the largest published checkpoint, which contains the optimizer."""
 OTHER_TASKS_KEYS = {
     "neck.": "neck of a detection or segmentation model",
     "rpn_head.": "region proposals of a detection model",
@@ -121,7 +114,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
             message names the first that does.
     """
     state, card = read_state(Path(path))
-    if any(bool(tensor) for key, tensor in state.items() if key.endswith("_extra_state")):
+    if any(is_true(tensor) for key, tensor in state.items() if key.endswith("_extra_state")):
         raise InputError(f"{path}: fused (batch norms folded, for deployment); training needs the unfused checkpoint")
     report = LoadReport(source=str(path), layout=detect_layout(state, path))
     bare = isinstance(model, NextViT)
@@ -147,6 +140,8 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
                 f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
                 f"{hint}"
             )
+        elif not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: {key!r} has values that are NaN or infinite")
         else:
             found[name] = tensor
 
@@ -225,7 +220,8 @@ def is_other_head(name: str, tensor: Tensor, expected: State, *, renamed_classes
     """Whether this tensor belongs to a layer for other classes, which the model cannot or should not load."""
     if not name.startswith(CLASS_LAYERS) or name not in expected:
         return False
-    return renamed_classes or (len(tensor) != len(expected[name]) and tensor.shape[1:] == expected[name].shape[1:])
+    other_number = tensor.shape[:1] != expected[name].shape[:1] and tensor.shape[1:] == expected[name].shape[1:]
+    return renamed_classes or other_number
 
 
 def describe_mismatch(state: State, backbone: NextViT) -> str:
@@ -249,46 +245,111 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
     Raises:
         InputError: the file is missing, damaged, or contains more than tensors.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{path}: no such file; pass a checkpoint file, a published tag, or 'none'{suggest_path(path)}"
         )
+    require_regular(path, max_bytes=MAX_CHECKPOINT_BYTES)
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:9] == b"{":
         return read_safetensors(path)
     if not head.startswith((b"PK", b"\x80")):
         raise InputError(f"{path}: no checkpoint (neither safetensors nor written by torch.save)")
-    try:
-        # Official checkpoints contain the training arguments.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an error follows anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged or no checkpoint ({str(error).partition(chr(10))[0]})") from None
+    content = read_pickle(path, allowed=[argparse.Namespace])  # official checkpoints contain the training arguments
     if isinstance(content, dict):
         content = content.get("model", content.get("state_dict", content))
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not content or not all(map(is_named_tensor, content.items())):
         raise InputError(f"{path}: expected a state dict, bare or under 'model' or 'state_dict'")
     return content, None
 
 
-def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
-    """Read the tensors of a safetensors file, and the card in its metadata where there is one."""
+def read_pickle(path: Path, *, allowed: Sequence[type] = ()) -> Any:
+    """What torch.save wrote: tensors, numbers, texts and collections, and no code.
+
+    Args:
+        allowed: further types that may occur.
+
+    Raises:
+        InputError: the file is damaged, packed, larger than `MAX_CHECKPOINT_BYTES`, or holds something else.
+    """
     try:
+        size = require_regular(path, max_bytes=MAX_CHECKPOINT_BYTES)
+        if zipfile.is_zipfile(path):  # torch.save packs nothing, so that more comes out of none of its files
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > size:
+                raise ValueError(f"unpacks to {unpacked:,} bytes")
+        with torch.serialization.safe_globals([*allowed]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old or odd pickles: what they hold is looked at next
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError:
+        raise InputError(f"{path}: refused, it is damaged or holds more than tensors and could run code") from None
+    except Exception as error:  # noqa: BLE001 (what a damaged pickle raises is listed nowhere)
+        raise InputError(f"{path}: damaged or no checkpoint ({shorten(first_line(error))})") from None
+
+
+def is_named_tensor(item: tuple[Any, Any]) -> bool:
+    """Whether a key is a text, and its value a plain tensor of numbers in memory."""
+    key, value = item
+    return (
+        isinstance(key, str)
+        and type(value) in (Tensor, nn.Parameter)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
+def is_true(flag: Tensor) -> bool:
+    """A flag of a state dict; InputError where it is something else."""
+    if flag.numel() != 1:
+        raise InputError(f"damaged (a flag of the model has {flag.numel()} values)")
+    return bool(flag)
+
+
+def check_state_dict(state: State, model: nn.Module, *, what: Path) -> None:
+    """Compare a state dict with a model of the same architecture.
+
+    Raises:
+        InputError: a name, a shape or a type differs, or a value is NaN or infinite; the message names the first.
+    """
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ state.keys()):
+        raise InputError(f"{what}: {'lacks' if name in expected else 'has a tensor too many,'} {name!r}")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise InputError(
+                f"{what}: {name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, the model expects "
+                f"{expected[name].dtype} of shape {tuple(expected[name].shape)}"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{what}: {name!r} has values that are NaN or infinite")
+
+
+def read_safetensors(path: Path) -> tuple[State, ModelCard | None]:
+    """Read the tensors of a safetensors file, and the card in its metadata where there is one.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or larger than `MAX_CHECKPOINT_BYTES`.
+    """
+    try:
+        require_regular(path, max_bytes=MAX_CHECKPOINT_BYTES)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
-    except SafetensorError as error:
-        raise InputError(f"{path}: damaged safetensors file ({error})") from None
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # noqa: BLE001 (the format knows types of numbers that torch does not)
+        raise InputError(f"{path}: damaged safetensors file ({shorten(first_line(error))})") from None
     if CARD_KEY not in metadata:
         return state, None
-    try:
-        values = json.loads(metadata[CARD_KEY])
-    except ValueError:
-        raise InputError(f"{path}: damaged (its description is not JSON)") from None
+    values = parse_json(metadata[CARD_KEY], what=f"{path}: its description")
     return state, card_from_plain(values, what=str(path))
 
 

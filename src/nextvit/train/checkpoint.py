@@ -4,21 +4,19 @@ No random state is saved, because every step seeds its own generators (`nextvit.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
 from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.files.durable import check_checksums, durable_folder, write_checksums
 from nextvit.files.run_folder import WEIGHTS
-from nextvit.models.weights import read_safetensors, save_model
+from nextvit.models.weights import check_state_dict, read_safetensors, save_model
 from nextvit.train.optim import set_hyperparameters
 from nextvit.train.recipe import Optim
-from nextvit.train.state import Progress, Training
+from nextvit.train.saved_state import restore_state, save_state
+from nextvit.train.state import Training
 
 STATE, EMA_WEIGHTS = "state.pt", "ema.safetensors"
 LAST, PREVIOUS, BEST = "last", "previous", "best"
@@ -30,16 +28,7 @@ def save_last(run: Path, training: Training) -> None:
     with durable_folder(folder / LAST, keep=folder / PREVIOUS) as temporary:
         save_model(temporary / WEIGHTS, training.model, training.card)
         save_model(temporary / EMA_WEIGHTS, training.ema.model, training.card)
-        state: dict[str, Any] = {
-            "optimizer": training.optimizer.state_dict(),
-            "scaler": training.scaler.state_dict(),
-            "progress": vars(training.progress),
-            "ema_updates": training.ema.updates,
-        }
-        try:
-            torch.save(state, temporary / STATE)
-        except RuntimeError as error:  # torch's error for a full disk
-            raise OSError(str(error).partition("\n")[0]) from None
+        save_state(temporary / STATE, training)
         write_checksums(temporary)
 
 
@@ -77,32 +66,18 @@ def resume(folder: Path, training: Training, settings: Optim) -> None:
     """Load a checkpoint into a training; the optimizer goes on with the given settings.
 
     Raises:
-        InputError: the checkpoint has other classes, input, architecture or batches, or other settings that change the
-            optimizer's groups.
+        InputError: the checkpoint is damaged, or has other classes, input, architecture or batches, or other settings
+            that change the optimizer's groups.
     """
     state_dict, saved = read_safetensors(folder / WEIGHTS)
-    card, run, planned = training.card, folder.parent.parent, replace(training.progress)
+    card, run = training.card, folder.parent.parent
     for name in ("task", "classes", "facts", "input", "variant", "architecture", "head"):
         if saved is None or getattr(saved, name) != getattr(card, name):
             raise InputError(f"{run}: cannot be resumed with other {name}; start a new run with --weights {run}")
-    try:
-        training.model.load_state_dict(state_dict)
-        training.ema.model.load_state_dict(read_safetensors(folder / EMA_WEIGHTS)[0])
-        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        scales = [group["lr_scale"] for group in training.optimizer.param_groups]
-        training.optimizer.load_state_dict(state["optimizer"])
-        for group, scale in zip(training.optimizer.param_groups, scales, strict=True):
-            group["lr_scale"] = scale
-        set_hyperparameters(training.optimizer, settings)  # loading has set those of the interrupted run
-        training.scaler.load_state_dict(state["scaler"])
-        training.ema.updates = state["ema_updates"]
-        vars(training.progress).update(vars(Progress(**state["progress"])))
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: does not fit this recipe ({str(error).partition(chr(10))[0]})") from None
-    for what in ("epoch", "pass"):
-        had, now = (getattr(each, f"steps_per_{what}") for each in (training.progress, planned))
-        if had != now:
-            raise InputError(
-                f"{run}: had {had} steps in {'an' if what == 'epoch' else 'a'} {what}, now there would be {now}; "
-                "resume with the same images, data.batch_size and schedule.epoch_steps"
-            )
+    averaged, _ = read_safetensors(folder / EMA_WEIGHTS)
+    check_state_dict(state_dict, training.model, what=folder / WEIGHTS)
+    check_state_dict(averaged, training.ema.model, what=folder / EMA_WEIGHTS)
+    restore_state(folder / STATE, training)
+    training.model.load_state_dict(state_dict)
+    training.ema.model.load_state_dict(averaged)
+    set_hyperparameters(training.optimizer, settings)

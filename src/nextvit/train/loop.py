@@ -1,5 +1,7 @@
 """The training loop: read it from top to bottom to know what happens, and in which order."""
 
+import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -188,8 +190,10 @@ def note_skipped(training: Training, batch: Batch, *, run: Path, say: Say) -> No
 
 def rank_epoch(evaluation: Evaluation, tick: Tick) -> tuple[float, float]:
     """The key by which the best epoch is chosen: the main score, and between equal scores the negative loss of the
-    evaluation, or of training where the evaluation has none. A detector scores 0 for many epochs while it learns."""
-    return evaluation.scores[evaluation.main_score], -evaluation.scores.get("loss", tick.loss)
+    evaluation, or of training where the evaluation has none. A detector scores 0 for many epochs while it learns.
+    A loss that is NaN or infinite is the worst."""
+    loss = evaluation.scores.get("loss", tick.loss)
+    return evaluation.scores[evaluation.main_score], -loss if math.isfinite(loss) else -sys.float_info.max
 
 
 def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str, Any]:
