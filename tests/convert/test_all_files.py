@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nextvit.convert.convert import Conversion, convert_to_coco
 from nextvit.convert.source_files import list_source_files
 from nextvit.errors import InputError
+from nextvit.tasks.reading import read_dataset
 from tests.convert.small_sets import convert, voc_xml, write_images, write_texts, write_yolo
 
 
@@ -102,14 +103,16 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, call):
     os.mkfifo(root / "JPEGImages" / "pipe.jpg")
     (root / "JPEGImages" / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "again").symlink_to("JPEGImages")
+    (root / "itself").symlink_to("itself")
+    (root / "JPEGImages" / "up").symlink_to("..")
     done = call("convert", root, "--out", tmp_path / "out", "--json")
     assert done.code == 0
     assert {each["reason"]: each["files"] for each in done.document["left_out"]} == {
         "masks of classes, not of objects": ["SegmentationClass/a.png"],
         "no XML file of this image": ["JPEGImages/b.jpg"],
         "no part of VOC's format": ["JPEGImages/c.heic", "notes/read.md"],
-        "a link to a folder that is read under another name": ["again"],
-        "a pipe, a device or a broken link": ["JPEGImages/gone.jpg", "JPEGImages/pipe.jpg"],
+        "a link to a folder that is read under another name": ["JPEGImages/up", "again"],
+        "a pipe, a device or a broken link": ["JPEGImages/gone.jpg", "JPEGImages/pipe.jpg", "itself"],
     }
     assert "left out: 1 file (JPEGImages/b.jpg): no XML file of this image" in done.document["remarks"]
 
@@ -181,6 +184,31 @@ def test_objects_far_away_are_refused_in_every_format(tmp_path: Path, name: str,
 def test_annotations_of_no_image_are_refused(tmp_path: Path, text: str):
     with pytest.raises(InputError, match="has no image that is annotated in CVAT's format"):
         convert(write_texts(write_images(tmp_path / "set", "a.jpg"), {"annotations.xml": text}))
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "words"),
+    [
+        (["img_dir/train/a.jpg", "ann_dir/train/a.png"], {}, "is in MMSegmentation's layout (ann_dir), which is not"),
+        (["JPEGImages/a.jpg", "SegmentationClass/a.png"], {}, "is in VOC's layout of masks"),
+        (["data/a.jpg"], {"labels.json": '{"images": [], "annotations": []}'}, "is already in COCO's format"),
+        (["a.jpg"], {"a.json": '{"regions": {}}'}, "is in VGG Image Annotator's format (a.json)"),
+        (["a.jpg"], {"a.xml": "<other/>", "a.json": "{}", "a.txt": "a caption"}, "nor CVAT's for images"),
+        ([], {"labels/a.txt": "see the page\n"}, "nor CVAT's for images"),
+    ],
+)
+def test_other_formats_are_named(tmp_path: Path, images: list[str], texts: dict[str, str], words: str):
+    write_texts(write_images(tmp_path / "set", *images), texts)
+    with pytest.raises(InputError) as caught:
+        convert(tmp_path / "set")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_was_converted_is_read(tmp_path: Path):
+    convert(write_yolo(tmp_path / "set", *(f"images/cam{k}/{number}.jpg" for k in (1, 2) for number in range(12))))
+    dataset = read_dataset(tmp_path / "set-coco")
+    assert sum(map(len, dataset.splits.values())) == 24
+    assert dataset.classes == ("bolt", "nut")
 
 
 FOLDERS = ["train", "Val", "valid", "test", "cam1", "cam2", "train2017", "images", "labels"]

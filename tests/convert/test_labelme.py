@@ -45,6 +45,12 @@ def test_boxes_and_outlines_are_read_by_label(tmp_path: Path):
     assert (other["bbox"], other["category_id"], "segmentation" in other) == ([0, 0, 4, 4], 2, False)
 
 
+def test_a_rectangle_that_was_turned_is_an_outline(tmp_path: Path):
+    diamond = {"label": "part", "points": [[10, 5], [15, 10], [10, 15], [5, 10]], "shape_type": "rectangle"}
+    [record] = objects_of(tmp_path / "set", diamond)
+    assert (record["bbox"], record["area"]) == ([5, 5, 10, 10], 50)
+
+
 def test_a_circle_is_an_outline_of_its_radius(tmp_path: Path):
     [circle] = objects_of(tmp_path / "set", {"label": "hole", "points": [[30, 20], [33, 24]], "shape_type": "circle"})
     assert circle["bbox"] == pytest.approx([25, 15, 10, 10])

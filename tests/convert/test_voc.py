@@ -139,6 +139,12 @@ def test_boxes_in_fractions_are_refused(tmp_path: Path, boxes: list[tuple[float,
     refuse(write_texts(root, {"a.xml": voc_xml(*boxes)}), "a.xml: its boxes end within one pixel of the corner")
 
 
+def test_more_fields_of_a_box_need_be_no_numbers(tmp_path: Path):
+    root = write_images(tmp_path / "set", "a.jpg")
+    _, written = convert(write_texts(root, {"a.xml": voc_xml(BOX).replace("</bndbox>", "<angle>no</angle></bndbox>")}))
+    assert written["train"]["a.jpg"][0]["bbox"] == [10, 8, 20, 16]
+
+
 def test_a_small_box_among_others_is_none_in_fractions(tmp_path: Path):
     root = write_images(tmp_path / "set", "a.jpg")
     _, written = convert(write_texts(root, {"a.xml": voc_xml((0, 0, 1, 1), (0, 0, 40, 30))}))

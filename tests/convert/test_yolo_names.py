@@ -37,6 +37,15 @@ def test_names_are_read_from_text_files(tmp_path: Path, file: str):
     assert not found.left_out
 
 
+def test_obj_data_states_the_file_of_the_names(tmp_path: Path):
+    root = write_yolo(tmp_path / "set", "images/a.jpg", data=None)
+    data = "classes = 2\ntrain = data/train.txt\nnames = cfg/my.list.txt\n"
+    texts = {"obj.data": data, "my.list.txt": "bolt\nnut\n", "train.txt": "images/a.jpg\n"}
+    found, _ = convert(write_texts(root, texts))
+    assert class_names(root) == ["bolt", "nut"]
+    assert not found.left_out
+
+
 def test_gaps_keep_their_numbers(tmp_path: Path):
     root = write_yolo(tmp_path / "set", "images/a.jpg", data="names: {3: bolt, 7: nut}", rows="7 .5 .5 .1 .1")
     _, written = convert(root)

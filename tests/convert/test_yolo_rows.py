@@ -46,7 +46,7 @@ def test_the_box_in_front_of_keypoints_is_the_box(tmp_path: Path, shape: str, ke
         ("kpt_shape: [4, 5]", BOX, "kpt_shape must be"),
         ("flip_idx: [0, 1]", BOX, "is of keypoints, but states no kpt_shape"),
         ("task: pose", BOX, "is of keypoints, but states no kpt_shape"),
-        ("task: boxes", BOX, "task is 'boxes', expected one of detect"),
+        ("task: Pose", BOX, "is of keypoints, but states no kpt_shape"),
         ("task: obb", BOX, "line 1: expected a class and the 4 corners of a rotated box, as task obb states, got 4"),
         ("task: detect", CORNERS, "line 1: expected a class and 4 numbers for a box, as task detect states, got 8"),
         ("", f"{BOX} 0.87 12", "line 1: 12 is no fraction of the image"),
@@ -111,7 +111,7 @@ def test_outlines_of_one_number_of_corners_are_said(tmp_path: Path, row: str, wo
     assert any(line.startswith(words) and "state kpt_shape in data.yaml" in line for line in found.remarks)
 
 
-@pytest.mark.parametrize(("task", "row"), [("obb", CORNERS), ("segment", "0 .1 .1 .9 .1 .9 1")])
+@pytest.mark.parametrize(("task", "row"), [("obb", CORNERS), ("OBB", CORNERS), ("segment", "0 .1 .1 .9 .1 .9 1")])
 def test_a_stated_task_leaves_no_doubt(tmp_path: Path, task: str, row: str):
     data = f"names: [bolt]\ntask: {task}\n"
     found, written = convert(write_yolo(tmp_path / "set", "images/a.jpg", data=data, rows=row))

@@ -43,8 +43,11 @@ USED_FIELDS = frozenset({"label", "points", "shape_type", "mask"})
 
 def is_labelme_file(path: Path) -> bool:
     """Whether a JSON file begins like LabelMe's."""
-    with path.open("rb") as file:
-        head = file.read(SNIFFED_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(SNIFFED_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     return bool(re.search(rb'"shapes"\s*:\s*\[', head)) and not re.search(rb'"annotations"\s*:\s*\[', head)
 
 
@@ -158,6 +161,8 @@ def read_shape(kind: str, shape: Record, size_wh: tuple[int, int]) -> Record | P
     match kind:
         case "rectangle" if len(points) == 2 or (len(points) == 4 and is_upright(points)):
             return to_box(left, top, right - left, bottom - top)
+        case "rectangle" if len(points) == 4:
+            return points
         case "polygon" | "rotation" if len(points) >= 3:
             return points
         case "circle" if len(points) == 2:

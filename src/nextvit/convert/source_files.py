@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from nextvit.data.image_files import is_utf8
 from nextvit.errors import InputError
@@ -58,17 +59,37 @@ def list_source_files(root: Path) -> SourceFiles:
             repeated.append(folder)
             continue
         visited.add(real)
-        for entry in os.scandir(root / folder):
-            if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
-                continue
-            if not is_utf8(entry.name):
-                raise InputError(f"{root / folder}: the file name {os.fsencode(entry.name)!r} is not UTF-8; rename it")
+        for entry in list_entries(root / folder):
             path = str(PurePosixPath(folder, entry.name))
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(path)
-            else:
-                (paths if entry.is_file() else unreadable).append(path)
+            match kind_of(entry):
+                case "folder":
+                    (links if entry.is_symlink() else folders).append(path)
+                case "file":
+                    paths.append(path)
+                case _:
+                    unreadable.append(path)
     return SourceFiles(root, sort_paths(paths), sort_paths(unreadable), sort_paths(repeated))
+
+
+def list_entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is directly in a folder and may be data."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [each for each in entries if not each.name.startswith(".") and each.name not in SYSTEM_FOLDERS]
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from None
+    for entry in found:
+        if not is_utf8(entry.name):
+            raise InputError(f"{folder}: the file name {os.fsencode(entry.name)!r} is not UTF-8; rename it")
+    return found
+
+
+def kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
+    """What an entry is, or what a link leads to; a link to nowhere or to itself is none of the first two."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:
+        return "other"
 
 
 def sort_paths(paths: list[str]) -> tuple[str, ...]:

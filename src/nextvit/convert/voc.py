@@ -19,7 +19,14 @@ from nextvit.convert.foreign import (
 )
 from nextvit.convert.source_files import SourceFiles
 from nextvit.convert.voc_lists import read_lists
-from nextvit.convert.voc_objects import read_name, read_object, read_side, read_top_left_corners, to_plain_fields
+from nextvit.convert.voc_objects import (
+    read_corners,
+    read_name,
+    read_object,
+    read_side,
+    read_top_left_corners,
+    to_plain_fields,
+)
 from nextvit.convert.xml_file import read_xml
 from nextvit.errors import InputError
 from nextvit.files.regular import require_regular
@@ -141,8 +148,8 @@ def read_image_annotations(
 
 def refuse_fractions(path: str, tree: Element, size_wh: tuple[int, int]) -> None:
     """Raise InputError where all boxes of a file are within one pixel of the corner, as fractions of the sides are."""
-    texts = [element.text or "" for box in tree.iter("bndbox") for element in box]
-    if texts and min(size_wh) > 2 and all(float(text) <= 1 for text in texts if text.strip()):
+    boxes = [read_corners(path, each) for each in tree.iter("object")]
+    if boxes and min(size_wh) > 2 and all(max(box) <= 1 for box in boxes):
         raise InputError(
             f"{path}: its boxes end within one pixel of the corner; they seem to be fractions of the image's sides, "
             "VOC's are in pixels"

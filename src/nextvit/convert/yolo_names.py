@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from nextvit.convert.file_index import FileIndex
 from nextvit.convert.source_files import SourceFiles, suffix_of
 from nextvit.convert.yolo_settings import Settings, nearest
 from nextvit.data.class_names import normalize_class_name
@@ -40,7 +41,9 @@ def read_names(files: SourceFiles, settings: Settings) -> ClassNames:
         InputError: there are none, or two files of the same rank contradict each other.
     """
     found = {path: number_names(path, names) for path, names in settings.names.items()}
-    for path in filter(is_names_file, files.paths):
+    index = FileIndex(files.paths)
+    stated = [path for written in settings.names_files for path in index.find(written)]
+    for path in dict.fromkeys([*stated, *filter(is_names_file, files.paths)]):
         found[path] = read_names_file(files, path)
     if not found:
         raise InputError(f"{files.root}: no class names; expected data.yaml with names, or classes.txt")

@@ -12,7 +12,8 @@ from nextvit.errors import InputError
 
 TOLERANCE = 0.01
 """How far a fraction may be outside of 0..1, for rounding; Ultralytics allows as much."""
-TASKS = ("detect", "segment", "obb", "pose")
+TASKS = frozenset({"detect", "segment", "obb", "pose"})
+"""Ultralytics' names; other programs may write others, which say nothing here."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,10 @@ def read_row_format(source: str, settings: Record) -> RowFormat:
         settings: its entries, as text.
 
     Raises:
-        InputError: they are not what Ultralytics defines, or there are keypoints of unknown number.
+        InputError: kpt_shape is not what Ultralytics defines, or there are keypoints of unknown number.
     """
-    task = str(settings.get("task", ""))
-    if task and task not in TASKS:
-        raise InputError(f"{source}: task is {task!r:.60}, expected one of {', '.join(TASKS)}")
+    task = str(settings.get("task", "")).strip().lower()
+    task = task if task in TASKS else ""
     shape = settings.get("kpt_shape")
     if shape is None:
         if task == "pose" or "flip_idx" in settings:

@@ -6,12 +6,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from nextvit.convert.foreign import Record
-from nextvit.convert.source_files import SourceFiles
+from nextvit.convert.source_files import SourceFiles, suffix_of
 from nextvit.convert.text_file import read_text
 from nextvit.data.split_names import standard_split
 from nextvit.errors import InputError
 from nextvit.files.structured_text import read_yaml
 
+DATA_SUFFIX = ".data"
 MISSING = frozenset({"", "null", "~", "none"})
 """What an entry without value may look like, as text."""
 
@@ -36,6 +37,8 @@ class Settings:
     names: dict[str, Any] = field(default_factory=dict[str, Any])
     """The entry `names` by file, as written."""
     entries: Sequence[SplitEntry] = ()
+    names_files: Sequence[str] = ()
+    """Files with class names that are stated instead, as they are written."""
     others: Record = field(default_factory=dict[str, Any])
     """All entries of the first file but the names."""
 
@@ -68,7 +71,8 @@ def read_settings(files: SourceFiles) -> Settings:
     used = list(first.values())
     return Settings(
         files=list(contents),
-        names={path: contents[path]["names"] for path in contents if "names" in contents[path]},
+        names={path: contents[path]["names"] for path in contents if not is_data_file(path)},
+        names_files=[contents[path]["names"] for path in contents if is_data_file(path) and "names" in contents[path]],
         entries=[entry for path in used for entry in read_entries(path, contents[path])],
         others={key: value for path in used[:1] for key, value in contents[path].items() if key != "names"},
     )
@@ -86,14 +90,19 @@ def nearest(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if "/" not in path] or paths
 
 
+def is_data_file(path: str) -> bool:
+    """Whether settings are those of the older YOLO."""
+    return suffix_of(path) == DATA_SUFFIX
+
+
 def read_data_files(files: SourceFiles) -> dict[str, Record]:
-    """The entries of obj.data, without the names, which are in a file of their own."""
+    """The entries of obj.data, whose names are those of a file."""
     contents: dict[str, Record] = {}
-    for path in nearest(files.with_suffix(".data")):
+    for path in nearest(files.with_suffix(DATA_SUFFIX)):
         lines = [line.partition("=") for line in read_text(files.root / path).splitlines()]
         entries = {key.strip(): value.strip() for key, equals, value in lines if equals}
         if any(standard_split(key) for key in entries):
-            contents[path] = {("names file" if key == "names" else key): value for key, value in entries.items()}
+            contents[path] = entries
     return contents
 
 
