@@ -205,9 +205,9 @@ def test_other_formats_are_named(tmp_path: Path, images: list[str], texts: dict[
 
 
 def test_what_was_converted_is_read(tmp_path: Path):
-    convert(write_yolo(tmp_path / "set", *(f"images/cam{k}/{number}.jpg" for k in (1, 2) for number in range(12))))
+    convert(write_yolo(tmp_path / "set", "images/train2014/a.jpg", "images/train2017/a.jpg", "images/Valid/b.jpg"))
     dataset = read_dataset(tmp_path / "set-coco")
-    assert sum(map(len, dataset.splits.values())) == 24
+    assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 2, "val": 1}
     assert dataset.classes == ("bolt", "nut")
 
 

@@ -139,6 +139,11 @@ def test_without_lists_the_folders_of_cvat_are_splits(tmp_path: Path):
     assert splits_of(write_texts(root, {"obj.names": "bolt\n"})) == {"train": ["a.jpg"], "val": ["b.jpg"]}
 
 
+def test_two_files_that_state_the_same_are_one(tmp_path: Path):
+    root = write_yolo(tmp_path / "set", "images/a.jpg", data=f"{NAMES}train: images\npath: /one\n")
+    assert splits_of(write_texts(root, {"set.yaml": f"{NAMES}train: images\nlicence: MIT\n"})) == {"train": ["a.jpg"]}
+
+
 def test_what_is_passed_over_is_named(tmp_path: Path):
     data = f"{NAMES}train: images/train\nval: images/train\ntest: images/none\n"
     found, _ = convert(write_yolo(tmp_path / "set", "images/train/a.jpg", data=data))

@@ -13,6 +13,8 @@ from nextvit.errors import InputError
 from nextvit.files.structured_text import read_yaml
 
 DATA_SUFFIX = ".data"
+DECISIVE = frozenset({"names", "kpt_shape", "task"})
+"""Entries beside the splits in which two files of one folder must agree."""
 MISSING = frozenset({"", "null", "~", "none"})
 """What an entry without value may look like, as text."""
 
@@ -63,7 +65,7 @@ def read_settings(files: SourceFiles) -> Settings:
     first = dict[str, str]()
     for path, content in contents.items():
         other = first.setdefault(str(PurePosixPath(path).parent), path)
-        if contents[other] != content:
+        if keep_meaning(contents[other]) != keep_meaning(content):
             raise InputError(
                 f"{files.root}: {other} and {path} state different things, such as the folds of a cross-validation; "
                 "keep one of them in the folder"
@@ -76,6 +78,11 @@ def read_settings(files: SourceFiles) -> Settings:
         entries=[entry for path in used for entry in read_entries(path, contents[path])],
         others={key: value for path in used[:1] for key, value in contents[path].items() if key != "names"},
     )
+
+
+def keep_meaning(content: Record) -> Record:
+    """The entries that decide what is read."""
+    return {key: value for key, value in content.items() if key in DECISIVE or standard_split(key)}
 
 
 def read_yaml_files(files: SourceFiles, paths: Sequence[str]) -> dict[str, Record]:
