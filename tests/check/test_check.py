@@ -103,7 +103,7 @@ def plain(width: int, height: int) -> Image.Image:
         (
             "near_duplicate",
             resave(half, "train/cat/1.png", "train/cat/new.png"),
-            "2 images with nearly the same one in class and split, first: train/cat/1.png",
+            "train/cat/1.png, train/cat/new.png",
         ),
         (
             "wrong_suffix",
@@ -203,13 +203,13 @@ def test_bad_rows_of_a_list_are_all_listed(scenes: Path):
         rows = csv.writer(file)
         rows.writerow(["path", "label", "split"])
         rows.writerows([f"{split}/{name}/0.png", name, split] for split in ("train", "val") for name in ("cat", "dog"))
-        rows.writerows([["gone.png", "cat", "train"], ["train/cat/1.png", "cat", "test"], ["", "cat", ""]])
+        rows.writerows([["gone.png", "cat", "train"], ["train/cat/1.png", "cat", "fold1"], ["", "cat", ""]])
     (scenes / "train" / "cat" / "0.png").write_bytes(b"")
     assert findings(scenes / "list.csv")["unreadable"][0].startswith("train/cat/0.png: ")
     lines = [message.partition("list.csv, ")[2] for message in findings(scenes / "list.csv")["bad_row"]]
     assert lines == [
         f"line 6: no such file: {scenes / 'gone.png'}",
-        "line 7: split must be train or val, got 'test'",
+        "line 7: split must be train, val or test, got 'fold1'",
         "line 8: path or label is empty",
     ]
 
@@ -259,7 +259,7 @@ def test_errors_are_refused_in_one_line_that_says_what_to_do():
     with pytest.raises(InputError) as caught:
         refuse_errors(found, dataset="photos")
     assert str(caught.value) == (
-        "photos: 2 errors in the data, first: a.png, b.png; see nextvit check photos, "
+        "photos: 2 errors in the data, first: the same file in two splits: a.png, b.png; see nextvit check photos, "
         "or train anyway with --data.allow-errors"
     )
 

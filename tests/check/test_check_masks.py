@@ -11,6 +11,7 @@ from PIL import Image
 from nextvit.check.masks import count_class_pixels, survey_masks
 from nextvit.data.findings import KINDS, Finding
 from nextvit.data.reading import convert_objects_to_masks, read_segmented
+from nextvit.data.split_names import SPLITS
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.task import get_task
@@ -27,7 +28,7 @@ def shapes(tmp_path: Path) -> Path:
 
 def findings(root: Path) -> list[Finding]:
     faults: list[Finding] = []
-    dataset = read_segmented(root, faults)
+    dataset = read_segmented(root, faults, SPLITS)
     return [*faults, *get_task(dataset.task).check(dataset).findings]
 
 
@@ -63,8 +64,10 @@ def with_other_mask(root: Path) -> None:
     shutil.copy(root / "images" / "train" / "0.png", root / "images" / "train" / "1.png")
 
 
-def renamed(root: Path, old: str, new: str) -> None:
-    (root / old).rename(root / new)
+def with_nearly_the_same_mask(root: Path) -> None:
+    for kind in ("images", "masks"):
+        shutil.copy(root / kind / "train" / "0.png", root / kind / "train" / "1.png")
+    repaint(root, one_pixel(1), only=1)
 
 
 def without(label: int) -> Callable[[Mask], Mask]:
@@ -89,7 +92,10 @@ NO_DATASET: list[tuple[Change, str]] = [
     (lambda root: shutil.rmtree(root / "masks" / "train"), "has images/train but no folder masks/train"),
     (lambda root: shutil.rmtree(root / "images" / "train"), "has masks/train but no folder images/train"),
     (lambda root: shutil.rmtree(root / "masks" / "val"), "has images/val but no folder masks/val"),
-    (lambda root: renamed(root, "masks/val", "masks/validation"), "masks/validation: rename it to 'val'"),
+    (
+        lambda root: shutil.copytree(root / "masks" / "val", root / "masks" / "Valid"),
+        "/masks/Valid and val are both the split val",
+    ),
     (
         lambda root: [shutil.rmtree(root / kind / "train") for kind in ("images", "masks")],
         "has no folder images/train; expected images/train/NAME.jpg and masks/train/NAME.png",
@@ -111,7 +117,7 @@ NO_DATASET: list[tuple[Change, str]] = [
 def test_what_is_no_dataset_is_refused_in_one_line(shapes: Path, change: Change, words: str):
     change(shapes)
     with pytest.raises(InputError) as caught:
-        read_segmented(shapes, [])
+        read_segmented(shapes, [], SPLITS)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(shapes))
 
@@ -133,7 +139,7 @@ NO_ADE20K: list[tuple[Change, str]] = [
 def test_ade20k_needs_the_names_of_its_classes(tmp_path: Path, change: Change, words: str):
     change(draw_ade20k(tmp_path))
     with pytest.raises(InputError) as caught:
-        read_segmented(tmp_path, [])
+        read_segmented(tmp_path, [], SPLITS)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -212,7 +218,17 @@ FINDINGS: list[tuple[str, Change, str]] = [
         masks(lambda mask: np.ascontiguousarray(mask.T), only=0),
         "is 48x36, its mask 36x48; one of the two was rotated, perhaps the image by its EXIF",
     ),
-    ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png"),
+    ("other_mask_of_copy", with_other_mask, "images/train/0.png, images/train/1.png; the masks agree with a mean IoU"),
+    (
+        "nearly_other_mask_of_copy",
+        with_nearly_the_same_mask,
+        "images/train/0.png, images/train/1.png; the masks agree with a mean IoU of 9",
+    ),
+    (
+        "some_white_masks",
+        masks(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8), only=4),
+        "the mask of 1 image has only 0, 'background', and 255, no label; others have 1 and more: images/train/4.png",
+    ),
     ("empty_split", masks(lambda mask: np.full_like(mask, 255)), "no pixel is labelled in the split train"),
     (
         "nothing_to_validate",
@@ -252,6 +268,8 @@ FOLLOW = {
     "empty_split": {"class_only_in_val"},
     "white_mask": {"unlabelled"},
     "other_mask_of_copy": {"duplicate"},
+    "nearly_other_mask_of_copy": {"duplicate"},
+    "some_white_masks": {"unlabelled"},
     "mostly_unlabelled": {"unlabelled"},
     "ambiguous_mask": {"wrong_suffix"},
     "tiny_class": {"imbalance"},
@@ -321,7 +339,7 @@ def test_findings_name_the_images_by_their_positions(shapes: Path):
 def test_pixels_are_counted_by_class(shapes: Path):
     repaint(shapes, one_pixel(255), only=0)
     repaint(shapes, one_pixel(9), only=1)
-    dataset = read_segmented(shapes, [])
+    dataset = read_segmented(shapes, [], SPLITS)
     counts = count_class_pixels(survey_masks(dataset).counts, dataset.masks["train"].encoding)
     assert counts.shape == (16, 4)
     for row, sample in zip(counts, dataset.splits["train"], strict=False):

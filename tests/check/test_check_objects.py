@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextvit.check.objects import find_same_boxes
+from nextvit.check import same_boxes
+from nextvit.check.same_boxes import box_iou, find_same_boxes
 from nextvit.data.findings import KINDS, Finding, refuse_errors
 from nextvit.errors import InputError
 from nextvit.report.check_report import write_check_report
@@ -56,15 +57,17 @@ NO_DATASET: list[tuple[Callable[[Path], object], str]] = [
         "no annotations file; expected annotations/instances_train.json",
     ),
     (lambda root: (root / TRAIN).unlink(), "no annotations of the split train"),
-    (lambda root: (root / TRAIN).write_text('{"images": ['), "instances_train.json: damaged, or no JSON"),
-    (lambda root: (root / TRAIN).write_bytes(b"\xff\xd8\xff\xe0"), "instances_train.json: damaged, or no JSON"),
+    (lambda root: (root / TRAIN).write_text('{"images": ['), "instances_train.json: line 1: not valid JSON"),
+    (lambda root: (root / TRAIN).write_bytes(b"\xff\xd8\xff\xe0"), "instances_train.json: line 1: not UTF-8"),
     (lambda root: save(root, "train", []), "not in COCO's format: expected an object with images, annotations and"),
     (lambda root: save(root, "train", {"shapes": [], "version": "5"}), "it has no list 'images', but shapes, version"),
     (lambda root: spoil(root, lambda content: content.update(annotations=None)), "it has no list 'annotations'"),
     (lambda root: spoil(root, lambda content: content.pop("categories")), "it has no list 'categories'"),
     (lambda root: spoil(root, lambda content: content.update(categories=[])), "its list of categories is empty"),
-    (lambda root: shutil.rmtree(root / "images" / "train"), "no folder with its images; expected"),
-    (lambda root: (root / VAL).rename(root / "annotations" / "instances_valid.json"), "rename the split to 'val'"),
+    (
+        lambda root: [shutil.rmtree(root / "images" / "train"), shutil.rmtree(root / "train2017")],
+        "no folder with its images; expected",
+    ),
     (
         lambda root: shutil.copy(root / TRAIN, root / "annotations" / "instances_train2017.json"),
         "are both the split train; keep one",
@@ -125,11 +128,11 @@ FAULTS: list[tuple[str, Callable[[Content], object], str]] = [
     ("bad_annotation", changed(segmentation={"size": [9, 9], "counts": [81]}), "run lengths are of size [9, 9]"),
     ("bad_annotation", changed(segmentation={"size": [HEIGHT, WIDTH], "counts": "~"}), "neither whole numbers nor"),
     ("bad_annotation", changed(segmentation={"size": [HEIGHT, WIDTH], "counts": [7]}), "do not cover the 6912 pixels"),
-    ("bad_annotation", lambda content: content["images"][3].pop("width"), "image 3.png needs width and height"),
-    ("bad_annotation", lambda content: content["images"][3].update(id="x"), "an image needs a whole number as id"),
-    ("bad_annotation", lambda content: content["images"][3].update(id=2), "image id 2 is given twice"),
+    ("bad_image", lambda content: content["images"][3].pop("width"), "image 3.png needs width and height"),
+    ("bad_image", lambda content: content["images"][3].update(id="x"), "an image needs a whole number as id"),
+    ("bad_image", lambda content: content["images"][3].update(id=2), "image id 2 is given twice"),
     (
-        "bad_annotation",
+        "bad_image",
         lambda content: content["images"][3].update(file_name="2.png"),
         "2.png is listed under two image ids",
     ),
@@ -290,20 +293,50 @@ def test_crowds_are_not_judged_as_objects(shapes: Path):
     assert findings(shapes) == []
 
 
-def test_the_same_boxes_are_those_of_a_plain_computation():
+def plain_iou(one: list[float], other: list[float]) -> float:
+    sides = [min(one[at + 2], other[at + 2]) - max(one[at], other[at]) for at in (0, 1)]
+    shared = max(0, sides[0]) * max(0, sides[1])
+    return shared / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - shared)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 1000])
+def test_the_same_boxes_are_those_of_a_plain_computation(scale: float):
     generator = np.random.default_rng(0)
-    corners = generator.integers(0, 6, (600, 2)).astype(np.float32)
-    boxes = np.concatenate([corners, corners + generator.integers(20, 24, (600, 2))], axis=1)
-    crowd = generator.random(600) < 0.1
-    expected: list[tuple[int, int]] = []
-    for i, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        for j in range(i + 1, 600):
-            x1, y1, x2, y2 = boxes[j].tolist()
-            shared = max(0, min(right, x2) - max(left, x1)) * max(0, min(bottom, y2) - max(top, y1))
-            union = (right - left) * (bottom - top) + (x2 - x1) * (y2 - y1) - shared
-            if shared / union > 0.95 and not (crowd[i] or crowd[j]):
-                expected.append((i, j))
-    assert sorted(find_same_boxes(boxes, crowd)) == expected and len(expected) > 100
+    corners = generator.integers(-3, 6, (600, 2))
+    boxes = (np.concatenate([corners, corners + generator.integers(20, 24, (600, 2))], axis=1) * scale).astype("f4")
+    labels, crowd = generator.integers(0, 3, 600).astype(np.int32), generator.random(600) < 0.1
+    firsts: dict[int, set[int]] = {}
+    expected: list[tuple[bool, bool]] = []
+    for k, box in enumerate(boxes.tolist()):
+        near = {i for i in firsts if plain_iou(boxes[i].tolist(), box) > 0.95} if not crowd[k] else set()
+        if not near and not crowd[k]:
+            firsts[k] = {int(labels[k])}
+        classes = [firsts[i] for i in near]
+        expected.append((any(labels[k] in each for each in classes), bool(near)))
+        for each in classes:
+            each.add(int(labels[k]))
+    same, other = find_same_boxes(boxes, labels, crowd)
+    assert (same | other).tolist() == [near for _, near in expected] and 100 < (same | other).sum() < 550
+    assert not (same & other).any() and (same <= [is_same for is_same, _ in expected]).all()
+
+
+@pytest.mark.parametrize(
+    "spread", [0, 1e-3, 10, 1e5], ids=["equal", "nearly equal", "near each other", "far from each other"]
+)
+def test_each_of_many_boxes_is_compared_with_few(spread: float, monkeypatch: pytest.MonkeyPatch):
+    generator, count = np.random.default_rng(0), 3000
+    corners = generator.random((count, 2)) * spread
+    boxes = np.concatenate([corners, corners + 50 + generator.random((count, 2)) * spread], axis=1).astype(np.float32)
+    comparisons = 0
+
+    def counted(one, other):
+        nonlocal comparisons
+        comparisons += 1
+        return box_iou(one, other)
+
+    monkeypatch.setattr(same_boxes, "box_iou", counted)
+    find_same_boxes(boxes, np.zeros(count, np.int32), np.zeros(count, np.bool_))
+    assert comparisons <= 100 * count
 
 
 def test_the_page_shows_the_objects_of_a_finding_in_their_image(shapes: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from tests.data.coco_by_hand import HEIGHT, WIDTH, draw_objects
 
 OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>1</truncated><difficult>{difficult}</difficult>
 <bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>{more}</object>"""
-PICTURE = """<annotation verified="yes"><folder>VOC</folder><filename>{stem}.png</filename>
+XML = """<annotation verified="yes"><folder>VOC</folder><filename>{stem}.png</filename>
 <source><database>ours</database><image>flickr</image></source>
 <size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>0</segmented>{objects}</annotation>"""
 
@@ -73,7 +73,7 @@ def write_voc(shapes: Path, root: Path, *, first: int = 1) -> Path:
                     more="<part><name>corner</name></part>" * 2 if each["id"] == 2 else "",
                 )
             (root / "Annotations" / f"{stem}.xml").write_text(
-                PICTURE.format(stem=stem, width=WIDTH, height=HEIGHT, objects=objects)
+                XML.format(stem=stem, width=WIDTH, height=HEIGHT, objects=objects)
             )
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems))
     return root
@@ -145,9 +145,9 @@ def test_masks_of_voc_become_run_lengths_and_images_in_no_list_a_split_of_their_
     for k, each in enumerate(objects, 1):
         assert np.array_equal(rasterize_mask(each["segmentation"], HEIGHT, WIDTH), values == k)
         assert each["area"] == (values == k).sum()
-    assert {split: len(pictures) for split, pictures in found.splits.items()} == {"train": 12, "val": 3, "rest": 1}
+    assert {split: len(images) for split, images in found.splits.items()} == {"train": 12, "val": 3, "rest": 1}
     assert any("masks: 2 of 32 objects" in line for line in found.remarks)
-    assert any(line.startswith("rest: 1 images") for line in found.remarks)
+    assert any(line.startswith("rest: 1 image is in no split") for line in found.remarks)
 
 
 def test_voc_beside_the_images_is_read_by_folders(shapes: Path, tmp_path: Path):
@@ -176,9 +176,9 @@ def test_yolo_has_the_same_boxes_in_every_layout(shapes: Path, tmp_path: Path, l
     assert (dataset.classes, dataset.category_ids) == (("square", "star", "disc"), (0, 1, 2))
     converted, expected = boxes_of(tmp_path / "out"), boxes_of(shapes)
     assert converted.keys() == expected.keys()
-    for picture, objects in expected.items():
-        assert [name for name, _ in converted[picture]] == [name for name, _ in objects]
-        boxes = [[box for _, box in each[picture]] for each in (converted, expected)]
+    for image, objects in expected.items():
+        assert [name for name, _ in converted[image]] == [name for name, _ in objects]
+        boxes = [[box for _, box in each[image]] for each in (converted, expected)]
         assert np.allclose(*boxes, atol=1e-4)
 
 
@@ -198,7 +198,7 @@ def test_outlines_of_yolo_become_polygons_and_its_settings_are_kept(shapes: Path
     assert any("masks: 30 of 30 objects" in line for line in found.remarks)
 
 
-def test_shares_are_of_the_image_as_it_is_shown(tmp_path: Path):
+def test_fractions_are_of_the_image_as_it_is_shown(tmp_path: Path):
     (tmp_path / "yolo" / "labels").mkdir(parents=True)
     (tmp_path / "yolo" / "images").mkdir()
     exif = Image.Exif()
@@ -244,8 +244,8 @@ def names_in_another_encoding(root: Path) -> None:
         ("voc", rewrite("Annotations/train_0.xml", "<name>square</name>", ""), "an object without name"),
         ("voc", lambda root: (root / "JPEGImages" / "train_0.png").unlink(), "no image 'train_0.png' in"),
         ("voc", mask_in_another_format, "SegmentationObject/train_0.png: not an image in a known format"),
-        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "train_0"), "val.txt: train_0 is also in another list"),
-        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "gone"), "val.txt: gone has no XML file"),
+        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "train_0"), "val.txt: 'train_0' is also in another list"),
+        ("voc", rewrite("ImageSets/Main/val.txt", "val_0", "gone"), "val.txt: 'gone' has no XML file"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 x"), "labels/train/0.txt, line 1: expected numbers, got '0 x"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "7 "), "line 1: class 7 has no name; there are 3"),
         ("yolo", rewrite("labels/train/0.txt", "0 ", "0 0.5 "), "line 1: expected a class and 4 numbers for a box"),
@@ -256,22 +256,21 @@ def names_in_another_encoding(root: Path) -> None:
             lambda root: (root / "data.yaml").write_text("names: 3"),
             "names must be a list, or a dict with numbers",
         ),
-        ("yolo", lambda root: (root / "data.yaml").write_text("names: [3"), "data.yaml: not valid YAML"),
-        ("yolo", lambda root: (root / "data.yaml").write_text("made: 2023-02-30"), "data.yaml: not valid YAML (day"),
+        ("yolo", lambda root: (root / "data.yaml").write_text("names: [3"), "data.yaml: line 1: not valid YAML"),
         (
             "yolo",
             rewrite("data.yaml", "MIT", "&a [*a]"),
-            "data.yaml: not valid YAML (its entries are nested without end",
+            "data.yaml: line 3: not valid YAML (an alias inside of what it names)",
         ),
         (
             "yolo",
             rewrite("data.yaml", "MIT", "[" * 5000),
-            "data.yaml: not valid YAML (its entries are nested without end",
+            "data.yaml: line 3: not valid YAML (nested more than 100 levels deep)",
         ),
-        ("yolo", names_in_another_encoding, "classes.txt: not UTF-8"),
+        ("yolo", names_in_another_encoding, "classes.txt: line 1: not UTF-8"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").unlink(), "0.txt: no image of this name in"),
         ("yolo", lambda root: (root / "images" / "train" / "0.png").write_bytes(b"no"), "0.png: not an image"),
-        ("yolo", lambda root: shutil.rmtree(root / "images" / "val"), "its images"),
+        ("yolo", lambda root: shutil.rmtree(root / "images" / "val"), "0.txt: no image of this name in"),
         ("yolo", lambda root: shutil.rmtree(root / "labels"), "neither VOC's format"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_class_that_is_held_out_whole_is_named(tmp_path: Path):
         ("path,labels\nimage.png", "line 2: path or labels is missing; an image without labels is written as path,"),
         ("path,labels\nimage.png,red||blue", r"line 2: a name between \| is empty in 'red\|\|blue'"),
         ("path,labels\nimage.png,red\nimage.png,blue", "line 3: image.png already has a row"),
-        ("path,labels,split\nimage.png,red,test", "line 2: split must be train or val, got 'test'"),
+        ("path,labels,split\nimage.png,red,fold1", "line 2: split must be train, val or test, got 'fold1'"),
         ("path,labels,split\nimage.png,red,val", "no rows for the split train"),
         ("path,labels,split\nimage.png,red,train\nother.png,rde,val", "'rde' is in val but not in train; did you mean"),
         ("path,labels,split\nimage.png,red,train\nother.png,,val", "no image in val has a label"),

@@ -16,6 +16,7 @@ from nextvit.data.hold_out import is_held_out
 from nextvit.data.masks_folder import is_masks_folder
 from nextvit.data.object_masks import rasterize_mask
 from nextvit.data.reading import convert_objects_to_masks, is_dataset, read_segmented
+from nextvit.data.split_names import SPLITS
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset
 from tests.data.coco_by_hand import Content, add, draw_objects, spoil
@@ -24,7 +25,7 @@ from tests.data.masks_by_hand import CLASSES, draw_ade20k, draw_masked, read_mas
 
 def read(root: Path) -> Dataset:
     faults = []
-    dataset = read_segmented(root, faults)
+    dataset = read_segmented(root, faults, SPLITS)
     assert not faults
     return dataset
 

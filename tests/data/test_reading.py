@@ -83,7 +83,6 @@ def leave_nothing_to_hold_out(root: Path) -> None:
         (lambda root: leave_nothing_to_hold_out(root), "too few to hold some out"),
         (lambda root: [shutil.rmtree(root / split) for split in ("train", "val")] + [(root / "images").mkdir()],
          "no annotations file; expected annotations.instances_train.json"),
-        (lambda root: (root / "val").rename(root / "valid"), "rename it to 'val'"),
         (lambda root: [shutil.move(root / "train" / "red", root / "red"), shutil.rmtree(root / "train")],
          "move the class folders into"),
     ],
@@ -110,7 +109,7 @@ def test_one_class_is_not_enough(colours: Path):
         ("file,class\na,b", r"columns path,label \(or path,labels\) and optionally split; got file,class"),
         ("path,label\nnowhere.png,red", "line 2: no such file"),
         ("path,label\n,red", "line 2: path or label is empty"),
-        ("path,label,split\nimage.png,red,test", "line 2: split must be train or val, got 'test'"),
+        ("path,label,split\nimage.png,red,fold1", "line 2: split must be train, val or test, got 'fold1'"),
         ("path,label\n", "no rows for the split train"),
     ],
 )

@@ -1,6 +1,7 @@
 """Run lengths against pycocotools, and pasted masks against PyTorch's grid_sample."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,3 +89,25 @@ def test_a_mask_is_pasted_as_grid_sample_does(box: tuple[float, ...]):
     assert (given == (values.numpy() >= 0.5))[sure].all()
     if box == (33.2, 41.7, 33.9, 42.4):
         assert given.sum() <= 1
+
+
+def test_the_memory_of_a_large_mask_is_a_few_bytes_per_pixel():
+    mask = np.ones((2000, 2000), np.bool_)
+    tracemalloc.start()
+    try:
+        encode(mask)
+        assert tracemalloc.get_traced_memory()[1] < 5 * mask.size
+    finally:
+        tracemalloc.stop()
+
+
+def test_runs_of_any_part_are_those_of_the_whole_mask():
+    generator = np.random.default_rng(3)
+    for _ in range(200):
+        height, width = generator.integers(1, 9, 2).tolist()
+        top, left = int(generator.integers(0, height)), int(generator.integers(0, width))
+        part = generator.random((height - top, width - left)) < generator.random()
+        whole = np.zeros((height, width), np.bool_)
+        whole[top:, left:] = part
+        found = encode_part(part, top=top, left=left, size=(height, width))
+        assert np.array_equal(decode(found), whole) and found == encode(whole)

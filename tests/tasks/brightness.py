@@ -249,11 +249,12 @@ class BrightnessTask:
     def recognises(self, root: Path) -> bool:
         return root.suffix == ".csv" and root.is_file() and root.read_text().splitlines()[0].split(",") == COLUMNS
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         with root.open(newline="") as file:
             paths = [root.parent / row["path"] for row in csv.DictReader(file)]
         samples = Samples.pack((path, ()) for path in paths)
-        return Dataset(root=root, classes=("brightness",), splits=hold_out(samples), task=self.name), []
+        splits = {split: each for split, each in hold_out(samples).items() if split in wanted}
+        return Dataset(root=root, classes=("brightness",), splits=splits, task=self.name), []
 
     def adapt(self, dataset: Dataset) -> None:
         return None

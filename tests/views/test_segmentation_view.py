@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nextvit.data.reading import read_segmented
+from nextvit.data.split_names import SPLITS
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, Pixels
 from nextvit.image.resizing import IMAGENET_MEAN
@@ -287,7 +288,7 @@ def test_settings_that_mean_nothing_are_refused(given: dict[str, object], words:
 
 
 def test_views_of_real_images_show_their_classes(real_data: Callable[[str], Path]):
-    dataset = read_segmented(real_data("magnetic_tile"), [])
+    dataset = read_segmented(real_data("magnetic_tile"), [], SPLITS)
     view = SegmentationView(SegmentationAugment(), (128, 384))
     for index in range(0, 400, 25):
         sample = dataset.splits["train"][index]

@@ -1,7 +1,7 @@
 """What is wrong with a dataset, by content: from a survey to findings."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nextvit.check.masks import MaskSurvey, check_masks, count_images_per_class, get_mask_survey
 from nextvit.check.objects import check_objects
-from nextvit.check.similar import connected_components, find_similar_pairs
+from nextvit.check.similar import find_similar_pairs, select_spanning
 from nextvit.check.survey import FORMAT_OF, Survey, Trait, count_images, list_names, name_first, survey_images
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding, in_order
@@ -27,6 +27,8 @@ ELONGATED = 4
 """Sides in such a ratio lose three quarters of the image to the crop."""
 GREY_DIFFERENCE = 0.5
 """Shares of grey images that are so far apart tell the classes apart."""
+REACHES = ("_across_classes", "_across_splits", "")
+"""The ends of the names of kinds about several images, the worst first."""
 AT_224 = Preprocess(image_size=(224, 224))
 
 
@@ -105,28 +107,28 @@ def find_copies(survey: Survey) -> list[Finding]:
 
 
 def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
-    """Different files that show nearly the same; with `across_classes` it is an error where these have other labels."""
+    """Pairs of different files that show nearly the same; with `across_classes` other labels count."""
     readable = survey.readable()
     # Of exact copies the first stands for all: they have a finding of their own.
     _, first = np.unique(survey.rows["digest"][readable], axis=0, return_index=True)
     single = readable[np.sort(first)]
-    pairs = find_similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])
-    findings: list[Finding] = []
-    within: list[int] = []
-    for alike in connected_components(single[pairs]):
-        kind = "near_duplicate" + reach(survey, alike)
-        if not across_classes:
-            kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
-        if kind == "near_duplicate":
-            within += alike
-        else:
-            findings.append(Finding(kind, list_names(survey, alike), tuple(alike)))
-    if within:
-        message = (
-            f"{count_images(within)} with nearly the same one in class and split, first: {name_first(survey, within)}"
+    pairs = single[find_similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])]
+    ends = [similarity_reach(survey, pair, across_classes=across_classes) for pair in pairs.tolist()]
+    worst_first = np.argsort([REACHES.index(end) for end in ends], kind="stable")
+    chosen = sorted(select_spanning(pairs[worst_first]))
+    return [
+        Finding(
+            "near_duplicate" + similarity_reach(survey, pair, across_classes=across_classes),
+            list_names(survey, list(pair)),
+            pair,
         )
-        findings.append(Finding("near_duplicate", message, tuple(within)))
-    return findings
+        for pair in chosen
+    ]
+
+
+def similarity_reach(survey: Survey, pair: Sequence[int], *, across_classes: bool) -> str:
+    """`reach` of two similar images, or where other labels are no error that of their splits alone."""
+    return reach(survey, pair) if across_classes else reach_of_splits(survey, pair)
 
 
 def reach(survey: Survey, positions: Iterable[int]) -> str:

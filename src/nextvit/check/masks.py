@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.check.mask_copies import check_copies
 from nextvit.check.survey import Survey, count_images, list_names, name_first
 from nextvit.data.class_masks import BadMask, MaskEncoding, Masks
 from nextvit.data.dataset import Dataset
@@ -130,7 +131,7 @@ def check_masks(survey: Survey, masks: MaskSurvey) -> list[Finding]:
         *check_values(survey, masks, encoding),
         *check_white(survey, masks, encoding),
     ]
-    findings = [*unreliable, *check_mask_sizes(survey, masks), *check_copies(survey, masks)]
+    findings = [*unreliable, *check_mask_sizes(survey, masks), *check_copies(survey, masks.sizes_wh, masks.digests)]
     start, counts_of = 0, {}
     for split, samples in dataset.splits.items():
         counts_of[split] = counts[start : start + len(samples)]
@@ -204,22 +205,19 @@ def format_values(values: Integers) -> str:
 
 
 def check_white(survey: Survey, masks: MaskSurvey, encoding: MaskEncoding) -> Iterator[Finding]:
-    """Masks saved as black and white images, whose white means unlabelled."""
-    if np.flatnonzero(masks.counts.any(axis=0)).tolist() == [0, IGNORE_INDEX] and not encoding.zero_is_ignored:
-        positions = np.flatnonzero(masks.counts[:, IGNORE_INDEX]).tolist()
-        name = survey.dataset.classes[0]
+    """Masks saved as black and white images, whose white means unlabelled: all of them, or some among others."""
+    if encoding.zero_is_ignored:
+        return
+    is_used = masks.counts > 0
+    is_white = is_used[:, 0] & is_used[:, IGNORE_INDEX] & (is_used.sum(axis=1) == 2)
+    positions = tuple(np.flatnonzero(is_white).tolist())
+    name = survey.dataset.classes[0]
+    if np.flatnonzero(is_used.any(axis=0)).tolist() == [0, IGNORE_INDEX]:
         message = f"every pixel is 0, {name!r}, or 255, no label, so {name!r} is the only class that can be learned"
-        yield Finding("white_mask", f"{message}; first: {name_first(survey, positions)}", tuple(positions))
-
-
-def check_copies(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
-    """Files with the same bytes whose masks differ."""
-    copies: dict[bytes, list[int]] = defaultdict(list)
-    for at in np.flatnonzero((survey.rows["size_wh"][:, 0] > 0) & (masks.sizes_wh[:, 0] > 0)).tolist():
-        copies[survey.rows["digest"][at].tobytes()].append(at)
-    for same in copies.values():
-        if len({int(masks.digests[at]) for at in same}) > 1:
-            yield Finding("other_mask_of_copy", list_names(survey, same), tuple(same))
+        yield Finding("white_mask", f"{message}; first: {name_first(survey, positions)}", positions)
+    elif positions:
+        message = f"the mask of {count_images(list(positions))} has only 0, {name!r}, and 255, no label; others have 1"
+        yield Finding("some_white_masks", f"{message} and more: {list_names(survey, list(positions))}", positions)
 
 
 def check_unlabelled(survey: Survey, split: str, counts: Integers, offset: int) -> Iterator[Finding]:

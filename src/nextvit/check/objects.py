@@ -1,16 +1,14 @@
 """Check annotated objects: boxes, masks, classes, and the lists of images."""
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextvit.check.same_boxes import find_same_boxes
 from nextvit.check.survey import Survey, count_images, name_first
 from nextvit.data.annotations import POLYGONS, RUN_LENGTHS, Annotations
-from nextvit.data.coco import find_split_files
 from nextvit.data.findings import Finding
-from nextvit.data.image_files import find_image_files
 
 MIN_OBJECTS = 10
 """A class with fewer training objects is tiny."""
@@ -20,15 +18,11 @@ BEYOND_PX = 1.0
 """How far a box may reach beyond its image: boxes may be rounded, or include their last pixel."""
 MASK_PX, MASK_FRACTION = 2.0, 0.05
 """How far the edges of a mask and its box may be apart: pixels, plus a fraction of the box's longer side."""
-SAME_IOU = 0.95
-"""Boxes with a higher IoU are in the same place."""
-ROWS = 256
-"""Boxes that are compared with all others of an image at a time."""
 
 
 def check_objects(survey: Survey) -> list[Finding]:
     """The findings of a dataset with annotated objects."""
-    findings = [*check_counts(survey), *check_listed(survey)]
+    findings = [*check_counts(survey)]
     offset = 0
     for split, samples in survey.dataset.splits.items():
         annotations = survey.dataset.annotations[split]
@@ -58,21 +52,6 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
             yield Finding("tiny_class", f"class {name!r} has only {in_train} training objects")
         if in_train and not in_val and val.any():
             yield Finding("class_only_in_train", f"class {name!r} has no validation objects")
-
-
-def check_listed(survey: Survey) -> Iterator[Finding]:
-    """Image files in the folders that no annotation file lists, and those of formats that are not read."""
-    left_out: list[Finding] = []
-    used = {os.path.normpath(name) for samples in survey.dataset.splits.values() for name in samples.names()}
-    sources = find_split_files(survey.dataset.root)
-    folders = dict.fromkeys(source.images for source in sources)  # splits may share one
-    present = {folder: find_image_files(folder, left_out) for folder in folders}
-    for source in sources:
-        if unlisted := [path for path in present[source.images] if os.path.normpath(path) not in used]:
-            what = "1 image is" if len(unlisted) == 1 else f"{len(unlisted)} images are"
-            file, first = (os.path.relpath(path, survey.dataset.root) for path in (source.annotations, unlisted[0]))
-            yield Finding("unlisted_image", f"{what} not listed in {file}, first: {first}")
-    yield from (finding for finding in left_out if finding.kind == "unread_format")
 
 
 def check_image_sizes(survey: Survey, annotations: Annotations, offset: int) -> Iterator[Finding]:
@@ -174,9 +153,10 @@ def check_same(survey: Survey, annotations: Annotations, offset: int) -> Iterato
     images = annotations.object_images()
     duplicate, two_classes = (np.zeros(len(images), np.bool_) for _ in range(2))
     for start, end in zip(annotations.offsets[:-1].tolist(), annotations.offsets[1:].tolist(), strict=True):
-        for earlier, later in find_same_boxes(annotations.boxes[start:end], annotations.crowd[start:end]):
-            is_same_class = annotations.labels[start + earlier] == annotations.labels[start + later]
-            (duplicate if is_same_class else two_classes)[start + later] = True
+        of_image = slice(start, end)
+        duplicate[of_image], two_classes[of_image] = find_same_boxes(
+            annotations.boxes[of_image], annotations.labels[of_image], annotations.crowd[of_image]
+        )
     for kind, found, what in (
         ("duplicate_object", duplicate, "in the place of another of its class"),
         ("object_of_two_classes", two_classes, "in the place of one of another class"),
@@ -184,19 +164,6 @@ def check_same(survey: Survey, annotations: Annotations, offset: int) -> Iterato
         for k in np.flatnonzero(found)[:1].tolist():
             first = name_object(survey, annotations, k, offset)
             yield make_object_finding(kind, f"{what}, first: {first}", found, images, offset)
-
-
-def find_same_boxes(boxes: NDArray[np.float32], crowd: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Index pairs of boxes (K, 4) with an IoU above SAME_IOU, the smaller index first; crowds are skipped."""
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    for start in range(0, len(boxes), ROWS):
-        rows = boxes[start : start + ROWS, None]
-        sides = np.minimum(rows[..., 2:], boxes[:, 2:]) - np.maximum(rows[..., :2], boxes[:, :2])
-        intersection = np.prod(np.maximum(sides, 0), axis=2)
-        is_same = intersection > SAME_IOU * (areas[start : start + ROWS, None] + areas - intersection)
-        for row, other in zip(*np.nonzero(is_same), strict=True):
-            if start + row < other and not (crowd[start + row] or crowd[other]):
-                yield int(start + row), int(other)
 
 
 def name_object(survey: Survey, annotations: Annotations, k: int, offset: int) -> str:

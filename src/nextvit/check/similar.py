@@ -128,19 +128,21 @@ def standardize(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def connected_components(pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Groups of indices that are connected by pairs (P, 2), each sorted."""
-    members, ends = np.unique(pairs, return_inverse=True)
-    left, right = ends.reshape(-1, 2).T
-    root = np.arange(len(members))
-    while True:  # every member takes the smallest root among its neighbours, until nothing changes
-        before = root.copy()
-        smallest = np.minimum(root[left], root[right])
-        np.minimum.at(root, left, smallest)
-        np.minimum.at(root, right, smallest)
-        root = root[root]
-        if np.array_equal(root, before):
-            break
-    order = np.argsort(root, kind="stable")
-    parts = np.split(members[order], np.flatnonzero(np.diff(root[order])) + 1) if len(members) else []
-    return [part.tolist() for part in parts]
+def select_spanning(pairs: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Those pairs (P, 2), from the first on, whose two members no earlier ones connect.
+
+    So a thousand images that are all alike give 999 pairs, in which each of them occurs, instead of half a million.
+    """
+    root: dict[int, int] = {}
+
+    def find(member: int) -> int:
+        while (above := root.setdefault(member, member)) != member:
+            root[member] = root[above]
+            member = root[member]
+        return member
+
+    for left, right in pairs.tolist():
+        one, other = find(left), find(right)
+        if one != other:
+            root[max(one, other)] = min(one, other)
+            yield left, right

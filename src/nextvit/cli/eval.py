@@ -27,20 +27,22 @@ def evaluate(
     scales: str | None = None,
     flip: bool = False,
     device: str | None = None,
+    allow_errors: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a run, a checkpoint or a bundle on labelled images: the same evaluation for all.
 
-    Example: nextvit eval runs/photos photos --split val
+    Example: nextvit eval runs/photos photos --split test
 
     Parameters
     ----------
     model: Path
         A run, a checkpoint file, or a bundle.
     dataset: Path
-        The labelled images, as for training.
+        The labelled images, as for training. Only the split that is scored need be there; class folders without a
+        split are taken as it. Its classes may be some of the model's.
     split: str
-        "val" or "train".
+        "val", "test" or "train".
     false_alarms: float
         Of a segmentation model with two classes, the first of them normal: at how many percent of false alarms missed
         defects are counted, of pixels and of images. Default: 1. A bundle must have been exported with --scores.
@@ -53,13 +55,22 @@ def evaluate(
         Of a segmentation model: average with the mirrored image, too.
     device: str
         Where to compute, by the runtime's name for it, such as cuda. Default: the CPU.
+    allow_errors: bool
+        Leave out what `nextvit check` finds unusable, such as images that are missing, and say how many.
     """
     from nextvit.loading import load
-    from nextvit.tasks.reading import read_dataset
+    from nextvit.tasks.reading import read_split
     from nextvit.tasks.task import get_task, make_evaluator
 
     views = views_of(windows, scales, flip)
-    data, predictor = read_dataset(dataset), load(model, device=device, tiling=views)
+    data = read_split(
+        dataset,
+        split,
+        allow_errors=allow_errors,
+        flag="--allow-errors",
+        say=lambda line: progress.print(line, markup=False, soft_wrap=True),
+    )
+    predictor = load(model, device=device, tiling=views)
     evaluator = make_evaluator(data, predictor.card)
     task = get_task(predictor.card.task)
     if (wanted := task.evaluation_card(predictor.card)) != predictor.card:

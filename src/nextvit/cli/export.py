@@ -185,11 +185,13 @@ def default_bundle(
     return folder / f"{'-'.join(parts)}{SUFFIX}"
 
 
-def images_for(model: Path, data: Path | None, card: "ModelCard", *, limit: int | None = None) -> "ProofImages":
+def images_for(
+    model: Path, data: Path | None, card: "ModelCard", *, split: str = "val", limit: int | None = None
+) -> "ProofImages":
     """The images to prove on: those that were named, else those of the run's dataset, else the bundled ones."""
     from nextvit.export.proof_images import proof_images
 
-    return proof_images(data or dataset_if_known(model), card, limit=limit)
+    return proof_images(data or dataset_if_known(model), card, split=split, limit=limit)
 
 
 def calibrated_on(model: Path, data: Path | None) -> Path | None:

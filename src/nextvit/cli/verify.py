@@ -21,6 +21,7 @@ def verify(
     *,
     against: Path | None = None,
     data: Path | None = None,
+    split: str = "val",
     key: Path | None = None,
     device: str | None = None,
     as_json: AsJson = False,
@@ -39,7 +40,9 @@ def verify(
     against: Path
         The run or checkpoint it came from: compares both on the images of --data (default: the run's dataset).
     data: Path
-        A labelled dataset: scores the bundle on its val split.
+        A labelled dataset: scores the bundle on one of its splits, the only one that need be there.
+    split: str
+        The split of --data: "val", "test" or "train".
     key: Path
         Check its signature with this Ed25519 public key, a PEM file, before anything of it is run.
     device: str
@@ -84,7 +87,7 @@ def verify(
         network, card = load_trained(against)
         card = kind_of(card).exported_like(manifest.card)
         check_comparable(bundle, manifest.card, against, card)
-        images = images_for(against, data, card)
+        images = images_for(against, data, card, split=split)
         proof = prove(network.eval(), card, session, images)
         document["against"] = proof.record(images.evaluator)
         if found := failures(
@@ -95,10 +98,10 @@ def verify(
         if data and "after" in document["against"]:
             document["exam"] = document["against"]["after"]
     elif data:
-        from nextvit.tasks.reading import read_dataset
+        from nextvit.tasks.reading import read_split
         from nextvit.tasks.task import make_evaluator
 
-        evaluation = make_evaluator(read_dataset(data), manifest.card).evaluate(session.run, split="val")
+        evaluation = make_evaluator(read_split(data, split), manifest.card).evaluate(session.run, split=split)
         score = evaluation.scores[evaluation.main_score]
         document["exam"] = {
             "metric": evaluation.main_score,

@@ -1,78 +1,85 @@
-"""Convert object annotations in VOC's or YOLO's format to COCO's: same images, boxes, masks and extra fields."""
+"""Convert objects that are annotated in another format to COCO's: same images, boxes, masks and extra fields."""
 
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from nextvit.convert.foreign import ForeignDataset, ForeignImage, Record
-from nextvit.convert.voc import is_voc, read_voc
-from nextvit.convert.yolo import is_yolo, read_yolo
-from nextvit.data.coco import is_coco
+from nextvit.convert.foreign import ForeignDataset, ForeignImage, LeftOut, Record
+from nextvit.convert.formats import read_foreign
+from nextvit.convert.left_out import describe, find_left_out
+from nextvit.convert.source_files import list_source_files
+from nextvit.convert.splits import describe_splits, group_by_split, name_images
+from nextvit.data.object_masks import MAX_COORDINATE
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import durable_folder
 
 
-def convert_to_coco(source: Path, out: Path) -> ForeignDataset:
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted, and what was not."""
+
+    dataset: ForeignDataset
+    splits: dict[str, list[ForeignImage]]
+    left_out: Sequence[LeftOut]
+    """With the images of the splits and the annotation files of the dataset, all files below its folder."""
+    remarks: Sequence[str]
+    """What a user should know, line by line."""
+
+
+def convert_to_coco(source: Path, out: Path) -> Conversion:
     """Write a dataset as images/<split>/ and annotations/instances_<split>.json into a new folder.
 
     Args:
-        source: folder of a dataset in VOC's or YOLO's format.
+        source: folder of a dataset in VOC's, YOLO's, LabelMe's or CVAT's format.
         out: the folder to create; after an error it does not exist.
 
-    Returns:
-        The dataset as it was read.
-
     Raises:
-        InputError: the format is unknown, a file cannot be read, or `out` already exists.
+        InputError: the format is unknown, a file cannot be read, files contradict each other, or `out` already exists.
     """
     if out.exists():
         raise InputError(f"{out}: already exists; choose a new folder")
-    dataset = read_foreign(source)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; expected one with images and annotations{suggest_path(source)}")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{out}: is inside of {source}; choose a folder outside of it, such as ../{out.name}")
+    files = list_source_files(source)
+    dataset = read_foreign(files)
+    if not dataset.images:
+        raise InputError(f"{source}: has no image that is annotated in {dataset.source_format}'s format")
+    splits = group_by_split(dataset.images)
+    names = {split: name_images(images, split) for split, images in splits.items()}
+    left_out = find_left_out(files, dataset)
     with durable_folder(out) as folder:
         (folder / "annotations").mkdir()
-        for split, images in dataset.splits.items():
-            for image in images:
-                copy = folder / "images" / split / image.name
+        for split, images in splits.items():
+            for image, name in zip(images, names[split], strict=True):
+                copy = folder / "images" / split / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(image.file, copy)
-            content = json.dumps(to_coco(dataset, images), ensure_ascii=False)
+                shutil.copyfile(source / image.path, copy)
+            content = json.dumps(to_coco(dataset, images, names[split]), ensure_ascii=False)
             (folder / "annotations" / f"instances_{split}.json").write_text(content, encoding="utf-8")
-    return dataset
+    remarks = [*dataset.remarks, *describe_splits(splits), *map(describe, left_out)]
+    return Conversion(dataset, splits, left_out, remarks)
 
 
-def read_foreign(source: Path) -> ForeignDataset:
-    """Read a dataset in VOC's or YOLO's format.
+def to_coco(dataset: ForeignDataset, images: Sequence[ForeignImage], names: Sequence[str]) -> Record:
+    """The content of COCO's JSON file for one split; ids count from 1.
 
     Raises:
-        InputError: the folder is in neither format, or a file cannot be read.
+        InputError: an object is farther away than any image is large.
     """
-    if not source.is_dir():
-        raise InputError(
-            f"{source}: no such folder; expected a dataset in VOC's or YOLO's format{suggest_path(source)}"
-        )
-    if is_voc(source):
-        return read_voc(source)
-    if is_yolo(source):
-        return read_yolo(source)
-    if is_coco(source):
-        raise InputError(f"{source}: is already in COCO's format; use it directly")
-    raise InputError(
-        f"{source}: neither VOC's format (Annotations/*.xml, or *.xml beside the images) nor YOLO's (labels/*.txt, "
-        "or *.txt beside the images)"
-    )
-
-
-def to_coco(dataset: ForeignDataset, images: Sequence[ForeignImage]) -> Record:
-    """The content of COCO's JSON file for one split; ids count from 1."""
     image_records: list[Record] = []
     annotations: list[Record] = []
-    for image_id, image in enumerate(images, 1):
+    for image_id, (image, name) in enumerate(zip(images, names, strict=True), 1):
         width, height = image.size_wh
         image_records.append(
-            {"id": image_id, "file_name": image.name, "width": width, "height": height, **image.extra_fields}
+            {"id": image_id, "file_name": name, "width": width, "height": height, **image.extra_fields}
         )
         for record in image.objects:
+            if not all(abs(value) <= MAX_COORDINATE for value in record["bbox"]):
+                raise InputError(f"{image.path}: an object reaches more than {MAX_COORDINATE:,} px away")
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
     info = {"description": f"converted from {dataset.source_format}'s format by nextvit", **dataset.info}
     return {"info": info, "images": image_records, "annotations": annotations, "categories": list(dataset.categories)}

@@ -1,6 +1,5 @@
 """A dataset in another annotation format, in memory, with the objects as COCO's records."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,48 +8,76 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from nextvit.errors import InputError
+from nextvit.files.regular import require_regular
 from nextvit.image.reading import FORMATS, UNREADABLE, reason
 
-SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
-"""Names of splits in other datasets, and ours."""
-
 Record = dict[str, Any]
+
+COCO_FIELDS = frozenset({"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "file_name"})
+"""Fields of COCO's records."""
 
 
 @dataclass(frozen=True)
 class ForeignImage:
     """An image file and its annotated objects."""
 
-    file: Path
-    name: str
-    """The path inside the folder of its split."""
+    path: str
+    """Below the folder of the dataset, with forward slashes."""
     size_wh: tuple[int, int]
     """Width and height in pixels, upright."""
     objects: Sequence[Record]
     """COCO's annotation records, without id and image_id."""
     extra_fields: Record = field(default_factory=dict)
     """Further fields for COCO's image record."""
+    split: str | None = None
+    """The split that the annotations state, by our name; None: they state none."""
+    annotation: str = ""
+    """The file that the objects were read from; its folders may state a split, too."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files of the dataset that are not converted."""
+
+    reason: str
+    paths: Sequence[str]
+    """Below the folder of the dataset, with forward slashes."""
 
 
 @dataclass(frozen=True)
 class ForeignDataset:
-    """A whole dataset of another format, ready to be written as COCO."""
+    """A whole dataset of another format, as its reader understood it."""
 
     source_format: str
-    """"VOC" or "YOLO"."""
+    """"VOC", "YOLO", "LabelMe" or "CVAT"."""
     categories: Sequence[Record]
     """COCO's category records."""
-    splits: dict[str, list[ForeignImage]]
+    images: Sequence[ForeignImage]
+    annotation_files: frozenset[str]
+    """All files beside the images that were read, masks included."""
+    left_out: Sequence[LeftOut]
+    """Files whose reason the reader knows; `find_left_out` adds all others."""
+    image_left_out_because: str
+    """The reason for an image that is in no other place."""
     info: Record
     """What the source says about the dataset as a whole."""
     remarks: Sequence[str]
     """What a user should know: how coordinates were read, which fields were kept."""
 
 
-def normalize_split_name(folder: str) -> str:
-    """Our name of a split: train2017 -> train, valid -> val."""
-    name = folder.lower().rstrip("0123456789")
-    return SPLIT_NAMES.get(name, name) or folder
+def number_categories(names: Sequence[str]) -> dict[str, int]:
+    """Category ids from 1 by name, in the order of the names."""
+    return {name: id for id, name in enumerate(sorted(set(names)), 1)}
+
+
+def to_categories(ids: dict[str, int]) -> list[Record]:
+    """COCO's category records."""
+    return [{"id": id, "name": name, "supercategory": ""} for name, id in ids.items()]
+
+
+def rename_fields(fields: Record, prefix: str) -> Record:
+    """Further fields of an object, with a prefix before names that COCO uses itself."""
+    return {f"{prefix}_{name}" if name in COCO_FIELDS else name: value for name, value in fields.items()}
 
 
 def read_upright_size(file: Path) -> tuple[int, int]:
@@ -60,13 +87,11 @@ def read_upright_size(file: Path) -> tuple[int, int]:
         InputError: the file is not a readable image.
     """
     try:
+        require_regular(file)
         with Image.open(file, formats=FORMATS) as image:
             is_transposed = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
             return image.size[::-1] if is_transposed else image.size
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise InputError(f"{file}: {reason(error)}") from None
-
-
-def relative_posix_path(path: str, folder: Path) -> str:
-    """The path as seen from a folder, with forward slashes."""
-    return Path(os.path.relpath(path, folder)).as_posix()

@@ -1,190 +1,145 @@
 """Read YOLO's annotations: one text file per image, one row per object, in fractions of the image's sides."""
 
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
-import numpy as np
-import yaml
-
-from nextvit.convert.foreign import (
-    ForeignDataset,
-    ForeignImage,
-    Record,
-    normalize_split_name,
-    read_upright_size,
-    relative_posix_path,
-)
-from nextvit.data.image_files import list_images
+from nextvit.convert.file_index import FileIndex, swap_folder
+from nextvit.convert.foreign import ForeignDataset, ForeignImage, LeftOut, read_upright_size
+from nextvit.convert.left_out import describe_files
+from nextvit.convert.source_files import SourceFiles
+from nextvit.convert.text_file import begins_with_numbers, read_text
+from nextvit.convert.yolo_names import is_names_file, read_names
+from nextvit.convert.yolo_rows import RowFormat, read_label_file, read_row_format
+from nextvit.convert.yolo_settings import read_settings
+from nextvit.convert.yolo_splits import read_splits
 from nextvit.errors import InputError
 
-NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt")
-NOT_LABEL_FILES = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt", "notes.txt"})
-"""Text files that are often beside label files."""
+IMAGE_FOLDERS = ("images", "JPEGImages")
+LABELS = "labels"
 
 
-def is_yolo(root: Path) -> bool:
-    """Whether a folder holds YOLO's text files, in folders named labels or beside the images."""
-    return bool(find_split_folders(root))
+def find_yolo_file(files: SourceFiles) -> str | None:
+    """A text file with rows of numbers, or an empty one, that is where an image's labels are or in a folder labels."""
+    texts = [path for path in files.with_suffix(".txt") if not is_names_file(path)]
+    index = FileIndex(texts)
+    candidates = [path for image in files.images for path in find_label_files(image, index)]
+    return next((path for path in [*candidates, *filter(is_in_labels, texts)] if is_label_file(files, path)), None)
 
 
-def find_split_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The folder of images and the folder of labels of each split, in any of five layouts."""
-    # 1. labels/<split> with images/<split>, and <split>/labels with <split>/images
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
-    label_folders = sorted(path.name for path in (root / "labels").glob("*") if path.is_dir())
-    found = {normalize_split_name(name): (root / "images" / name, root / "labels" / name) for name in label_folders}
-    found |= {normalize_split_name(name): (root / name / "images", root / name / "labels") for name in folders
-              if (root / name / "labels").is_dir()}  # fmt: skip
-    # 2. labels with images, all in train
-    if not found and (root / "labels").is_dir():
-        found = {"train": (root / "images", root / "labels")}
-    # 3. text files beside the images: <split>/, or the folder itself
-    if not found:
-        found = {
-            normalize_split_name(name): (root / name, root / name) for name in folders if list_label_files(root / name)
-        }
-    if not found and list_label_files(root):
-        found = {"train": (root, root)}
-    return found
+def is_label_file(files: SourceFiles, path: str) -> bool:
+    """Whether a text file holds rows, or nothing; not a list of images or a text for people."""
+    return begins_with_numbers(read_text(files.root / path))
 
 
-def list_label_files(folder: Path) -> list[Path]:
-    """The label files below a folder, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob("*.txt")
-        if path.name not in NOT_LABEL_FILES and not path.name.startswith("README")
-    )
+def is_in_labels(path: str) -> bool:
+    return bool(swap_folder(str(PurePosixPath(path).parent), [LABELS], [LABELS]))
 
 
-def read_yolo(root: Path) -> ForeignDataset:
+def find_label_files(image: str, texts: FileIndex) -> list[str]:
+    """The text files of an image: in the folder labels instead of images, or beside it."""
+    path = PurePosixPath(image)
+    folders = [*swap_folder(str(path.parent), IMAGE_FOLDERS, [LABELS]), str(path.parent)]
+    return [found for folder in folders for found in texts.with_stem(folder, path.stem)]
+
+
+def read_yolo(files: SourceFiles) -> ForeignDataset:
     """Read all label files.
 
     Raises:
-        InputError: class names are missing, a row cannot be read, or an image is missing.
+        InputError: class names are missing or contradict each other, a row cannot be read, or an image is missing.
     """
-    names, info = read_names(root)
-    splits = {split: read_split(*folders, names) for split, folders in find_split_folders(root).items()}
-    objects = [each for images in splits.values() for image in images for each in image.objects]
-    num_masks = sum("segmentation" in each for each in objects)
-    remarks = ["category ids: the numbers of YOLO's classes, from 0"]
-    if num_masks:
-        remarks.append(f"masks: {num_masks} of {len(objects)} objects, from their outlines")
+    # 1. What the set says of itself
+    settings = read_settings(files)
+    names = read_names(files, settings)
+    splits = read_splits(files, settings)
+    row_format = read_row_format(settings.source, settings.others)
+    # 2. Which text file belongs to which image
+    described = {*names.files, *splits.files, *settings.files}
+    texts = [path for path in files.with_suffix(".txt") if path not in described and not is_names_file(path)]
+    labels = pair_labels(files, texts)
+    paired = {*labels.values()}
+    refuse_orphans(files, [path for path in texts if path not in paired])
+    # 3. The rows of each image
+    images: list[ForeignImage] = []
+    for image in files.images:
+        size_wh = read_upright_size(files.root / image)
+        label_file = labels.get(image)
+        objects = read_label_file(files.root / label_file, size_wh, names.by_number, row_format) if label_file else []
+        images.append(ForeignImage(image, size_wh, objects, split=splits.by_image.get(image)))
     return ForeignDataset(
         source_format="YOLO",
-        categories=[{"id": id, "name": name, "supercategory": ""} for id, name in names.items()],
-        splits=splits,
-        info={"yolo": info} if info else {},
-        remarks=remarks,
+        categories=[{"id": id, "name": name, "supercategory": ""} for id, name in names.by_number.items()],
+        images=images,
+        annotation_files=frozenset({*paired, *described}),
+        left_out=[LeftOut("class names that are not used", names.unused)],
+        image_left_out_because="not read",
+        info={"yolo": settings.others} if settings.others else {},
+        remarks=[
+            "category ids: the numbers of YOLO's classes, from 0",
+            *describe_objects(images, row_format),
+            *describe_unlabelled([image for image in files.images if image not in labels]),
+            *names.remarks,
+            *splits.remarks,
+        ],
     )
 
 
-def read_names(root: Path) -> tuple[dict[int, str], Record]:
-    """Class names by number, and the other entries of the YAML file that holds them."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-            has_names = isinstance(content, dict) and "names" in content
-            other_settings = to_json_value(
-                {key: content[key] for key in content if key != "names"} if has_names else {}
-            )
-        except RecursionError:  # in the parser, or where an alias contains itself
-            raise InputError(f"{path}: not valid YAML (its entries are nested without end)") from None
-        except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
-            raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
-        if has_names:
-            return number_names(path, content["names"]), other_settings
-    for name in NAME_FILES:
-        if (path := root / name).is_file():
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}: not UTF-8 ({error})") from None
-            return {number: line.strip() for number, line in enumerate(lines) if line.strip()}, {}
-    raise InputError(f"{root}: no class names; expected data.yaml with names, or classes.txt")
+def pair_labels(files: SourceFiles, texts: Sequence[str]) -> dict[str, str]:
+    """The label file of each image that has one."""
+    index, claims = FileIndex(texts), dict[str, str]()
+    labels: dict[str, str] = {}
+    for image in files.images:
+        found = find_label_files(image, index)
+        if len(found) > 1:
+            raise InputError(f"{found[0]} and {found[1]} are both of {image}; keep one of them")
+        if found:
+            if other := claims.get(found[0]):
+                raise InputError(f"{found[0]}: of {other} or of {image}? Rename one of the images")
+            claims[found[0]] = image
+            labels[image] = found[0]
+    return labels
 
 
-def number_names(path: Path, names: Any) -> dict[int, str]:
-    """Class names by number, ascending, from a list or a dict."""
-    pairs = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(pairs, dict) or not pairs or not all(isinstance(number, int) for number in pairs):
-        raise InputError(f"{path}: names must be a list, or a dict with numbers as keys, got {names!r:.60}")
-    return {number: str(pairs[number]) for number in sorted(pairs)}
+def refuse_orphans(files: SourceFiles, texts: Sequence[str]) -> None:
+    """Raise InputError where a label file has no image; texts for people are left out."""
+    for path in texts:
+        if not is_label_file(files, path):
+            continue
+        folder = str(PurePosixPath(path).parent)
+        expected = (swap_folder(folder, [LABELS], IMAGE_FOLDERS[:1]) or [folder])[0]
+        others = [
+            other
+            for other in files.paths
+            if PurePosixPath(other).with_suffix("") == PurePosixPath(expected, PurePosixPath(path).stem)
+        ]
+        hint = f" ({others[0]} is in a format that is not read)" if others and others[0] != path else ""
+        raise InputError(f"{files.root / path}: no image of this name in {files.root / expected}{hint}")
 
 
-def to_json_value(value: Any) -> Any:
-    """A YAML value with dates and other types that JSON lacks as text."""
-    if isinstance(value, dict):
-        return {str(key): to_json_value(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [to_json_value(each) for each in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def describe_objects(images: Sequence[ForeignImage], row_format: RowFormat) -> list[str]:
+    """What the rows were read as."""
+    objects = [each for image in images for each in image.objects]
+    outlines = [each["segmentation"][0] for each in objects if "segmentation" in each]
+    lines: list[str] = []
+    if row_format.keypoints:
+        count, dimensions = row_format.keypoints
+        lines.append(
+            f"keypoints: {count} with {dimensions} numbers for each of {len(objects)} objects, by kpt_shape; left out"
+        )
+    if outlines:
+        lines.append(f"masks: {len(outlines)} of {len(objects)} objects, from their outlines")
+    corners = Counter(len(each) // 2 for each in outlines)
+    if len(corners) == 1 and row_format.task not in ("segment", "obb"):
+        [count] = corners
+        meant = "rotated boxes (OBB) become outlines" if count == 4 else "read as outlines"
+        lines.append(
+            f"every outline has {count} corners: {meant}; if they are boxes with keypoints, state kpt_shape in "
+            "data.yaml"
+        )
+    return lines
 
 
-def read_split(image_folder: Path, label_folder: Path, names: dict[int, str]) -> list[ForeignImage]:
-    """The images of a split with their objects; an image without a label file has none."""
-    if not image_folder.is_dir():
-        raise InputError(f"{label_folder}: no folder {image_folder} with its images")
-    images: list[ForeignImage] = []
-    unmatched = set(list_label_files(label_folder))
-    for file in list_images(image_folder):
-        name = relative_posix_path(str(file), image_folder)
-        label_file = (label_folder / name).with_suffix(".txt")
-        size_wh = read_upright_size(file)
-        objects = read_rows(label_file, size_wh, names) if label_file in unmatched else []
-        unmatched.discard(label_file)
-        images.append(ForeignImage(file, name, size_wh, objects))
-    if unmatched:
-        raise InputError(f"{min(unmatched)}: no image of this name in {image_folder}")
-    return images
-
-
-def read_rows(path: Path, size_wh: tuple[int, int], names: dict[int, str]) -> list[Record]:
-    """The objects in a label file, as COCO annotations."""
-    objects: list[Record] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if line.strip():
-            try:
-                objects.append(read_row(line.split(), size_wh, names))
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: {error}") from None
-    return objects
-
-
-def read_row(words: list[str], size_wh: tuple[int, int], names: dict[int, str]) -> Record:
-    """One object as a COCO annotation.
-
-    Args:
-        words: the class number, then the centre, width and height of a box, or the corners x, y, x, y, ... of an
-            outline, in fractions of the image's sides.
-        size_wh: width and height of the image in pixels.
-        names: class names by number.
-
-    Raises:
-        ValueError: the row is neither a box nor an outline.
-    """
-    try:
-        category, *values = map(float, words)
-    except ValueError:
-        raise ValueError(f"expected numbers, got {' '.join(words)[:60]!r}") from None
-    if category not in names:
-        raise ValueError(f"class {words[0]} has no name; there are {len(names)}")
-    if not np.isfinite(values).all() or (len(values) != 4 and (len(values) < 6 or len(values) % 2)):
-        raise ValueError(f"expected a class and 4 numbers for a box, or 6, 8, ... for an outline, got {len(values)}")
-    record: Record = {"category_id": int(category), "iscrowd": 0}
-    if len(values) == 4:
-        center_xy, sides_wh = np.array(values[:2]) * size_wh, np.array(values[2:]) * size_wh
-        if (sides_wh < 0).any():
-            raise ValueError("a box with a negative side")
-        top_left_xy = center_xy - sides_wh / 2
-        return {**record, "bbox": [*top_left_xy.tolist(), *sides_wh.tolist()], "area": float(sides_wh.prod())}
-    points = np.array(values).reshape(-1, 2) * size_wh
-    first, last = points.min(axis=0), points.max(axis=0)
-    x, y = (points - first).T  # the shoelace formula, near the origin for precision
-    area = abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
-    return {
-        **record,
-        "bbox": [*first.tolist(), *(last - first).tolist()],
-        "area": area,
-        "segmentation": [points.ravel().tolist()],
-    }
+def describe_unlabelled(images: Sequence[str]) -> list[str]:
+    """Images without a text file."""
+    return [f"without a text file, so without objects: {len(images)} ({describe_files(images)})"] if images else []

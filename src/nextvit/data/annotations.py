@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,10 @@ class Annotations:
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """The number of objects of each class, without crowds: (num_classes,)."""
         return np.bincount(self.labels[~self.crowd], minlength=num_classes)
+
+    def map_labels(self, new: NDArray[np.int32]) -> "Annotations":
+        """The same objects with class `new[c]` instead of c."""
+        return replace(self, labels=new[self.labels])
 
     def select(self, chosen: NDArray[np.bool_]) -> "Annotations":
         """The annotations of the images where `chosen`, (N,), is true."""

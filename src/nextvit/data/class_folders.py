@@ -1,22 +1,30 @@
 """Read class folders, `train/<class>/*` and `val/<class>/*`, and explain how to fix common wrong layouts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nextvit.data.coco import is_coco
+from nextvit.data.coco_layouts import is_coco
 from nextvit.data.findings import Finding
-from nextvit.data.image_files import find_image_files, list_images
+from nextvit.data.foreign_layouts import refuse_foreign_layout
+from nextvit.data.image_files import find_image_files
 from nextvit.data.label_list import LabelledPath
 from nextvit.data.shards import CONTENTS
+from nextvit.data.split_names import find_split_folders, splits_to_read, standard_split
 from nextvit.errors import InputError
 
 
-def read_class_folders(root: Path, findings: list[Finding]) -> Iterator[LabelledPath]:
-    """Yield the image files of each split folder, by class, sorted; what is wrong with them is added to `findings`."""
-    check_layout(root)
-    for split in (name for name in ("train", "val") if (root / name).is_dir()):
+def read_class_folders(root: Path, findings: list[Finding], wanted: Sequence[str]) -> Iterator[LabelledPath]:
+    """Yield the image files of each split folder, by class, sorted; what is wrong with them is added to `findings`.
+
+    Args:
+        wanted: splits to read; train is read instead of a val that is not there. Where one is wanted, class folders
+            without a split are it.
+    """
+    check_layout(root, wanted)
+    folders = find_split_folders(root) or {wanted[0]: root}
+    for split in splits_to_read(wanted, folders, root=root):
         count = 0
-        for folder in list_class_folders(root / split):
+        for folder in list_class_folders(folders[split]):
             images = find_image_files(folder, findings)
             if not images and split == "train":
                 message = f"{folder}: class without images; add some or remove the folder"
@@ -24,28 +32,44 @@ def read_class_folders(root: Path, findings: list[Finding]) -> Iterator[Labelled
             count += len(images)
             for path in images:
                 yield split, path, (folder.name,)
-        if not count:
-            message = f"{root / split}: no images; expected {split}/<class>/*.jpg (or .png, .webp, ...)"
+        if not count and split != "test":
+            message = f"{folders[split]}: no images; expected {folders[split].name}/<class>/*.jpg (or .png, .webp, ...)"
             findings.append(Finding("empty_split", message))
 
 
-def check_layout(root: Path) -> None:
-    """Raise InputError for common wrong layouts; the message says how to fix them."""
-    refuse_other_formats(root)
+def check_layout(root: Path, wanted: Sequence[str]) -> None:
+    """Raise InputError for common wrong layouts; the message says how to fix them.
+
+    Args:
+        wanted: the splits to be read; several need train.
+    """
+    refuse_foreign_layout(root)
     refuse_part_of_objects(root)
-    for name in ("valid", "validation", "dev"):
-        if (root / name).is_dir() and not (root / "val").exists():
-            raise InputError(f"{root / name}: rename it to 'val', otherwise the validation images would not be used")
-    if (root / "train").is_dir():
+    found = find_split_folders(root)
+    if not any(list_class_folders(folder) for folder in found.values()):
+        refuse_without_annotations(root)
+    if "train" in found or (found and len(wanted) == 1):
         return
-    refuse_without_annotations(root)
     if any(root.glob("*.tar")):
         raise InputError(f"{root}: tar files without {CONTENTS}; only the shards that `nextvit shard` made can be read")
-    if root.name in ("train", "val"):
+    own = standard_split(root.name)
+    has_classes = any(has_image(folder) for folder in list_class_folders(root) if folder not in found.values())
+    if len(wanted) == 1 and has_classes:
+        if own not in (None, wanted[0]):
+            raise InputError(f"{root}: is the split {own}, not {wanted[0]}; pass --split {own}")
+        return
+    if own:
         raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
-    if any(list_images(folder) for folder in list_class_folders(root)):
+    if has_classes:
         raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
+    if found:
+        raise InputError(f"{root}: has {' and '.join(path.name for path in found.values())} but no folder 'train'")
     raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
+
+
+def has_image(folder: Path) -> bool:
+    """Whether there is an image file somewhere below a folder."""
+    return bool(find_image_files(folder, []))
 
 
 def refuse_part_of_objects(root: Path) -> None:
@@ -55,24 +79,9 @@ def refuse_part_of_objects(root: Path) -> None:
         raise InputError(f"{root}: is one part of a dataset; pass the folder above it, {above}")
 
 
-def refuse_other_formats(root: Path) -> None:
-    """Raise InputError for annotations of objects in formats that `nextvit convert` reads."""
-    for name, pattern in (
-        ("VOC", "Annotations/*.xml"),
-        ("VOC", "train/*.xml"),
-        ("YOLO", "labels/**/*.txt"),
-        ("YOLO", "train/labels/*.txt"),
-    ):
-        if next(root.glob(pattern), None):
-            raise InputError(
-                f"{root}: is in {name}'s format ({pattern}); make it COCO's with: "
-                f"nextvit convert {root} --out {root.resolve().name}-coco"
-            )
-
-
 def refuse_without_annotations(root: Path) -> None:
     """Raise InputError for a folder that looks like a dataset with objects, but has no COCO annotations."""
-    if any(next(root.glob(pattern), None) for pattern in ("images", "annotations", "train20*")):
+    if (root / "images").is_dir() or (root / "annotations").is_dir():
         raise InputError(
             f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format, "
             "or masks/train/NAME.png"

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.data.annotations import Annotations
-from nextvit.data.object_masks import rasterize_mask
+from nextvit.data.object_masks import MaskPart, rasterize_part
 from nextvit.data.objects import Objects
-from nextvit.data.samples import RaggedArray
+from nextvit.data.samples import RaggedArray, Sample, Samples
 from nextvit.errors import InputError
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.reading import UNREADABLE, DecodeError, open_image, read_content, reason, upright
@@ -25,6 +25,8 @@ ClassMask = NDArray[np.uint8]
 MAX_CLASSES = 255
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")
 """Formats that keep the values that were saved."""
+MAX_DRAWN_PX = 2**31
+"""Pixels of the masks of all objects of one image, each in its own rectangle: more would take too long."""
 BACKGROUND = "background"
 """The class of pixels without an object, in masks that are made from objects."""
 
@@ -44,6 +46,8 @@ class MaskEncoding:
     num_classes: int
     zero_is_ignored: bool = False
     """As in ADE20K: 0 means unlabelled, and classes count from 1."""
+    class_of: tuple[int, ...] = ()
+    """For each class of the files its index among a model's; empty: the same."""
 
     @cached_property
     def table(self) -> NDArray[np.uint8]:
@@ -53,12 +57,17 @@ class MaskEncoding:
             table[1:] -= 1
             table[0] = IGNORE_INDEX
         table[IGNORE_INDEX] = IGNORE_INDEX
+        if self.class_of:
+            first = int(self.zero_is_ignored)
+            table[first : first + self.num_classes] = self.class_of
         return table
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """(256,), which values are valid."""
-        return (self.table < self.num_classes) | (self.table == IGNORE_INDEX)
+        first, values = int(self.zero_is_ignored), np.arange(256)
+        is_class = (first <= values) & (values < first + self.num_classes)
+        return is_class | (values == IGNORE_INDEX) | (values < first)
 
     def classes(self, values_HW: NDArray[np.uint8], *, name: str | Path) -> ClassMask:
         """The classes of a mask's values.
@@ -102,6 +111,10 @@ class Masks(Protocol):
         """The masks where `chosen`, (N,), is true."""
         ...
 
+    def map_classes(self, class_of: Sequence[int]) -> "Masks":
+        """The same masks with class `class_of[c]` instead of c."""
+        ...
+
 
 @dataclass(frozen=True)
 class MaskFiles:
@@ -138,37 +151,59 @@ class MaskFiles:
     def select(self, chosen: NDArray[np.bool_]) -> "MaskFiles":
         return MaskFiles(self.names.select(chosen), self.encoding)
 
+    def map_classes(self, class_of: Sequence[int]) -> "MaskFiles":
+        return MaskFiles(self.names, replace(self.encoding, class_of=tuple(class_of)))
+
 
 @dataclass(frozen=True)
 class ObjectMasks:
     """Masks made from annotated objects: class 0 is the background, and class k + 1 is of objects of class k."""
 
     annotations: Annotations
-    num_classes: int
-    """Including the background."""
-
-    @property
-    def encoding(self) -> MaskEncoding:
-        return MaskEncoding(self.num_classes)
+    samples: Samples
+    """The images, whose sizes are compared before anything is drawn."""
+    encoding: MaskEncoding
+    """Of the classes, including the background."""
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> ClassMask:
-        width, height = self.annotations.sizes_wh[index].tolist()
-        try:
-            return rasterize_objects(self.annotations[index], height, width)
-        except InputError as error:
-            raise BadMask(self.name(index), str(error)) from None
+        return self.encoding.classes(self.values(index), name=self.name(index))
 
     def values(self, index: int) -> NDArray[np.uint8]:
-        return self[index]
+        width, height = self.annotations.sizes_wh[index].tolist()
+        try:
+            check_annotated_size(self.samples[index], width, height)
+            return rasterize_objects(self.annotations[index], height, width)
+        except BadMask:
+            raise
+        except InputError as error:
+            raise BadMask(self.name(index), str(error)) from None
 
     def name(self, index: int) -> str:
         return f"the objects of image {self.annotations.image_ids[index]}"
 
     def select(self, chosen: NDArray[np.bool_]) -> "ObjectMasks":
-        return ObjectMasks(self.annotations.select(chosen), self.num_classes)
+        return ObjectMasks(self.annotations.select(chosen), self.samples.select(chosen), self.encoding)
+
+    def map_classes(self, class_of: Sequence[int]) -> "ObjectMasks":
+        return ObjectMasks(self.annotations, self.samples, replace(self.encoding, class_of=tuple(class_of)))
+
+
+def check_annotated_size(sample: Sample, width: int, height: int) -> None:
+    """Compare the size in the annotations with that in the image's header, either way up.
+
+    Raises:
+        BadMask: they differ, or the header cannot be read; its kind says which.
+    """
+    try:
+        with Image.open(sample.path, formats=FORMATS) as image:
+            size = image.size
+    except UNREADABLE as error:
+        raise BadMask(sample.path, reason(error), kind="unreadable") from None
+    if sorted(size) != sorted((width, height)):
+        raise BadMask(sample.path, f"is {size[0]}x{size[1]}, annotated as {width}x{height}", kind="mask_size_differs")
 
 
 def rasterize_objects(objects: Objects, height: int, width: int) -> ClassMask:
@@ -176,29 +211,60 @@ def rasterize_objects(objects: Objects, height: int, width: int) -> ClassMask:
 
     Crowds, and boxes of objects without a mask, contain also pixels of other classes: they become IGNORE_INDEX where
     there is no other object.
+
+    Raises:
+        InputError: a segmentation cannot be drawn, or all together have too many pixels.
     """
     mask_HW = np.zeros((height, width), np.uint8)
     segmentations = objects.segmentations or (None,) * len(objects)
-    is_vague = np.array([crowd or not each for crowd, each in zip(objects.crowd, segmentations, strict=True)], np.bool_)
-    masks = {}
+    is_vague = [bool(crowd or not each) for crowd, each in zip(objects.crowd, segmentations, strict=True)]
+    parts: list[PackedPart] = []
+    pixels = 0
     for k, segmentation in enumerate(segmentations):
-        masks[k] = (
-            rasterize_mask(segmentation, height, width)
+        part = (
+            rasterize_part(segmentation, height, width)
             if segmentation
             else rasterize_box(objects.boxes[k], height, width)
         )
-    for k in sorted(masks, key=lambda k: (not is_vague[k], -int(masks[k].sum()), k)):
-        mask_HW[masks[k]] = IGNORE_INDEX if is_vague[k] else objects.labels[k] + 1
+        pixels += part.mask_HW.size
+        if pixels > MAX_DRAWN_PX:
+            raise InputError(f"its objects' masks have more than {MAX_DRAWN_PX:,} pixels together")
+        parts.append(PackedPart.pack(part))
+    for k in sorted(range(len(parts)), key=lambda k: (not is_vague[k], -parts[k].area, k)):
+        part = parts[k].unpack()
+        mask_HW[part.region][part.mask_HW] = IGNORE_INDEX if is_vague[k] else objects.labels[k] + 1
     return mask_HW
 
 
-def rasterize_box(box: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """All pixels that a box x1, y1, x2, y2 touches."""
-    mask_HW = np.zeros((height, width), np.bool_)
-    left, top = np.floor(box[:2]).clip(0).astype(int)
-    right, bottom = np.ceil(box[2:]).clip(0).astype(int)
-    mask_HW[top:bottom, left:right] = True
-    return mask_HW
+@dataclass(frozen=True)
+class PackedPart:
+    """A `MaskPart` in one bit a pixel: all of an image are kept until they are sorted by area."""
+
+    left: int
+    top: int
+    shape: tuple[int, int]
+    bits: NDArray[np.uint8]
+    area: int
+    """Pixels of the object."""
+
+    @classmethod
+    def pack(cls, part: MaskPart) -> "PackedPart":
+        """Pack a part."""
+        height, width = part.mask_HW.shape
+        return cls(part.left, part.top, (height, width), np.packbits(part.mask_HW), int(part.mask_HW.sum()))
+
+    def unpack(self) -> MaskPart:
+        """The part as it was."""
+        height, width = self.shape
+        flat = np.unpackbits(self.bits, count=height * width).view(np.bool_)
+        return MaskPart(self.left, self.top, flat.reshape(height, width))
+
+
+def rasterize_box(box: NDArray[np.float32], height: int, width: int) -> MaskPart:
+    """All pixels of an image that a box x1, y1, x2, y2 touches."""
+    left, top = np.floor(box[:2]).clip(0, (width, height)).astype(int).tolist()
+    right, bottom = np.ceil(box[2:]).clip((left, top), (width, height)).astype(int).tolist()
+    return MaskPart(left, top, np.ones((bottom - top, right - left), np.bool_))
 
 
 def read_mask_values(content: bytes, *, name: str | Path) -> NDArray[np.uint8]:

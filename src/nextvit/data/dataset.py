@@ -1,9 +1,11 @@
 """A dataset: which image belongs to which classes and split, and what is annotated on it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from nextvit.data.annotations import Annotations
 from nextvit.data.class_masks import Masks
@@ -21,7 +23,7 @@ class Dataset:
     classes: tuple[str, ...]
     """Names; the index is the label. Sorted by name, or for detection by category id."""
     splits: dict[str, Samples]
-    """"train" and "val"."""
+    """"train" and "val", and "test" where it was read; or one of them alone, for scoring."""
     task: str = "classification"
     """"multilabel" where an image may have several classes, or none; "detection" where objects are annotated;
     "segmentation" where each pixel has a class."""
@@ -30,6 +32,8 @@ class Dataset:
     objects."""
     category_ids: tuple[int, ...] = ()
     """For "detection": the classes' ids in the annotations, ascending."""
+    lists: tuple[tuple[Path, Path], ...] = ()
+    """For "detection": the folder of the images and the annotation file of each split that was read."""
     masks: dict[str, Masks] = field(default_factory=dict)
     """For "segmentation": the masks of the samples of each split, in the same order. Samples have no labels."""
 
@@ -52,6 +56,39 @@ class Dataset:
         if name not in self.splits:
             raise InputError(f"{self.root} has no split {name!r}; {did_you_mean(name, self.splits)}")
         return self.splits[name]
+
+    def with_classes(
+        self, classes: tuple[str, ...], position: Sequence[int], category_ids: tuple[int, ...]
+    ) -> "Dataset":
+        """The same images with the classes of a model.
+
+        Args:
+            classes: the model's.
+            position: for each class of this dataset, its index in `classes`.
+            category_ids: the model's, for "detection".
+        """
+        new = np.array(position, np.int32)
+        return replace(
+            self,
+            classes=classes,
+            splits={split: samples.map_labels(new) for split, samples in self.splits.items()},
+            annotations={split: each.map_labels(new) for split, each in self.annotations.items()},
+            category_ids=category_ids,
+            masks={split: masks.map_classes(position) for split, masks in self.masks.items()},
+        )
+
+    def leave_out(self, images: Collection[Path]) -> "Dataset":
+        """The dataset without these images."""
+        kept = {
+            split: np.array([sample.path not in images for sample in samples], np.bool_)
+            for split, samples in self.splits.items()
+        }
+        return replace(
+            self,
+            splits={split: samples.select(kept[split]) for split, samples in self.splits.items()},
+            annotations={split: each.select(kept[split]) for split, each in self.annotations.items()},
+            masks={split: masks.select(kept[split]) for split, masks in self.masks.items()},
+        )
 
     def locate(self, path: Path) -> tuple[str, int]:
         """The split and the index of an image."""

@@ -1,5 +1,6 @@
 """The kinds of findings of a dataset check: severity, title and advice."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,8 @@ class Kind:
     """error: training or evaluation would be wrong; warning: worth a look; note: handled, but good to know."""
     title: str
     advice: str
+    left_out: str = ""
+    """What of it a training with --data.allow-errors leaves out, as a noun; "": nothing."""
 
 
 KINDS = {
@@ -25,20 +28,36 @@ KINDS = {
         "error", "The same file under different classes", "At most one of the labels is right; remove the others."
     ),
     "duplicate_across_splits": Kind(
-        "error", "The same file in train and in val", "Validation would measure memorised images; keep one of them."
+        "error", "The same file in two splits", "A score would measure memorised images; keep one of them."
     ),
-    "empty_class": Kind("error", "Classes without images", "Add images or remove the folder."),
+    "empty_class": Kind("error", "Classes without images", "Add images or remove the folder.", left_out="class"),
     "class_only_in_val": Kind("error", "Classes that are only in val", "They cannot be learned."),
     "single_class": Kind("error", "A single class", "A classifier needs at least two."),
     "empty_split": Kind("error", "A split without images", "Fill the folder or remove it."),
     "nothing_to_validate": Kind("error", "No validation images", "Add images, or a split val."),
-    "bad_row": Kind("error", "Rows of the list that cannot be used", "Correct the list."),
-    "bad_name": Kind("error", "File names that are not UTF-8", "Rename the files."),
-    "missing_image": Kind("error", "Images that are listed but not there", "Copy them, or take them off the list."),
-    "unknown_image": Kind("error", "Annotations of images that are not listed", "List the images, or remove them."),
-    "unknown_category": Kind("error", "Annotations of unknown categories", "Add the categories, or correct the ids."),
-    "bad_category": Kind("error", "Categories that contradict each other", "Give each an id and a name of its own."),
-    "bad_annotation": Kind("error", "Annotations that cannot be used", "Correct or remove them."),
+    "bad_row": Kind("error", "Rows of the list that cannot be used", "Correct the list.", left_out="row"),
+    "bad_name": Kind("error", "File names that are not UTF-8", "Rename the files.", left_out="file"),
+    "missing_image": Kind(
+        "error", "Images that are listed but not there", "Copy them, or take them off the list.", left_out="image"
+    ),
+    "unknown_image": Kind(
+        "error", "Annotations of images that are not listed", "List the images, or remove them.", left_out="annotation"
+    ),
+    "unknown_category": Kind(
+        "error", "Annotations of unknown categories", "Add the categories, or correct the ids.", left_out="annotation"
+    ),
+    "bad_category": Kind(
+        "error", "Categories that contradict each other", "Give each an id and a name of its own.", left_out="category"
+    ),
+    "bad_image": Kind(
+        "error", "Images whose records cannot be used", "Correct or remove the records.", left_out="image"
+    ),
+    "bad_annotation": Kind(
+        "error", "Annotations that cannot be used", "Correct or remove them.", left_out="annotation"
+    ),
+    "box_fractions": Kind(
+        "error", "Boxes in fractions of the image", "COCO's are in pixels: multiply them by width and height."
+    ),
     "class_without_objects": Kind(
         "error", "Classes without objects in train", "Annotate some, or remove the category from the files."
     ),
@@ -46,33 +65,63 @@ KINDS = {
         "error",
         "Images of another size than annotated",
         "Boxes are elsewhere; restore the image that was annotated.",
+        left_out="image",
     ),
     "box_outside": Kind("error", "Boxes completely outside their image", "Correct or remove them."),
     "too_elongated": Kind(
         "error", "Images that are too elongated to be resized", "Crop them, or use data.resize stretch."
     ),
-    "image_without_mask": Kind("error", "Images without a mask", "Draw it, or move the image away."),
-    "ambiguous_mask": Kind("error", "Images or masks of the same name", "The pairing is ambiguous; keep one."),
-    "bad_mask": Kind("error", "Masks that cannot be used", "Save them again, or remove them with their images."),
+    "image_without_mask": Kind("error", "Images without a mask", "Draw it, or move the image away.", left_out="image"),
+    "ambiguous_mask": Kind(
+        "error", "Images or masks of the same name", "The pairing is ambiguous; keep one.", left_out="image"
+    ),
+    "bad_mask": Kind(
+        "error", "Masks that cannot be used", "Save them again, or remove them with their images.", left_out="image"
+    ),
     "mask_in_colours": Kind(
-        "error", "Masks in colours instead of indices", "Save the index of each pixel's class, one channel, as PNG."
+        "error",
+        "Masks in colours instead of indices",
+        "Save the index of each pixel's class, one channel, as PNG.",
+        left_out="image",
     ),
     "mask_size_differs": Kind(
-        "error", "Masks of another size than their images", "Restore the image that the mask was drawn on."
+        "error",
+        "Masks of another size than their images",
+        "Restore the image that the mask was drawn on.",
+        left_out="image",
     ),
-    "class_not_listed": Kind("error", "Classes that classes.txt does not list", "Add their names, in order of values."),
+    "class_not_listed": Kind(
+        "error", "Classes that classes.txt does not list", "Add their names, in order of values.", left_out="image"
+    ),
     "value_out_of_range": Kind(
-        "error", "Values in masks that are not a class", "Correct them, or make them 255: unlabelled."
+        "error", "Values in masks that are not a class", "Correct them, or make them 255: unlabelled.", left_out="image"
     ),
     "white_mask": Kind(
         "error", "Masks of only 0 and 255", "255 means unlabelled; if white is a class, save it as 1, or as its value."
     ),
     "other_mask_of_copy": Kind("error", "The same image with different masks", "At most one of them is right."),
+    "nearly_other_mask_of_copy": Kind(
+        "warning",
+        "The same image with slightly different masks",
+        "Keep one; the page of --report shows where they differ.",
+    ),
+    "left_out": Kind("warning", "Files that are not used", "Move them to where they are read, or out of the dataset."),
+    "class_only_in_test": Kind(
+        "warning", "Classes that are only in test", "A model cannot know them; they are left out."
+    ),
+    "nothing_to_test": Kind("warning", "A split test without images", "Fill it or remove it."),
+    "similar_class_names": Kind(
+        "warning", "Class names that differ in capitals alone", "If they mean the same, write them alike."
+    ),
+    "stray_part": Kind("warning", "Points and lines beside outlines", "They have no pixel and are passed over."),
+    "some_white_masks": Kind(
+        "warning", "Masks of 0 and 255 among others", "255 means unlabelled; if white is a class there, save its value."
+    ),
     "near_duplicate_across_classes": Kind(
         "warning", "Nearly the same image under different classes", "Look at them: one label may be wrong."
     ),
     "near_duplicate_across_splits": Kind(
-        "warning", "Nearly the same image in train and in val", "Keep copies and series of one scene in one split."
+        "warning", "Nearly the same image in two splits", "Keep copies and series of one scene in one split."
     ),
     "duplicate": Kind(
         "warning", "The same file several times in one split", "It is weighted accordingly; keep one of them."
@@ -136,6 +185,8 @@ class Finding:
     """Positions, in the survey, of the images concerned."""
     objects: tuple[int, ...] = ()
     """For findings about objects: for each of `positions`, the index of the object in its split's annotations."""
+    count: int = 1
+    """How many things a finding without positions is about."""
 
     @property
     def severity(self) -> Severity:
@@ -148,14 +199,42 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.kind])
 
 
-def refuse_errors(findings: Sequence[Finding], *, dataset: object) -> None:
+STOPPING = ("empty_split", "nothing_to_validate", "single_class")
+"""Kinds of errors with which nothing can be learned or scored, whatever is allowed."""
+
+
+def refuse_errors(findings: Sequence[Finding], *, dataset: object, allowed: bool = False) -> None:
     """Raise InputError if there are errors; the message names the first one and what to do.
 
     Files that cannot be read do not count: training leaves them out, as long as they are few (data.max_unreadable).
+
+    Args:
+        findings: of a check.
+        dataset: its path, for the message.
+        allowed: whether all but those that stop any training are allowed.
     """
     errors = [each for each in findings if each.severity == "error" and each.kind != "unreadable"]
+    stopping = [each for each in errors if each.kind in STOPPING]
+    if allowed:
+        errors = stopping
     if errors:
+        title = KINDS[errors[0].kind].title
+        advice = "" if stopping else ", or train anyway with --data.allow-errors"
         raise InputError(
             f"{dataset}: {len(errors)} {'errors' if len(errors) > 1 else 'error'} in the data, first: "
-            f"{errors[0].message}; see nextvit check {dataset}, or train anyway with --data.allow-errors"
+            f"{title[0].lower()}{title[1:]}: {errors[0].message}; see nextvit check {dataset}{advice}"
         )
+
+
+def describe_left_out(findings: Sequence[Finding]) -> str:
+    """What is left out because of these findings, such as "left out: 2 annotations, 1 image"; "" for nothing."""
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        if noun := KINDS[finding.kind].left_out:
+            counts[noun] += len(set(finding.positions)) or finding.count
+    parts = [f"{count:,} {noun if count == 1 else plural(noun)}" for noun, count in counts.items()]
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def plural(noun: str) -> str:
+    return {"class": "classes", "category": "categories"}.get(noun, noun + "s")

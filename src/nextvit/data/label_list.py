@@ -1,11 +1,14 @@
 """Read a CSV file with the columns path and label, or path and labels: red|blue, or empty for none."""
 
 import csv
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from nextvit.data.class_names import normalize_class_name
+from nextvit.data.listed_files import ListedFiles
+from nextvit.data.split_names import SPLITS, standard_split
 from nextvit.errors import InputError
+from nextvit.files.regular import require_regular
 
 SEPARATOR = "|"
 """Between labels: commas separate columns, and names may contain spaces."""
@@ -17,63 +20,101 @@ LabelledPath = tuple[str, str, tuple[str, ...]]
 def has_label_lists(path: Path) -> bool:
     """Whether a CSV file has the column labels; False also for a file that is not CSV."""
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             columns = next(csv.reader(file), [])
-    except (UnicodeDecodeError, csv.Error):
+    except (OSError, ValueError, csv.Error):  # UnicodeDecodeError is a ValueError, and so is InputError
         return False
-    return "labels" in columns
+    return "labels" in read_columns(columns)
 
 
-def read_label_list(path: Path, on_error: Callable[[str], None]) -> Iterator[LabelledPath]:
+def splits_in_list(path: Path) -> set[str]:
+    """The splits that the rows of a list are of.
+
+    Raises:
+        InputError: the file is not such a list.
+    """
+    return {split for _, row in read_rows(path) if (split := standard_split(row["split"] or "train"))}
+
+
+def read_label_list(path: Path, on_error: Callable[[str], None], *, wanted: Collection[str]) -> Iterator[LabelledPath]:
     """Read the rows of a list; paths are relative to the file.
 
     Args:
         path: the CSV file.
         on_error: called with a message for each unusable row, which is skipped.
+        wanted: the splits that are read; rows of others are not looked at.
 
     Raises:
         InputError: the file is not such a list.
     """
+    seen: set[str] = set()  # multi-label images, which may have only one row
+    files = ListedFiles(str(path.parent))
+    for line, row in read_rows(path):
+        where, split, name = f"{path}, line {line}", standard_split(row["split"] or "train"), row["path"]
+        is_multilabel = "labels" in row
+        labels = parse_labels(row["labels"]) if is_multilabel else parse_label(row["label"])
+        if split is None:
+            on_error(f"{where}: split must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, got {row['split']!r:.60}")
+        elif split not in wanted:
+            continue
+        elif not name or labels is None:
+            hint = (
+                "labels is missing; an image without labels is written as path," if is_multilabel else "label is empty"
+            )
+            on_error(f"{where}: path or {hint}")
+        elif (image := files.find(name)) is None:
+            on_error(f"{where}: no such file: {path.parent / name}")
+        elif is_multilabel and image in seen:
+            on_error(f"{where}: {name} already has a row; write all its labels into one, such as a|b")
+        elif not all(labels):
+            on_error(f"{where}: a name between {SEPARATOR} is empty in {row['labels']!r}")
+        else:
+            if is_multilabel:
+                seen.add(image)
+            yield split, image, labels
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the line number and the columns path, split, and label or labels of each row; None for a missing cell.
+
+    Raises:
+        InputError: the file is not CSV, or lacks columns.
+    """
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
+            reader = csv.reader(file)
+            columns = read_columns(next(reader, []))
             if "path" not in columns or ("label" in columns) == ("labels" in columns):
                 raise InputError(
                     f"{path}: expected a first line with the columns path,label (or path,labels) and optionally split; "
-                    f"got {','.join(columns) or 'an empty file'}"
+                    f"got {','.join(columns) or 'an empty file':.200}"
                 )
-            is_multilabel = "labels" in columns
-            seen: set[bytes] = set()  # multi-label images, which may have only one row
-            for row in reader:
-                where, split, name = f"{path}, line {reader.line_num}", row.get("split") or "train", row["path"]
-                image = os.path.join(path.parent, name or "")  # noqa: PTH118 (10 times faster)
-                labels = parse_labels(row["labels"]) if is_multilabel else (row["label"],)
-                if not name or labels is None or (not is_multilabel and not row["label"]):
-                    hint = (
-                        "labels is missing; an image without labels is written as path,"
-                        if is_multilabel
-                        else "label is empty"
-                    )
-                    on_error(f"{where}: path or {hint}")
-                elif split not in ("train", "val"):
-                    on_error(f"{where}: split must be train or val, got {split!r}")
-                elif not os.path.isfile(image):  # noqa: PTH113 (likewise)
-                    on_error(f"{where}: no such file: {image}")
-                elif is_multilabel and os.fsencode(image) in seen:
-                    on_error(f"{where}: {name} already has a row; write all its labels into one, such as a|b")
-                elif not all(labels):
-                    on_error(f"{where}: a name between {SEPARATOR} is empty in {row['labels']!r}")
-                else:
-                    if is_multilabel:
-                        seen.add(os.fsencode(image))
-                    yield split, image, labels
+            missing = dict.fromkeys(("split", *columns))
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, {**missing, **dict(zip(columns, cells, strict=False))}
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+
+
+def read_columns(cells: list[str]) -> list[str]:
+    """The names of the columns, without regard to case and white space."""
+    return [cell.strip().lower() for cell in cells]
+
+
+def parse_label(cell: str | None) -> tuple[str, ...] | None:
+    """ "red " -> ("red",); None for an empty or missing cell."""
+    name = normalize_class_name(cell or "")
+    return (name,) if name else None
 
 
 def parse_labels(cell: str | None) -> tuple[str, ...] | None:
     """ "red | blue" -> ("red", "blue"), "" -> (); None if the row has no such cell."""
     if cell is None:
         return None
-    return tuple(dict.fromkeys(name.strip() for name in cell.split(SEPARATOR))) if cell.strip() else ()
+    names = (normalize_class_name(name) for name in cell.split(SEPARATOR))
+    return tuple(dict.fromkeys(names)) if cell.strip() else ()

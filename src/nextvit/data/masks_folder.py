@@ -5,19 +5,23 @@ objectInfo150.txt, where the value 0 means unlabelled.
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nextvit.data.class_masks import MAX_CLASSES, MaskEncoding, MaskFiles
+from nextvit.data.class_names import normalize_class_name
 from nextvit.data.findings import Finding
 from nextvit.data.image_files import find_image_files
 from nextvit.data.samples import Samples
+from nextvit.data.split_names import find_split_folders, splits_to_read
 from nextvit.errors import InputError
+from nextvit.files.regular import read_regular
 
 CLASSES = "classes.txt"
 ADE20K_CLASSES = "objectInfo150.txt"
-ADE20K_SPLITS = {"train": "training", "val": "validation"}
+MAX_LIST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -45,63 +49,60 @@ def is_masks_folder(root: Path) -> bool:
 
 def is_ade20k(root: Path) -> bool:
     """Whether a folder is in ADE20K's layout."""
-    return all((root / folder / ADE20K_SPLITS["train"]).is_dir() for folder in ("images", "annotations"))
+    images, annotations = (find_split_folders(root / folder) for folder in ("images", "annotations"))
+    train = [folders["train"].name.casefold() for folders in (images, annotations) if "train" in folders]
+    return len(train) == 2 and ("training" in train or (root / ADE20K_CLASSES).is_file())
 
 
-def read_masks(root: Path, findings: list[Finding]) -> tuple[tuple[str, ...], dict[str, MaskedSplit]]:
+def read_masks(
+    root: Path, findings: list[Finding], wanted: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, MaskedSplit], bool]:
     """Read a dataset in one of the layouts; no image or mask is opened.
 
     Args:
         root: folder of the dataset.
         findings: problems of files that are left out are appended here.
+        wanted: splits to read; train is read instead of a val that is not there.
 
     Returns:
-        The class names, and the splits that exist.
+        The class names; the splits that were read; and whether there is a split val.
 
     Raises:
         InputError: the folder is in none of the layouts, or the list of classes cannot be used.
     """
     if is_ade20k(root) and not (root / "masks").is_dir():
-        sources, classes = ade20k_sources(root), read_ade20k_classes(root)
+        (sources, has_val), classes = find_split_files(root, "annotations", wanted), read_ade20k_classes(root)
         encoding = MaskEncoding(len(classes), zero_is_ignored=True)
     else:
-        sources, classes = find_split_files(root), read_classes(root / CLASSES)
+        (sources, has_val), classes = find_split_files(root, "masks", wanted), read_classes(root / CLASSES)
         encoding = MaskEncoding(len(classes))
     if len(classes) == 1:
         message = f"{root / CLASSES}: a single class, {classes[0]!r}; list at least two, such as background and defect"
         findings.append(Finding("single_class", message))
-    return classes, {source.split: read_split(source, encoding, findings) for source in sources}
+    return classes, {source.split: read_split(source, encoding, findings) for source in sources}, has_val
 
 
-def ade20k_sources(root: Path) -> list[SplitFiles]:
-    """The splits of ADE20K's layout."""
-    return [
-        SplitFiles(split, root / "images" / name, root / "annotations" / name)
-        for split, name in ADE20K_SPLITS.items()
-        if (root / "images" / name).is_dir() and (root / "annotations" / name).is_dir()
-    ]
-
-
-def find_split_files(root: Path) -> list[SplitFiles]:
-    """The splits of the layout with images, masks and classes.txt.
+def find_split_files(root: Path, masks_name: str, wanted: Sequence[str]) -> tuple[list[SplitFiles], bool]:
+    """The splits to read, from the folders in images/ and in the folder of the masks; and whether there is a val.
 
     Raises:
-        InputError: a folder is missing, or has another name.
+        InputError: a folder is missing, or two are of one split.
     """
-    for kind in ("images", "masks"):
-        for name in ("valid", "validation", "dev"):
-            if (root / kind / name).is_dir() and not (root / kind / "val").exists():
-                raise InputError(f"{root / kind / name}: rename it to 'val', or it would not be used")
-    sources = [SplitFiles(split, root / "images" / split, root / "masks" / split) for split in ("train", "val")]
-    for source in sources:
-        exist = [folder.is_dir() for folder in (source.images, source.masks)]
-        if source.split == "train" and not any(exist):
-            raise InputError(f"{root}: has no folder {source.images.relative_to(root)}; expected images/train/NAME.jpg "
-                             "and masks/train/NAME.png")  # fmt: skip
-        if any(exist) and not all(exist):
-            missing, other = (source.masks, source.images) if exist[0] else (source.images, source.masks)
-            raise InputError(f"{root}: has {other.relative_to(root)} but no folder {missing.relative_to(root)}")
-    return [source for source in sources if source.images.is_dir()]
+    images, masks = (find_split_folders(root / name) for name in ("images", masks_name))
+    if not images and not masks and len(wanted) == 1:
+        return [SplitFiles(wanted[0], root / "images", root / masks_name)], True
+    for split in ("train", "val"):
+        if split in wanted and (split in images) != (split in masks):
+            (there, missing) = ("images", masks_name) if split in images else (masks_name, "images")
+            other = (images.get(split) or masks[split]).name
+            raise InputError(f"{root}: has {there}/{other} but no folder {missing}/{other}")
+    present = images.keys() & masks.keys()
+    if "train" in wanted and len(wanted) > 1 and "train" not in present:
+        raise InputError(
+            f"{root}: has no folder images/train; expected images/train/NAME.jpg and {masks_name}/train/NAME.png"
+        )
+    splits = splits_to_read(wanted, present, root=root)
+    return [SplitFiles(split, images[split], masks[split]) for split in splits], "val" in present
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -112,17 +113,30 @@ def read_classes(path: Path) -> tuple[str, ...]:
             many.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(path)
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; it lists the names of the classes, one a line, from value 0 on"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no text in UTF-8 ({error})") from None
-    names = [line.strip() for line in lines]
+    names = [normalize_class_name(line) for line in lines]
     while names and not names[-1]:
         names.pop()
     return check_names(names, path)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list of classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is not text in UTF-8.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    try:
+        return read_regular(path, max_bytes=MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8 ({error})") from None
 
 
 def check_names(names: list[str], path: Path) -> tuple[str, ...]:
@@ -153,17 +167,15 @@ def read_ade20k_classes(root: Path) -> tuple[str, ...]:
         if (root / CLASSES).is_file():
             return read_classes(root / CLASSES)
         raise InputError(f"{root}: in ADE20K's layout, but has neither {ADE20K_CLASSES} nor {CLASSES}")
-    try:
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()[1:] if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no text in UTF-8 ({error})") from None
+    rows = [line.split("\t") for line in read_lines(path)[1:] if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < 2 or row[0].strip() != str(number):
             raise InputError(f"{path}: row {number} is not the class {number}, but {' '.join(row)!r:.60}")
-    full = [row[-1].strip() for row in rows]
+    full = [normalize_class_name(row[-1]) for row in rows]
     short = [name.replace(";", ",").split(",")[0].strip() for name in full]
     # Short names that occur twice, such as "screen", are replaced by the full ones.
-    names = [each if short.count(each) == 1 else whole for each, whole in zip(short, full, strict=True)]
+    counts = Counter(short)
+    names = [each if counts[each] == 1 else whole for each, whole in zip(short, full, strict=True)]
     return check_names(names, path)
 
 
@@ -175,9 +187,13 @@ def read_split(source: SplitFiles, encoding: MaskEncoding, findings: list[Findin
             if len(same) > 1:
                 paths = " and ".join(Path(path).name for path in same)
                 message = f"{Path(same[0]).parent}: {len(same)} {what} {name!r}: {paths}; keep one"
-                findings.append(Finding("ambiguous_mask", message))
+                findings.append(Finding("ambiguous_mask", message, count=len(same) if files is images else 1))
     findings += find_unpaired(source, images, masks)
-    pairs = [(images[name][0], masks[name][0]) for name in images if name in masks]
+    pairs = [
+        (images[name][0], masks[name][0])
+        for name in images
+        if name in masks and len(images[name]) == len(masks[name]) == 1
+    ]
     return MaskedSplit(
         Samples.pack((image, ()) for image, _ in pairs),
         MaskFiles.pack([mask for _, mask in pairs], encoding),
@@ -203,13 +219,13 @@ def find_unpaired(source: SplitFiles, images: dict[str, list[str]], masks: dict[
     if len(unmasked) == len(images):
         hint = f"; they are named like {Path(masks[unused[0]][0]).name}" if unused else ""
         message = f"{source.masks}: no mask has the name of an image, such as {Path(unmasked[0]).name}.png{hint}"
-        return [Finding("image_without_mask", message)]
+        return [Finding("image_without_mask", message, count=len(unmasked))]
     findings: list[Finding] = []
     if unmasked:
         what = "1 image has" if len(unmasked) == 1 else f"{len(unmasked)} images have"
         first, expected = images[unmasked[0]][0], source.masks / unmasked[0]
         message = f"{source.images}: {what} no mask, first: {first}; expected {expected}.png"
-        findings.append(Finding("image_without_mask", message))
+        findings.append(Finding("image_without_mask", message, count=len(unmasked)))
     if unused:
         what = "1 mask has" if len(unused) == 1 else f"{len(unused)} masks have"
         findings.append(Finding("mask_without_image", f"{source.masks}: {what} no image, first: {masks[unused[0]][0]}"))

@@ -4,29 +4,37 @@ The layouts are `train/<class>/*` and `val/<class>/*`, a CSV list, the tar shard
 annotations of objects, or a mask for each image. `nextvit.tasks.reading` chooses between them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from nextvit.data.class_folders import read_class_folders
-from nextvit.data.class_masks import BACKGROUND, MAX_CLASSES, Masks, ObjectMasks
-from nextvit.data.coco import is_coco, read_coco
+from nextvit.data.class_folders import list_class_folders, read_class_folders
+from nextvit.data.class_masks import BACKGROUND, MAX_CLASSES, MaskEncoding, Masks, ObjectMasks
+from nextvit.data.coco import read_coco
+from nextvit.data.coco_layouts import is_coco
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.hold_out import hold_out, hold_out_masks
-from nextvit.data.label_list import LabelledPath, has_label_lists, read_label_list
+from nextvit.data.label_list import LabelledPath, has_label_lists, read_label_list, splits_in_list
 from nextvit.data.masks_folder import is_masks_folder, read_masks
 from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.shards import CONTENTS, ONE_LABEL, read_contents, read_shards
+from nextvit.data.split_names import SPLITS, find_split_folders, splits_to_read
 from nextvit.errors import InputError, did_you_mean, suggest_path
+
+Part = TypeVar("Part")
+MAX_LISTED = 5
+"""Classes that a message lists, and for which a similar name is looked up."""
 
 
 def is_dataset(path: Path) -> bool:
     """Whether a path looks like a dataset with splits, rather than a plain folder of images."""
-    if not path.is_dir() or (path / "train").is_dir() or (path / CONTENTS).is_file():
+    if not path.is_dir() or (path / CONTENTS).is_file() or is_masks_folder(path) or is_coco(path):
         return True
-    return is_masks_folder(path) or is_coco(path)
+    folders = find_split_folders(path)
+    return "train" in folders or any(list_class_folders(folder) for folder in folders.values())
 
 
 def has_several_labels(root: Path) -> bool:
@@ -36,7 +44,7 @@ def has_several_labels(root: Path) -> bool:
     return root.is_file() and root.suffix.lower() != ".json" and has_label_lists(root)
 
 
-def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: bool) -> Dataset:
+def read_labelled(root: Path, findings: list[Finding], wanted: Sequence[str], *, task: str, one_label: bool) -> Dataset:
     """Read images with labels, from class folders, a CSV list or shards.
 
     Without a `val` split, a tenth of `train` is held out. It is chosen by a hash of the file name, so that it is the
@@ -44,49 +52,94 @@ def read_labelled(root: Path, findings: list[Finding], *, task: str, one_label: 
 
     Args:
         findings: what is wrong with the dataset is added to it.
+        wanted: the splits to read: one alone to score it, or several, train among them.
         task: the task of the dataset.
         one_label: whether each image has exactly one label.
 
     Raises:
-        InputError: this is not a dataset.
+        InputError: this is not a dataset, or lacks a split.
     """
     if not root.exists():
         raise InputError(
             f"{root}: no such folder; expected a dataset with train/<class>/*.jpg, or a CSV file{suggest_path(root)}"
         )
     if (root / CONTENTS).is_file():
-        classes, splits, task = read_shards(root)
+        classes, splits, task = read_shards(root, wanted)
         return Dataset(root=root, classes=classes, splits=splits, task=task)
     if root.is_file():
         refuse_json(root)
-        found = read_label_list(root, lambda message: findings.append(Finding("bad_row", message)))
+        present = splits_in_list(root)
+        to_read = splits_to_read(wanted, present, root=root)
+        found = read_label_list(root, lambda message: findings.append(Finding("bad_row", message)), wanted=to_read)
     else:
-        found = read_class_folders(root, findings)
+        present = find_split_folders(root) or SPLITS  # class folders without a split are whichever is wanted
+        found = read_class_folders(root, findings, wanted)
     names, splits = pack_samples(found)
-    if not len(splits["train"]):
+    held_out = "val" not in present and "train" in splits
+    if held_out:
+        splits |= hold_out(splits["train"])
+    if len(wanted) == 1:
+        return label_split(root, names, splits, findings, split=wanted[0], task=task)
+    if not len(splits.setdefault("train", SamplesBuilder().build())):
         raise InputError(findings[0].message if findings else f"{root}: no rows for the split train")
-    without_val = "val" not in splits and not (root / "val").is_dir()
-    if without_val:
-        splits = hold_out(splits["train"])
     splits.setdefault("val", SamplesBuilder().build())
-    findings += check_splits(root, names, splits, one_label=one_label, held_out=without_val)
+    names, splits = leave_out_unknown(root, names, splits, findings)
+    findings += check_splits(root, names, splits, one_label=one_label, held_out=held_out)
+    return sort_classes(root, names, splits, task=task)
+
+
+def label_split(
+    root: Path, names: list[str], splits: dict[str, Samples], findings: list[Finding], *, split: str, task: str
+) -> Dataset:
+    """A dataset of one split alone, for scoring; InputError where it has no image."""
+    if not len(samples := splits.get(split, SamplesBuilder().build())):
+        raise InputError(findings[0].message if findings else f"{root}: no images in the split {split}")
+    return sort_classes(root, names, {split: samples}, task=task)
+
+
+def sort_classes(root: Path, names: list[str], splits: dict[str, Samples], *, task: str) -> Dataset:
+    """A dataset with its classes in the order of their names."""
     classes = tuple(sorted(names))
-    new_labels = np.array([classes.index(name) for name in names], np.int32)
-    splits = {name: samples.map_labels(new_labels) for name, samples in splits.items()}
+    position = {name: label for label, name in enumerate(classes)}
+    new_labels = np.array([position[name] for name in names], np.int32)
+    splits = {split: splits[split].map_labels(new_labels) for split in SPLITS if split in splits}
     return Dataset(root=root, classes=classes, splits=splits, task=task)
 
 
-def read_objects(root: Path, findings: list[Finding]) -> Dataset:
-    """Read a dataset in COCO's format; what is wrong with it is added to `findings`."""
-    categories, labelled = read_coco(root, findings)
+def leave_out_unknown(
+    root: Path, names: list[str], splits: dict[str, Samples], findings: list[Finding]
+) -> tuple[list[str], dict[str, Samples]]:
+    """The classes of train and val, and the splits without the images of test that have another class."""
+    if not len(test := splits.pop("test", ())):
+        return names, splits
+    assert isinstance(test, Samples)
+    known = np.sum([samples.counts(len(names)) for samples in splits.values()], axis=0) > 0
+    kept = np.array([all(known[label] for label in sample.labels) for sample in test])
+    new_labels = np.cumsum(known, dtype=np.int32) - 1
+    unknown = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+    if unknown:
+        count = int((~kept).sum())
+        listed = ", ".join(map(repr, unknown[:MAX_LISTED])) + (", ..." if len(unknown) > MAX_LISTED else "")
+        message = f"{root}: {count} images of test are of classes that train does not have: {listed}"
+        findings.append(Finding("class_only_in_test", message, count=count))
+    if kept.any():
+        splits["test"] = test.select(kept)
+    known_names = [name for name, is_known in zip(names, known, strict=True) if is_known]
+    return known_names, {split: samples.map_labels(new_labels) for split, samples in splits.items()}
+
+
+def read_objects(root: Path, findings: list[Finding], wanted: Sequence[str]) -> Dataset:
+    """Read the wanted splits of a dataset in COCO's format; what is wrong with it is added to `findings`."""
+    categories, labelled, has_val = read_coco(root, findings, wanted)
     samples = {name: split.samples for name, split in labelled.items()}
     annotations = {name: split.annotations for name, split in labelled.items()}
-    if "val" not in samples:
-        annotations = {
-            split: annotations["train"].select(mask) for split, mask in hold_out_masks(samples["train"]).items()
-        }
-        samples = hold_out(samples["train"])
-    for split, kind in (("train", "empty_split"), ("val", "nothing_to_validate")):
+    if "train" in samples and not has_val:
+        masks = hold_out_masks(samples["train"])
+        annotations |= {split: annotations["train"].select(mask) for split, mask in masks.items()}
+        samples |= hold_out(samples["train"])
+    for split, kind in (("train", "empty_split"), ("val", "nothing_to_validate"), ("test", "nothing_to_test")):
+        if split not in wanted or split not in samples:
+            continue
         if not len(samples[split]):
             findings.append(Finding(kind, f"{root}: no images in the split {split}; add some"))
         elif annotations[split].crowd.all():
@@ -94,28 +147,42 @@ def read_objects(root: Path, findings: list[Finding]) -> Dataset:
     return Dataset(
         root=root,
         classes=tuple(categories.values()),
-        splits=samples,
+        splits=select_splits(samples, wanted),
         task="detection",
-        annotations=annotations,
+        annotations=select_splits(annotations, wanted),
         category_ids=tuple(categories),
+        lists=tuple((split.folder, split.file) for split in labelled.values()),
     )
 
 
-def read_segmented(root: Path, findings: list[Finding]) -> Dataset:
-    """Read a dataset with a mask for each image; what is wrong with its folders is added to `findings`."""
-    classes, masked = read_masks(root, findings)
+def read_segmented(root: Path, findings: list[Finding], wanted: Sequence[str]) -> Dataset:
+    """Read the wanted splits of a dataset with a mask for each image; what is wrong with its folders is added to
+    `findings`."""
+    classes, masked, has_val = read_masks(root, findings, wanted)
     samples = {name: split.samples for name, split in masked.items()}
     masks: dict[str, Masks] = {name: split.masks for name, split in masked.items()}
-    if "val" not in samples:
-        masks = {split: masked["train"].masks.select(mask) for split, mask in hold_out_masks(samples["train"]).items()}
-        samples = hold_out(samples["train"])
-    if not len(samples["train"]):
+    if "train" in samples and not has_val:
+        masks |= {split: masks["train"].select(chosen) for split, chosen in hold_out_masks(samples["train"]).items()}
+        samples |= hold_out(samples["train"])
+    needed = "train" if len(wanted) > 1 else wanted[0]
+    if not len(samples[needed]):
         raise InputError(
-            findings[0].message if findings else f"{root}: no image with a mask in the split train; add some"
+            findings[0].message if findings else f"{root}: no image with a mask in the split {needed}; add some"
         )
-    if not len(samples["val"]):
+    if "val" in samples and not len(samples["val"]):
         findings.append(Finding("nothing_to_validate", f"{root}: no images in the split val; add some"))
-    return Dataset(root=root, classes=classes, splits=samples, task="segmentation", masks=masks)
+    return Dataset(
+        root=root,
+        classes=classes,
+        splits=select_splits(samples, wanted),
+        task="segmentation",
+        masks=select_splits(masks, wanted),
+    )
+
+
+def select_splits(found: Mapping[str, Part], wanted: Sequence[str]) -> dict[str, Part]:
+    """The wanted ones, in the usual order."""
+    return {split: found[split] for split in SPLITS if split in wanted and split in found}
 
 
 def convert_objects_to_masks(dataset: Dataset) -> Dataset:
@@ -136,7 +203,8 @@ def convert_objects_to_masks(dataset: Dataset) -> Dataset:
         )
     samples = {name: Samples.pack((path, ()) for path in split.names()) for name, split in dataset.splits.items()}
     masks: dict[str, Masks] = {
-        split: ObjectMasks(annotations, len(classes)) for split, annotations in dataset.annotations.items()
+        split: ObjectMasks(annotations, samples[split], MaskEncoding(len(classes)))
+        for split, annotations in dataset.annotations.items()
     }
     return Dataset(root=dataset.root, classes=classes, splits=samples, task="segmentation", masks=masks)
 
@@ -148,7 +216,7 @@ def refuse_json(path: Path) -> None:
 
 def pack_samples(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:
     """Pack paths with labels into the classes and the samples of each split, both in the order of `found`."""
-    builders = {"train": SamplesBuilder()}
+    builders: dict[str, SamplesBuilder] = {}
     labels: dict[str, int] = {}
     for split, path, names in found:
         numbers = sorted(labels.setdefault(name, len(labels)) for name in names)
@@ -166,7 +234,8 @@ def check_splits(
     for name in sorted(
         name for name, trained, scored in zip(names, in_train, in_val, strict=True) if scored > trained == 0
     ):
-        message = f"{root}: class {name!r} is in val but not in train; {did_you_mean(name, learnt)}"
+        hint = f"; {did_you_mean(name, learnt):.200}" if len(findings) < MAX_LISTED else ""
+        message = f"{root}: class {name!r} is in val but not in train{hint}"
         if held_out:
             message = f"{root}: every image of class {name!r} was held out for val; add more, or a val split"
         findings.append(Finding("class_only_in_val", message))

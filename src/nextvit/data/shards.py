@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,16 +189,22 @@ def write_index(path: Path, samples: Samples, locations: TarLocations) -> str:
     return compute_sha256(path)
 
 
-def read_shards(root: Path) -> tuple[tuple[str, ...], dict[str, Samples], str]:
+def read_shards(root: Path, wanted: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Samples], str]:
     """Classes, splits and task of a folder that `write_shards` made. No image is read; sizes and indices are compared.
+
+    Args:
+        root: the folder.
+        wanted: the splits to read; of several, train and val must be there.
 
     Raises:
         InputError: a file is missing, cut off or changed.
     """
     contents = read_contents(root / CONTENTS)
     splits: dict[str, Samples] = {}
-    for name in ("train", "val"):
+    for name in wanted:
         if name not in contents.splits:
+            if name == "test" and len(wanted) > 1:
+                continue
             raise InputError(f"{root / CONTENTS}: lacks the split {name!r}")
         split = from_plain(Split, contents.splits[name], what=f"{root / CONTENTS}, {name}")
         if split.images < 0 or any(Path(shard).name != shard for shard in split.shards):

@@ -1,7 +1,7 @@
 """The one rule for names of splits, for every layout: without regard to case, with the usual synonyms and years."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from nextvit.errors import InputError
@@ -11,6 +11,8 @@ SYNONYMS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+SPLITS = ("train", "val", "test")
+"""The splits that are read, in this order: to train on, to choose the best checkpoint by, and to score at the end."""
 YEAR = re.compile(r"[-_ ]?(?:19|20)\d\d$")
 """As in COCO's train2017."""
 
@@ -50,4 +52,23 @@ def group_splits(paths: Iterable[Path]) -> dict[str, Path]:
                 f"{found[split]} and {path.name} are both the split {split}; put the files of both into one of them"
             )
         found[split] = path
-    return {split: found[split] for split in ("train", "val", "test") if split in found}
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def splits_to_read(wanted: Sequence[str], present: Collection[str], *, root: Path) -> tuple[str, ...]:
+    """The splits to read for the wanted ones: where there is no val, it is held out of train.
+
+    Args:
+        wanted: names from `SPLITS`; one alone is for scoring, several are for training or a check.
+        present: the splits that the dataset has.
+        root: of the dataset, for messages.
+
+    Raises:
+        InputError: one alone is wanted, and is neither there nor can be held out.
+    """
+    needed = {"train" if split == "val" and "val" not in present else split for split in wanted}
+    if len(wanted) == 1 and not needed <= set(present):
+        others = ", ".join(split for split in SPLITS if split in present)
+        advice = f"it has {others}" if others else f"expected one called {wanted[0]}"
+        raise InputError(f"{root} has no split {wanted[0]!r}; {advice}")
+    return tuple(split for split in SPLITS if split in needed and split in present)

@@ -11,7 +11,7 @@ from nextvit.data.reading import is_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
 from nextvit.image.resizing import INPUT_NAME
-from nextvit.tasks.reading import read_dataset
+from nextvit.tasks.reading import read_split
 from nextvit.views.evaluation_batches import evaluation_batches
 
 COUNT = 300
@@ -27,7 +27,7 @@ def calibration_images(data: Path, card: ModelCard, *, count: int = COUNT, seed:
         InputError: no image can be read.
     """
     if is_dataset(data):
-        samples = read_dataset(data).split("train")
+        samples = read_split(data, "train", allow_errors=True).split("train")
     else:
         samples = Samples.pack((path, ()) for path in list_images(data))
     chosen = stratified(samples, count, seed=seed)

@@ -12,8 +12,8 @@ from nextvit.data.image_files import list_images
 from nextvit.data.reading import is_dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.errors import InputError
-from nextvit.tasks.reading import read_dataset
-from nextvit.tasks.task import Evaluator, make_evaluator
+from nextvit.tasks.reading import read_split
+from nextvit.tasks.task import Evaluator, make_evaluator, match_model
 
 SAMPLE_IMAGES = Path(nextvit.__file__).parent / "sample_images"
 MIN_LIMIT = 256
@@ -37,7 +37,7 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
         limit: take so many, spread evenly over all; at least 256.
 
     Raises:
-        InputError: no image there, a dataset for another task or classes, or too low a limit.
+        InputError: no image there, a dataset for another task or with classes that the model lacks, or too low a limit.
     """
     if limit is not None and limit < MIN_LIMIT:
         raise InputError(f"a proof needs at least {MIN_LIMIT} images, or all there are; got {limit}")
@@ -48,11 +48,11 @@ def proof_images(data: Path | None, card: ModelCard, *, split: str = "val", limi
         if not paths:
             raise InputError(f"{data}: holds no image, and an export is proven on real ones")
         return ProofImages(samples=spread(plain(paths), limit), source=data.resolve().name)
-    dataset = read_dataset(data)
+    left_out: list[str] = []
+    dataset = match_model(read_split(data, split, allow_errors=True, say=left_out.append), card)
+    source = f"{data.resolve().name}, {split}" + "".join(f"; {line}" for line in left_out)
     samples = spread(dataset.split(split), limit)
-    return ProofImages(
-        samples=samples, source=f"{data.resolve().name}, {split}", evaluator=make_evaluator(dataset, card)
-    )
+    return ProofImages(samples=samples, source=source, evaluator=make_evaluator(dataset, card))
 
 
 def plain(paths: Sequence[Path]) -> Samples:

@@ -79,8 +79,9 @@ def parse_json(content: bytes | str, *, what: str) -> Any:
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     # A function for each integer is slow, so that is asked for only where there are long ones.
     parse_int = short_integer if LONG_INTEGER.search(content) else None
+    text = decode(content, what=what)
     try:
-        value = json.loads(decode(content, what=what), object_pairs_hook=unique_names, parse_int=parse_int)
+        value = json.loads(text, object_pairs_hook=unique_names, parse_int=parse_int)
         check_depth(value)
         if SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode(errors=BYTES_OF_NAMES)

@@ -51,12 +51,15 @@ def encode_part(part: Booleans, *, top: int, left: int, size: tuple[int, int]) -
         size: height and width of the image.
     """
     height, width = size
-    columns, rows = np.nonzero(np.transpose(part))
-    inside = (left + columns) * height + top + rows  # ascending indices, counted down the columns
-    breaks = np.flatnonzero(np.diff(inside) > 1)
-    starts, ends = inside[np.r_[0, breaks + 1][: len(inside)]], inside[np.r_[breaks, -1][: len(inside)]] + 1
-    changes = np.stack([starts, ends], axis=1).ravel()
-    counts = np.diff(np.r_[0, changes, height * width])
+    rows, columns = part.shape
+    padded = np.zeros((columns, rows + 1), np.bool_)  # so that each run ends in its column
+    padded[:, :rows] = np.transpose(part)
+    changed_columns, changed_rows = np.divmod(np.flatnonzero(np.diff(padded.ravel(), prepend=False)), rows + 1)
+    changes = (left + changed_columns) * height + top + changed_rows  # indices, counted down the columns
+    starts, ends = changes[::2], changes[1::2]
+    is_joined = starts[1:] == ends[:-1]  # a run that goes on in the next column
+    starts, ends = starts[np.r_[True, ~is_joined][: len(starts)]], ends[np.r_[~is_joined, True][: len(ends)]]
+    counts = np.diff(np.r_[0, np.stack([starts, ends], axis=1).ravel(), height * width])
     return {"size": [height, width], "counts": counts_to_text(counts if counts[-1] else counts[:-1])}
 
 

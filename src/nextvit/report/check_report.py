@@ -18,6 +18,7 @@ from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.reading import FORMATS, DecodeError, Encoded, read_image
 from nextvit.report.class_overlays import class_swatch, overlay_row
 from nextvit.report.classification_sections import captioned
+from nextvit.report.mask_differences import show_differences
 from nextvit.report.page import (
     Markup,
     bar,
@@ -189,6 +190,8 @@ def finding_card(survey: Survey, finding: Finding, class_pixels: list[int]) -> t
         paragraph(finding.message),
         show_images(survey, positions[:IMAGES_SHOWN], frozenset(finding.objects), class_pixels),
     ]
+    if finding.kind in ("other_mask_of_copy", "nearly_other_mask_of_copy"):
+        content.append(show_differences(survey, positions[:IMAGES_SHOWN]))
     if (more := len(positions) - IMAGES_SHOWN) > 0:
         content.append(paragraph(f"... and {more} more images", tone="soft"))
     return len(positions) != 2, content

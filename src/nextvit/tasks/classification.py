@@ -1,5 +1,6 @@
 """Image classification: one class for each image."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,9 +157,9 @@ class ClassificationTask(LabelTask):
     def recognises(self, root: Path) -> bool:
         return True
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         findings: list[Finding] = []
-        return read_labelled(root, findings, task=self.name, one_label=True), findings
+        return read_labelled(root, findings, wanted, task=self.name, one_label=True), findings
 
     def facts(self, dataset: Dataset) -> Facts:
         return NoFacts()

@@ -88,12 +88,18 @@ class ClassificationEvaluator:
             ],
             "class_precisions": class_precisions(confusion),
             "class_images": counts,
-            "class_training_images": self.dataset.split("train").counts(len(classes)).tolist(),
+            "class_training_images": self.training_counts(),
             "confused_pairs": [
                 {"label": classes[label], "guess": classes[guess], "count": count, "share": share}
                 for label, guess, count, share in most_confused_pairs(confusion, limit=PAIRS_SHOWN)
             ],
         }
+
+    def training_counts(self) -> list[int] | list[None]:
+        """The number of training images of each class; None where the training images were not read."""
+        if "train" not in self.dataset.splits:
+            return [None] * len(self.card.classes)
+        return self.dataset.split("train").counts(len(self.card.classes)).tolist()
 
     def worst_mistakes(self, samples: Sequence[Sample], logits: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
         """The most confident wrong predictions."""

@@ -1,5 +1,6 @@
 """Detection: any number of objects on each image, as boxes and perhaps masks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from nextvit.bundle.facts import DetectionFacts, DetectionLimits, Facts
 from nextvit.bundle.manifest import Arrays
 from nextvit.check.check import Checked, Watch, check_annotated, unwatched
 from nextvit.data.annotations import Annotations
-from nextvit.data.coco import is_coco
+from nextvit.data.coco_layouts import is_coco
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.objects import Targets
@@ -55,9 +56,9 @@ class DetectionTask:
     def recognises(self, root: Path) -> bool:
         return root.is_dir() and is_coco(root)
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         findings: list[Finding] = []
-        return read_objects(root, findings), findings
+        return read_objects(root, findings, wanted), findings
 
     adapts: tuple[str, ...] = ()
 

@@ -1,5 +1,6 @@
 """Multi-label classification: any number of classes for each image."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +32,9 @@ class MultiLabelTask(LabelTask):
     def recognises(self, root: Path) -> bool:
         return has_several_labels(root)
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         findings: list[Finding] = []
-        return read_labelled(root, findings, task=self.name, one_label=False), findings
+        return read_labelled(root, findings, wanted, task=self.name, one_label=False), findings
 
     def facts(self, dataset: Dataset) -> Facts:
         return MultiLabelFacts(thresholds=(DEFAULT_THRESHOLD,) * len(dataset.classes))

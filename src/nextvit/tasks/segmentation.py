@@ -1,5 +1,6 @@
 """Semantic segmentation: a class for each pixel."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,9 +54,9 @@ class SegmentationTask:
     def recognises(self, root: Path) -> bool:
         return root.is_dir() and is_masks_folder(root)
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         findings: list[Finding] = []
-        return read_segmented(root, findings), findings
+        return read_segmented(root, findings, wanted), findings
 
     adapts: tuple[str, ...] = ("detection",)
 

@@ -82,11 +82,15 @@ class Task(Protocol):
         """Whether the layout of a dataset is this task's, by a quick look at its files."""
         ...
 
-    def read(self, root: Path) -> tuple[Dataset, list[Finding]]:
+    def read(self, root: Path, wanted: Sequence[str]) -> tuple[Dataset, list[Finding]]:
         """Read a dataset of this task, and collect what is wrong with it.
 
+        Args:
+            root: its folder or file.
+            wanted: the splits to read, by their usual names: one alone, to score it, or several, train among them.
+
         Raises:
-            InputError: it is not a dataset.
+            InputError: it is not a dataset, or has no such split.
         """
         ...
 
@@ -277,13 +281,32 @@ def make_evaluator(dataset: Dataset, card: ModelCard) -> Evaluator:
     """An evaluator for a model, on a dataset of its task or one that can be converted to it.
 
     Raises:
-        InputError: model and dataset have different tasks or classes.
+        InputError: model and dataset have different tasks, or the dataset has classes that the model does not have.
+    """
+    return get_task(card.task).evaluator(match_model(dataset, card), card)
+
+
+def match_model(dataset: Dataset, card: ModelCard) -> Dataset:
+    """The dataset as one of a model's task, with the model's classes; some may be without an image.
+
+    Raises:
+        InputError: they have different tasks, or the dataset has classes that the model does not have.
     """
     task = get_task(card.task)
     adapted = dataset if dataset.task == task.name else task.adapt(dataset)
     if adapted is None:
         raise InputError(f"the model was trained for {card.task}, the dataset {dataset.root} is one for {dataset.task}")
-    return task.evaluator(adapted, card)
+    if adapted.classes == card.classes:
+        return adapted
+    position = {name: label for label, name in enumerate(card.classes)}
+    unknown = [name for name in adapted.classes if name not in position]
+    if unknown:
+        raise InputError(
+            f"the model has {list_classes(card.classes)}, the dataset {dataset.root} has "
+            f"{list_classes(adapted.classes)}; the model does not know {unknown[0]!r}"
+        )
+    category_ids = getattr(card.facts, "category_ids", ())
+    return adapted.with_classes(card.classes, [position[name] for name in adapted.classes], category_ids)
 
 
 def check_classes(dataset: Dataset, card: ModelCard) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from nextvit.bundle.card import ModelCard
 from nextvit.data.dataset import Dataset
-from nextvit.data.findings import refuse_errors
+from nextvit.data.findings import KINDS, describe_left_out, refuse_errors
 from nextvit.errors import InputError, shorten
 from nextvit.files.durable import remove_leftovers, write_durably
 from nextvit.files.run_folder import (
@@ -78,7 +78,8 @@ def train(
         # With several machines, only the one where a process died counts a restart.
         resume = resume or (max(world.gather(world.restarts)) > 0 and is_run(run))
         check_run_folder(run, resume=resume)
-        dataset = read_dataset(dataset_path, task=task)
+        allowed = recipe.data.allow_errors
+        dataset = read_dataset(dataset_path, task=task, allow_errors=allowed, flag="--data.allow-errors", say=say)
         return train_together(dataset, recipe, world, device, run=run, resuming=resume, watch=watch, say=say)
 
 
@@ -102,11 +103,8 @@ def train_together(
     card = build_card(dataset, recipe)
     get_task(card.task).evaluator(dataset, card)  # refuses a dataset of other classes before minutes of checking
     model = build_network(card)
-    if (
-        world.size == 1 and not resuming and not recipe.data.allow_errors
-    ):  # other processes would wait for the one that reads
-        say(f"checking the images (as nextvit check {dataset.root} does; --data.allow-errors leaves it out)")
-        refuse_errors(get_task(card.task).check(dataset).findings, dataset=dataset.root)
+    if world.size == 1 and (recipe.data.allow_errors or not resuming):  # others would wait for the one that reads
+        dataset = check_data(dataset, card, allowed=recipe.data.allow_errors, say=say)
 
     # 2. Load weights: the checkpoint to go on from, or those to start from
     checkpoint = find_interrupted_checkpoint(run, world, say=say) if resuming else None
@@ -137,6 +135,34 @@ def train_together(
             remove_if_without_checkpoint(run)
         raise
     return evaluate_best(training, run=run, say=say)
+
+
+def check_data(dataset: Dataset, card: ModelCard, *, allowed: bool, say: Say) -> Dataset:
+    """Check the images and what is known of them, as `nextvit check` does.
+
+    Args:
+        dataset: to train on.
+        card: of the model.
+        allowed: leave out what cannot be used, instead of refusing the dataset.
+        say: called with a line before, and with one on what is left out.
+
+    Returns:
+        The dataset, without the images that are left out.
+
+    Raises:
+        InputError: there are errors that are not allowed.
+    """
+    say(f"checking the images (as nextvit check {dataset.root} does)")
+    checked = get_task(card.task).check(dataset)
+    refuse_errors(checked.findings, dataset=dataset.root, allowed=allowed)
+    unusable = [each for each in checked.findings if KINDS[each.kind].left_out]
+    if not unusable:
+        return dataset
+    say(describe_left_out(unusable))
+    remaining = dataset.leave_out({checked.survey.sample(at).path for each in unusable for at in each.positions})
+    if not all(len(samples) for samples in remaining.splits.values()):
+        raise InputError(f"{dataset.root}: no usable image remains in a split; see nextvit check {dataset.root}")
+    return remaining
 
 
 def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nextvit.data.object_masks import rasterize_mask
+from nextvit.data.object_masks import rasterize_mask, translate_polygon
 from nextvit.data.objects import Objects, Segmentation, Targets
 from nextvit.errors import InputError
 from nextvit.image.reading import Pixels
@@ -237,15 +237,6 @@ def rasterize_crop(segmentation: Segmentation, crop: Crop, size_wh: tuple[int, i
     if isinstance(segmentation, list):
         return rasterize_mask([translate_polygon(polygon, left, top) for polygon in segmentation], height, width)
     return rasterize_mask(segmentation, size_wh[1], size_wh[0])[top : top + height, left : left + width]
-
-
-def translate_polygon(polygon: list[float], left: int, top: int) -> list[float]:
-    """A polygon x, y, x, y, ... relative to the point left, top."""
-    points = np.array(polygon, dtype=np.float64)
-    points[0::2] -= left
-    points[1::2] -= top
-    # pycocotools rounds to fifths of a pixel: without this, the subtraction's rounding errors would flip tenths.
-    return points.round(6).tolist()
 
 
 def paste_objects(

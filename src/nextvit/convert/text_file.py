@@ -1,0 +1,33 @@
+"""Read text files of a dataset that anybody may have written."""
+
+from pathlib import Path
+
+from nextvit.files.regular import read_regular
+
+MAX_BYTES = 2**24
+MAX_LIST_BYTES = 2**27
+"""Of a list with a line for each image."""
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+    """A text in UTF-8, with or without a byte order mark; what is not UTF-8 becomes replacement characters.
+
+    Raises:
+        InputError: the file cannot be read or is too large.
+    """
+    return read_regular(path, max_bytes=max_bytes).decode("utf-8-sig", errors="replace")
+
+
+def begins_with_numbers(text: str) -> bool:
+    """Whether the first row that is not empty begins with a number and has further words, or there is none.
+
+    So label files look, unlike lists of images and texts for people.
+    """
+    words = next((line.split() for line in text.splitlines() if line.strip()), None)
+    if words is None:
+        return True
+    try:
+        float(words[0])
+    except ValueError:
+        return False
+    return len(words) > 1
