@@ -16,7 +16,7 @@ from nextvit.data.coco_layouts import BESIDE_THE_IMAGES, FIFTYONE, UNNAMED, Spli
 from nextvit.data.findings import Finding
 from nextvit.data.flags import read_flag
 from nextvit.data.listed_files import ListedFiles
-from nextvit.data.object_masks import MAX_COORDINATE, check_polygon, run_lengths
+from nextvit.data.object_masks import MAX_COORDINATE, check_polygon, clip_polygon, run_lengths
 from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.split_names import splits_to_read
 from nextvit.errors import InputError
@@ -31,6 +31,8 @@ MAX_NAMED = 1000
 """Findings of one kind in one file that are listed one by one; the rest is counted."""
 NAMES_TRIED = 20
 """File names by which the folder of the images is chosen."""
+MANY_NUMBERS = 500
+"""Of a polygon, from which on the length of its outline is looked at: fewer are never too long to be drawn."""
 FRACTION = 1.001
 """Boxes in fractions of the image end here at the latest; in pixels, all of a file would be in the corner pixel."""
 
@@ -373,7 +375,11 @@ def read_segmentation(given: Any, size_wh: tuple[int, int]) -> tuple[int, list[N
         if not isinstance(given, list):
             raise InputError(f"segmentation must be polygons or run lengths, got {shorten(given)}")
         outlines = [polygon for polygon in given if not is_stray(polygon)] or given
-        return POLYGONS, [check_polygon(polygon) for polygon in outlines], len(given) - len(outlines)
+        parts = [check_polygon(polygon) for polygon in outlines]
+        for part in parts:
+            if len(part) > MANY_NUMBERS:
+                clip_polygon(part.reshape(-1, 2), height, width)  # refuses what is too long to be drawn
+        return POLYGONS, parts, len(given) - len(outlines)
     except InputError as error:
         raise InvalidRecord(str(error)) from None
 
