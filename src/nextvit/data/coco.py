@@ -49,6 +49,8 @@ class AnnotatedSplit:
     """Where the images are."""
     file: Path
     """The annotation file."""
+    unusable: frozenset[str]
+    """Image files whose records cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def read_split(
     # 1. Group the annotations by image
     problems = RecordFindings(source.annotations, findings)
     folder = find_folder(source, content["images"])
-    listed, images = read_images(folder, content["images"], problems)
+    listed, images, unusable = read_images(folder, content["images"], problems)
     records_of: dict[int, list[Record]] = {id: [] for id in images}
     for record in content["annotations"]:
         image_id = record.get("image_id") if is_record(record) else None
@@ -243,7 +245,7 @@ def read_split(
     problems.finish()
     annotations = builder.build()
     findings += find_fractions(source.annotations, annotations)
-    return AnnotatedSplit(samples.build(), annotations, folder, source.annotations)
+    return AnnotatedSplit(samples.build(), annotations, folder, source.annotations, unusable)
 
 
 def find_folder(source: SplitFiles, records: list[Any]) -> Path:
@@ -269,9 +271,10 @@ def count_parts(count: int) -> str:
 
 def read_images(
     folder: Path, records: list[Any], problems: RecordFindings
-) -> tuple[set[int], dict[int, tuple[str, tuple[int, int]]]]:
-    """The ids of all listed images; path, width and height of the usable ones, by id."""
+) -> tuple[set[int], dict[int, tuple[str, tuple[int, int]]], frozenset[str]]:
+    """The ids of all listed images; path, width and height of the usable ones, by id; and the files of the others."""
     listed: set[int] = set()
+    unusable: set[str] = set()
     images: dict[int, tuple[str, tuple[int, int]]] = {}
     paths: set[str] = set()
     files = ListedFiles(str(folder))
@@ -292,9 +295,13 @@ def read_images(
             images[id] = (path, size_wh)
         except InvalidRecord as error:
             problems.add(error)
-            if is_record(record) and is_id(record.get("id")):  # its annotations are left out without findings
+            if not is_record(record):
+                continue
+            if is_id(record.get("id")):  # its annotations are left out without findings
                 listed.add(record["id"])
-    return listed, images
+            if is_text(record.get("file_name")) and (path := files.find(record["file_name"])):
+                unusable.add(path)
+    return listed, images, frozenset(unusable)
 
 
 def read_image_record(record: Any) -> tuple[int, str, tuple[int, int]]:

@@ -26,7 +26,7 @@ def find_left_out(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
         dataset: as it was read.
         wanted: the splits that were asked for; the files of other splits are not missed.
     """
-    root, used = dataset.root, used_files(dataset)
+    root, used = dataset.root, used_files(dataset) | dataset.unusable
     if root.is_dir() and (root / CONTENTS).is_file():
         return []
     if root.is_file():
