@@ -1,5 +1,6 @@
 """What people see. With --json stdout belongs to one JSON document, and everything for people goes to stderr."""
 
+import codecs
 import json
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ progress = Console(stderr=True, highlight=False)
 def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None:
     """Print a result: as JSON on stdout, or for people."""
     if as_json:
-        print(json.dumps(document, ensure_ascii=False))
+        # Where stdout cannot hold every character, JSON's own escapes keep the document valid.
+        is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+        print(json.dumps(document, ensure_ascii=not is_utf8))
         return
     # Into a file or a pipe nothing is wrapped, so that lines can be searched.
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)

@@ -4,6 +4,7 @@
 130 interrupted.
 """
 
+import io
 import json
 import sys
 import warnings
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    escape_what_cannot_be_written()
     # Pillow warns about odd metadata; the pixels are what we judge, and what cannot be read is reported by name.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -97,6 +99,14 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let stdout and stderr write characters that their encoding lacks as escapes: names of files and classes hold any
+    character, and the locale may be ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(message: str, code: int) -> None:

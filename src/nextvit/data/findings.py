@@ -146,13 +146,15 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def refuse_errors(findings: Sequence[Finding], *, dataset: object) -> None:
-    """Raise InputError if there are errors; the message names the first one and what to do.
+    """Raise InputError if there are errors; the message says what the first one is, in which files, and what to do.
 
     Files that cannot be read do not count: training leaves them out, as long as they are few (data.max_unreadable).
     """
     errors = [each for each in findings if each.severity == "error" and each.kind != "unreadable"]
     if errors:
+        title = KINDS[errors[0].kind].title
         raise InputError(
             f"{dataset}: {len(errors)} {'errors' if len(errors) > 1 else 'error'} in the data, first: "
-            f"{errors[0].message}; see nextvit check {dataset}, or train anyway with --data.allow-errors"
+            f"{title[0].lower()}{title[1:]} ({errors[0].message}); see nextvit check {dataset}, or train anyway with "
+            "--data.allow-errors"
         )

@@ -90,7 +90,7 @@ def write_durably(path: Path, content: str | bytes) -> None:
     """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         flush(temporary)
         temporary.replace(path)
     except OSError as error:
