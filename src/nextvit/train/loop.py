@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.network import deploy_network
 from nextvit.tasks.task import Evaluation
 from nextvit.train.checkpoint import save_best, save_last
-from nextvit.train.interrupt import Stop
+from nextvit.train.interrupt import Stop, StopRequested
 from nextvit.train.optim import set_lr, train_mode
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import compute_lr
@@ -56,6 +57,15 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         KeyboardInterrupt: `stop` was requested; everything up to the last step is saved.
         InputError: too many unreadable images, losses that are NaN or infinite, a full disk.
     """
+    try:
+        fit_epochs(training, recipe, run=run, watch=watch, say=say, stop=stop)
+    except StopRequested:  # one process alone: between two steps, or in an evaluation that --resume repeats
+        save_last(run, training)
+        raise KeyboardInterrupt from None
+
+
+def fit_epochs(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
+    """`fit`, which leaves a stop while it waits or evaluates to its caller."""
     progress = training.progress
     clock = Clock(first_step=progress.step)
     while progress.epoch < recipe.epochs and not out_of_patience(progress, recipe):
@@ -67,7 +77,8 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         # Evaluate the averaged weights in deployment form, record the result, save.
         training.world.share_buffers(training.ema.model)
         session = TorchSession(deploy_network(training.ema.model, training.card), outputs=output_names(training.card))
-        evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
+        with stops_at_once(training, stop):
+            evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
         is_best = progress.finish_epoch(rank_epoch(evaluation, tick))
         if training.world.is_first:
             if is_best:
@@ -88,7 +99,8 @@ def train_epoch(
     training.sampler.start = progress.step - progress.epoch * len(training.sampler)
     train_mode(training.model, training.frozen)
     waiting_since = time.perf_counter()
-    for batch in training.batches:
+    alone = training.world.size == 1  # several processes agree on a stop in a step, which all of them take
+    for batch in stop.while_waiting(training.batches) if alone else training.batches:
         progress.waited += time.perf_counter() - waiting_since
         if batch.failure:
             raise InputError(batch.failure)
@@ -118,6 +130,11 @@ def train_epoch(
             training.world.wait()  # when all are here, the first process has saved
             raise KeyboardInterrupt
         waiting_since = time.perf_counter()
+
+
+def stops_at_once(training: Training, stop: Stop) -> AbstractContextManager[None]:
+    """A block that a requested stop ends at once, where no other process waits for this one."""
+    return stop.at_once() if training.world.size == 1 else nullcontext()
 
 
 @dataclass
