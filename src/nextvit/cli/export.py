@@ -68,7 +68,8 @@ def export(
     calibration_images: int
         For int8, so many images of the training split, as many of each class as it gives.
     max_drop: float
-        Most points of the score that the export may cost. Default: 0.5 for int8, w8 and w6, no limit for the others.
+        Most points of the score that the export may cost. Default: 0.5, with which all but fp32 are accepted where the
+        images have labels, and int8, w8 and w6 in any case; no limit for the others.
     explain: bool
         Report the error of every layer, also of a file that is proven.
     sign: Path
@@ -221,6 +222,8 @@ def proof_rows(proven: dict[str, Any], card: "ModelCard") -> list[tuple[str, str
         low, high = proven["drop_interval_95"]
         allowed = "" if proven.get("max_drop") is None else f", allowed: {proven['max_drop']:g}"
         rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f}{allowed})"))
+    if proven.get("beyond_tolerances"):
+        rows.append(("accepted by the score, although", "; ".join(proven["beyond_tolerances"])))
     for name, each in proven.get("further", {}).items():
         rows.append((f"{display_name(name)}, PyTorch", f"{each['before']:.2f} %"))
         rows.append((f"{display_name(name)}, exported", f"{each['after']:.2f} %"))

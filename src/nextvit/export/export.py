@@ -66,8 +66,9 @@ def export_bundle(
         dynamic_size: take any image size from 33 px a side; two sizes are proven.
         calibration: real images (N, H, W, 3) at the card's size from the training data; int8 needs them.
         calibration_source: where they are from, for people.
-        max_drop: most points of the score that the export may cost; None: 0.5 where the precision has no bounds on
-            its outputs, else no limit. An int8 file that costs more leaves its most sensitive layers in float.
+        max_drop: most points of the score that the export may cost; None: 0.5 where it is accepted by its score
+            (`nextvit.proof.verdict`), else no limit. An int8 file that costs more leaves its most sensitive layers in
+            float.
         explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
             without, that is only done for a file that is refused.
         sign_with: file of the Ed25519 private key to sign the manifest with.
@@ -236,7 +237,8 @@ def refuse(tried: Attempt, where: str, out: Path) -> None:
     write_durably(data, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     what = f"the {manifest.backend} {manifest.precision} file is not proven on {manifest.verification['images']} images"
     before = f"; the bundle that was at {out} before is still there" if out.exists() else ""
-    raise NotProven(f"{what}: {'; '.join(found)}; {where}; report: {page}{before}")
+    flag = f"; {tried.way_out}" if tried.way_out else ""
+    raise NotProven(f"{what}: {'; '.join(found)}; {where}{flag}; report: {page}{before}")
 
 
 def reports_of(out: Path) -> tuple[Path, Path]:

@@ -76,7 +76,18 @@ def proof_section(manifest: Manifest) -> Markup:
         content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
     if "before" in proven:
         content.append(table([display_name(proven["before"]["metric"]), "", "95 % interval"], score_rows(proven)))
+    if proven.get("beyond_tolerances"):
+        content.append(paragraph(beyond_words(manifest), tone="warn"))
     return section("Proof", *content)
+
+
+def beyond_words(manifest: Manifest) -> str:
+    """How far the outputs are of a file that its score decides on."""
+    found = "; ".join(manifest.verification["beyond_tolerances"])
+    return (
+        f"The score decides on this file, as its images have labels. By its outputs alone, a {manifest.precision} file "
+        f"without labels would be refused: {found}."
+    )
 
 
 def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
