@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nextvit.bundle.card import ModelCard, card_from_plain
+from nextvit.bundle.card import CARD_KEY, ModelCard, card_from_plain
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.records import to_plain
 from nextvit.models.backbone import NextViT
@@ -30,7 +30,6 @@ from nextvit.models.segmentation import Segmenter
 State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
 
-CARD_KEY = "nextvit_card"  # in the metadata of our own safetensors files
 DAMAGED = (
     RuntimeError,
     EOFError,
