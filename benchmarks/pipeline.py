@@ -37,9 +37,10 @@ import nextvit
 from nextvit.benchmark.end_to_end import measure_end_to_end
 from nextvit.image.reading import Pixels
 from nextvit.image.resizing import INPUT_NAME
+from nextvit.machine.cores import usable_cores
 from nextvit.machine.environment import describe_environment, strip_folder
 from nextvit.runtime.predictor import AHEAD, Predictor
-from nextvit.runtime.read_ahead import default_workers, prepare_ahead, usable_cores
+from nextvit.runtime.read_ahead import default_workers, prepare_ahead
 
 RESULTS = Path(__file__).parent / "results" / "pipeline.jsonl"
 COLUMNS = (

@@ -1,11 +1,15 @@
 """`nextvit.load`: a predictor for a run, a checkpoint file or a bundle."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nextvit.bundle.card import CARD_KEY, card_from_plain
 from nextvit.bundle.manifest import is_bundle
-from nextvit.errors import MissingDependency
+from nextvit.errors import InputError, MissingDependency
 from nextvit.files.durable import locate_folder
+from nextvit.files.regular import require_regular
+from nextvit.files.run_folder import WEIGHTS, checkpoint_folder
+from nextvit.files.structured_text import parse_json
 from nextvit.predictions.kind import kind_of, output_names
 from nextvit.predictions.segmentation import with_scores
 from nextvit.runtime.predictor import Predictor, card_at, load_bundle, make_predictor
@@ -58,6 +62,22 @@ def load(
     deployed = deploy_network(model, card).to(torch_device(device or "cpu"))
     session = TorchSession(deployed, threads=threads, outputs=output_names(card))
     return make_predictor(session, card, tiling, scores=scores)
+
+
+def read_trained_card(path: Path) -> "ModelCard | None":
+    """The card of a run's best checkpoint or of a checkpoint file, from the file's header alone: nothing is verified,
+    and no torch is loaded. None where there is none, for whatever reason; `load_trained` says which."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = checkpoint_folder(path, "best") / WEIGHTS if path.is_dir() else path
+    try:
+        require_regular(weights)
+        header: Any = safe_open(weights, framework="numpy")
+        with header as file:
+            metadata: dict[str, str] = file.metadata() or {}
+        return card_from_plain(parse_json(metadata[CARD_KEY], what=str(weights)), what=str(weights))
+    except (SafetensorError, OSError, KeyError, ValueError, InputError):
+        return None
 
 
 def load_trained(path: Path) -> "tuple[Network, ModelCard]":

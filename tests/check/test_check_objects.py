@@ -227,7 +227,7 @@ def test_a_class_without_any_object_is_refused_in_one_line(shapes: Path):
         spoil(shapes, lambda content: content["categories"].append({"id": 9, "name": "star"}), split=split)
     [finding] = findings(shapes)
     assert (finding.kind, finding.message) == ("class_without_objects", "class 'star' (category id 9) has no object")
-    with pytest.raises(InputError, match=r"'star' .* has no object; see nextvit check .* --data.allow-errors"):
+    with pytest.raises(InputError, match=r"'star' .* has no object\); see nextvit check .* --data.allow-errors"):
         refuse_errors([finding], dataset=shapes)
 
 

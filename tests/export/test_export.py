@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from nextvit.files.durable import compute_sha256
 from nextvit.models import deployed
 from nextvit.models.classification import Classifier
 from nextvit.predictions.logits_parity import LogitsParity, compare_logits
+from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import verify_bundle
 from nextvit.proof.verdict import failures
 from nextvit.runtime.session import open_session
@@ -215,3 +217,24 @@ def test_an_export_can_be_signed(images: list[Path], tmp_path: Path):
     verify_bundle(tmp_path / "signed.nextvit")
     with pytest.raises(InputError, match="no key can be read there"):  # before any work is done
         export_nano(tmp_path / "other.nextvit", [], sign_with=tmp_path / "none.pem")
+
+
+@pytest.mark.backend
+def test_with_labels_a_file_far_from_pytorch_is_accepted_by_its_score_and_verified(
+    images: list[Path], shared_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The bounds of fp16's outputs are made so narrow that no file keeps them."""
+    narrow = replace(TOLERANCES["fp16"], max_error=1e-9)
+    monkeypatch.setitem(TOLERANCES, "fp16", narrow)
+    with pytest.raises(NotProven, match=r"largest error .* > 1e-09; .*; labelled images let the score decide"):
+        export_nano(tmp_path / "unlabelled.nextvit", images, precision="fp16")
+    out = tmp_path / "labelled.nextvit"
+    card = build_card(64, 64)
+    labelled = proof_images(shared_colours, card)
+    manifest = export_bundle(calibrated_model(), card, backend="onnx", precision="fp16", images=labelled, out=out)
+    proven = manifest.verification
+    assert (proven["max_drop"], proven["drop"]) == (0.5, 0.0)
+    [beyond] = proven["beyond_tolerances"]
+    assert re.fullmatch(r"largest error .* > 1e-09", beyond)
+    assert beyond.replace(">", "&gt;") in (out / "card.html").read_text()
+    verify_bundle(out)

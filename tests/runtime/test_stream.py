@@ -20,10 +20,11 @@ import nextvit
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, Encoded
 from nextvit.image.resizing import Preprocess
+from nextvit.machine.cores import usable_cores
 from nextvit.predictions.results import Classification
 from nextvit.runtime import read_ahead as reading
 from nextvit.runtime.predictor import AHEAD, Predictor, load_bundle
-from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, prepare_ahead, usable_cores
+from nextvit.runtime.read_ahead import THREAD_NAME, default_workers, prepare_ahead
 
 pytestmark = pytest.mark.serial
 

@@ -56,7 +56,7 @@ def run(
         losses[tick.step] = tick.loss
         if tick.step == stop_after and not tick.evaluation:
             raise KeyboardInterrupt
-        if stop_at is not None and tick.step == stop_at - 1 and not tick.evaluation:
+        if stop_at is not None and tick.step == stop_at and not tick.evaluation:
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import nextvit
 from nextvit.errors import InputError
@@ -450,3 +452,14 @@ def test_a_compiled_training_learns_and_resumes(pictures: Path, tmp_path: Path):
     losses = run(pictures, tmp_path / "run", replace(compiled, compute=Compute()), resume=True)
     assert min(losses) == 13 and losses[18] < 1.0
     assert not any("_orig_mod" in name for name in weights(tmp_path / "run"))
+
+
+def test_a_resume_with_fewer_epochs_than_are_done_says_so_and_keeps_the_record(
+    finished: tuple[Path, dict[int, float]], pictures: Path, tmp_path: Path
+):
+    out, said = tmp_path / "run", list[str]()
+    shutil.copytree(finished[0], out)
+    shorter = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=2))
+    assert run(pictures, out, shorter, resume=True, say=said.append) == {}
+    assert said[0].startswith("all 2 epochs of schedule.epochs are done (6 in this run), so none is left to train")
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["schedule"]["epochs"] == 6

@@ -8,6 +8,9 @@ from nextvit.errors import InputError
 from nextvit.files.records import from_plain
 from nextvit.image.resizing import FORMER_NAMES, Preprocess
 
+CARD_KEY = "nextvit_card"
+"""The name of a card in the metadata of our checkpoint files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:

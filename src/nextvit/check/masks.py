@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from nextvit.data.class_masks import BadMask, MaskEncoding, Masks
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.image.masks import IGNORE_INDEX
+from nextvit.machine.cores import usable_cores
 
 MIN_IMAGES = 10
 """A class on fewer training images is tiny."""
@@ -63,7 +63,7 @@ def survey_masks(dataset: Dataset, *, watch: Callable[[int], None] | None = None
     unusable: dict[int, BadMask] = {}
     references = ((masks, index) for masks in dataset.masks.values() for index in range(len(masks)))
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         while chunk := list(islice(references, CHUNK)):
             for row_or_error in pool.map(survey_mask, chunk):
                 if isinstance(row_or_error, BadMask):

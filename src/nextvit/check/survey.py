@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from nextvit.check.similar import SIDE, compute_difference_hash, compute_thumbna
 from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Sample
 from nextvit.image.reading import FORMATS, SUFFIXES_OF, UNREADABLE, DecodeError, Encoded, read_image
+from nextvit.machine.cores import usable_cores
 
 FORMAT_OF = {suffix: name for name, suffixes in SUFFIXES_OF.items() for suffix in suffixes}
 
@@ -121,7 +121,7 @@ def survey_images(dataset: Dataset, *, watch: Callable[[int], None] | None = Non
     unreadable: dict[int, str] = {}
     samples = (sample for split in dataset.splits.values() for sample in split)
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         while chunk := list(islice(samples, CHUNK)):
             for row_or_reason in pool.map(survey_image, chunk):
                 if isinstance(row_or_reason, str):

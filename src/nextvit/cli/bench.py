@@ -9,7 +9,7 @@ from nextvit.bundle.manifest import Precision, read_manifest
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError, NotProven, did_you_mean
 from nextvit.files.run_folder import BENCHMARK, append_json_line, is_run
-from nextvit.runtime.read_ahead import usable_cores
+from nextvit.machine.cores import usable_cores
 from nextvit.runtime.session import BACKENDS
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """What people see. With --json stdout belongs to one JSON document, and everything for people goes to stderr."""
 
+import codecs
 import json
 import re
 import sys
@@ -37,8 +38,10 @@ def printable_lines(text: str) -> str:
 
 
 def to_json(document: Any) -> str:
-    """A JSON document on one line. The same characters are escaped, as JSON does it, so that its values are exact."""
-    text = json.dumps(document, ensure_ascii=False)
+    """A JSON document on one line. The same characters are escaped, as JSON does it, so that its values are exact, and
+    where stdout is no UTF-8 all but ASCII."""
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    text = json.dumps(document, ensure_ascii=not is_utf8)
     return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -4,6 +4,7 @@
 130 interrupted.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    escape_what_cannot_be_written()
     # Pillow warns about odd metadata; the pixels are what we judge, and what cannot be read is reported by name.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -115,6 +117,14 @@ def describe_error(error: Exception) -> tuple[str, int] | None:
             return f"a text or a name is no valid Unicode ({first_line(error)})", 2
         case _:
             return None
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let stdout and stderr write characters that their encoding lacks as escapes: names of files and classes hold any
+    character, and the locale may be ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(message: str, code: int) -> None:

@@ -198,7 +198,7 @@ def check_annotated_size(sample: Sample, width: int, height: int) -> None:
         BadMask: they differ, or the header cannot be read; its kind says which.
     """
     try:
-        with Image.open(sample.path, formats=FORMATS) as image:
+        with open_image(sample.path) as image:
             size = image.size
     except UNREADABLE as error:
         raise BadMask(sample.path, reason(error), kind="unreadable") from None

@@ -18,11 +18,12 @@ SYSTEM_FOLDERS = frozenset(
         *("system volume information", "lost+found", "__pycache__"),
     }
 )
-"""Folders, in lower case, that systems and storage devices make beside data, with thumbnails or deleted files in them."""
+"""Folders, in lower case, that systems and storage devices make beside data, for thumbnails or deleted files."""
 
 OTHER_KINDS = {
     "text and annotations": "txt text md rst rtf log csv tsv json jsonl ndjson geojson xml xsd dtd lst names data",
-    "settings and pages": "yaml yml toml ini cfg conf config html htm css js tex bib srt sub vtt nfo cff license sql pbtxt",
+    "settings and pages": "yaml yml toml ini cfg conf config html htm css js tex bib srt sub vtt nfo cff license sql",
+    "protocol buffers": "pbtxt",
     "code": "py pyc ipynb sh bat ps1 m r c cc cpp h hpp java ts lua rb pl",
     "documents": "doc docx xls xlsx ods odt ppt pptx odp pdf epub",
     "archives and checksums": "zip tar gz tgz bz2 xz 7z rar zst lz4 iso md5 sha1 sha256 sha512 asc sig",

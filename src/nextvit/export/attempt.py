@@ -20,9 +20,8 @@ from nextvit.image.reading import Encoded
 from nextvit.image.resizing import INPUT_NAME, SIZES_NAME
 from nextvit.machine.environment import describe_environment, installed_versions
 from nextvit.predictions.kind import kind_of
-from nextvit.predictions.tolerances import TOLERANCES
 from nextvit.proof.golden import golden_difference, golden_parity
-from nextvit.proof.verdict import allowed_drop, failures
+from nextvit.proof.verdict import allowed_drop, beyond_tolerances, failures, is_accepted_by_score, way_out
 from nextvit.runtime.session import Session
 from nextvit.tasks.task import get_task
 
@@ -30,7 +29,7 @@ GOLDEN_IMAGES = 4
 GOLDEN_BYTES = MAX_GOLDEN_BYTES // 2
 """What the golden examples may take, unpacked: well below what is read, which counts what lies around them, too."""
 OTHER_SIZE_FACTOR, OTHER_SIZE_ERROR = 3, 0.02
-"""A file without bounds on its outputs is judged by its score at the card's size. At another size its mean error may be
+"""A file that is accepted by its score is scored at the card's size alone. At another size its mean error may be
 three times as large and a fiftieth of the spread besides; one that is wrong there has twenty times as much."""
 
 
@@ -42,6 +41,8 @@ class Attempt:
     session: Session
     golden: list[Golden]
     failures: list[str]
+    way_out: str | None = None
+    """Which flag accepts a file that is refused; None: none does."""
 
 
 def attempt(
@@ -67,13 +68,15 @@ def attempt(
         **proof.record(images.evaluator),
         "runtime": session.facts(),
         "environment": describe_environment(),
-        "max_drop": allowed_drop(source.precision, max_drop),
+        "max_drop": allowed_drop(source.precision, max_drop, labelled=images.evaluator is not None),
         **target.checked(folder, manifest),
     }
     if source.precision == "int8" and source.calibration is not None:
         record["calibration"] = {"images": len(source.calibration), "source": source.calibration_source}
     found = failures(record, proof.parity, source.precision, max_drop)
-    if source.precision not in TOLERANCES:
+    accepted_by = way_out(record, proof.parity, source.precision) if found else None
+    if is_accepted_by_score(source.precision, labelled=images.evaluator is not None):
+        record["beyond_tolerances"] = beyond_tolerances(proof.parity, source.precision)
         record["golden_max_errors"], too_far = golden_errors(session, golden, source.card)
         found += too_far
     manifest = replace(manifest, verification=record)
@@ -82,7 +85,7 @@ def attempt(
             golden_parity(session, folder, manifest)
         except NotProven as error:
             found = [str(error)]
-    return Attempt(manifest=manifest, session=session, golden=golden, failures=found)
+    return Attempt(manifest=manifest, session=session, golden=golden, failures=found, way_out=accepted_by)
 
 
 def golden_examples(source: Source, samples: Sequence[Sample]) -> list[Golden]:

@@ -16,11 +16,8 @@ from nextvit.backends.program import Source
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import (
     CARD_PAGE,
-    MIN_DYNAMIC_SIDE_PX,
-    SUFFIX,
     Manifest,
     Precision,
-    is_bundle,
     write_manifest,
 )
 from nextvit.bundle.signature import read_private_key, sign_bundle
@@ -28,8 +25,9 @@ from nextvit.errors import InputError, NotProven
 from nextvit.export.attempt import Attempt, attempt
 from nextvit.export.explain import LayerError, Unwatchable, explain, first_departure
 from nextvit.export.proof_images import ProofImages
+from nextvit.export.request import check_request
 from nextvit.export.sensitivity import GroupCost, float_layer_candidates, sensitivity
-from nextvit.export.targets import TARGETS, Target, target_of
+from nextvit.export.targets import Target, target_of
 from nextvit.files.durable import compute_sha256, durable_folder, write_durably
 from nextvit.files.records import to_plain
 from nextvit.machine.timing import Latency, measure_interleaved
@@ -66,8 +64,9 @@ def export_bundle(
         dynamic_size: take any image size from 33 px a side; two sizes are proven.
         calibration: real images (N, H, W, 3) at the card's size from the training data; int8 needs them.
         calibration_source: where they are from, for people.
-        max_drop: most points of the score that the export may cost; None: 0.5 where the precision has no bounds on
-            its outputs, else no limit. An int8 file that costs more leaves its most sensitive layers in float.
+        max_drop: most points of the score that the export may cost; None: 0.5 where it is accepted by its score
+            (`nextvit.proof.verdict`), else no limit. An int8 file that costs more leaves its most sensitive layers in
+            float.
         explain_layers: record the error of every layer, and for int8 what quantising each group of layers alone costs;
             without, that is only done for a file that is refused.
         sign_with: file of the Ed25519 private key to sign the manifest with.
@@ -116,34 +115,6 @@ def export_bundle(
     return manifest
 
 
-def check_request(
-    card: ModelCard, out: Path, *, backend: str, dynamic_size: bool, max_drop: float | None, explain_layers: bool
-) -> None:
-    """Refuse what cannot succeed before any work is done."""
-    if explain_layers and not get_task(card.task).has_comparable_layers:
-        raise InputError("--explain is for classifiers, whose layers can be watched one by one; leave it out")
-    if max_drop is not None and not 0 <= max_drop <= 100:
-        raise InputError(f"--max-drop must be between 0 and 100 points, got {max_drop:g}")
-    check_size(card, backend, dynamic_size=dynamic_size)
-    if dynamic_size and min(card.input.image_size) < MIN_DYNAMIC_SIDE_PX:
-        raise InputError(f"--dynamic-size takes sides from {MIN_DYNAMIC_SIDE_PX} px, and the model is one for 32 px")
-    if out.suffix != SUFFIX:
-        raise InputError(f"{out}: a bundle is a folder whose name ends in {SUFFIX}; choose another --out")
-    if out.exists() and not is_bundle(out):
-        raise InputError(f"{out}: exists and is not a bundle; choose another --out")
-
-
-def check_size(card: ModelCard, backend: str, *, dynamic_size: bool) -> None:
-    """Refuse a size that a model or its backend does not take."""
-    padded = card.input.padded
-    if dynamic_size and padded:
-        raise InputError(
-            "this model keeps aspect ratios and pads (data.resize pad), and so takes any size without --dynamic-size"
-        )
-    if card.task in TARGETS[backend].one_size and (dynamic_size or padded):
-        raise InputError(f"{backend} takes models for {card.task} of one size alone; pass --fixed-size HEIGHTxWIDTH")
-
-
 def with_float_layers(
     source: Source,
     target: Target,
@@ -189,10 +160,11 @@ def explained(source: Source, target: Target, tried: Attempt) -> tuple[Attempt, 
 
 
 def latency(tried: Attempt) -> dict[str, Any]:
-    """What one image takes on this machine, in short; `nextvit bench` measures properly."""
+    """What one image, of which height and width in pixels, takes on this machine, in short; `nextvit bench` measures
+    properly."""
     one = {name: each[:1] for name, each in tried.golden[0].inputs.items()}
     seconds = measure_interleaved({"file": partial(tried.session.run, one)}, min_seconds=0.5)["file"]
-    return {"batch": 1, **asdict(Latency.of(seconds))}
+    return {"batch": 1, "image_size": tried.golden[0].images.shape[1:3], **asdict(Latency.of(seconds))}
 
 
 def finish(manifest: Manifest, folder: Path) -> Manifest:
@@ -236,7 +208,8 @@ def refuse(tried: Attempt, where: str, out: Path) -> None:
     write_durably(data, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     what = f"the {manifest.backend} {manifest.precision} file is not proven on {manifest.verification['images']} images"
     before = f"; the bundle that was at {out} before is still there" if out.exists() else ""
-    raise NotProven(f"{what}: {'; '.join(found)}; {where}; report: {page}{before}")
+    flag = f"; {tried.way_out}" if tried.way_out else ""
+    raise NotProven(f"{what}: {'; '.join(found)}; {where}{flag}; report: {page}{before}")
 
 
 def reports_of(out: Path) -> tuple[Path, Path]:

@@ -1,18 +1,20 @@
-"""What `nextvit export --to` knows: a row for each backend."""
+"""What `nextvit export --to` knows: a row for each backend. Loads no torch, so that a refusal is immediate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nextvit.backends.program import Source
 from nextvit.bundle.manifest import Manifest, Precision
 from nextvit.errors import InputError, did_you_mean
 from nextvit.proof.golden import open_session_or_emulator
 from nextvit.runtime.session import Session
 
-Writer = Callable[[Source, Path], str]
+if TYPE_CHECKING:
+    from nextvit.backends.program import Source
+
+Writer = Callable[["Source", Path], str]
 """Writes its file or files into a folder; returns the `Manifest.model_file`."""
 
 
@@ -101,18 +103,23 @@ def target_of(backend: str, precision: str, *, dynamic_size: bool, task: str | N
 
     Raises:
         InputError: no such backend, or it lacks the precision or dynamic sizes, or does not take a network for the
-            task.
+            task; the message names what it takes for the task.
     """
+    able = {name: taken for name, each in TARGETS.items() if (taken := precisions_of(each, task))}
     if backend not in TARGETS:
-        raise InputError(f"no backend {backend!r}; {did_you_mean(backend, TARGETS)}")
+        raise InputError(f"no backend {backend!r}; {did_you_mean(backend, able)}")
     target = TARGETS[backend]
-    if precision not in target.writers:
-        raise InputError(f"{backend} has no precision {precision!r}; accepted: {', '.join(target.writers)}")
+    if precision not in precisions_of(target, task):
+        if task not in target.limits:
+            raise InputError(f"{backend} has no precision {precision!r}; accepted: {', '.join(target.writers)}")
+        everywhere = " and ".join(f"{name} in {', '.join(taken)}" for name, taken in able.items())
+        raise InputError(f"{backend} {precision} is not for {task}; a network for {task} is exported to {everywhere}")
     if dynamic_size and not target.dynamic_size:
-        able = ", ".join(name for name, each in TARGETS.items() if each.dynamic_size)
-        raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {able}")
-    if precision not in target.limits.get(task or "", (precision,)):
-        taken = {name: each.limits.get(task or "", tuple(each.writers)) for name, each in TARGETS.items()}
-        able = " and ".join(f"{name} in {', '.join(precisions)}" for name, precisions in taken.items() if precisions)
-        raise InputError(f"{backend} {precision} is not for {task}; a network for {task} is exported to {able}")
+        sizes = ", ".join(name for name in able if TARGETS[name].dynamic_size)
+        raise InputError(f"{backend} takes one fixed image size; --dynamic-size is known to {sizes}")
     return target
+
+
+def precisions_of(target: Target, task: str | None) -> tuple[Precision, ...]:
+    """The precisions in which a backend takes networks for a task; None: for any task."""
+    return target.limits.get(task or "", tuple(target.writers))

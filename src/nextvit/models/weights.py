@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nextvit.bundle.card import ModelCard, card_from_plain
+from nextvit.bundle.card import CARD_KEY, ModelCard, card_from_plain
 from nextvit.errors import InputError, first_line, shorten, suggest_path
 from nextvit.files.records import to_plain
 from nextvit.files.regular import require_regular
@@ -33,7 +33,6 @@ from nextvit.models.segmentation import Segmenter
 State = dict[str, Tensor]
 Layout = Literal["nextvit", "official", "timm"]
 
-CARD_KEY = "nextvit_card"  # in the metadata of our own safetensors files
 MAX_CHECKPOINT_BYTES = 2**32
 """Ten times the largest published checkpoint, which contains the optimizer."""
 OTHER_TASKS_KEYS = {

@@ -95,12 +95,14 @@ def golden_parity(session: Session, folder: Path, manifest: Manifest) -> Parity:
 def golden_failures(parity: Parity, manifest: Manifest, number: int) -> list[str]:
     """One line for each bound that golden example `number` does not keep.
 
-    int8 and the like have no bounds of their own: their error may be at most half as large again as when the bundle was
-    proven, to allow for another machine's arithmetic.
+    A bundle that was accepted by its score need not keep the bounds of its precision, and int8 and the like have none:
+    its error may be at most half as large again as when it was proven, to allow for another machine's arithmetic.
     """
-    if manifest.precision in TOLERANCES:
-        return parity.failures(manifest.precision)
     errors = manifest.verification.get("golden_max_errors", ())
+    if manifest.precision in TOLERANCES:
+        found = parity.failures(manifest.precision)
+        if not found or not errors:
+            return found
     if number >= len(errors):
         raise InputError(f"the manifest is damaged (verification: golden_max_errors has {len(errors)} of its sizes)")
     allowed = 1.5 * errors[number] + TOLERANCES["fp16"].max_error

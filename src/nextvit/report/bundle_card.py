@@ -76,7 +76,18 @@ def proof_section(manifest: Manifest) -> Markup:
         content.append(paragraph(unreadable_words(proven["unreadable"]), tone="bad"))
     if "before" in proven:
         content.append(table([display_name(proven["before"]["metric"]), "", "95 % interval"], score_rows(proven)))
+    if proven.get("beyond_tolerances"):
+        content.append(paragraph(beyond_words(manifest), tone="warn"))
     return section("Proof", *content)
+
+
+def beyond_words(manifest: Manifest) -> str:
+    """How far the outputs are of a file that its score decides on."""
+    found = "; ".join(manifest.verification["beyond_tolerances"])
+    return (
+        f"The score decides on this file, as its images have labels. By its outputs alone, a {manifest.precision} file "
+        f"without labels would be refused: {found}."
+    )
 
 
 def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -121,7 +132,7 @@ def facts_section(manifest: Manifest) -> Markup:
         *([("left in fp32", ", ".join(manifest.float_layers))] if manifest.float_layers else []),
         *([("calibrated on", calibration_words(proven["calibration"]))] if proven.get("calibration") else []),
         ("run by", runtime_words(proven["runtime"])),
-        *latency_rows(proven),
+        *latency_rows(manifest),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine["versions"].items())),
         ("made at", machine["time"]),
@@ -149,13 +160,18 @@ def runtime_words(runtime: dict[str, Any]) -> str:
     return "; ".join([f"{runtime['runtime']}, device {runtime['device']}", *said])
 
 
-def latency_rows(proven: dict[str, Any]) -> list[tuple[str, str]]:
+def latency_rows(manifest: Manifest) -> list[tuple[str, str]]:
     """How long one image took, where that was measured."""
+    proven = manifest.verification
     if "latency" not in proven:
         return []
     measured = proven["latency"]
     times = f"{measured['p50_ms']:.2f} ms in the median, {measured['p90_ms']:.2f} ms at p90, of {measured['runs']} runs"
-    return [("one image takes", f"{times}, threads: {proven['runtime'].get('threads', 'default')}")]
+    # Bundles that were made before the size was recorded were measured at that of the card.
+    height, width = measured.get("image_size", manifest.card.input.image_size)
+    return [
+        (f"one image of {width}x{height} px takes", f"{times}, threads: {proven['runtime'].get('threads', 'default')}")
+    ]
 
 
 def inputs_in_words(manifest: Manifest) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Images -> the network's inputs, read, decoded and resized in threads ahead of their use, in order."""
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +8,7 @@ from pathlib import Path
 from nextvit.errors import InputError
 from nextvit.image.reading import Encoded, ImageLike
 from nextvit.image.resizing import Prepared, Preprocess
+from nextvit.machine.cores import usable_cores
 
 THREAD_NAME = "nextvit-reader"
 MAX_WORKERS = 16
@@ -63,8 +63,3 @@ def wait_for(read: Future[Prepared | InputError] | Prepared | InputError) -> Pre
 def default_workers() -> int:
     """One reader per usable core, even if the runtime uses all cores: readers that are far enough ahead wait."""
     return min(MAX_WORKERS, usable_cores())
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,6 +28,8 @@ class World:
     """Index of this process on its machine, and of its GPU."""
     restarts: int = 0
     """How often torchrun has restarted all processes."""
+    local_size: int = 1
+    """Processes on this machine."""
 
     @property
     def is_first(self) -> bool:
@@ -73,11 +75,11 @@ class World:
 
 def world_from_environment() -> World:
     """Read the environment variables that torchrun sets; without them there is one process."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
-    rank, size, local_rank, restarts = (
-        int(os.environ.get(name, default)) for name, default in zip(names, "0100", strict=True)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "LOCAL_WORLD_SIZE")
+    rank, size, local_rank, restarts, local_size = (
+        int(os.environ.get(name, default)) for name, default in zip(names, "01001", strict=True)
     )
-    return World(rank, size, local_rank, restarts)
+    return World(rank, size, local_rank, restarts, local_size)
 
 
 @contextmanager

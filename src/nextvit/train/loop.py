@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,12 +17,13 @@ from nextvit.runtime.torch_session import TorchSession
 from nextvit.tasks.network import deploy_network
 from nextvit.tasks.task import Evaluation
 from nextvit.train.checkpoint import save_best, save_last
-from nextvit.train.interrupt import Stop
+from nextvit.train.interrupt import Stop, StopRequested
 from nextvit.train.optim import set_lr, train_mode
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import compute_lr
 from nextvit.train.state import Progress, Training
 from nextvit.train.step import train_step
+from nextvit.train.time_left import WorkTimes
 from nextvit.views.training_batches import Batch
 
 Say = Callable[[str], None]
@@ -45,6 +47,7 @@ class Tick:
     waiting_share: float
     """Fraction of the epoch's time so far that was spent waiting for data."""
     seconds_left: float
+    """With the evaluations to come and the last one, of the best checkpoint."""
     evaluation: Evaluation | None = None
 
 
@@ -58,18 +61,29 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
         KeyboardInterrupt: `stop` was requested; everything up to the last step is saved.
         InputError: too many unreadable images, losses that are NaN or infinite, a full disk.
     """
+    try:
+        fit_epochs(training, recipe, run=run, watch=watch, say=say, stop=stop)
+    except StopRequested:  # one process alone: between two steps, or in an evaluation that --resume repeats
+        save_last(run, training)
+        raise KeyboardInterrupt from None
+
+
+def fit_epochs(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
+    """`fit`, which leaves a stop while it waits or evaluates to its caller."""
     progress = training.progress
-    clock = Clock(first_step=progress.step)
+    times, clock = WorkTimes(recipe.epochs, len(training.sampler)), SaveClock()
     while progress.epoch < recipe.epochs and not out_of_patience(progress, recipe):
-        train_epoch(training, recipe, clock, run=run, watch=watch, say=say, stop=stop)
+        train_epoch(training, recipe, times, clock, run=run, watch=watch, say=say, stop=stop)
         progress.unreadable = tuple(dict.fromkeys(chain(*training.world.gather(progress.unreadable))))
         check_unreadable(training, recipe)
-        tick = make_tick(training, recipe, clock)
+        tick = make_tick(training, recipe, times)
 
         # Evaluate the averaged weights in deployment form, record the result, save.
         training.world.share_buffers(training.ema.model)
         session = TorchSession(deploy_network(training.ema.model, training.card), outputs=output_names(training.card))
-        evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
+        with stops_at_once(training, stop):
+            evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
+        times.lap("evaluation")
         is_best = progress.finish_epoch(rank_epoch(evaluation, tick))
         if training.world.is_first:
             if is_best:
@@ -78,11 +92,22 @@ def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say
             save_last(run, training)
             clock.saved = time.perf_counter()
         training.world.wait()  # for the files, which all processes will read
-        watch(replace(tick, evaluation=evaluation))
+        times.lap("saving")
+        times.finish_epoch()
+        left = times.seconds_left(epoch=progress.epoch, step=progress.step)
+        watch(replace(tick, evaluation=evaluation, seconds_left=left))
 
 
 def train_epoch(
-    training: Training, recipe: Recipe, clock: "Clock", *, run: Path, watch: Watch, say: Say, stop: Stop
+    training: Training,
+    recipe: Recipe,
+    times: WorkTimes,
+    clock: "SaveClock",
+    *,
+    run: Path,
+    watch: Watch,
+    say: Say,
+    stop: Stop,
 ) -> None:
     """Take the remaining steps of an epoch."""
     progress = training.progress
@@ -90,7 +115,8 @@ def train_epoch(
     training.sampler.start = progress.step - progress.epoch * len(training.sampler)
     train_mode(training.model, training.frozen)
     waiting_since = time.perf_counter()
-    for batch in training.batches:
+    alone = training.world.size == 1  # several processes agree on a stop in a step, which all of them take
+    for batch in stop.while_waiting(training.batches) if alone else training.batches:
         progress.waited += time.perf_counter() - waiting_since
         if batch.failure:
             raise InputError(batch.failure)
@@ -111,7 +137,8 @@ def train_epoch(
             progress.seen += training.images_per_step
         progress.seconds += time.perf_counter() - waiting_since
 
-        watch(make_tick(training, recipe, clock))
+        times.lap("steps")
+        watch(make_tick(training, recipe, times))
         due = time.perf_counter() - clock.saved >= 60 * recipe.compute.save_minutes
         if training.world.is_first and (outcome.stop or due):
             save_last(run, training)
@@ -122,20 +149,21 @@ def train_epoch(
         waiting_since = time.perf_counter()
 
 
-@dataclass
-class Clock:
-    """When this process started to train, and when it last saved, in seconds of `time.perf_counter`."""
+def stops_at_once(training: Training, stop: Stop) -> AbstractContextManager[None]:
+    """A block that a requested stop ends at once, where no other process waits for this one."""
+    return stop.at_once() if training.world.size == 1 else nullcontext()
 
-    first_step: int
-    started: float = field(default_factory=time.perf_counter)
+
+@dataclass
+class SaveClock:
+    """When this process last saved, in seconds of `time.perf_counter`."""
+
     saved: float = field(default_factory=time.perf_counter)
 
 
-def make_tick(training: Training, recipe: Recipe, clock: Clock) -> Tick:
+def make_tick(training: Training, recipe: Recipe, times: WorkTimes) -> Tick:
     """The progress of the current epoch, for watchers."""
     progress, steps_per_epoch = training.progress, len(training.sampler)
-    left = steps_per_epoch * recipe.epochs - progress.step
-    rate = (time.perf_counter() - clock.started) / max(1, progress.step - clock.first_step)
     seconds = max(progress.seconds, 1e-9)
     return Tick(
         epoch=progress.epoch,
@@ -147,7 +175,7 @@ def make_tick(training: Training, recipe: Recipe, clock: Clock) -> Tick:
         losses={name: loss / max(1, progress.seen) for name, loss in progress.losses.items()},
         images_per_second=progress.seen / seconds,
         waiting_share=progress.waited / seconds,
-        seconds_left=rate * left,
+        seconds_left=times.seconds_left(epoch=progress.epoch, step=progress.step),
     )
 
 

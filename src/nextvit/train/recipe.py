@@ -40,7 +40,8 @@ class Data:
     batch_size: int | Literal["auto"] = 32
     """Images in one step of the optimizer, over all processes and parts; "auto": the largest that fits the memory."""
     workers: int = 2
-    """Processes that read and augment, for each training process; 0: none, in the training process itself."""
+    """Processes that read and augment, for each training process, at most as many as it may use cores; 0: none, in the
+    training process itself."""
     max_unreadable: float = 0.02
     """Training stops when more than this fraction of the images cannot be read; until then others replace them."""
     allow_errors: bool = False
@@ -150,7 +151,8 @@ class Compute:
     compile: bool = False
     """Use torch.compile: minutes at the start, faster steps afterwards."""
     threads: int = 0
-    """CPU threads of a step; 0: torch's default. Use fewer than the cores where other programs share the machine."""
+    """CPU threads of a step; 0: torch's default, at most as many as the container has cores. Use fewer where other
+    programs share the machine."""
     save_minutes: float = 10.0
     """Save the state of the training when this time has passed, besides at the end of every epoch."""
     seed: int = 0

@@ -23,6 +23,7 @@ from nextvit.files.run_folder import (
     is_run,
     read_recipe,
 )
+from nextvit.machine.cores import usable_cores
 from nextvit.machine.environment import describe_environment
 from nextvit.models.create import find_weights
 from nextvit.models.weights import load_weights
@@ -44,8 +45,9 @@ from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import TASK, to_sections
 from nextvit.train.resolve import describe_start, resolve_recipe
+from nextvit.train.shared_memory import check_shared_memory
 from nextvit.train.state import Training
-from nextvit.views.training_batches import shut_down
+from nextvit.views.training_batches import describe_worker_failure, shut_down
 
 
 def train(
@@ -96,8 +98,8 @@ def train_together(
 ) -> Evaluation:
     """`train`, in one of several processes."""
     # 1. Resolve the recipe, check the data, build the network
-    if recipe.compute.threads:
-        torch.set_num_threads(recipe.compute.threads)
+    # torch's default follows the affinity, but not the quota of a container.
+    torch.set_num_threads(recipe.compute.threads or min(torch.get_num_threads(), usable_cores()))
     recipe = resolve_recipe(recipe, dataset)
     torch.manual_seed(recipe.compute.seed)
     card = build_card(dataset, recipe)
@@ -118,8 +120,10 @@ def train_together(
         size = recorded_batch_size(run) if resuming else find_batch_size(dataset, card, model, recipe, device, world)
         recipe = replace(recipe, data=replace(recipe.data, batch_size=size))
     training = prepare(dataset, card, model, recipe, device, world)
+    check_shared_memory(training)
     if checkpoint:
         restore(checkpoint, training, recipe.optim)
+        recipe = keep_finished_epochs(recipe, training, say=say)
     say(describe_start(recipe, dataset))
 
     # 4. Write the run's files and train: everything that can be refused has been refused by now
@@ -173,6 +177,19 @@ def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | 
     return find_checkpoint(run, warn=say)
 
 
+def keep_finished_epochs(recipe: Recipe, training: Training, *, say: Say) -> Recipe:
+    """The recipe with at least as many epochs as a resumed training has finished, which its record must not deny; where
+    none is left, say so."""
+    finished = training.progress.epoch
+    if finished < recipe.epochs:
+        return recipe
+    say(
+        f"all {recipe.epochs} epochs of schedule.epochs are done ({finished} in this run), so none is left to train, "
+        "and the best checkpoint is evaluated again; to go on, pass a higher --epochs"
+    )
+    return replace(recipe, schedule=replace(recipe.schedule, epochs=finished))
+
+
 def write_run_files(run: Path, recipe: Recipe, training: Training) -> None:
     """Write the recipe, and where missing the environment and the preview, into the run."""
     run.mkdir(parents=True, exist_ok=True)
@@ -200,13 +217,19 @@ def recorded_batch_size(run: Path) -> int:
 
 
 def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:
-    """Run `fit`; False where the memory ran out. On return the failed step's tensors are freed with its traceback."""
+    """Run `fit`; False where the memory ran out. On return the failed step's tensors are freed with its traceback.
+
+    Raises:
+        InputError: as `fit`, or a process that reads images failed.
+    """
     try:
         fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
-    except RuntimeError as error:
-        if not ran_out_of_memory(error):
-            raise
-        return False
+    except Exception as error:
+        if isinstance(error, RuntimeError) and ran_out_of_memory(error):
+            return False
+        if failure := describe_worker_failure(error):
+            raise InputError(failure) from error
+        raise
     finally:
         shut_down(training.batches)
     return True

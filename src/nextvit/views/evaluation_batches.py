@@ -1,6 +1,5 @@
 """Network inputs for evaluation, with the same preprocessing as serving, in threads. Needs no torch."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from nextvit.data.samples import Sample
 from nextvit.image.canvas import group_by_canvas
 from nextvit.image.reading import DecodeError, Encoded
 from nextvit.image.resizing import Prepared, Preprocess
+from nextvit.machine.cores import usable_cores
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def evaluation_batches(
 
     Args:
         own_canvas: put only consecutive images whose own canvas has the same size into one batch.
-        threads: number of reading threads; None: one for each core.
+        threads: number of reading threads; None: one for each core that this process may use.
     """
 
     def read(sample: Sample) -> Prepared | str:
@@ -53,14 +53,18 @@ def evaluation_batches(
         except DecodeError as error:
             return str(error)
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        pending: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
+    pool = ThreadPoolExecutor(threads or usable_cores())
+    pending: deque[tuple[Sequence[Sample], Iterator[Prepared | str]]] = deque()
+    try:
         for start in range(0, len(samples) + batch_size, batch_size):
             if chosen := samples[start : start + batch_size]:
                 pending.append((chosen, pool.map(read, chosen)))
             if start and pending:
                 batch = collect_batch(*pending.popleft(), preprocess)
                 yield from split_by_canvas(batch) if own_canvas else (batch,)
+    finally:
+        # Also where an interrupt ends the evaluation: a thread that hangs on a network's disk is not waited for.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def collect_batch(

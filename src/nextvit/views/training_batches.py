@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from nextvit.errors import InputError
 from nextvit.image.reading import DecodeError, Pixels
+from nextvit.machine.cores import usable_cores
 from nextvit.views.contact_sheet import Sheet
 
 Key = tuple[int, int]  # number of the pass over the samples, index of the sample
 ATTEMPTS = 32
+MORE_SHARED_MEMORY = "start the container with more shared memory (--shm-size=1g), or pass --data.workers 0"
 
 
 class BatchTargets(Protocol):
@@ -220,20 +222,61 @@ def combine_seeds(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def return_batch(batch: Batch) -> Batch:
-    """Collation for a dataset that already returns whole batches."""
+def share_batch(batch: Batch) -> Batch:
+    """Collation for a dataset that already returns whole batches: in a worker, move its tensors to shared memory.
+
+    torch would do it in a thread of the worker's queue, where a failure is printed, and the training waits for the
+    batch for ever.
+    """
+    if get_worker_info() is None:
+        return batch
+    try:
+        for tensor in tensors_of(batch):
+            tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        failure = f"a batch could not be put into shared memory ({first_line(error)}): {MORE_SHARED_MEMORY}"
+        return Batch(torch.empty(0), None, [], batch.unreadable, failure=failure)
     return batch
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """The tensors of a batch, which go from a worker to the training through shared memory; the rest through a
+    pipe."""
+    targets = vars(batch.targets).values() if batch.targets else ()
+    return [batch.images, *(value for value in targets if isinstance(value, Tensor))]
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def describe_worker_failure(error: Exception) -> str | None:
+    """What to tell people about an error of torch's that says that a worker process failed; None: it says something
+    else.
+
+    torch raises it while the next batch is awaited, or out of a signal handler in the middle of a step.
+    """
+    lines = str(error).strip().splitlines()
+    if not any("DataLoader worker" in line for line in lines[:1]):
+        return None
+    if "Original Traceback" in str(error):  # the worker lives, and its exception was carried over
+        return f"a worker that reads images failed ({lines[-1].strip()}); --data.workers 0 shows where"
+    way_out = (
+        MORE_SHARED_MEMORY if "Bus error" in lines[0] else "the memory may be short: lower --data.workers (0: none)"
+    )
+    return f"a worker that reads images died ({lines[0].partition('. ')[0].rstrip('. ')}); {way_out}"
 
 
 def training_batches(
     dataset: TrainingSet, sampler: EpochSampler, *, workers: int, pin_memory: bool = False
 ) -> DataLoader[Batch]:
-    """A loader that yields the batches of `sampler.epoch`, from worker processes that stay alive between epochs."""
+    """A loader that yields the batches of `sampler.epoch`, from worker processes that stay alive between epochs; not
+    from more than this process may use cores."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=return_batch,  # pyright: ignore[reportArgumentType] (torch thinks of lists of items)
+        num_workers=min(workers, usable_cores()),  # torch warns of more, and they would only wait for each other
+        collate_fn=share_batch,  # pyright: ignore[reportArgumentType] (torch thinks of lists of items)
         persistent_workers=workers > 0,
         worker_init_fn=leave_interrupts_to_parent,
         pin_memory=pin_memory,
@@ -251,7 +294,11 @@ def leave_interrupts_to_parent(worker: int) -> None:
 
 
 def shut_down(loader: DataLoader[Batch]) -> None:
-    """End the workers of a loader, which do not end on SIGTERM."""
+    """End the workers of a loader, which do not end on SIGTERM; one that hangs, on a network's disk perhaps, is
+    killed, as Python would wait for it."""
     iterator: Any = loader._iterator
     if iterator is not None and loader.num_workers:
         iterator._shutdown_workers()
+        for worker in iterator._workers:
+            if worker.is_alive():
+                worker.kill()
