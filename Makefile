@@ -17,7 +17,7 @@ WHAT ?= tests
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help quickstart test test-rest test-all check format bench-paper constraints clean
+.PHONY: help quickstart test test-rest test-all check format bench-paper dist constraints clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -46,13 +46,17 @@ format: .venv/.development
 bench-paper: .venv/.development
 	$(BIN)/python benchmarks/paper.py
 
+# A wheel and a source distribution of this clone, which `pip install 'dist/FILE.whl[onnx]'` installs elsewhere.
+dist: .venv/.uv
+	$(BIN)/uv build --clear --quiet --out-dir dist
+
 # Resolve all dependencies anew: names and versions for every Python that we support.
 constraints: .venv/.development
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 \
 		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
 
 clean:
-	rm -rf .venv .venv-runtime
+	rm -rf .venv .venv-runtime dist
 
 .venv/.uv: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -39,8 +39,9 @@ class MissingDependency(ImportError):
     """
 
     def __init__(self, package: str, *, extra: str = "", install: str = "") -> None:
-        requirement = install or f"'nextvit[{extra}]'"
-        super().__init__(f"{package!r} is not installed; install it with: pip install {requirement}")
+        # From a clone, not by our name: no registry has it, and what it may have some day need not be ours.
+        command = f"pip install {install}" if install else f"pip install '.[{extra}]' in a clone of nextvit"
+        super().__init__(f"{package!r} is not installed; install it with: {command}")
 
 
 class NotProven(Exception):

@@ -219,7 +219,10 @@ def test_a_missing_package_is_named_with_its_install_line(bundle: Path, tmp_path
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 3
-    assert done.stderr == "nextvit: 'onnxruntime' is not installed; install it with: pip install 'nextvit[onnx]'\n"
+    assert (
+        done.stderr
+        == "nextvit: 'onnxruntime' is not installed; install it with: pip install '.[onnx]' in a clone of nextvit\n"
+    )
 
 
 @pytest.mark.training

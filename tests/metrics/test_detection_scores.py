@@ -99,7 +99,7 @@ def test_masks_cannot_be_judged_where_a_prediction_has_none():
 def test_without_the_evaluator_its_extra_is_named():
     code = "import sys; sys.modules['faster_coco_eval'] = None; import nextvit.metrics.detection_scores"
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert "pip install 'nextvit[train]'" in result.stderr.splitlines()[-1]
+    assert "pip install '.[train]'" in result.stderr.splitlines()[-1]
 
 
 def test_judging_needs_no_torch():

@@ -1,4 +1,4 @@
-"""What `pip install nextvit[onnx]` brings is enough to serve. `make test` runs this folder in such an environment,
+"""What the extra `onnx` brings is enough to serve. `make test` runs this folder in such an environment,
 too."""
 
 import subprocess

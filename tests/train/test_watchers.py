@@ -77,7 +77,7 @@ def test_all_watchers_are_told_in_order():
 
 def test_tensorboard_that_is_not_installed_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not there
-    with pytest.raises(MissingDependency, match=r"pip install 'nextvit\[tensorboard\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install '\.\[tensorboard\]'"):
         load_watch("nextvit.train.tensorboard:watch", tmp_path / "run", Recipe())
 
 

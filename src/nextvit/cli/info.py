@@ -8,10 +8,11 @@ from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is
 from nextvit.cli.console import AsJson, make_table, show
 from nextvit.errors import InputError, suggest_path
 from nextvit.files.durable import locate_folder
-from nextvit.files.run_folder import METRICS, find_best_weights, is_run, read_json_lines
+from nextvit.files.run_folder import METRICS, find_best_weights, is_run
 from nextvit.image.canvas import STRIDE_PX
 from nextvit.predictions.kind import kind_of
 from nextvit.predictions.score_names import display_name, main_score
+from nextvit.report.contents import read_epochs
 
 
 def info(path: Path, /, *, as_json: AsJson = False) -> None:
@@ -54,8 +55,8 @@ def describe(path: Path) -> dict[str, Any]:
     from nextvit.models.weights import read_state
 
     if is_run(path):
-        epochs = read_json_lines(path / METRICS)
-        facts: dict[str, Any] = {"what": "run", "epochs done": len({record["epoch"] for record in epochs})}
+        epochs = read_epochs(path / METRICS)
+        facts: dict[str, Any] = {"what": "run", "epochs done": len(epochs)}
         if not epochs:
             return facts
         _, card = read_state(find_best_weights(path))

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from nextvit.errors import InputError
-from nextvit.files.run_folder import find_best_weights, is_run
+from nextvit.errors import InputError, first_line, shorten
+from nextvit.files.run_folder import BENCHMARK, EVALUATION, find_best_weights, is_run
 
 
 def write_report(run: Path, *, out: Path | None = None) -> Path:
     """Write the page of a run anew, and return its path.
 
     Raises:
-        InputError: there is no run.
+        InputError: there is no run, or its records are damaged.
     """
     from nextvit.report.contents import read_run_contents
     from nextvit.report.run_report import write_run_report
@@ -19,7 +19,16 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     contents = read_run_contents(run)
     name = contents.facts.get("task") or task_of_checkpoint(run)
     details = contents.evaluation.get("details", {})
-    return write_run_report(run, sections=get_task(name).report_sections(details) if name else [], out=out)
+    try:
+        return write_run_report(run, sections=get_task(name).report_sections(details) if name else [], out=out)
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # The details of an evaluation and the records of a benchmark are as deep as their tasks make them.
+        raise InputError(
+            f"{run}: the details of {EVALUATION} or the records of {BENCHMARK} are damaged, or of another version "
+            f"({type(error).__name__}: {shorten(first_line(error))}); evaluate and measure again"
+        ) from error
 
 
 def task_of_checkpoint(run: Path) -> str | None:

@@ -49,7 +49,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, it is no YAML, or holds something else.
     """
-    values = read_yaml(path) or {}
+    values = read_yaml(path)
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected sections such as 'optim:' with fields, got {type(values).__name__}")
     for name in cast(dict[Any, Any], values):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from nextvit.errors import InputError
 from nextvit.files.durable import write_durably
+from nextvit.files.run_folder import RECIPE, read_recipe
 from nextvit.predictions.score_names import display_name
 from nextvit.report import figures
 from nextvit.report.contents import RunContents, format_count, format_duration, read_run_contents
@@ -139,7 +139,7 @@ def comparability_warnings(contents: Sequence[RunContents]) -> list[Markup]:
 
 def find_different_settings(contents: Sequence[RunContents]) -> dict[str, list[Any]]:
     """The fields of the recipes that differ between the runs, as section.field, with the value of each run."""
-    recipes = [flatten_recipe(yaml.safe_load(each.recipe) or {}) for each in contents]
+    recipes = [flatten_recipe(read_recipe(each.path / RECIPE)) for each in contents]
     fields = dict.fromkeys(field for recipe in recipes for field in recipe)
     values = {field: [recipe.get(field) for recipe in recipes] for field in fields}
     return {field: each for field, each in values.items() if any(value != each[0] for value in each)}
