@@ -40,6 +40,7 @@ def assert_complete(root: Path, found: Conversion) -> None:
         (["train/images/a.jpg", "images/train/b.jpg"], {"train": ["images/train/b.jpg", "train/images/a.jpg"]}),
         (["images/train/day1/a.jpg", "images/train/day2/a.jpg"], {"train": ["day1/a.jpg", "day2/a.jpg"]}),
         (["a.jpg", "sub/a.jpg"], {"train": ["a.jpg", "sub/a.jpg"]}),
+        (["Cam/a.jpg", "cam1/A.jpg", "cam1/b.jpg"], {"train": ["Cam/a.jpg", "cam1/A.jpg", "cam1/b.jpg"]}),
     ],
 )
 def test_images_of_all_folders_are_written(tmp_path: Path, images: list[str], splits: dict[str, list[str]]):
