@@ -34,6 +34,15 @@ OWN_PAGES = {
     "draft": "[serving.md](serving.md): why large JPEGs are decoded at full size (draft.jsonl)",
 }
 
+HOSTILE = {
+    "inputs": "inputs",
+    "crash": "crashes",
+    "exception": "other exceptions",
+    "over_time": "too slow",
+    "over_memory": "too much memory",
+}
+"""Columns of hostile.jsonl, and their titles."""
+
 Record = dict[str, Any]
 Lines = list[str]
 
@@ -244,6 +253,26 @@ def kill(records: list[Record]) -> Lines:
         "",
         *table(["campaign", *columns.values()], rows),
         *provenance(*map(command_and_environment, records)),
+    ]
+
+
+def hostile(records: list[Record]) -> Lines:
+    totals: dict[str, dict[str, int]] = {}
+    for record in records:
+        for kind, counts in record["kinds"].items():
+            total = totals.setdefault(kind, dict.fromkeys(HOSTILE, 0))
+            for name in HOSTILE:
+                total[name] += counts[name]
+    rows = [[kind, *(f"{total[name]:,}" for name in HOSTILE)] for kind, total in totals.items()]
+    everything = [f"{sum(total[name] for total in totals.values()):,}" for name in HOSTILE]
+    return [
+        (
+            "Valid files are damaged at random, mostly with checksums that fit, and read as users read them. Each must "
+            "be read or refused within 5 s of CPU time and 1 GiB."
+        ),
+        "",
+        *table(["damaged", *HOSTILE.values()], [*rows, ["all", *everything]]),
+        *provenance(command_and_environment(records[-1])),
     ]
 
 
@@ -469,6 +498,7 @@ SECTIONS: dict[str, tuple[str, Callable[[list[Record]], Lines]]] = {
     "yardstick": ("Five minutes of training", yardstick),
     "step": ("A training step", step),
     "loader": ("The loader", loader),
+    "hostile": ("Files made to harm", hostile),
     "distillation": ("Distillation", distillation),
     "memory": ("A million images in memory", memory),
     "kill": ("Killed at any moment", kill),

@@ -55,9 +55,9 @@ def check(command: list[str], folder: Path) -> None:
         Image.open(picture).resize((47, 32)).save(folder / "small.ppm")
         check_refused([*command, str(bundle), str(folder / "small.ppm")], "must be a binary PPM of 48x32")
         original = (bundle / "manifest.json").read_text()
-        for other in (original.replace('"format": 1', '"format": 2'), original.replace('"onnx"', '"openvino"')):
+        for other in (original.replace('"format": 2', '"format": 3'), original.replace('"onnx"', '"openvino"')):
             (bundle / "manifest.json").write_text(other)
-            check_refused([*command, str(bundle), str(picture)], "not an ONNX bundle of format 1")
+            check_refused([*command, str(bundle), str(picture)], "not an ONNX bundle of format 1 or 2")
 
 
 def check_refused(command: list[str], message: str) -> None:

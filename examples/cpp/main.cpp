@@ -28,8 +28,8 @@ int main(int count, char** arguments) try {
     std::ifstream text(bundle + "/manifest.json");
     if (!text) throw std::runtime_error(bundle + ": not a bundle, it has no manifest.json");
     const auto manifest = nlohmann::json::parse(text);
-    if (manifest.at("format") != 1 || manifest.at("backend") != "onnx")
-        throw std::runtime_error(bundle + ": not an ONNX bundle of format 1");
+    if (manifest.at("format") > 2 || manifest.at("backend") != "onnx")
+        throw std::runtime_error(bundle + ": not an ONNX bundle of format 1 or 2");
     const auto& card = manifest.at("card");
     const int64_t height = card.at("input").at("image_size")[0], width = card.at("input").at("image_size")[1];
     std::vector<uint8_t> pixels = read_ppm(arguments[2], width, height);

@@ -11,7 +11,7 @@ const [bundle, picture, more] = process.argv.slice(2);
 if (!picture || more) refuse("usage: node index.mjs BUNDLE PICTURE.ppm");
 const read = (path, missing) => readFile(path).catch(() => refuse(missing));
 const manifest = JSON.parse(await read(`${bundle}/manifest.json`, `${bundle}: not a bundle, it has no manifest.json`));
-if (manifest.format !== 1 || manifest.backend !== "onnx") refuse(`${bundle}: not an ONNX bundle of format 1`);
+if (manifest.format > 2 || manifest.backend !== "onnx") refuse(`${bundle}: not an ONNX bundle of format 1 or 2`);
 const { classes, task, thresholds, input } = manifest.card;
 const [height, width] = input.image_size;
 const pixels = readPpm(await read(picture, `${picture}: cannot be read`), width, height);

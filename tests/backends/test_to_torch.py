@@ -321,7 +321,110 @@ def test_a_weight_beyond_its_numbers_is_refused(bundle: Path, manifest: Manifest
         tmp_path / "model.pt2",
         lambda name, content: content[:-4] if "weight_3" in name else content,
     )
-    with pytest.raises(InputError, match=r"model\.pt2: damaged"):
+    with pytest.raises(
+        InputError, match=r"model\.pt2: not a program that can be read .*weight_3|values than are stored"
+    ):
+        TorchProgramSession(tmp_path, manifest)
+
+
+def with_weights(bundle: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Copy the archive with another table of weights."""
+
+    def changed(name: str, content: bytes) -> bytes:
+        if not name.endswith("weights/model_weights_config.json"):
+            return content
+        table = json.loads(content)
+        change(table["config"])
+        return json.dumps(table).encode()
+
+    rewritten(bundle / "model.pt2", folder / "model.pt2", changed)
+
+
+def test_a_file_that_many_weights_name_is_read_once(
+    bundle: Path, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def many(config: dict[str, Any]) -> None:
+        [largest] = sorted(config.values(), key=lambda each: int(each["tensor_meta"]["sizes"][0]["as_int"]))[-1:]
+        config.update({f"copy {number}": largest for number in range(20_000)})
+
+    with_weights(bundle, tmp_path, many)
+    read: list[str] = []
+    whole = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name: (read.append(name), whole(self, name))[1])
+    TorchProgramSession(tmp_path, manifest)
+    assert len(read) == len(set(read)) < 1000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": [{"as_int": 10**6}, {"as_int": 10**6}], "strides": [{"as_int": 0}, {"as_int": 0}]},
+        {"sizes": [{"as_int": 10**18}], "strides": [{"as_int": 0}]},
+        {"sizes": [{"as_int": -1}], "strides": [{"as_int": 1}]},
+        {"sizes": [{"as_int": 1}], "strides": [{"as_int": -1}], "storage_offset": {"as_int": -5}},
+        {"storage_offset": {"as_int": 10**9}},
+        {"dtype": 99},
+        {"dtype": []},
+        {"sizes": 3},
+    ],
+)
+def test_a_weight_that_is_more_than_its_numbers_is_refused(
+    change: dict[str, Any], bundle: Path, manifest: Manifest, tmp_path: Path
+):
+    with_weights(bundle, tmp_path, lambda config: next(iter(config.values()))["tensor_meta"].update(change))
+    with pytest.raises(InputError, match=r"model\.pt2: not a program") as caught:
+        TorchProgramSession(tmp_path, manifest)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["add", "mul", "sub", "floordiv"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({"as_string": "x" * 1000}, {"as_int": 10**6}),
+        ({"as_ints": [0] * 1000}, {"as_int": 10**6}),
+        ({"as_string": "x"}, {"as_string": "y"}),
+        ({"as_bool": True}, {"as_int": 2}),
+        ({"as_float": 1e300}, {"as_int": 10}),
+        ({"as_tensor": {"name": "images_nhwc"}}, {"as_int": 0}),
+    ],
+)
+def test_arithmetic_is_for_sizes_alone(
+    operator: str, left: dict[str, Any], right: dict[str, Any], bundle: Path, manifest: Manifest, tmp_path: Path
+):
+    def compute(graph: dict[str, Any]) -> None:
+        arguments = [{"kind": 1, "name": name, "arg": each} for name, each in (("a", left), ("b", right))]
+        call = {"target": f"_operator.{operator}", "inputs": arguments, "outputs": [{"as_sym_int": {"as_name": "new"}}]}
+        graph["nodes"].insert(0, call)
+
+    changed_graph(bundle, tmp_path, compute)
+    with pytest.raises(InputError, match="arithmetic is for sizes") as caught:
+        TorchProgramSession(tmp_path, manifest).run({"images": pixels(1)})
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_do_not_grow_without_end(bundle: Path, manifest: Manifest, tmp_path: Path):
+    """Each step squares the result of the step before: after forty of them it would have a trillion digits."""
+
+    def square(graph: dict[str, Any]) -> None:
+        for number in range(40):
+            before = {"as_int": 3} if not number else {"as_name": f"power_{number - 1}"}
+            arguments = [{"kind": 1, "name": name, "arg": {"as_sym_int": before}} for name in "ab"]
+            output = {"as_sym_int": {"as_name": f"power_{number}"}}
+            graph["nodes"].insert(number, {"target": "_operator.mul", "inputs": arguments, "outputs": [output]})
+
+    changed_graph(bundle, tmp_path, square)
+    with pytest.raises(InputError, match="64 bits"):
+        TorchProgramSession(tmp_path, manifest).run({"images": pixels(1)})
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [{"as_int": "x"}, {"as_ints": 3.5}, {"as_bool": 1}, {"as_string": ["x"]}, {"as_float": "1"}, {"as_int": True}],
+)
+def test_literals_are_what_they_say(literal: dict[str, Any], bundle: Path, manifest: Manifest, tmp_path: Path):
+    changed_graph(bundle, tmp_path, lambda graph: graph["nodes"][-1]["inputs"][-1].update(arg=literal))
+    with pytest.raises(InputError, match="is no as_"):
         TorchProgramSession(tmp_path, manifest)
 
 

@@ -101,6 +101,7 @@ def test_records_hold_the_selection_and_what_the_runtime_reports(found: Candidat
         assert each["image_size"] == [64, 64]
         assert each["runs"] >= 2
         assert 0 < each["least_ms"] <= each["p50_ms"] <= each["p99_ms"]
+        assert each["p50_interval_95_ms"] is None, "two rounds at most"
         assert each["images_per_second"] == pytest.approx(1000 * each["batch"] / each["p50_ms"], rel=1e-2)
         assert each["environment"]["versions"]
     int8 = next(each for each in done if each["precision"] == "int8")

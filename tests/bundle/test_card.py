@@ -28,7 +28,7 @@ CARD = ModelCard(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": {}}, r"head of a detector: damaged \(masks cannot be 'None'\)"),
+        ({"head": {}}, r"head of a detector: damaged \(masks cannot be None\)"),
         ({"head": HEAD | {"detections": "many"}}, r"head of a detector: damaged \(detections cannot be 'many'\)"),
         ({"facts": DetectionFacts(category_ids=(1,))}, "detection of 2 classes has 1 category ids"),
         (

@@ -94,7 +94,6 @@ def test_any_change_breaks_it(signed: Path, keys: Path, change: str):
     manifest, signature = signed / "manifest.json", signed / "manifest.sig"
     if change == "a byte more":
         manifest.write_bytes(manifest.read_bytes() + b"\n")
-        read_bundle(signed)  # the manifest's own checksum is of its values; the signature is of its bytes
     elif change == "another bundle's":
         signature.write_bytes(bytes(reversed(signature.read_bytes())))
     elif change == "resealed":

@@ -215,6 +215,13 @@ def test_each_fault_of_objects_is_found_and_named(shapes: Path, kind: str, chang
     assert {finding.kind for finding in found} <= {kind} | follow, found
 
 
+def test_files_of_formats_that_are_not_read_are_one_finding(shapes: Path):
+    for name in ("train/a.heic", "val/b.heic", "val/c.svg"):
+        (shapes / "images" / name).write_bytes(b"")
+    [finding] = [each for each in findings(shapes) if each.kind == "unread_format"]
+    assert finding.message.startswith("3 files of formats that are not read (2 HEIC, 1 SVG), first: ")
+
+
 def test_a_class_without_any_object_is_refused_in_one_line(shapes: Path):
     for split in ("train", "val"):
         spoil(shapes, lambda content: content["categories"].append({"id": 9, "name": "star"}), split=split)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nextvit.data import class_masks, coco
+from nextvit.data.class_masks import BadMask
 from nextvit.data.dataset import Dataset
-from nextvit.data.object_masks import rasterize_mask, run_lengths
+from nextvit.data.object_masks import clip_polygon, rasterize_mask, run_lengths
 from nextvit.data.reading import is_dataset
 from nextvit.errors import InputError
 from nextvit.tasks.reading import read_dataset, read_with_findings
-from tests.data.coco_by_hand import HEIGHT, WIDTH, add, draw_objects, save, spoil
+from tests.data.coco_by_hand import HEIGHT, WIDTH, Content, add, draw_objects, save, spoil
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and numpy 2
 
@@ -302,3 +304,116 @@ def test_real_sets_are_read_as_pycocotools_reads_them(real_data, name: str, caps
             for segmentation, record in zip(objects.segmentations, records, strict=False):
                 assert np.array_equal(rasterize_mask(segmentation, height, width), reference.annToMask(record))
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(("flag", "crowds"), [("1", 1), (True, 1), ("0", 0), (None, 0)])
+def test_crowds_are_marked_by_a_number_or_a_text(shapes: Path, flag: object, crowds: int):
+    spoil(shapes, lambda content: content["annotations"][0].update(iscrowd=flag))
+    assert read_dataset(shapes).annotations["train"].crowd.sum() == crowds
+
+
+@pytest.mark.parametrize("flag", [2, "yes", [], "2"])
+def test_what_is_no_flag_of_a_crowd_is_an_error(shapes: Path, flag: object):
+    spoil(shapes, lambda content: content["annotations"][0].update(iscrowd=flag))
+    [finding] = read_with_findings(shapes)[1]
+    assert finding.kind == "bad_annotation" and "iscrowd is 0 or 1, got" in finding.message
+
+
+def as_fractions(content: Content) -> None:
+    for each in content["annotations"]:
+        x, y, width, height = each["bbox"]
+        each["bbox"] = [x / WIDTH, y / HEIGHT, width / WIDTH, height / HEIGHT]
+
+
+def test_boxes_in_fractions_of_the_image_are_an_error_and_one_in_the_corner_is_not(shapes: Path):
+    spoil(shapes, lambda content: content["annotations"][0].update(bbox=[0, 0, 1, 1]))
+    assert read_with_findings(shapes)[1] == []
+    spoil(shapes, as_fractions)
+    [finding] = read_with_findings(shapes)[1]
+    assert (finding.kind, finding.severity) == ("box_fractions", "error")
+    assert finding.message.endswith("instances_train.json: all boxes lie between 0 and 1; COCO's are in pixels, these "
+                                    "look like fractions of the image")  # fmt: skip
+
+
+@pytest.mark.parametrize("stray", [[], [5.0, 5.0], [1, 2, 3, 4]])
+def test_a_stray_part_beside_an_outline_is_passed_over_with_a_warning(shapes: Path, stray: list[float]):
+    expected = read_dataset(shapes).annotations["train"]
+    spoil(shapes, lambda content: content["annotations"][0]["segmentation"].append(stray))
+    dataset, [finding] = read_with_findings(shapes)
+    assert (finding.kind, finding.severity) == ("stray_part", "warning")
+    assert "1 part of fewer than three points" in finding.message
+    assert dataset.annotations["train"][0].segmentations == expected[0].segmentations
+
+
+def test_white_space_in_the_name_of_a_category_is_no_contradiction(shapes: Path):
+    spoil(shapes, lambda content: content["categories"][0].update(name="square \ufeff"), split="val")
+    dataset, findings = read_with_findings(shapes)
+    assert (dataset.classes, findings) == (("square", "disc"), [])
+
+
+def test_many_categories_and_findings_take_time_by_their_number_alone(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        def __ne__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__ne__(self, other)
+
+        __hash__ = str.__hash__
+
+    found, ids = {}, {}
+    for id in range(3000):
+        coco.add_category(coco.Category(id, Counted(f"class {id}"), ""), found, ids)
+    assert len(found) == 3000 and Counted.compared <= 10 * 3000
+    spoil(shapes, lambda content: content["annotations"].extend([0] * 30_000))
+    findings = read_with_findings(shapes)[1]
+    assert len(findings) == coco.MAX_NAMED + 1
+    assert sum(finding.count for finding in findings) == 30_000
+    assert findings[-1].message.endswith(": 29,000 more of this kind")
+
+
+def test_an_image_is_not_annotated_as_larger_than_images_may_be(shapes: Path):
+    spoil(shapes, lambda content: content["images"][0].update(width=20_000, height=20_000))
+    dataset, [finding] = read_with_findings(shapes)
+    assert finding.kind == "bad_image" and "0.png is annotated as 20000x20000; images have" in finding.message
+    assert len(dataset.split("train")) == 11, "its annotations have no findings of their own"
+
+
+def test_the_size_of_the_image_is_compared_before_its_masks_are_drawn(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    spoil(shapes, lambda content: content["images"][0].update(width=11_000, height=11_000))
+    masks = read_dataset(shapes, task="segmentation").masks["train"]
+    monkeypatch.setattr(class_masks, "rasterize_part", lambda *_: pytest.fail("was drawn"))
+    with pytest.raises(BadMask, match=r"0\.png: is 96x72, annotated as 11000x11000"):
+        masks.values(0)
+
+
+def test_far_corners_are_clipped_and_the_pixels_are_those_of_pycocotools():
+    pycocotools = pytest.importorskip("pycocotools.mask", reason="needs pycocotools")
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        corners = generator.integers(-600, 600, (generator.integers(3, 9), 2)).astype(float)
+        polygon = corners.ravel().tolist()
+        expected = pycocotools.decode(pycocotools.merge(pycocotools.frPyObjects([polygon], 40, 50))).astype(bool)
+        got = rasterize_mask([polygon], 40, 50)
+        # Where an edge is cut its rounding changes, by less than a pixel.
+        assert (got != expected).mean() <= 0.02 * len(corners)
+        clipped = clip_polygon(corners, 40, 50)
+        assert not len(clipped) or (abs(clipped - (25, 20)) <= (75.001, 60.001)).all()
+
+
+def test_an_outline_that_is_too_long_is_refused_before_it_is_drawn(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    spoil(shapes, lambda content: content["annotations"][0].update(segmentation=[[-100_000, 0, 100_000, 1] * 10_000]))
+    [finding] = read_with_findings(shapes)[1]
+    assert finding.kind == "bad_annotation"
+    assert "a polygon has an outline of 5,7" in finding.message and "1,048,576 are drawn at most" in finding.message
+
+
+def test_masks_that_are_too_many_pixels_together_are_refused(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(class_masks, "MAX_DRAWN_PX", 100)
+    masks = read_dataset(shapes, task="segmentation").masks["train"]
+    with pytest.raises(BadMask, match="its objects' masks have more than 100 pixels together"):
+        masks.values(0)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nextvit.data.class_names import normalize_class_name
+from nextvit.data.class_names import find_similar_names, normalize_class_name
+from nextvit.data.flags import read_flag
 from nextvit.data.split_names import find_split_folders, standard_split
 from nextvit.errors import InputError
 
@@ -63,3 +64,24 @@ def test_folders_of_splits_are_found_and_two_of_one_split_are_refused(tmp_path: 
     (tmp_path / "valid").mkdir()
     with pytest.raises(InputError, match="Val and valid are both the split val"):
         find_split_folders(tmp_path)
+
+
+def test_names_that_differ_in_capitals_alone_are_kept_with_a_warning():
+    assert find_similar_names(["cat", "dog", "Cats"]) == []
+    [finding] = find_similar_names(["cat", "dog", "CAT", "Cat"])
+    assert (finding.severity, finding.message) == ("warning", "'cat' and 'CAT' and 'Cat' are different classes")
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [(0, False), (1, True), (False, False), (True, True), ("0", False), ("1", True), (" TRUE ", True), ("false", False),
+     (None, False), (1.0, True)],
+)  # fmt: skip
+def test_a_flag_is_0_or_1_in_the_usual_forms(value: object, flag: bool):
+    assert read_flag(value) is flag
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, "2", "yes", "", [], {}, [1], float("nan")])
+def test_anything_else_is_no_flag(value: object):
+    with pytest.raises(ValueError, match="is 0 or 1, got"):
+        read_flag(value)

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Sample, Samples
 from nextvit.data.shards import write_shards
 from nextvit.errors import InputError
+from nextvit.files.durable import compute_sha256
 from nextvit.image.reading import DecodeError, Encoded, read_image
 from nextvit.image.resizing import Preprocess
 from nextvit.tasks.reading import read_dataset
@@ -179,7 +181,7 @@ def edit(path: Path, **fields: object) -> None:
         ),
         (lambda root: (root / "val.index.npz").unlink(), r"val\.index\.npz: missing"),
         (lambda root: (root / "val.index.npz").write_bytes(b"short"), r"val\.index\.npz: damaged or changed"),
-        (lambda root: (root / "shards.json").write_text("{"), r"shards\.json: damaged"),
+        (lambda root: (root / "shards.json").write_text("{"), r"shards\.json: line 1: not valid JSON"),
         (lambda root: edit(root / "shards.json", version=2), r"shards\.json: has version 2; this nextvit reads 1"),
         (lambda root: edit(root / "shards.json", splits={}), r"shards\.json: lacks the split 'train'"),
         (lambda root: edit(root / "shards.json", splits={"train": {"images": 1}}), r"shards\.json, train: lacks"),
@@ -217,3 +219,73 @@ def test_samples_in_shards_can_be_followed_by_files(shards: Path, colours: Path)
     both = samples.concat(files)
     assert list(both) == [*samples, *files]
     assert [sample.read() for sample in both] == [sample.read() for sample in (*samples, *files)]
+
+
+def index_with(**changes: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Path], None]:
+    """Change arrays of val's index, leave out those of which a change gives None, and write the checksum that fits."""
+
+    def change(root: Path) -> None:
+        with np.load(root / "val.index.npz") as stored:
+            arrays = dict(stored)
+        for name, each in changes.items():
+            arrays[name] = each(arrays[name])
+        np.savez(root / "val.index.npz", **{name: each for name, each in arrays.items() if each is not None})
+        contents = json.loads((root / "shards.json").read_text())
+        contents["splits"]["val"]["index_sha256"] = compute_sha256(root / "val.index.npz")
+        (root / "shards.json").write_text(json.dumps(contents))
+
+    return change
+
+
+def first_is(value: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda array: np.concatenate([np.full_like(array[:1], value), array[1:]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        index_with(**{name: lambda _: None})
+        for name in ("names", "name_ends", "labels", "label_ends", "shard", "offset", "size", "sha256")
+    ]
+    + [
+        index_with(shard=first_is(99)),
+        index_with(shard=first_is(-1)),
+        index_with(shard=lambda array: array[:-1]),
+        index_with(shard=lambda array: array.astype(float)),
+        index_with(offset=first_is(-1)),
+        index_with(offset=first_is(2**62)),
+        index_with(size=first_is(2**62)),
+        index_with(size=first_is(-1)),
+        index_with(size=lambda array: array[:, None]),
+        index_with(names=lambda array: array[:-1]),
+        index_with(name_ends=first_is(1)),
+        index_with(name_ends=lambda array: array[::-1]),
+        index_with(label_ends=lambda array: array * 2),
+        index_with(labels=first_is(-5)),
+        index_with(labels=first_is(99)),
+        index_with(labels=lambda array: array.astype("U")),
+        index_with(sha256=lambda array: array[:, :31]),
+    ],
+)
+def test_an_index_that_does_not_belong_to_its_shards_is_refused_in_a_line(shards: Path, change: Callable[[Path], None]):
+    change(shards)
+    with pytest.raises(InputError) as caught:
+        read_dataset(shards)
+    assert str(shards) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", "null", "[" * 5000, '{"classes": ["a"], "splits": []}', '{"classes": "a", "splits": {}}',
+     '{"classes": [1], "splits": {}}', '{"classes": ["a"], "splits": {"train": 3, "val": 3}}',
+     '{"classes": ["a"], "splits": {}, "task": "detection"}', '{"classes": ["a"], "splits": {}, "task": "x"}',
+     '{"classes": ["a"], "splits": {"train": {"images": -1, "index_sha256": "", "shards": {}}}}',
+     '{"classes": ["a"], "splits": {"train": {"images": 1, "index_sha256": "", "shards": {"../a.tar": 1}}}}',
+     '{"classes": ["a"], "splits": {"train": {"images": 1, "index_sha256": "", "shards": {"/dev/zero": 0}}}}',
+     '{"classes": ["a"], "splits": {"train": {"images": 1, "index_sha256": "", "shards": {"a": "1"}}}}'],
+)  # fmt: skip
+def test_contents_that_are_damaged_are_refused_in_a_line(shards: Path, text: str):
+    (shards / "shards.json").write_text(text)
+    with pytest.raises(InputError, match=r"shards\.json") as caught:
+        read_dataset(shards)
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from nextvit.bundle.golden import read_golden
-from nextvit.bundle.manifest import checksum_of, file_stem, is_bundle, read_bundle, read_manifest, write_manifest
+from nextvit.bundle.manifest import (
+    checksum_of_values,
+    file_stem,
+    is_bundle,
+    read_bundle,
+    read_manifest,
+    seal,
+    write_manifest,
+)
 from nextvit.errors import InputError
 from nextvit.runtime.predictor import load_bundle
 from nextvit.runtime.session import import_session_class, open_session
@@ -39,31 +47,36 @@ def test_a_missing_file_is_named(bundle: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "bundle format 99, this version reads 1; update nextvit"),
+        ({"format": 99}, "bundle format 99, this version reads 1 to 2; update nextvit"),
         ({"becked": "onnx"}, "unknown field 'becked'; did you mean 'backend'"),
         ({"card": {}}, "lacks 'task'"),
         ({"card": 3}, "damaged"),
-        ({"model_file": 3}, "model_file cannot be '3'"),
+        ({"model_file": 3}, "model_file cannot be 3"),
         ({"precision": "fp7"}, "precision cannot be 'fp7'"),
         ({"sha256": ["model.onnx"]}, "sha256 cannot be"),
-        ({"verification": None}, "verification cannot be 'None'"),
-        ({"verification": {"golden_max_errors": "0.1"}}, r"damaged .verification: golden_max_errors cannot be '0.1'"),
+        ({"verification": None}, "verification cannot be None"),
+        ({"verification": {"golden_max_errors": "0.1"}}, r"verification: damaged .golden_max_errors cannot be '0.1'"),
         ({"verification": {"golden_max_errors": [None]}}, "golden_max_errors cannot be"),
         ({"verification": {"environment": ["cpu"]}}, "environment cannot be"),
-        ({"verification": {"runtime": 3}}, "runtime cannot be '3'"),
+        ({"verification": {"runtime": 3}}, "runtime cannot be 3"),
         ({"verification": {"images": 3, "max_error": "small"}}, "max_error cannot be 'small'"),
         ({"verification": {"max_drop": "1"}}, "max_drop cannot be '1'"),
         ({"verification": {"after": []}}, "after cannot be"),
         ({"model_file": "../model.onnx"}, "must stay inside the bundle, got '../model.onnx'"),
         ({"sha256": {"golden.npz": ""}}, "has no checksum for model.onnx"),
+        ({"model_file": "./model.onnx"}, "must stay inside the bundle, got './model.onnx'"),
+        ({"sha256": {"golden.npz": "", "model.onnx": "", "a//b": ""}}, "must stay inside the bundle, got 'a//b'"),
+        ({"sha256": {"golden.npz": 3}}, "sha256 cannot be"),
+        ({"outputs": {"logits": None}}, "outputs cannot be"),
+        ({"verification": {"max_error": 10**30}}, "64 bits"),
+        ({"format": "2"}, "bundle format 2, this version"),
+        ({"format": [1] * 10**5}, "bundle format"),
     ],
 )
 def test_a_manifest_that_cannot_be_understood_is_refused(bundle: Path, change: dict[str, object], message: str):
     """Even one whose own checksum is right."""
     values = {**json.loads((bundle / "manifest.json").read_text()), **change}
-    del values["manifest_sha256"]
-    values["manifest_sha256"] = checksum_of(values)
-    (bundle / "manifest.json").write_text(json.dumps(values))
+    (bundle / "manifest.json").write_bytes(seal(values))
     with pytest.raises(InputError, match=message):
         read_manifest(bundle)
 
@@ -75,10 +88,58 @@ def test_a_changed_manifest_is_refused_by_name(bundle: Path):
         read_manifest(bundle)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"'])
+def test_any_changed_byte_of_the_manifest_is_refused(bundle: Path):
+    """Also one that changes no value: a space, an escape, the case of a checksum, a line end."""
+    path = bundle / "manifest.json"
+    content = path.read_bytes()
+    changed = [
+        content + b"\n",
+        content[:-1],
+        b" " + content,
+        content.replace(b"\n", b"\r\n"),
+        content.replace(b"3 blue", b"\\u0033 blue"),
+    ]
+    changed += [bytes((*content[:at], content[at] ^ 1, *content[at + 1 :])) for at in range(0, len(content), 7)]
+    checksum = json.loads(content)["manifest_sha256"].encode()
+    changed += [content.replace(checksum, other) for other in (checksum.upper(), b"0" * 64, checksum + b"0", b"")]
+    changed += [content.replace(b'"format": 2', b'"format": 1')]
+    for each in changed:
+        assert each != content
+        path.write_bytes(each)
+        with pytest.raises(InputError) as error:
+            read_manifest(bundle)
+        assert len(str(error.value).splitlines()) == 1
+    path.write_bytes(content)
+    read_manifest(bundle)
+
+
+@pytest.mark.parametrize("without", ["manifest_sha256", "format"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_manifest_without_its_checksum_is_refused(bundle: Path, without: str, version: int):
+    values = json.loads((bundle / "manifest.json").read_text())
+    values |= {"format": version}
+    del values[without]
+    (bundle / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"manifest\.json: damaged or changed|bundle format None"):
+        read_manifest(bundle)
+
+
+def test_a_manifest_of_the_first_format_has_a_checksum_of_its_values(bundle: Path):
+    values = json.loads((bundle / "manifest.json").read_text())
+    del values["manifest_sha256"]
+    values["format"] = 1
+    (bundle / "manifest.json").write_text(json.dumps({**values, "manifest_sha256": checksum_of_values(values)}))
+    assert read_manifest(bundle).format == 1
+    write_manifest(bundle, read_manifest(bundle))
+    assert read_manifest(bundle).format == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"x"', "3", "null", "[" * 5000, '{"a": 1, "a": 2}', "\x00", '{"format": 2}']
+)
 def test_a_damaged_manifest_is_refused(bundle: Path, text: str):
     (bundle / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json: damaged") as caught:
+    with pytest.raises(InputError, match=r"manifest\.json: ") as caught:
         read_manifest(bundle)
     assert "\n" not in str(caught.value)
 

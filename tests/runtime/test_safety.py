@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -71,6 +72,12 @@ def test_a_header_that_claims_more_than_there_is_is_refused(bundle: Path):
         {"0.images": np.zeros((2, 32, 48, 3), np.uint8), "0.output.logits": np.zeros((1, 3), np.float32)},
         {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.output.logits": np.array(["text"])},
         {"1.images": np.zeros((1, 32, 48, 3), np.uint8)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.output.logits": np.float32(1)},
+        {"0.images": np.array(3, np.uint8)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.zeros((1, 2), np.int64)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.full((1, 2), -1, np.int64)},
+        {"0.images": np.zeros((1, 32, 48, 3), np.uint8), "0.sizes": np.full((1, 2), 10**9, np.int64)},
+        {"0.images": np.zeros(1, "V8")},
     ],
 )
 def test_golden_examples_of_other_kinds_are_refused(bundle: Path, arrays: dict[str, np.ndarray]):
@@ -101,7 +108,7 @@ def test_damage_anywhere_in_the_golden_examples_is_refused_or_seen(bundle: Path)
 
 def test_a_manifest_without_end_is_refused(bundle: Path):
     (bundle / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match=r"manifest\.json: damaged"):
+    with pytest.raises(InputError, match=r"manifest\.json: nested"):
         read_bundle(bundle)
 
 
@@ -223,6 +230,54 @@ def test_nesting_without_end_costs_no_stack(tmp_path: Path):
         inner = field(1, field(5, field(1, "g") + field(6, inner) + field(20, 5)))
     (tmp_path / "model.onnx").write_bytes(field(7, inner))
     check_self_contained(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "model",
+    {
+        "empty nodes": field(7, field(1, b"") * 1_000_000),
+        "empty tensors": field(7, field(5, b"") * 1_000_000),
+        "empty attributes": field(7, field(1, field(5, b"") * 1_000_000)),
+        "empty functions": field(25, b"") * 1_000_000,
+        "numbers": field(7, field(5, field(4, 1) * 1_500_000)),
+        "shapes": field(7, field(11, field(2, field(1, field(2, field(1, b"") * 10_000_000))))),
+        "a long name": field(7, field(2, "x" * 20_000_000)),
+        "metadata": field(14, field(1, "a") + field(2, "x" * 20_000_000)),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_a_file_of_more_parts_than_ours_have_is_refused_before_a_runtime_sees_it(
+    model: tuple[str, bytes], tmp_path: Path
+):
+    (tmp_path / "model.onnx").write_bytes(colour_model() + model[1])
+    started = time.perf_counter()
+    with pytest.raises(InputError, match=r"more than .*; refused"):
+        check_self_contained(tmp_path / "model.onnx")
+    assert time.perf_counter() - started < 5
+
+
+def test_weights_of_any_size_are_taken(tmp_path: Path):
+    tenth = tensor("tenth", np.zeros(10_000_000, np.float32))
+    (tmp_path / "model.onnx").write_bytes(colour_model(tenth=tenth))
+    assert check_self_contained(tmp_path / "model.onnx")
+
+
+def test_what_is_no_regular_file_is_not_read(bundle: Path):
+    for name in ("model.onnx", "golden.npz", "manifest.json"):
+        content = (bundle / name).read_bytes()
+        for target in ("/dev/zero", "/dev/stdin"):
+            (bundle / name).unlink()
+            (bundle / name).symlink_to(target)
+            with pytest.raises(InputError) as error:
+                nextvit.load(bundle)
+            assert len(str(error.value).splitlines()) == 1
+        (bundle / name).unlink()
+        os.mkfifo(bundle / name)
+        with pytest.raises(InputError):
+            nextvit.load(bundle)
+        (bundle / name).unlink()
+        (bundle / name).write_bytes(content)
+    assert nextvit.load(bundle)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The fast decoding of training against Pillow's."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nextvit.image.jpeg_header import JpegHeader, read_jpeg_header
 from nextvit.image.reading import DecodeError, read_image
-from nextvit.views.decode import JpegHeader, decode, read_jpeg_header
+from nextvit.views.decode import decode
 from tests.image.photos import photo
 
 
@@ -48,10 +50,12 @@ def test_a_jpeg_with_another_suffix_and_a_png_called_jpg_are_told_by_content(tmp
 def test_header_says_size_and_components(tmp_path: Path):
     photo(60, 40).save(tmp_path / "a.jpg", progressive=True)
     content = (tmp_path / "a.jpg").read_bytes()
-    assert read_jpeg_header(content) == JpegHeader(width=60, height=40, components=3, precision_bits=8)
+    assert read_jpeg_header(io.BytesIO(content)) == JpegHeader(
+        width=60, height=40, components=3, precision_bits=8, coefficients_per_pixel=1.5
+    )
     for end in range(0, 400, 7):
-        read_jpeg_header(content[:end])  # no prefix raises
-    assert read_jpeg_header(b"\x89PNG") is None
+        read_jpeg_header(io.BytesIO(content[:end]))  # no prefix raises
+    assert read_jpeg_header(io.BytesIO(b"\x89PNG")) is None
 
 
 def test_truncated_and_oversized_jpegs_are_refused(tmp_path: Path):

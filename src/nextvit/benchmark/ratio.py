@@ -7,12 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Seconds = NDArray[np.float64]
+from nextvit.benchmark.intervals import MIN_ROUNDS, NORMAL, Seconds, student_t
+
 Verdict = Literal["first", "faster", "slower", "no difference shown"]
 
 RESAMPLES = 1000
-MIN_ROUNDS = 6
-"""Of five values, even the range from the least to the greatest holds the median in less than 95 % of cases."""
 WINDOW = 5
 """Rounds over which the machine's speed is taken as constant."""
 
@@ -104,7 +103,4 @@ def interval_widening(rounds: int) -> float:
     It is the 97.5 % point of Student's t over that of the normal distribution, times the square root of n / (n - 1) by
     which the sample's standard deviation is too small.
     """
-    z, freedom = 1.959964, rounds - 1
-    # The Cornish-Fisher series; its error is below 1 % from 5 degrees of freedom on.
-    student = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    return student / z * (rounds / freedom) ** 0.5
+    return student_t(rounds - 1) / NORMAL * (rounds / (rounds - 1)) ** 0.5

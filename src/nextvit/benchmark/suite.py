@@ -13,6 +13,7 @@ import numpy as np
 from nextvit.benchmark.cold_start import measure_cold_start
 from nextvit.benchmark.configurations import Configuration, UnavailableConfiguration, as_user_error
 from nextvit.benchmark.end_to_end import measure_end_to_end
+from nextvit.benchmark.intervals import percentile_interval
 from nextvit.benchmark.limit import Limits, PeakKey
 from nextvit.benchmark.noise import CpuTimes, Noise, run_fixed_work
 from nextvit.benchmark.ratio import compare_latencies
@@ -286,11 +287,12 @@ def cpu_affinity() -> list[int] | None:
 
 
 def latency_record(turns: Turns, first: Turns, batch: int, *, is_first: bool) -> Record:
-    """Percentiles of the latency, throughput, and the ratio to the first configuration."""
+    """Percentiles of the latency with their intervals, throughput, and the ratio to the first configuration."""
     latency = Latency.of(turns)
     ratio = compare_latencies(turns, first)
     return {
         **{name: round(value, 4) for name, value in asdict(latency).items()},
+        **{f"p{percentage}_interval_95_ms": interval_ms(turns, percentage) for percentage in (50, 90, 99)},
         "images_per_second": round(1000 * batch / latency.p50_ms, 2),
         "ratio": 1.0 if is_first else round(ratio.value, 4),
         "ratio_interval_95": None
@@ -298,6 +300,13 @@ def latency_record(turns: Turns, first: Turns, batch: int, *, is_first: bool) ->
         else [round(ratio.low, 4), round(ratio.high or 0, 4)],
         "verdict": "first" if is_first else ratio.verdict,
     }
+
+
+def interval_ms(turns: Turns, percentage: float) -> list[float | None] | None:
+    """The 95 % interval of a percentile of the latency; None where too few rounds were measured, and for an upper bound
+    that so few runs do not have."""
+    interval = percentile_interval(turns, percentage)
+    return [None if bound is None else round(1000 * bound, 4) for bound in interval] if interval else None
 
 
 def utilization_record(loaded: LoadedConfiguration, cost: "Cost", limits: Limits, batch: int, turns: Turns) -> Record:

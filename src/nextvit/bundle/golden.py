@@ -1,6 +1,5 @@
 """Golden examples of a bundle: a few inputs and PyTorch's outputs for them, in `golden.npz`."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from nextvit.bundle.manifest import GOLDEN, Arrays
 from nextvit.errors import InputError
-from nextvit.image.reading import UNREADABLE
+from nextvit.files.arrays import read_arrays
 from nextvit.image.resizing import INPUT_NAME, SIZES_NAME, Prepared
 
 MAX_GOLDEN_BYTES = 2**28
@@ -59,38 +58,37 @@ def read_golden(path: Path) -> list[Golden]:
     Raises:
         InputError: the file is damaged, holds something else, or would unpack to more than `MAX_GOLDEN_BYTES`.
     """
-    try:
-        with zipfile.ZipFile(path / GOLDEN) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_GOLDEN_BYTES:
-            raise ValueError(f"unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
-        with np.load(path / GOLDEN, allow_pickle=False) as stored:
-            arrays: Arrays = {name: np.asarray(array) for name, array in stored.items()}
-        count = len({name.partition(".")[0] for name in arrays})
-        examples = [
-            Golden(
-                arrays[f"{number}.{INPUT_NAME}"],
-                arrays_with_prefix(f"{number}.output.", arrays),
-                arrays.get(f"{number}.{SIZES_NAME}"),
-            )
-            for number in range(count)
-        ]
-        if not examples or not all(map(is_golden, examples)):
-            raise ValueError("holds something else than images and their outputs")
-        return examples
-    except (*UNREADABLE, zipfile.BadZipFile) as error:
-        raise InputError(f"{path / GOLDEN}: damaged ({error})") from None
+    file = path / GOLDEN
+    arrays = read_arrays(file, max_bytes=MAX_GOLDEN_BYTES)
+    count = len({name.partition(".")[0] for name in arrays})
+    missing = [number for number in range(count) if f"{number}.{INPUT_NAME}" not in arrays]
+    examples = [
+        Golden(
+            arrays[f"{number}.{INPUT_NAME}"],
+            arrays_with_prefix(f"{number}.output.", arrays),
+            arrays.get(f"{number}.{SIZES_NAME}"),
+        )
+        for number in range(0 if missing else count)
+    ]
+    if not examples or not all(map(is_golden, examples)):
+        raise InputError(f"{file}: damaged (holds something else than images and their outputs)")
+    return examples
 
 
 def is_golden(example: Golden) -> bool:
     """Whether its arrays have the expected types and shapes."""
     images, sizes, outputs = example.images, example.sizes, example.outputs.values()
     is_images = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and 0 not in images.shape
-    are_sizes = sizes is None or (sizes.dtype == np.int64 and sizes.shape == (len(images), 2))
-    return (
-        is_images
-        and are_sizes
-        and all(each.dtype.kind in "fiu" and each.shape[:1] == images.shape[:1] for each in outputs)
+    if not is_images:
+        return False
+    are_sizes = sizes is None or (
+        sizes.dtype == np.int64
+        and sizes.shape == (len(images), 2)
+        and bool((sizes >= 1).all())
+        and bool((sizes <= images.shape[1:3]).all())
+    )
+    return are_sizes and all(
+        each.dtype.kind in "fiu" and each.ndim > 0 and each.shape[:1] == images.shape[:1] for each in outputs
     )
 
 

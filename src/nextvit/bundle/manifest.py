@@ -12,9 +12,11 @@ from typing import Any, Literal, cast
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard, card_from_plain
-from nextvit.errors import InputError
+from nextvit.errors import InputError, shorten
 from nextvit.files.durable import compare_checksums
-from nextvit.files.records import from_plain, matches_type, to_plain
+from nextvit.files.records import check_types, from_plain, to_plain
+from nextvit.files.regular import read_regular
+from nextvit.files.structured_text import parse_json
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
 """The number format of an exported file. "w8" and "w6" quantise weights alone, to 8 bits or to a palette of 6 bits;
@@ -24,8 +26,12 @@ Predict = Callable[[Arrays], Arrays]
 """Named arrays to named arrays: a `Session.run`, whatever runs inside."""
 
 MANIFEST, GOLDEN, CARD_PAGE, SIGNATURE, SUFFIX = "manifest.json", "golden.npz", "card.html", "manifest.sig", ".nextvit"
-FORMAT = 1
-OWN_CHECKSUM = "manifest_sha256"
+FORMAT = 2
+"""Of the bundles that are written. In format 1 the manifest's checksum was of its values, in 2 it is of its bytes."""
+OWN_CHECKSUM, NO_CHECKSUM = "manifest_sha256", "0" * 64
+SEAL = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"')
+MAX_MANIFEST_BYTES = 2**24
+"""A manifest of a thousand classes has 100 kB."""
 MAX_SIDE_PX = 4096
 MIN_DYNAMIC_SIDE_PX = 33
 """Capturing treats a side that shrinks to one position as special: 32 px need a fixed size."""
@@ -72,14 +78,38 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest with a checksum of itself, so that a change of it is noticed, too."""
-    values = to_plain(manifest)
-    text = json.dumps({**values, OWN_CHECKSUM: checksum_of(values)}, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    """Write the manifest, in today's format, with a checksum of its own bytes."""
+    (folder / MANIFEST).write_bytes(seal({**to_plain(manifest), "format": FORMAT}))
 
 
-def checksum_of(values: dict[str, Any]) -> str:
-    """SHA-256 of the manifest's values in a canonical form."""
+def seal(values: dict[str, Any]) -> bytes:
+    """The bytes of a manifest: its values, and last the SHA-256 of these bytes with zeros in its own place."""
+    unsealed = json.dumps({**values, OWN_CHECKSUM: NO_CHECKSUM}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    content = unsealed.encode()
+    return b"".join(around_checksum(content, hashlib.sha256(content).hexdigest().encode()))
+
+
+def around_checksum(content: bytes, checksum: bytes) -> tuple[bytes, bytes, bytes]:
+    """The bytes of a manifest with another checksum in place of its own.
+
+    Raises:
+        ValueError: it has no checksum of itself, or more than one.
+    """
+    [match] = SEAL.finditer(content)
+    return content[: match.start(1)], checksum, content[match.end(1) :]
+
+
+def is_sealed(content: bytes, checksum: Any) -> bool:
+    """Whether the bytes of a manifest have this checksum."""
+    try:
+        unsealed = b"".join(around_checksum(content, NO_CHECKSUM.encode()))
+    except ValueError:
+        return False
+    return hashlib.sha256(unsealed).hexdigest() == checksum
+
+
+def checksum_of_values(values: dict[str, Any]) -> str:
+    """The checksum of a manifest of format 1: of its values in a canonical form, whatever their bytes."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -116,27 +146,27 @@ def read_manifest(path: Path) -> Manifest:
     """Read the manifest without checking the other files.
 
     Raises:
-        InputError: it is missing, damaged or of another format, or names a file outside of the bundle.
+        InputError: it is missing, damaged, changed by a byte or of another format, or names a file outside of the
+            bundle.
     """
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path}: not a bundle, it has no {MANIFEST}")
     what = str(path / MANIFEST)
-    try:
-        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{what}: damaged ({error})") from None
+    content = read_regular(path / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
+    values = parse_json(content, what=what)
     if isinstance(values, dict):
         given = cast(dict[str, Any], values)
-        if given.get("format") != FORMAT:
+        version = given.get("format")
+        if version not in (1, FORMAT):
             raise InputError(
-                f"{path}: bundle format {given.get('format')}, this version reads {FORMAT}; update nextvit"
+                f"{path}: bundle format {shorten(str(version))}, this version reads 1 to {FORMAT}; update nextvit"
             )
         expected = given.pop(OWN_CHECKSUM, None)
-        if expected != checksum_of(given):
+        if not (is_sealed(content, expected) if version == FORMAT else expected == checksum_of_values(given)):
             raise InputError(f"{what}: damaged or changed, its SHA-256 is not the recorded one")
         values = {**given, "card": card_from_plain(given.get("card"), what=what)}
     manifest = from_plain(Manifest, values, what=what)
-    check_verification(manifest.verification, what)
+    check_types(manifest.verification, READ_BACK, what=f"{what}: verification")
     for name in (manifest.model_file, *manifest.sha256):
         if not stays_inside(name):
             raise InputError(f"{what}: file names must stay inside the bundle, got {name!r}")
@@ -146,21 +176,14 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def check_verification(verification: dict[str, Any], what: str) -> None:
-    """Raise InputError where a field of `READ_BACK` has another type. `what` names the manifest in the message."""
-    for name in READ_BACK.keys() & verification.keys():
-        value = plain = verification[name]
-        if isinstance(plain, list):
-            value = tuple(cast("list[Any]", plain))
-        if not matches_type(value, READ_BACK[name]):
-            raise InputError(f"{what}: damaged (verification: {name} cannot be {str(value)[:40]!r})")
-
-
 def stays_inside(name: str) -> bool:
-    """Whether a path of a manifest, written with slashes on every system, names something inside the bundle."""
+    """Whether a path of a manifest, written with slashes on every system, names something inside the bundle.
+
+    Each file has one such path: "./model.onnx" is none.
+    """
     path = PurePosixPath(name)
     plain = "\\" not in name and ":" not in name and not path.is_absolute()
-    return plain and path.name != "" and ".." not in path.parts
+    return plain and name == str(path) and path.name != "" and ".." not in path.parts and "\0" not in name
 
 
 def is_bundle(path: Path) -> bool:

@@ -7,11 +7,17 @@ bytes, which OpenSSL can create and verify, too. Needs cryptography.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextvit.bundle.manifest import MANIFEST, SIGNATURE
+from nextvit.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from nextvit.errors import InputError, MissingDependency, NotProven, first_line, suggest_path
+from nextvit.files.durable import write_durably
+from nextvit.files.regular import read_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+MAX_KEY_BYTES = 2**16
+"""Of a key file, and of a signature, which has 64."""
 
 
 def read_private_key(path: Path) -> "Ed25519PrivateKey":
@@ -56,7 +62,7 @@ def read_public_key(path: Path) -> "Ed25519PublicKey":
 
 def sign_bundle(folder: Path, key: "Ed25519PrivateKey") -> None:
     """Write the signature of a bundle's manifest beside it."""
-    (folder / SIGNATURE).write_bytes(key.sign((folder / MANIFEST).read_bytes()))
+    write_durably(folder / SIGNATURE, key.sign(read_regular(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)))
 
 
 def check_signature(folder: Path, key: "Ed25519PublicKey") -> None:
@@ -72,7 +78,8 @@ def check_signature(folder: Path, key: "Ed25519PublicKey") -> None:
     if not (folder / SIGNATURE).is_file():
         raise NotProven(f"{folder}: not signed, it has no {SIGNATURE}")
     try:
-        key.verify((folder / SIGNATURE).read_bytes(), (folder / MANIFEST).read_bytes())
+        signature = read_regular(folder / SIGNATURE, max_bytes=MAX_KEY_BYTES)
+        key.verify(signature, read_regular(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES))
     except InvalidSignature:
         raise NotProven(
             f"{folder}: the signature is not this key's for this {MANIFEST}; it was changed, or signed by somebody else"
@@ -80,10 +87,9 @@ def check_signature(folder: Path, key: "Ed25519PublicKey") -> None:
 
 
 def read_key_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: no key can be read there ({error.strerror or error}){suggest_path(path)}") from None
+    if not path.exists():
+        raise InputError(f"{path}: no key can be read there (no such file){suggest_path(path)}")
+    return read_regular(path, max_bytes=MAX_KEY_BYTES)
 
 
 def first_sentence(error: Exception) -> str:

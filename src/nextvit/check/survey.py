@@ -17,18 +17,8 @@ from PIL import ExifTags, Image, ImageChops
 from nextvit.check.similar import SIDE, compute_difference_hash, compute_thumbnail
 from nextvit.data.dataset import Dataset
 from nextvit.data.samples import Sample
-from nextvit.image.reading import FORMATS, JPEG_SUFFIXES, UNREADABLE, DecodeError, Encoded, read_image
+from nextvit.image.reading import FORMATS, SUFFIXES_OF, UNREADABLE, DecodeError, Encoded, read_image
 
-SUFFIXES_OF = {
-    "JPEG": JPEG_SUFFIXES,
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2",),
-}
 FORMAT_OF = {suffix: name for name, suffixes in SUFFIXES_OF.items() for suffix in suffixes}
 
 CHUNK = 2048

@@ -4,7 +4,6 @@
 130 interrupted.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 import nextvit
-from nextvit.errors import InputError, MissingDependency, NotProven
+from nextvit.cli.console import printable, to_json
+from nextvit.errors import InputError, MissingDependency, NotProven, first_line, shorten
 
 VERBS = {  # in the order of a model's life
     "quickstart": "nextvit.cli.quickstart:quickstart",
@@ -29,6 +29,8 @@ VERBS = {  # in the order of a model's life
     "bench": "nextvit.cli.bench:bench",
     "info": "nextvit.cli.info:info",
 }
+MAX_MESSAGE_CHARACTERS = 2000
+"""Of an error's line: a file may give its parts names of megabytes."""
 EXTRA_OF = {
     "torch": "train",
     "torchvision": "train",
@@ -79,30 +81,46 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         sys.exit(run(sys.argv[1:]))
-    except NotProven as error:
-        fail(str(error), 1)
-    except (InputError, CycloptsError) as error:
-        fail(str(error), 2)
-    except MissingDependency as error:
-        fail(str(error), 3)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRA_OF:
-            raise
-        fail(str(MissingDependency(package, extra=EXTRA_OF[package])), 3)
     except KeyboardInterrupt:
         fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         sys.stderr.close()
         sys.exit(0)
-    except OSError as error:  # a full disk, a folder that may not be written
-        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+    except Exception as error:
+        outcome = describe_error(error)
+        if outcome is None:
+            raise
+        fail(*outcome)
+
+
+def describe_error(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code for an exception; None for one that is our own fault."""
+    match error:
+        case NotProven():
+            return str(error), 1
+        case InputError() | CycloptsError():
+            return str(error), 2
+        case MissingDependency():
+            return str(error), 3
+        case ModuleNotFoundError():
+            package = (error.name or "").partition(".")[0]
+            return (str(MissingDependency(package, extra=EXTRA_OF[package])), 3) if package in EXTRA_OF else None
+        case OSError():  # a full disk, a folder that may not be written
+            return f"{error.filename or 'input or output'}: {error.strerror or error}", 2
+        case MemoryError():
+            return f"the memory is not enough for this input ({first_line(error)})", 2
+        case RecursionError():
+            return "the input is nested too deeply", 2
+        case UnicodeError():
+            return f"a text or a name is no valid Unicode ({first_line(error)})", 2
+        case _:
+            return None
 
 
 def fail(message: str, code: int) -> None:
     """One line on stderr, and with --json one document on stdout, then out."""
-    message = " ".join(message.split())
-    print(f"nextvit: {message}", file=sys.stderr)
+    message = shorten(message, MAX_MESSAGE_CHARACTERS)
+    print(f"nextvit: {printable(message)}", file=sys.stderr)
     if "--json" in sys.argv:
-        print(json.dumps({"error": message, "exit_code": code}))
+        print(to_json({"error": message, "exit_code": code}))
     sys.exit(code)

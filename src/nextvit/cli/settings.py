@@ -1,10 +1,9 @@
 """Where a recipe's fields get their values: flags, then --config FILE.yaml, then the recipe or the run to resume."""
 
 from pathlib import Path
-from typing import Any
 
-from nextvit.errors import InputError, suggest_path
-from nextvit.files.run_folder import RECIPE, is_run
+from nextvit.errors import InputError
+from nextvit.files.run_folder import RECIPE, is_run, read_recipe
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import Sections, from_sections, merge_sections, read_sections, to_sections
 
@@ -26,6 +25,7 @@ def build_recipe(task: str, flags: Sections, *, name: str | None, config: Path |
     """
     if resumed is not None and is_run(resumed):
         base = file_sections(task, resumed / RECIPE)
+        from_sections(task, base, source=str(resumed / RECIPE))
     else:
         base = to_sections(named_recipe(task, name))
     configured = file_sections(task, config) if config else {}
@@ -69,18 +69,3 @@ def dataset_of(run: Path) -> Path:
     if not Path(path).exists():
         raise InputError(f"{run}: its dataset is no longer at {path}; pass real images with --data")
     return Path(path)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe file as it is: sections with fields, and in a run's own the path of its dataset and its task."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}{suggest_path(path)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected sections such as 'optim:' with fields, got {type(values).__name__}")
-    return values

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nextvit.data.annotations import Annotations
 from nextvit.data.object_masks import MaskPart, rasterize_part
@@ -18,7 +17,7 @@ from nextvit.data.objects import Objects
 from nextvit.data.samples import RaggedArray, Sample, Samples
 from nextvit.errors import InputError
 from nextvit.image.masks import IGNORE_INDEX
-from nextvit.image.reading import FORMATS, MAX_PIXELS, UNREADABLE, reason, upright
+from nextvit.image.reading import UNREADABLE, DecodeError, open_image, read_content, reason, upright
 
 ClassMask = NDArray[np.uint8]
 """(height, width), the class index of each pixel, or IGNORE_INDEX."""
@@ -141,9 +140,9 @@ class MaskFiles:
     def values(self, index: int) -> NDArray[np.uint8]:
         name = self.name(index)
         try:
-            content = Path(name).read_bytes()
-        except OSError as error:
-            raise BadMask(name, reason(error)) from None
+            content = read_content(Path(name))
+        except DecodeError as error:
+            raise BadMask(name, str(error).removeprefix(f"{name}: ")) from None
         return read_mask_values(content, name=name)
 
     def name(self, index: int) -> str:
@@ -279,10 +278,7 @@ def read_mask_values(content: bytes, *, name: str | Path) -> NDArray[np.uint8]:
         BadMask: the file is not an image, damaged, in colours, in a lossy format, or has values above 255.
     """
     try:
-        opened: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-        with opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{opened.width}x{opened.height}")
+        with open_image(io.BytesIO(content)) as opened:
             opened.load()
             file_format, image = opened.format or "", upright(opened)
     except UNREADABLE as error:

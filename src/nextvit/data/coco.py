@@ -16,7 +16,7 @@ from nextvit.data.coco_layouts import BESIDE_THE_IMAGES, FIFTYONE, UNNAMED, Spli
 from nextvit.data.findings import Finding
 from nextvit.data.flags import read_flag
 from nextvit.data.listed_files import ListedFiles
-from nextvit.data.object_masks import MAX_COORDINATE, check_polygon, run_lengths
+from nextvit.data.object_masks import MAX_COORDINATE, check_polygon, clip_polygon, run_lengths
 from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.split_names import splits_to_read
 from nextvit.errors import InputError
@@ -31,6 +31,8 @@ MAX_NAMED = 1000
 """Findings of one kind in one file that are listed one by one; the rest is counted."""
 NAMES_TRIED = 20
 """File names by which the folder of the images is chosen."""
+MANY_NUMBERS = 500
+"""Of a polygon, from which on the length of its outline is looked at: fewer are never too long to be drawn."""
 FRACTION = 1.001
 """Boxes in fractions of the image end here at the latest; in pixels, all of a file would be in the corner pixel."""
 
@@ -47,6 +49,8 @@ class AnnotatedSplit:
     """Where the images are."""
     file: Path
     """The annotation file."""
+    unusable: frozenset[str]
+    """Image files whose records cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ def read_split(
     # 1. Group the annotations by image
     problems = RecordFindings(source.annotations, findings)
     folder = find_folder(source, content["images"])
-    listed, images = read_images(folder, content["images"], problems)
+    listed, images, unusable = read_images(folder, content["images"], problems)
     records_of: dict[int, list[Record]] = {id: [] for id in images}
     for record in content["annotations"]:
         image_id = record.get("image_id") if is_record(record) else None
@@ -241,7 +245,7 @@ def read_split(
     problems.finish()
     annotations = builder.build()
     findings += find_fractions(source.annotations, annotations)
-    return AnnotatedSplit(samples.build(), annotations, folder, source.annotations)
+    return AnnotatedSplit(samples.build(), annotations, folder, source.annotations, unusable)
 
 
 def find_folder(source: SplitFiles, records: list[Any]) -> Path:
@@ -267,9 +271,10 @@ def count_parts(count: int) -> str:
 
 def read_images(
     folder: Path, records: list[Any], problems: RecordFindings
-) -> tuple[set[int], dict[int, tuple[str, tuple[int, int]]]]:
-    """The ids of all listed images; path, width and height of the usable ones, by id."""
+) -> tuple[set[int], dict[int, tuple[str, tuple[int, int]]], frozenset[str]]:
+    """The ids of all listed images; path, width and height of the usable ones, by id; and the files of the others."""
     listed: set[int] = set()
+    unusable: set[str] = set()
     images: dict[int, tuple[str, tuple[int, int]]] = {}
     paths: set[str] = set()
     files = ListedFiles(str(folder))
@@ -290,9 +295,13 @@ def read_images(
             images[id] = (path, size_wh)
         except InvalidRecord as error:
             problems.add(error)
-            if is_record(record) and is_id(record.get("id")):  # its annotations are left out without findings
+            if not is_record(record):
+                continue
+            if is_id(record.get("id")):  # its annotations are left out without findings
                 listed.add(record["id"])
-    return listed, images
+            if is_text(record.get("file_name")) and (path := files.find(record["file_name"])):
+                unusable.add(path)
+    return listed, images, frozenset(unusable)
 
 
 def read_image_record(record: Any) -> tuple[int, str, tuple[int, int]]:
@@ -373,7 +382,11 @@ def read_segmentation(given: Any, size_wh: tuple[int, int]) -> tuple[int, list[N
         if not isinstance(given, list):
             raise InputError(f"segmentation must be polygons or run lengths, got {shorten(given)}")
         outlines = [polygon for polygon in given if not is_stray(polygon)] or given
-        return POLYGONS, [check_polygon(polygon) for polygon in outlines], len(given) - len(outlines)
+        parts = [check_polygon(polygon) for polygon in outlines]
+        for part in parts:
+            if len(part) > MANY_NUMBERS:
+                clip_polygon(part.reshape(-1, 2), height, width)  # refuses what is too long to be drawn
+        return POLYGONS, parts, len(given) - len(outlines)
     except InputError as error:
         raise InvalidRecord(str(error)) from None
 

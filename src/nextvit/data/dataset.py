@@ -34,6 +34,8 @@ class Dataset:
     """For "detection": the classes' ids in the annotations, ascending."""
     lists: tuple[tuple[Path, Path], ...] = ()
     """For "detection": the folder of the images and the annotation file of each split that was read."""
+    unusable: frozenset[str] = frozenset()
+    """For "detection": image files that are listed in a way that cannot be used; they have findings."""
     masks: dict[str, Masks] = field(default_factory=dict)
     """For "segmentation": the masks of the samples of each split, in the same order. Samples have no labels."""
 

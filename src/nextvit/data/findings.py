@@ -146,6 +146,9 @@ KINDS = {
         "warning", "Masks that are mostly unlabelled", "They train little; label more pixels, or remove them."
     ),
     "unlisted_image": Kind("warning", "Images that are not listed", "They are not used; list them, or move them away."),
+    "unread_format": Kind(
+        "warning", "Files of formats that are not read", "They are left out; convert images to JPEG or PNG."
+    ),
     "wrong_suffix": Kind(
         "warning", "File names with the suffix of another format", "They are read anyway; rename them."
     ),

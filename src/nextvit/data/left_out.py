@@ -26,7 +26,7 @@ def find_left_out(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
         dataset: as it was read.
         wanted: the splits that were asked for; the files of other splits are not missed.
     """
-    root, used = dataset.root, used_files(dataset)
+    root, used = dataset.root, used_files(dataset) | dataset.unusable
     if root.is_dir() and (root / CONTENTS).is_file():
         return []
     if root.is_file():
@@ -72,15 +72,23 @@ def group_unused(unused: Iterable[str], dataset: Dataset, used: Collection[str])
         groups[str(Path(*folders[:DEPTH]))].append(path)
     findings: list[Finding] = []
     for folder, paths in sorted(groups.items()):
-        is_read = any(path.startswith(str(dataset.root / folder) + os.sep) for path in used)
-        if dataset.masks and is_read:
-            continue  # the reader has named what has no partner
+        if is_named_by_reader(folder, dataset, used):
+            continue
         if lists := [file for images, file in dataset.lists if images.is_relative_to(dataset.root / folder)]:
             names = " or ".join(str(file.relative_to(dataset.root)) for file in lists)
             findings.append(describe_unlisted(paths, names, dataset.root))
         else:
             findings.append(describe_group(folder, paths, dataset))
     return findings
+
+
+def is_named_by_reader(folder: str, dataset: Dataset, used: Collection[str]) -> bool:
+    """Whether the reader has findings of its own about files that it did not use in a folder: those without a partner
+    in a folder of masks or of their images, and those of a class that only test has."""
+    parts = Path(folder).parts
+    if dataset.masks:
+        return len(parts) > 1 and any(path.startswith(str(dataset.root / folder) + os.sep) for path in used)
+    return not dataset.annotations and len(parts) > 1 and standard_split(parts[0]) is not None
 
 
 def describe_group(folder: str, paths: list[str], dataset: Dataset) -> Finding:

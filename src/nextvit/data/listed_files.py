@@ -26,9 +26,8 @@ class ListedFiles:
         path = os.path.join(self.folder, name)  # noqa: PTH118 (10 times faster)
         if os.path.isfile(path):  # noqa: PTH113 (likewise)
             return os.path.normpath(path) if "./" in name or "//" in name else path
-        slashes = name.replace("\\", "/")
-        for variant in dict.fromkeys((slashes, unquote(slashes))):
-            path = os.path.normpath(os.path.join(self.folder, variant))  # noqa: PTH118
+        for variant in dict.fromkeys((name, unquote(name))):
+            path = os.path.normpath(os.path.join(self.folder, variant.replace("\\", "/")))  # noqa: PTH118
             if "\0" in path:
                 continue
             if os.path.isfile(path):  # noqa: PTH113

@@ -152,6 +152,7 @@ def read_objects(root: Path, findings: list[Finding], wanted: Sequence[str]) -> 
         annotations=select_splits(annotations, wanted),
         category_ids=tuple(categories),
         lists=tuple((split.folder, split.file) for split in labelled.values()),
+        unusable=frozenset[str]().union(*(split.unusable for split in labelled.values())),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.files.tar_members import Member
-from nextvit.image.reading import DecodeError, reason
+from nextvit.image.reading import DecodeError, read_content, reason
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Sample:
         Raises:
             DecodeError: the file cannot be read, or is not what the index of its tar file recorded.
         """
+        if not self.member:
+            return read_content(self.path)
         try:
-            return self.member.read() if self.member else self.path.read_bytes()
+            return self.member.read()
         except OSError as error:
             raise DecodeError(f"{self.path}: {reason(error)}") from None
 

@@ -18,13 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextvit.data.samples import RaggedArray, Sample, Samples, SamplesBuilder, TarLocations
-from nextvit.errors import InputError
+from nextvit.errors import InputError, did_you_mean
+from nextvit.files.arrays import Arrays, read_arrays, require_arrays
 from nextvit.files.durable import compute_sha256, durable_folder
 from nextvit.files.records import from_plain, to_plain
+from nextvit.files.structured_text import read_json
 from nextvit.image.reading import SUFFIXES
 
 CONTENTS = "shards.json"
 VERSION = 1
+MAX_INDEX_BYTES = 2**32
+"""Of the index of a split, some hundred bytes for each image."""
 
 
 ONE_LABEL = {"classification": True, "multilabel": False}
@@ -203,22 +207,23 @@ def read_shards(root: Path, wanted: Sequence[str]) -> tuple[tuple[str, ...], dic
                 continue
             raise InputError(f"{root / CONTENTS}: lacks the split {name!r}")
         split = from_plain(Split, contents.splits[name], what=f"{root / CONTENTS}, {name}")
+        if split.images < 0 or any(Path(shard).name != shard for shard in split.shards):
+            raise InputError(f"{root / CONTENTS}, {name}: damaged (shards are named by files of this folder)")
         check_sizes(root, split.shards.items())
         splits[name] = read_index(index_path(root, name), split)
-        if len(splits[name].counts(0)) > len(contents.classes):
+        labels = splits[name].packed_labels.values
+        if len(labels) and labels.max() >= len(contents.classes):
             raise InputError(f"{root / CONTENTS}: changed, it has fewer classes than the index of {name}")
     return contents.classes, splits, contents.task
 
 
 def read_contents(path: Path) -> Contents:
     """`shards.json`."""
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path}: damaged (no JSON)") from None
-    contents = from_plain(Contents, plain, what=str(path))
+    contents = from_plain(Contents, read_json(path), what=str(path))
     if contents.version != VERSION:
         raise InputError(f"{path}: has version {contents.version}; this nextvit reads {VERSION}, make the shards again")
+    if contents.task not in ONE_LABEL:
+        raise InputError(f"{path}: unknown task {contents.task!r}; {did_you_mean(contents.task, ONE_LABEL)}")
     return contents
 
 
@@ -238,16 +243,38 @@ def read_index(path: Path, split: Split) -> Samples:
         raise InputError(f"{path}: missing; copy it again")
     if compute_sha256(path) != split.index_sha256:
         raise InputError(f"{path}: damaged or changed, its SHA-256 is not the recorded one; copy it again")
-    with np.load(path, allow_pickle=False) as index:
-        locations = TarLocations(
-            tuple(path.parent / name for name in split.shards),
-            index["shard"],
-            index["offset"],
-            index["size"],
-            index["sha256"],
-        )
-        names, labels = (
-            RaggedArray(index["names"], index["name_ends"]),
-            RaggedArray(index["labels"], index["label_ends"]),
-        )
+    index = read_arrays(path, max_bytes=MAX_INDEX_BYTES)
+    check_index(index, split, path)
+    locations = TarLocations(
+        tuple(path.parent / name for name in split.shards),
+        index["shard"],
+        index["offset"],
+        index["size"],
+        index["sha256"],
+    )
+    names, labels = (
+        RaggedArray(index["names"], index["name_ends"]),
+        RaggedArray(index["labels"], index["label_ends"]),
+    )
     return Samples(names, labels, locations)
+
+
+def check_index(index: Arrays, split: Split, path: Path) -> None:
+    """Raise InputError unless each sample of an index has a name, labels, and a place inside one of the shards."""
+    count = split.images
+    rows = {"shard": ("i", (count,)), "offset": ("i", (count,)), "size": ("i", (count,)), "sha256": ("u", (count, 32))}
+    packed = {"names": ("u", (None,)), "labels": ("i", (None,))}
+    ends = {"name_ends": ("i", (count + 1,)), "label_ends": ("i", (count + 1,))}
+    require_arrays(index, {**rows, **packed, **ends}, what=path)
+    for values, offsets in (("names", "name_ends"), ("labels", "label_ends")):
+        steps = np.diff(index[offsets])
+        if index[offsets][0] != 0 or index[offsets][-1] != len(index[values]) or (steps < 0).any():
+            raise InputError(f"{path}: damaged ({offsets} do not divide {values})")
+    sizes = np.array([*split.shards.values()], np.int64)
+    shard, offset, size = (index[name].astype(np.int64) for name in ("shard", "offset", "size"))
+    if (shard < 0).any() or (shard >= len(sizes)).any():
+        raise InputError(f"{path}: damaged (a sample is in a shard that does not exist)")
+    if (offset < 0).any() or (size < 0).any() or (size > sizes[shard] - offset).any():
+        raise InputError(f"{path}: damaged (a sample is outside of its shard)")
+    if len(index["labels"]) and index["labels"].min() < 0:
+        raise InputError(f"{path}: damaged (a label is negative)")

@@ -77,7 +77,7 @@ class BoundedLoader(yaml.SafeLoader):
                 node,
             )
             try:
-                node.value.encode()
+                node.value.encode(errors="surrogateescape")  # as in JSON: bytes of names of files are allowed
                 value = super().construct_object(node, deep=deep)
             except (ValueError, LookupError, AttributeError, TypeError):
                 problem = f"{shorten(ascii(node.value))} is no {node.tag.removeprefix(TAG)}"

@@ -2,10 +2,11 @@
 
 import math
 import types
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError, did_you_mean, shorten
 from nextvit.files.limits import MAX_INTEGER
 
 Record = TypeVar("Record")
@@ -42,7 +43,7 @@ def from_plain(kind: type[Record], values: Any, *, what: str) -> Record:
     known = {field.name: field for field in fields(cast(Any, kind))}
     for name in named_values:
         if name not in known:
-            raise InputError(f"{what}: unknown field {name!r}; {did_you_mean(name, known)}")
+            raise InputError(f"{what}: unknown field {shorten(repr(name))}; {did_you_mean(name, known)}")
     for name, field in known.items():
         if name not in named_values and field.default is MISSING and field.default_factory is MISSING:
             raise InputError(f"{what}: lacks {name!r}")
@@ -52,11 +53,34 @@ def from_plain(kind: type[Record], values: Any, *, what: str) -> Record:
     }
     for name, value in converted.items():
         if not matches_type(value, hints[name]):
-            raise InputError(f"{what}: damaged ({name} cannot be {str(named_values[name])[:40]!r})")
+            raise InputError(f"{what}: damaged ({name} cannot be {shorten(repr(named_values[name]), 40)})")
     try:
         return kind(**converted)
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
+
+
+def check_types(values: Any, types_of: dict[str, Any], *, what: str, required: Sequence[str] = ()) -> None:
+    """Check the fields of a record that are read back; others may be anything.
+
+    Args:
+        types_of: the annotated type of each field that is read back; lists count as tuples.
+        what: names the source of the values in messages.
+        required: the fields that must be there.
+
+    Raises:
+        InputError: it is no record, lacks a field, or a field is of another type.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{what}: damaged (expected named values, got {type(values).__name__})")
+    record = cast(dict[str, Any], values)
+    for name in required:
+        if name not in record:
+            raise InputError(f"{what}: damaged (it lacks {name})")
+    for name in types_of.keys() & record.keys():
+        value = record[name]
+        if not matches_type(tuple(cast("list[Any]", value)) if isinstance(value, list) else value, types_of[name]):
+            raise InputError(f"{what}: damaged ({name} cannot be {shorten(repr(value), 40)})")
 
 
 def matches_type(value: Any, hint: Any) -> bool:

@@ -15,6 +15,8 @@ from nextvit.files.regular import read_regular
 
 MAX_YAML_BYTES = 2**20
 MAX_JSON_BYTES = 2**25
+BYTES_OF_NAMES = "surrogateescape"
+"""In names of files Python holds bytes that are not UTF-8 as U+DC80 to U+DCFF; other halves of pairs are refused."""
 LONG_INTEGER = re.compile(rb"[0-9]{19}")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -82,7 +84,7 @@ def parse_json(content: bytes | str, *, what: str) -> Any:
         value = json.loads(text, object_pairs_hook=unique_names, parse_int=parse_int)
         check_depth(value)
         if SURROGATE.search(content):
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode(errors=BYTES_OF_NAMES)
     except json.JSONDecodeError as error:
         raise InputError(f"{what}: line {error.lineno}: not valid JSON ({error.msg})") from None
     except RecursionError:

@@ -6,52 +6,49 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
 from nextvit.errors import InputError
+from nextvit.files.regular import require_regular
 from nextvit.files.tar_members import find_archive, read_member
+from nextvit.image.depth import STRIP_PIXELS, NoScaleError, check_colours, read_depth, reduce_depth
+from nextvit.image.limits import MAX_BYTES, MAX_PIXELS, TooLargeError, check_limits, is_binary_netpbm
+from nextvit.image.netpbm import read_netpbm
+from nextvit.image.signatures import LENGTH, find_format
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-MAX_PIXELS = 2**27
-"""Larger images are refused before decoding: 134 million pixels are 0.4 GB of RGB, and no camera makes more."""
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
+SUFFIXES_OF = {
+    "JPEG": JPEG_SUFFIXES,
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+}
+if "avif" in features.modules and features.check_module("avif"):  # Pillow 11.3 and later, where it is built with it
+    SUFFIXES_OF["AVIF"] = (".avif",)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS = tuple(SUFFIXES_OF)
 """Formats that Pillow may open (MPO counts as JPEG); those that call other programs or are rarely intended (EPS, PSD,
 ...) are excluded."""
+SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+"""Suffixes of the files that count as images when a folder is read."""
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, ArithmeticError),
     *(AttributeError, RuntimeError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
 """Exceptions that Pillow's decoders raise on damaged files; warnings are included for callers that make them errors."""
-
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
-SUFFIXES = frozenset(
-    (
-        *JPEG_SUFFIXES,
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-    )
-)
-"""Suffixes of the files that count as images when a folder is read."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,12 @@ def read_image(image: ImageLike) -> Image.Image:
     """Read an upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array (height, width, 3).
 
     A path may lead into a tar file. EXIF orientation is applied; grey becomes three equal channels; transparent pixels
-    are composited on white; 16-bit values are scaled, not clipped; only the first of several frames is read.
+    are composited on white; grey of more than 8 bits is scaled as `nextvit.image.depth` says; only the first of several
+    frames is read.
 
     Raises:
-        DecodeError: the file is missing, no image, damaged, or larger than `MAX_PIXELS`.
+        DecodeError: the file is missing, no image, damaged, would take more memory or time than `nextvit.image.limits`
+            allows, or has grey values of an unknown scale.
         InputError: the array has another shape or type, or no pixels.
     """
     if isinstance(image, np.ndarray):
@@ -97,8 +96,10 @@ def decode_image(image: Image.Image) -> Image.Image:
     try:
         if 0 in image.size:
             raise ValueError("it has no pixels")
-        image.load()
-        return to_rgb(upright(image))
+        if getattr(image, "fp", None):  # it is not decoded yet
+            check_limits(image, is_turned=is_turned(image))
+        decoded = decode_opened(image)
+        return decoded.copy() if decoded is image else decoded  # the caller may draw on either
     except UNREADABLE as error:
         raise DecodeError(f"the image: {reason(error)}") from None
 
@@ -108,16 +109,96 @@ def read_file(file: Path | io.BytesIO, *, name: str | Path) -> Image.Image:
     caller, because silencing them here would not be thread-safe."""
     try:
         if isinstance(file, Path) and (archive := find_archive(file)):
-            file = io.BytesIO(read_member(file, archive=archive))
-        opened: Image.Image = Image.open(file, formats=FORMATS)
-        with opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{width}x{height}")
-            opened.load()
-            return to_rgb(upright(opened))
+            file = io.BytesIO(read_member(file, archive=archive, max_bytes=MAX_BYTES))
+        with open_image(file) as opened:
+            return decode_opened(opened)
+    except DecodeError:
+        raise
     except UNREADABLE as error:
         raise DecodeError(f"{name}: {reason(error)}") from None
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of an image file, or of a mask.
+
+    Raises:
+        DecodeError: there is no such file, it is no regular file, or it is larger than `MAX_BYTES`.
+    """
+    try:
+        require_regular(path, max_bytes=MAX_BYTES)
+        return path.read_bytes()
+    except InputError as error:
+        raise DecodeError(str(error)) from None
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{path}: {reason(error)}") from None
+
+
+def open_image(file: Path | io.BytesIO) -> Image.Image:
+    """Read the header of an image file; the pixels are decoded later.
+
+    Raises:
+        DecodeError: the path is no regular file.
+        TooLargeError: decoding it would need too much memory or time.
+        Others of `UNREADABLE`: it is no image of `FORMATS`, or damaged.
+    """
+    if isinstance(file, Path):
+        try:
+            require_regular(file)
+        except InputError as error:
+            raise DecodeError(str(error)) from None
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnsupportedError(describe_unsupported(file)) from None
+    try:
+        check_limits(image, is_turned=is_turned(image))
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+class UnsupportedError(ValueError):
+    """An image of a known format and an unusual kind; the message says which."""
+
+
+def describe_unsupported(file: Path | io.BytesIO) -> str:
+    """Why Pillow recognises no format in a file: which one it is."""
+    known = f"not an image in a known format ({', '.join(FORMATS)})"
+    with file if isinstance(file, io.BytesIO) else file.open("rb") as content:
+        content.seek(0)
+        found = find_format(content.read(LENGTH))
+        if found == "TIFF":
+            return describe_tiff(content) or known
+    readable = {name.replace("2000", " 2000") for name in FORMATS}
+    return f"is {found}, {known}; convert it to JPEG or PNG" if found and found.upper() not in readable else known
+
+
+def describe_tiff(content: BinaryIO) -> str:
+    """Which values a TIFF has that Pillow does not read; empty for a damaged one."""
+    content.seek(0)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
+        content.seek(tags.next)
+        tags.load(content)
+        if 256 not in tags or 257 not in tags:
+            return ""
+        bits, (kind, *_) = tags.get(258, (1,)), tags.get(339, (1,))
+        samples = max(len(bits), int(tags.get(277, 1)))
+    except UNREADABLE:
+        return ""
+    what = {1: "unsigned integers", 2: "signed integers", 3: "floats"}.get(kind, "values of another type")
+    return f"a TIFF of {samples} x {max(bits)} bits ({what}), which is not read; save it with 8 bits, as PNG or TIFF"
+
+
+def decode_opened(image: Image.Image) -> Image.Image:
+    """Decode an opened image, to upright 8-bit RGB."""
+    if is_binary_netpbm(image):
+        return to_rgb(read_netpbm(image))
+    depth = read_depth(image)
+    image.load()
+    check_colours(image, depth)
+    return to_rgb(upright(reduce_depth(image, depth)))
 
 
 def reason(error: BaseException) -> str:
@@ -133,38 +214,55 @@ def reason(error: BaseException) -> str:
             return f"not an image in a known format ({', '.join(FORMATS)})"
         case Image.DecompressionBombError():
             return f"more than {MAX_PIXELS:,} pixels ({error})"
+        case TooLargeError() | NoScaleError() | UnsupportedError():
+            return str(error)
         case _:
             return f"damaged ({str(error).partition(chr(10))[0] or type(error).__name__})"
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; broken EXIF blocks count as none."""
+    """Apply the EXIF orientation; broken EXIF blocks count as none. An upright image is returned itself."""
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if has_orientation(image) else image
     except UNREADABLE:
         return image
 
 
+def has_orientation(image: Image.Image) -> bool:
+    """Whether an image's EXIF says that it is to be turned or mirrored."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether `upright` would turn an opened image that is not decoded yet."""
+    try:
+        # Where a PNG has no EXIF before its pixels, asking for it would decode the image.
+        return (image.format != "PNG" or "exif" in image.info) and has_orientation(image)
+    except UNREADABLE:
+        return False
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGB."""
+    """An image of any Pillow mode with 8 bits as RGB; transparent pixels are composited on white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(grey_to_8_bit(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        straight = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
-    return image.convert("RGB")
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return image.convert("RGB")
+    # Strip by strip, for three further images of this size would be in memory otherwise.
+    flat = Image.new("RGB", image.size)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return flat
 
 
-def grey_to_8_bit(values: NDArray[Any]) -> Pixels:
-    """Grey values of more than 8 bits, scaled so that white stays white; Pillow's own conversion would clip them.
-
-    Integers are 16-bit, the most that files of these modes hold. Floats are 0..1, unless they go beyond: then 0..255.
-    """
-    white = 65535.0
-    if np.issubdtype(values.dtype, np.floating):
-        values = np.nan_to_num(values)
-        white = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
-    scaled: NDArray[np.float64] = np.rint(values * (255.0 / white))
-    return np.minimum(255, np.maximum(0, scaled)).astype(np.uint8)
+def to_pixels(image: Image.Image) -> Pixels:
+    """The pixels of an RGB image (height, width, 3), strip by strip: Pillow's own conversion holds three copies."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels

@@ -1,13 +1,14 @@
 """The section with heatmaps of the evidence for predictions, from RUN/heatmaps.npz."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nextvit.errors import InputError
+from nextvit.files.arrays import Arrays, read_arrays, require_arrays
 from nextvit.files.run_folder import HEATMAPS
 from nextvit.report.page import Markup, escape, image_grid, paragraph, section
 
@@ -20,19 +21,39 @@ NOTE = (
     "{width}x{height} positions; values between them are interpolated."
 )
 
-Arrays = dict[str, NDArray[Any]]
+MAPS = ("for_guess", "for_label")
+MAX_HEATMAPS_BYTES = 2**26
+"""Of a dozen thumbnails with their heatmaps, many times over."""
 
 
 def evidence_section(run: Path) -> Markup | None:
     """A few correct and wrong predictions with their heatmaps; None if the run has no heatmaps."""
     if not (run / HEATMAPS).is_file():
         return None
-    with np.load(run / HEATMAPS, allow_pickle=False) as file:
-        arrays: Arrays = dict(file)
+    arrays = read_heatmaps(run / HEATMAPS)
     height, width = arrays["for_guess"].shape[1:]
     shown = [side_by_side(arrays, index) for index in range(len(arrays["pixels"]))]
     note = paragraph(NOTE.format(width=width, height=height), tone="soft")
     return section("Evidence for predictions", image_grid(shown, wide=True), note)
+
+
+def read_heatmaps(path: Path) -> Arrays:
+    """The arrays of heatmaps.npz, in which every prediction has a row.
+
+    Raises:
+        InputError: they are damaged, or do not belong together.
+    """
+    arrays = read_arrays(path, max_bytes=MAX_HEATMAPS_BYTES)
+    count = len(arrays["pixels"]) if arrays.get("pixels", np.array(0)).ndim else None
+    per_prediction = {"guesses": ("U", (count,)), "labels": ("U", (count,)), "probabilities": ("f", (count,))}
+    bytes_of_images = {"pixels": ("u", (count, None, None, 3)), **dict.fromkeys(MAPS, ("u", (count, None, None)))}
+    require_arrays(arrays, {**bytes_of_images, **per_prediction}, what=path)
+    for name in ("pixels", *MAPS):
+        if arrays[name].dtype != np.uint8 or 0 in arrays[name].shape[1:]:
+            raise InputError(f"{path}: damaged ({name} is {arrays[name].dtype} of shape {arrays[name].shape})")
+    if arrays["for_guess"].shape != arrays["for_label"].shape:
+        raise InputError(f"{path}: damaged (the heatmaps differ in size)")
+    return arrays
 
 
 def side_by_side(arrays: Arrays, index: int) -> tuple[NDArray[np.uint8], Markup]:

@@ -3,13 +3,25 @@
 The check needs no onnx package and comes before any runtime opens the file. ONNX Runtime before 1.24 reads any file
 that a tensor names as its external data; newer versions read only from the folder of the model. A bundle's model is a
 single file, so tensors with external data are refused. So are EPContext nodes, which name a compiled engine.
+
+A runtime makes hundreds of bytes in memory of each node, which takes four in the file: the number of parts is bounded,
+too.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from nextvit.errors import InputError
+from nextvit.files.regular import read_regular
 
+MAX_FILE_BYTES = 2**31
+"""protobuf's own limit of a message."""
+MAX_PARTS = 100_000
+"""Graphs, nodes, attributes and tensors. The largest of our files has some 20,000."""
+MAX_FIELDS = 1_000_000
+"""Fields of all parts together. Our files keep a tensor's numbers in one field."""
+MAX_STRUCTURE_BYTES = 2**24
+"""Of all that is not a tensor's numbers: names, attributes, shapes, metadata."""
 NESTED_MESSAGES: dict[str, dict[int, str]] = {
     # message: its fields whose messages may contain tensors or nodes (onnx.proto)
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -21,8 +33,9 @@ NESTED_MESSAGES: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-OPERATOR, DATA_TYPE, EXTERNAL_DATA, DATA_LOCATION = 4, 2, 13, 14
+OPERATOR, DATA_TYPE, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 4, 2, 9, 13, 14
 """Field numbers of a node and of a tensor."""
+OUTSIDE = "a tensor is stored outside of the file, which no bundle needs; refused"
 INT8, FLOAT16 = 3, 10
 """Data types of a tensor that make a file an int8 or an fp16 one."""
 
@@ -34,32 +47,58 @@ def check_self_contained(model_file: Path) -> set[int]:
         The data types (`TensorProto.DataType`) of its tensors.
 
     Raises:
-        InputError: it names other files, is damaged, or does not end in .onnx (ONNX Runtime's own format is not
-            checked).
+        InputError: it names other files, is damaged, exceeds a limit, or does not end in .onnx (ONNX Runtime's own
+            format is not checked).
     """
     if model_file.suffix != ".onnx":
         raise InputError(f"{model_file}: a bundle's model for ONNX Runtime is a .onnx file")
+    content = read_regular(model_file, max_bytes=MAX_FILE_BYTES)
     types: set[int] = set()
-    pending = [("model", memoryview(model_file.read_bytes()))]
+    pending = [("model", memoryview(content))]
+    num_parts, num_fields, structure_bytes = 1, 0, len(content)
     try:
         while pending:
             kind, message = pending.pop()
             for number, value in read_fields(message):
-                if kind == "tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):
+                num_fields += 1
+                if num_fields > MAX_FIELDS or num_parts > MAX_PARTS:
                     raise InputError(
-                        f"{model_file}: a tensor is stored outside of the file, which no bundle needs; refused"
+                        f"{model_file}: has more than {MAX_PARTS:,} parts or {MAX_FIELDS:,} fields; refused"
                     )
                 if isinstance(value, int):
-                    if (kind, number) == ("tensor", DATA_TYPE):
-                        types.add(value)
+                    check_number(kind, number, value, types, model_file)
                     continue
-                if kind == "node" and number == OPERATOR and value.tobytes() == b"EPContext":
-                    raise InputError(f"{model_file}: names a compiled engine, which no bundle needs")
+                check_bytes(kind, number, value, model_file)
+                if (kind, number) == ("tensor", RAW_DATA):
+                    structure_bytes -= len(value)
                 if part := NESTED_MESSAGES[kind].get(number):
+                    num_parts += 1
                     pending.append((part, value))
     except IndexError:
         raise InputError(f"{model_file}: damaged, no ONNX file") from None
+    if structure_bytes > MAX_STRUCTURE_BYTES:
+        raise InputError(
+            f"{model_file}: has {structure_bytes:,} bytes beside weights, more than {MAX_STRUCTURE_BYTES:,}; refused"
+        )
     return types
+
+
+def check_number(kind: str, number: int, value: int, types: set[int], model_file: Path) -> None:
+    """Note the type of a tensor in `types`; InputError where a tensor is in another file."""
+    if (kind, number) == ("tensor", DATA_LOCATION) and value != 0:
+        raise InputError(f"{model_file}: {OUTSIDE}")
+    if (kind, number) == ("tensor", EXTERNAL_DATA):
+        raise InputError(f"{model_file}: {OUTSIDE}")
+    if (kind, number) == ("tensor", DATA_TYPE):
+        types.add(value)
+
+
+def check_bytes(kind: str, number: int, value: memoryview, model_file: Path) -> None:
+    """Raise InputError where a part names another file."""
+    if kind == "tensor" and number in (EXTERNAL_DATA, DATA_LOCATION):
+        raise InputError(f"{model_file}: {OUTSIDE}")
+    if (kind, number) == ("node", OPERATOR) and value[:10].tobytes() == b"EPContext":
+        raise InputError(f"{model_file}: names a compiled engine, which no bundle needs")
 
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -7,7 +7,7 @@ accepts only the operators and kinds of values named below. The graph becomes a 
 nothing is unpickled, evaluated or looked up by name.
 """
 
-import json
+import math
 import operator
 import re
 import zipfile
@@ -19,7 +19,30 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from nextvit.errors import InputError
+from nextvit.errors import InputError, first_line, shorten
+from nextvit.files.limits import MAX_INTEGER
+from nextvit.files.regular import require_regular
+from nextvit.files.structured_text import parse_json
+
+MAX_FILE_BYTES = 2**32
+MAX_GRAPH_BYTES = 2**26
+"""Of model.json. The largest of our graphs has some 5 MB."""
+
+
+def size_arithmetic(function: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    """Arithmetic of sizes: of whole numbers of 64 bits, which a graph cannot let grow without end, and of nothing else:
+    a text times a number is a longer text."""
+
+    def compute(left: int, right: int) -> int:
+        if type(left) is not int or type(right) is not int:
+            raise TypeError("arithmetic is for sizes, which are whole numbers")
+        result = function(left, right)
+        if abs(result) > MAX_INTEGER:
+            raise OverflowError("a size of more than 64 bits")
+        return result
+
+    return compute
+
 
 aten = torch.ops.aten
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -48,16 +71,26 @@ OPERATORS: dict[str, Callable[..., Any]] = {
             aten.unflatten.int,
         )
     },
-    "_operator.add": operator.add,
-    "_operator.floordiv": operator.floordiv,  # pyright: ignore[reportUnknownMemberType]
-    "_operator.mul": operator.mul,
-    "_operator.sub": operator.sub,
+    "_operator.add": size_arithmetic(operator.add),
+    "_operator.floordiv": size_arithmetic(lambda left, right: left // right),
+    "_operator.mul": size_arithmetic(operator.mul),
+    "_operator.sub": size_arithmetic(operator.sub),
 }
 METADATA_CHECK = "torch.ops.aten._assert_tensor_metadata.default"
 """Skipped: it asserts what the exporter saw, and the device there may differ from the one here."""
 DTYPES = {1: torch.uint8, 5: torch.int64, 6: torch.float16, 7: torch.float32, 13: torch.bfloat16}
 """Type numbers of the archive, for the types that our networks have."""
-LITERALS = ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string", "as_none")
+LITERALS: dict[str, type | None] = {
+    "as_int": int,
+    "as_ints": int,
+    "as_float": float,
+    "as_floats": float,
+    "as_bool": bool,
+    "as_bools": bool,
+    "as_string": str,
+    "as_none": None,
+}
+"""Kinds of literal arguments; those in the plural are lists."""
 POSITIONAL, KEYWORD = 1, 2
 ALLOWED_ENTRIES = re.compile(
     r"[^/]+/(models/model\.json|data/(weights|constants)/(model_\w+_config\.json|(weight|tensor)_\d+)"
@@ -122,13 +155,19 @@ def read_program(path: Path, *, device: torch.device) -> Program:
         InputError: there is no such archive, or it is not a network as data alone. Nothing in it is executed.
     """
     try:
+        size = require_regular(path, max_bytes=MAX_FILE_BYTES)
         with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise ValueError("its entries overlap")
             return parse_program(archive, device)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a program that can be read as data alone ({reason})") from None
-    except (RuntimeError, RecursionError, NotImplementedError) as error:  # from torch and zipfile
-        raise InputError(f"{path}: damaged ({str(error).partition(chr(10))[0]})") from None
+    except InputError as error:
+        raise InputError(f"{path}: not a program that can be read as data alone ({error})") from None
+    except KeyError as error:
+        raise InputError(f"{path}: not a program that can be read as data alone (it lacks {error})") from None
+    except Exception as error:  # noqa: BLE001 (from torch and zipfile, whatever a damaged file makes them raise)
+        raise InputError(
+            f"{path}: not a program that can be read as data alone ({shorten(first_line(error))})"
+        ) from None
 
 
 def parse_program(archive: zipfile.ZipFile, device: torch.device) -> Program:
@@ -142,7 +181,7 @@ def parse_program(archive: zipfile.ZipFile, device: torch.device) -> Program:
 
     # 2. Match the graph's inputs with stored tensors
     root = archive.namelist()[0].partition("/")[0]
-    model = json.loads(archive.read(f"{root}/models/model.json"))
+    model = read_entry(archive, f"{root}/models/model.json")
     graph, signature = model["graph_module"]["graph"], model["graph_module"]["signature"]
     stored = read_tensors(archive, f"{root}/data/weights", device)
     constants: dict[str, Tensor] = {}
@@ -172,17 +211,28 @@ def parse_program(archive: zipfile.ZipFile, device: torch.device) -> Program:
 def read_tensors(archive: zipfile.ZipFile, folder: str, device: torch.device) -> dict[str, Tensor]:
     """Read the tensors that the archive stores as raw numbers, by name."""
     tensors: dict[str, Tensor] = {}
-    for name, entry in json.loads(archive.read(f"{folder}/model_weights_config.json"))["config"].items():
+    contents: dict[str, bytearray] = {}
+    for name, entry in read_entry(archive, f"{folder}/model_weights_config.json")["config"].items():
         if entry["use_pickle"]:
             raise ValueError(f"{name} is a pickle")
+        file = entry["path_name"]
+        if file not in contents:  # tensors may share a file, which is read once
+            contents[file] = bytearray(archive.read(f"{folder}/{file}"))
         meta = entry["tensor_meta"]
         sizes, strides = ([each["as_int"] for each in meta[key]] for key in ("sizes", "strides"))
-        numbers = torch.frombuffer(
-            bytearray(archive.read(f"{folder}/{entry['path_name']}")), dtype=DTYPES[meta["dtype"]]
-        )
+        numbers = torch.frombuffer(contents[file], dtype=DTYPES[meta["dtype"]])
+        if math.prod(sizes) > len(numbers):
+            raise ValueError(f"{name} has more values than are stored")
         # Torch checks that the view is within the storage.
         tensors[name] = numbers.as_strided(sizes, strides, meta["storage_offset"]["as_int"]).to(device)
     return tensors
+
+
+def read_entry(archive: zipfile.ZipFile, name: str) -> Any:
+    """The content of a JSON file in the archive."""
+    if archive.getinfo(name).file_size > MAX_GRAPH_BYTES:
+        raise ValueError(f"{name} has more than {MAX_GRAPH_BYTES:,} bytes")
+    return parse_json(archive.read(name), what=name)
 
 
 def size_range(size: dict[str, Any], ranges: dict[str, Any]) -> tuple[int, int]:
@@ -239,7 +289,7 @@ def parse_argument(stored: dict[str, Any]) -> Any:
     """Parse an argument: a literal, a `Reference`, or a list of them."""
     [(kind, value)] = stored.items()
     if kind in LITERALS:
-        return None if kind == "as_none" else value
+        return parse_literal(kind, value)
     if kind == "as_tensor":
         return Reference(value["name"])
     if kind == "as_tensors":
@@ -251,6 +301,18 @@ def parse_argument(stored: dict[str, Any]) -> Any:
     if kind == "as_scalar_type":
         return DTYPES[value]
     raise ValueError(f"it has an argument of the kind {kind!r}")
+
+
+def parse_literal(kind: str, value: Any) -> Any:
+    """A number, a text or a list of numbers, of the type that its kind says."""
+    expected = LITERALS[kind]
+    if expected is None:
+        return None
+    values = cast(list[Any], value) if kind.endswith("s") and isinstance(value, list) else [value]
+    for each in values:
+        if type(each) is not expected and not (expected is float and type(each) is int):
+            raise ValueError(f"{shorten(repr(each))} is no {kind}")
+    return cast(Any, value)
 
 
 def parse_size(stored: dict[str, Any]) -> int | Reference:

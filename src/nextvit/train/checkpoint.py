@@ -50,7 +50,7 @@ def find_checkpoint(run: Path, *, warn: Callable[[str], None]) -> Path | None:
         if not folder.is_dir():
             continue
         try:
-            check_checksums(folder)
+            check_checksums(folder, parts=(WEIGHTS, EMA_WEIGHTS, STATE))
         except InputError as error:
             damage.append(str(error))
             continue

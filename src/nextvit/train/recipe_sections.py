@@ -8,7 +8,7 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.errors import InputError, did_you_mean, shorten
 from nextvit.files.records import from_plain, matches_type, to_plain, to_plain_value
 from nextvit.image.resizing import FORMER_NAMES
 from nextvit.tasks.task import TASKS, get_task
@@ -58,7 +58,9 @@ def typed_section(parent: type, name: str, sections: Sections, source: str) -> A
     for field, value in given.items():
         typed = tuple(value) if isinstance(value, list) else value
         if not matches_type(typed, hints[field]):
-            raise InputError(f"{source}: {name}.{field} cannot be {value!r}; accepted: {describe_type(hints[field])}")
+            raise InputError(
+                f"{source}: {name}.{field} cannot be {shorten(repr(value))}; accepted: {describe_type(hints[field])}"
+            )
     return from_plain(kind, given, what=f"{source}, {name}")
 
 
@@ -95,12 +97,16 @@ def check_fields(task: str, sections: Sections, *, source: str) -> None:
     for section, values in sections.items():
         in_section = {field for name, field in known if name == section}
         if not in_section:
-            raise InputError(f"{source}: no section {section!r}; {did_you_mean(section, {name for name, _ in known})}")
+            raise InputError(
+                f"{source}: no section {shorten(repr(section))}; {did_you_mean(section, {name for name, _ in known})}"
+            )
         if not isinstance(values, dict):
             raise InputError(f"{source}: expected fields in the section {section!r}, got {type(values).__name__}")
         for field in values:
             if field not in in_section:
-                raise InputError(f"{source}: {section} has no field {field!r}; {did_you_mean(field, in_section)}")
+                raise InputError(
+                    f"{source}: {section} has no field {shorten(repr(field))}; {did_you_mean(field, in_section)}"
+                )
             if task not in known[section, field]:
                 others = " and ".join(sorted(known[section, field]))
                 raise InputError(f"{source}: {section}.{field} is for {others}, and this is {task}; leave it out")
@@ -126,13 +132,14 @@ def read_sections(task: str, values: dict[str, Any], *, of_run: bool) -> Section
     named = sections.pop(TASK, None)
     data = sections.get("data")
     if isinstance(data, dict):
-        if data.get("resize") in FORMER_NAMES:
-            data["resize"] = FORMER_NAMES[data["resize"]]
+        if (former := str(data.get("resize"))) in FORMER_NAMES:
+            data["resize"] = FORMER_NAMES[former]
         data.pop("task", None)
     if of_run and named is None:
         known = fields_of_tasks()
         sections = {
             section: {field: value for field, value in each.items() if task in known.get((section, field), ())}
             for section, each in sections.items()
+            if isinstance(each, dict)  # of others `from_sections` says what they are
         }
     return {section: each for section, each in sections.items() if each}

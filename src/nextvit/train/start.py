@@ -11,7 +11,7 @@ import yaml
 from nextvit.bundle.card import ModelCard
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, describe_left_out, refuse_errors
-from nextvit.errors import InputError
+from nextvit.errors import InputError, shorten
 from nextvit.files.durable import remove_leftovers, write_durably
 from nextvit.files.run_folder import (
     AUGMENTED,
@@ -21,6 +21,7 @@ from nextvit.files.run_folder import (
     checkpoint_folder,
     find_best_weights,
     is_run,
+    read_recipe,
 )
 from nextvit.machine.environment import describe_environment
 from nextvit.models.create import find_weights
@@ -186,8 +187,16 @@ def write_run_files(run: Path, recipe: Recipe, training: Training) -> None:
 
 
 def recorded_batch_size(run: Path) -> int:
-    """The batch size that an interrupted run found for "auto"."""
-    return int(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))["data"]["batch_size"])
+    """The batch size that an interrupted run found for "auto".
+
+    Raises:
+        InputError: its recipe does not say it.
+    """
+    data = read_recipe(run / RECIPE).get("data")
+    size = data.get("batch_size") if isinstance(data, dict) else None
+    if not isinstance(size, int) or size < 1:
+        raise InputError(f"{run / RECIPE}: damaged (data.batch_size is {shorten(repr(size))})")
+    return size
 
 
 def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:

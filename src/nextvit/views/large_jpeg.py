@@ -8,10 +8,10 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from nextvit.image.reading import MAX_PIXELS, UNREADABLE, DecodeError, Pixels, reason, to_rgb, upright
+from nextvit.image.limits import check_limits
+from nextvit.image.reading import UNREADABLE, DecodeError, Pixels, reason, to_pixels, to_rgb, upright
 
 REDUCTIONS = (8, 4, 2)
 
@@ -41,7 +41,7 @@ class LargeJpeg:
         """
         try:
             self.image.draft(None, (self.image.width // reduction, self.image.height // reduction))
-            return np.array(to_rgb(upright(self.image)))
+            return to_pixels(to_rgb(upright(self.image)))
         except UNREADABLE as error:
             raise DecodeError(f"{self.name}: {reason(error)}") from None
 
@@ -54,11 +54,10 @@ def open_large_jpeg(content: bytes, *, name: Path) -> LargeJpeg:
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        check_limits(image, is_turned=False)  # what is turned has been reduced before
     except UNREADABLE as error:
         raise DecodeError(f"{name}: {reason(error)}") from None
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise DecodeError(f"{name}: {width}x{height} is more than {MAX_PIXELS:,} pixels")
     probe = Image.new(
         "L", (2, 1)
     )  # two pixels show whether `upright` would transpose the image, broken EXIF blocks included

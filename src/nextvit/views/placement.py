@@ -4,6 +4,7 @@ Everything that moves pixels is in one `Placement`. Boxes and masks follow from 
 pixels.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from nextvit.image.jpeg_header import read_jpeg_header
 from nextvit.image.reading import Pixels
-from nextvit.views.decode import decode, read_jpeg_header
+from nextvit.views.decode import decode
 from nextvit.views.large_jpeg import choose_reduction, open_large_jpeg
 
 # C channels, H W height and width, K objects
@@ -84,7 +86,7 @@ def decode_crop(
     Raises:
         DecodeError: as `nextvit.image.reading.read_image`.
     """
-    header = read_jpeg_header(content)
+    header = read_jpeg_header(io.BytesIO(content))
     if header is None or min(header.width, header.height) < LARGE_FACTOR * view_side_px:
         image_CHW = decode(content, name=name)
         size_wh = (image_CHW.shape[2], image_CHW.shape[1])
