@@ -101,6 +101,8 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, call):
         tmp_path / "set", "JPEGImages/a.jpg", "JPEGImages/b.jpg", "SegmentationClass/a.png", ".hidden/c.jpg"
     )
     write_texts(root, {"Annotations/a.xml": voc_xml((2, 2, 9, 9)), "notes/read.md": "", "JPEGImages/c.heic": "x"})
+    (root / "JPEGImages" / "d").write_bytes((root / "JPEGImages" / "a.jpg").read_bytes())
+    write_images(root, "@eaDir/a.jpg", "__MACOSX/JPEGImages/a.jpg")
     os.mkfifo(root / "JPEGImages" / "pipe.jpg")
     (root / "JPEGImages" / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "again").symlink_to("JPEGImages")
@@ -111,7 +113,9 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, call):
     assert {each["reason"]: each["files"] for each in done.document["left_out"]} == {
         "masks of classes, not of objects": ["SegmentationClass/a.png"],
         "no XML file of this image": ["JPEGImages/b.jpg"],
-        "no part of VOC's format": ["JPEGImages/c.heic", "notes/read.md"],
+        "HEIC is not read": ["JPEGImages/c.heic"],
+        "JPEG without a suffix is not read": ["JPEGImages/d"],
+        "no part of VOC's format": ["notes/read.md"],
         "a link to a folder that is read under another name": ["JPEGImages/up", "again"],
         "a pipe, a device or a broken link": ["JPEGImages/gone.jpg", "JPEGImages/pipe.jpg", "itself"],
     }
