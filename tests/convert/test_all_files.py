@@ -200,6 +200,7 @@ def test_annotations_of_no_image_are_refused(tmp_path: Path, text: str):
         (["a.jpg"], {"a.json": '{"regions": {}}'}, "is in VGG Image Annotator's format (a.json)"),
         (["a.jpg"], {"a.xml": "<other/>", "a.json": "{}", "a.txt": "a caption"}, "nor CVAT's for images"),
         ([], {"labels/a.txt": "see the page\n"}, "nor CVAT's for images"),
+        (["a.jpg"], {"labels/map.txt": "1 bolt\n2 nut\n"}, "nor CVAT's for images"),
     ],
 )
 def test_other_formats_are_named(tmp_path: Path, images: list[str], texts: dict[str, str], words: str):
@@ -245,7 +246,7 @@ def write_tree(root: Path, tree: dict[str, str], *, suffix: str, text: str) -> N
     ("suffix", "text"), [(".txt", "0 0.5 0.5 0.1 0.1\n"), (".xml", voc_xml((2, 2, 9, 9)))], ids=["yolo", "voc"]
 )
 @given(tree=TREES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_in_any_tree_every_file_is_used_or_named_or_all_is_refused(suffix: str, text: str, tree: dict[str, str]):
     with TemporaryDirectory() as folder:
         root, out = Path(folder, "set"), Path(folder, "out")

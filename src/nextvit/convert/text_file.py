@@ -19,9 +19,9 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
 
 
 def begins_with_numbers(text: str) -> bool:
-    """Whether the first row that is not empty begins with a number and has further words, or there is none.
+    """Whether the first row that is not empty has a number and at least four further words, or there is none.
 
-    So label files look, unlike lists of images and texts for people.
+    So label files look, unlike lists of images, numbered lists of names, and texts for people.
     """
     words = next((line.split() for line in text.splitlines() if line.strip()), None)
     if words is None:
@@ -30,4 +30,4 @@ def begins_with_numbers(text: str) -> bool:
         float(words[0])
     except ValueError:
         return False
-    return len(words) > 1
+    return len(words) > 4
