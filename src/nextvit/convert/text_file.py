@@ -1,5 +1,6 @@
 """Read text files of a dataset that anybody may have written."""
 
+import codecs
 from pathlib import Path
 
 from nextvit.files.regular import read_regular
@@ -10,12 +11,16 @@ MAX_LIST_BYTES = 2**27
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
-    """A text in UTF-8, with or without a byte order mark; what is not UTF-8 becomes replacement characters.
+    """A text in UTF-8, with or without a byte order mark, or in UTF-16 with one, as PowerShell writes it.
+
+    What is neither becomes replacement characters.
 
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    return read_regular(path, max_bytes=max_bytes).decode("utf-8-sig", errors="replace")
+    content = read_regular(path, max_bytes=max_bytes)
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
 
 
 def begins_with_numbers(text: str) -> bool:
