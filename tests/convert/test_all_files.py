@@ -40,6 +40,7 @@ def assert_complete(root: Path, found: Conversion) -> None:
         (["train/images/a.jpg", "images/train/b.jpg"], {"train": ["images/train/b.jpg", "train/images/a.jpg"]}),
         (["images/train/day1/a.jpg", "images/train/day2/a.jpg"], {"train": ["day1/a.jpg", "day2/a.jpg"]}),
         (["a.jpg", "sub/a.jpg"], {"train": ["a.jpg", "sub/a.jpg"]}),
+        (["Cam/a.jpg", "cam1/A.jpg", "cam1/b.jpg"], {"train": ["Cam/a.jpg", "cam1/A.jpg", "cam1/b.jpg"]}),
     ],
 )
 def test_images_of_all_folders_are_written(tmp_path: Path, images: list[str], splits: dict[str, list[str]]):
@@ -100,6 +101,8 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, call):
         tmp_path / "set", "JPEGImages/a.jpg", "JPEGImages/b.jpg", "SegmentationClass/a.png", ".hidden/c.jpg"
     )
     write_texts(root, {"Annotations/a.xml": voc_xml((2, 2, 9, 9)), "notes/read.md": "", "JPEGImages/c.heic": "x"})
+    (root / "JPEGImages" / "d").write_bytes((root / "JPEGImages" / "a.jpg").read_bytes())
+    write_images(root, "@eaDir/a.jpg", "__MACOSX/JPEGImages/a.jpg")
     os.mkfifo(root / "JPEGImages" / "pipe.jpg")
     (root / "JPEGImages" / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "again").symlink_to("JPEGImages")
@@ -110,7 +113,9 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, call):
     assert {each["reason"]: each["files"] for each in done.document["left_out"]} == {
         "masks of classes, not of objects": ["SegmentationClass/a.png"],
         "no XML file of this image": ["JPEGImages/b.jpg"],
-        "no part of VOC's format": ["JPEGImages/c.heic", "notes/read.md"],
+        "HEIC is not read": ["JPEGImages/c.heic"],
+        "JPEG without a suffix is not read": ["JPEGImages/d"],
+        "no part of VOC's format": ["notes/read.md"],
         "a link to a folder that is read under another name": ["JPEGImages/up", "again"],
         "a pipe, a device or a broken link": ["JPEGImages/gone.jpg", "JPEGImages/pipe.jpg", "itself"],
     }
@@ -195,6 +200,7 @@ def test_annotations_of_no_image_are_refused(tmp_path: Path, text: str):
         (["a.jpg"], {"a.json": '{"regions": {}}'}, "is in VGG Image Annotator's format (a.json)"),
         (["a.jpg"], {"a.xml": "<other/>", "a.json": "{}", "a.txt": "a caption"}, "nor CVAT's for images"),
         ([], {"labels/a.txt": "see the page\n"}, "nor CVAT's for images"),
+        (["a.jpg"], {"labels/map.txt": "1 bolt\n2 nut\n"}, "nor CVAT's for images"),
     ],
 )
 def test_other_formats_are_named(tmp_path: Path, images: list[str], texts: dict[str, str], words: str):
@@ -240,7 +246,7 @@ def write_tree(root: Path, tree: dict[str, str], *, suffix: str, text: str) -> N
     ("suffix", "text"), [(".txt", "0 0.5 0.5 0.1 0.1\n"), (".xml", voc_xml((2, 2, 9, 9)))], ids=["yolo", "voc"]
 )
 @given(tree=TREES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_in_any_tree_every_file_is_used_or_named_or_all_is_refused(suffix: str, text: str, tree: dict[str, str]):
     with TemporaryDirectory() as folder:
         root, out = Path(folder, "set"), Path(folder, "out")

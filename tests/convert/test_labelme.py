@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,22 @@ def test_outlines_of_one_label_and_group_are_one_object(tmp_path: Path):
     objects = objects_of(tmp_path / "set", *parts, *others)
     assert [len(each["segmentation"]) for each in objects] == [2, 1, 1]
     assert (objects[0]["bbox"], objects[0]["area"], objects[0]["group_id"]) == ([10, 8, 34, 36], 168, 1)
+
+
+def test_thousands_of_outlines_of_one_group_are_read_at_once(tmp_path: Path):
+    shapes = [{**TRIANGLE, "group_id": 1}] * 5_000
+    began = time.process_time()
+    [record] = objects_of(tmp_path / "set", *shapes)
+    assert len(record["segmentation"]) == 5_000
+    assert time.process_time() - began < 5
+
+
+def test_files_are_recognised_wherever_the_image_inside_stands(tmp_path: Path):
+    content = json.loads(labelme_json(RECTANGLE))
+    content = {"imageData": "A" * 100_000, **{key: content[key] for key in ("imagePath", "shapes")}}
+    write_texts(write_images(tmp_path / "set", "a.jpg"), {"a.json": json.dumps(content)})
+    _, written = convert(tmp_path / "set")
+    assert len(written["train"]["a.jpg"]) == 1
 
 
 def test_other_fields_are_kept_and_the_image_inside_is_not(tmp_path: Path):

@@ -139,6 +139,13 @@ def test_boxes_in_fractions_are_refused(tmp_path: Path, boxes: list[tuple[float,
     refuse(write_texts(root, {"a.xml": voc_xml(*boxes)}), "a.xml: its boxes end within one pixel of the corner")
 
 
+@pytest.mark.parametrize("text", ["\n", "a\nb", "1" * 3000 + "x", "", "inf", "ten"])
+def test_a_corner_that_is_no_number_is_refused_in_one_short_line(tmp_path: Path, text: str):
+    root = write_images(tmp_path / "set", "a.jpg")
+    write_texts(root, {"a.xml": voc_xml(BOX).replace("<ymin>9<", f"<ymin>{text}<")})
+    refuse(root, "a.xml: an object needs bndbox with xmin, ymin, xmax, ymax, got 11, ")
+
+
 def test_more_fields_of_a_box_need_be_no_numbers(tmp_path: Path):
     root = write_images(tmp_path / "set", "a.jpg")
     _, written = convert(write_texts(root, {"a.xml": voc_xml(BOX).replace("</bndbox>", "<angle>no</angle></bndbox>")}))

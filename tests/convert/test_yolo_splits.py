@@ -139,6 +139,16 @@ def test_without_lists_the_folders_of_cvat_are_splits(tmp_path: Path):
     assert splits_of(write_texts(root, {"obj.names": "bolt\n"})) == {"train": ["a.jpg"], "val": ["b.jpg"]}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_and_labels_in_the_encodings_of_windows(tmp_path: Path, encoding: str):
+    root = write_yolo(tmp_path / "set", "images/ä.jpg", "images/b.jpg")
+    texts = {"train.txt": "images\\ä.jpg\r\n", "val.txt": "images\\b.jpg\r\n", "labels/b.txt": "1 .5 .5 .1 .1\r\n"}
+    write_texts(root, {name: text.encode(encoding) for name, text in texts.items()})
+    _, written = convert(root)
+    assert {split: list(names) for split, names in written.items()} == {"train": ["ä.jpg"], "val": ["b.jpg"]}
+    assert written["val"]["b.jpg"][0]["category_id"] == 1
+
+
 def test_two_files_that_state_the_same_are_one(tmp_path: Path):
     root = write_yolo(tmp_path / "set", "images/a.jpg", data=f"{NAMES}train: images\npath: /one\n")
     assert splits_of(write_texts(root, {"set.yaml": f"{NAMES}train: images\nlicence: MIT\n"})) == {"train": ["a.jpg"]}

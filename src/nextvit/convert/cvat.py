@@ -49,7 +49,7 @@ def read_cvat(files: SourceFiles) -> ForeignDataset:
     for path, element in elements:
         name = element.get("name") or ""
         image = find_image(index, path, name, element.get("subset") or "")
-        claim(claims, image, f"{path} ({name})")
+        claim(claims, image, f"{path} ({name!r:.100})")
         size_wh = read_size(element) or read_upright_size(files.root / image)
         left_out.update(shape.tag for shape in element if shape.tag in LEFT_OUT_SHAPES)
         objects = [read_object(path, name, shape, ids, size_wh) for shape in element if shape.tag in READERS]

@@ -24,8 +24,9 @@ class FileIndex:
 
     def with_stem(self, folder: str, stem: str) -> list[str]:
         """The files of a folder with this name before the suffix; those of exactly this spelling, if there are any."""
-        found = self._by_stem.get((fold(folder), fold(stem)), [])
-        return [path for path in found if PurePosixPath(path).stem == stem] or found
+        found = [(path, PurePosixPath(path)) for path in self._by_stem.get((fold(folder), fold(stem)), [])]
+        same_folder = [(text, path) for text, path in found if str(path.parent) == folder] or found
+        return [text for text, path in same_folder if path.stem == stem] or [text for text, _ in same_folder]
 
     def with_name(self, folder: str, name: str) -> list[str]:
         """The files of a folder with this name, else with this name and another suffix, else with a suffix added."""
@@ -47,16 +48,13 @@ class FileIndex:
         exact = "/".join((*split_path(below), *parts))
         if exact in self._paths:
             return [exact]
-        for is_meant in (
-            lambda path: fold(path) == fold(exact),
-            lambda path: ends_with(parts, split_path(path)),
-            lambda path: ends_with(split_path(path), parts),
-        ):
-            if found := [path for path in same_name if is_meant(path)]:
-                longest = max(len(split_path(path)) for path in found)
-                is_tail = ends_with(parts, split_path(found[0]))
-                return [path for path in found if len(split_path(path)) == longest] if is_tail else found
-        return []
+        if found := [path for path in same_name if fold(path) == fold(exact)]:
+            return found
+        tails = [path for path in same_name if ends_with(parts, split_path(path))]
+        longest = max((path.count("/") for path in tails), default=0)
+        found = [path for path in tails if path.count("/") == longest]
+        found = found or [path for path in same_name if ends_with(split_path(path), parts)]
+        return [path for path in found if "/".join(parts).endswith(path) or path.endswith("/".join(parts))] or found
 
 
 def fold(text: str) -> str:

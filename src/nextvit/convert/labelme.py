@@ -42,13 +42,14 @@ USED_FIELDS = frozenset({"label", "points", "shape_type", "mask"})
 
 
 def is_labelme_file(path: Path) -> bool:
-    """Whether a JSON file begins like LabelMe's."""
+    """Whether a JSON file begins like LabelMe's; the image inside may stand before the shapes."""
     try:
         with path.open("rb") as file:
             head = file.read(SNIFFED_BYTES)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    return bool(re.search(rb'"shapes"\s*:\s*\[', head)) and not re.search(rb'"annotations"\s*:\s*\[', head)
+    is_coco = re.search(rb'"annotations"\s*:\s*\[', head)
+    return bool(re.search(rb'"(shapes"\s*:\s*\[|imagePath"|imageData")', head)) and not is_coco
 
 
 def read_labelme(files: SourceFiles) -> ForeignDataset:
@@ -60,6 +61,8 @@ def read_labelme(files: SourceFiles) -> ForeignDataset:
     index, claims = FileIndex(files.images), dict[str, str]()
     contents: dict[str, Record] = {}
     for path in files.with_suffix(".json"):
+        if not is_labelme_file(files.root / path):
+            continue
         content = parse_json(read_regular(files.root / path, max_bytes=MAX_BYTES), what=str(files.root / path))
         if isinstance(content, dict) and isinstance(content.get("shapes"), list):
             contents[path] = {key: value for key, value in content.items() if key != "imageData"}
@@ -119,8 +122,8 @@ def read_image_annotations(
     sides = [content.get(name) for name in ("imageWidth", "imageHeight")]
     width, height = (side if isinstance(side, int) and 0 < side < 2**31 else 0 for side in sides)
     size_wh = (width, height) if width and height else read_upright_size(files.root / image)
-    objects: list[Record] = []
-    groups: dict[tuple[str, str], list[tuple[Record, list[Points]]]] = {}
+    objects: list[tuple[Record, list[Points]]] = []
+    groups: dict[tuple[int, str], list[Points]] = {}
     for number, shape in enumerate(content["shapes"], 1):
         kind = read_type(shape)
         if kind in LEFT_OUT_SHAPES:
@@ -130,22 +133,25 @@ def read_image_annotations(
             found = read_shape(kind, shape, size_wh)
         except ValueError as error:
             raise InputError(f"{files.root / path}: shape {number}, {shape['label']!r:.60}: {error}") from None
-        label = normalize_class_name(shape["label"])
-        record = {"category_id": ids[label], **(found if isinstance(found, dict) else to_outline(found))}
-        fields = {key: value for key, value in shape.items() if key not in USED_FIELDS and value not in (None, {}, "")}
-        record |= rename_fields(fields, "labelme")
-        group = shape.get("group_id")
-        if group is None or isinstance(found, dict):
-            objects.append(record)
+        category_id, group = ids[normalize_class_name(shape["label"])], shape.get("group_id")
+        record = {"category_id": category_id, **read_fields(shape)}
+        if isinstance(found, dict):
+            objects.append(({**record, **found}, []))
             continue
         # Outlines of one label and group are the parts of one object.
-        parts = groups.setdefault((label, str(group)), [])
-        if not parts:
-            objects.append(record)
-        parts.append((record, [found]))
-        parts[0][0].update(to_outline(*(each for _, outlines in parts for each in outlines)))
+        outlines = groups.setdefault((category_id, f"shape {number}" if group is None else f"group {group}"), [])
+        if not outlines:
+            objects.append((record, outlines))
+        outlines.append(found)
     extra = {key: content[key] for key in ("version", "flags") if content.get(key)}
-    return ForeignImage(image, size_wh, objects, {"labelme": extra} if extra else {}, annotation=path)
+    records = [{**record, **to_outline(*outlines)} if outlines else record for record, outlines in objects]
+    return ForeignImage(image, size_wh, records, {"labelme": extra} if extra else {}, annotation=path)
+
+
+def read_fields(shape: Record) -> Record:
+    """What a shape says beside its label and points, such as flags and group_id."""
+    fields = {key: value for key, value in shape.items() if key not in USED_FIELDS and value not in (None, {}, "")}
+    return rename_fields(fields, "labelme")
 
 
 def read_shape(kind: str, shape: Record, size_wh: tuple[int, int]) -> Record | Points:

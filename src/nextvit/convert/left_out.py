@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from nextvit.convert.foreign import ForeignDataset, LeftOut
-from nextvit.convert.source_files import SourceFiles
+from nextvit.convert.source_files import SourceFiles, suffix_of
+from nextvit.data.image_files import name_unread_format
 
 
 def find_left_out(files: SourceFiles, dataset: ForeignDataset) -> list[LeftOut]:
@@ -14,10 +15,17 @@ def find_left_out(files: SourceFiles, dataset: ForeignDataset) -> list[LeftOut]:
     named = used.union(*(each.paths for each in known))
     images = set(files.images)
     others = [path for path in files.paths if path not in named]
+    formats = {
+        path: name_unread_format(str(files.root / path), suffix_of(path)) for path in others if path not in images
+    }
     found = [
         *known,
         LeftOut(dataset.image_left_out_because, [path for path in others if path in images]),
-        LeftOut(f"no part of {dataset.source_format}'s format", [path for path in others if path not in images]),
+        *(
+            LeftOut(f"{name} is not read", [path for path, format in formats.items() if format == name])
+            for name in sorted({format for format in formats.values() if format})
+        ),
+        LeftOut(f"no part of {dataset.source_format}'s format", [path for path in formats if not formats[path]]),
         LeftOut("a link to a folder that is read under another name", files.repeated),
         LeftOut("a pipe, a device or a broken link", files.unreadable),
     ]

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from nextvit.data.image_files import is_utf8
+from nextvit.data.image_files import is_data_folder, is_utf8
 from nextvit.errors import InputError
 from nextvit.image.reading import SUFFIXES
-
-SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
-"""What archives and file servers put beside the data; hidden folders likewise are no data."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,10 @@ def list_source_files(root: Path) -> SourceFiles:
 
 
 def list_entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is directly in a folder and may be data."""
+    """What is directly in a folder and may be data: no hidden files and no folders of systems."""
     try:
         with os.scandir(folder) as entries:
-            found = [each for each in entries if not each.name.startswith(".") and each.name not in SYSTEM_FOLDERS]
+            found = [each for each in entries if is_data_folder(each.name)]
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from None
     for entry in found:

@@ -10,7 +10,7 @@ import numpy as np
 from nextvit.convert.foreign import Record, rename_fields
 from nextvit.convert.outlines import Points, polygon_area, to_box, to_points
 from nextvit.data.class_names import normalize_class_name
-from nextvit.errors import InputError
+from nextvit.errors import InputError, shorten
 
 
 def read_object(path: str, element: Element, ids: dict[str, int], *, is_one_based: bool) -> Record:
@@ -58,7 +58,8 @@ def read_corners(path: str, element: Element) -> tuple[float, ...]:
         numbers = ()
     if not numbers or not np.isfinite(numbers).all():
         raise InputError(
-            f"{path}: an object needs bndbox with xmin, ymin, xmax, ymax, got {', '.join(map(str, values))}"
+            f"{path}: an object needs bndbox with xmin, ymin, xmax, ymax, got "
+            + ", ".join(shorten(str(value)) for value in values)
         )
     return tuple(int(number) if number.is_integer() else number for number in numbers)
 

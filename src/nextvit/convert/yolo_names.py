@@ -50,7 +50,10 @@ def read_names(files: SourceFiles, settings: Settings) -> ClassNames:
     first, *others = nearest(found)
     for path in others:
         if found[path] != found[first]:
-            raise InputError(f"{files.root}: {first} and {path} name the classes differently; keep the right one")
+            raise InputError(
+                f"{files.root}: {first} and {path} name the classes differently; keep the right one, or convert "
+                "the folders one by one"
+            )
     unused = [path for path in found if found[path] != found[first]]
     count = settings.others.get("nc", settings.others.get("classes"))
     if isinstance(count, str) and count.isdecimal() and int(count) != len(found[first]):
