@@ -59,7 +59,8 @@ def trace_ellipse(center: Sequence[float], radii: Sequence[float], degrees: floa
         degrees: clockwise as seen on the image.
     """
     flatness = min(1.0, MAX_DEVIATION_PX / max(*radii, MAX_DEVIATION_PX))
-    count = min(1_000, max(12, 4 * math.ceil(math.pi / math.acos(1 - flatness) / 4)))
+    half_step = 2 * math.asin(math.sqrt(flatness / 2))  # arccos(1 - flatness), and not 0 for a tiny one
+    count = min(1_000, max(12, 4 * math.ceil(math.pi / half_step / 4)))
     turns = np.linspace(0, 2 * np.pi, count, endpoint=False)
     points = np.stack([np.cos(turns), np.sin(turns)], axis=1) * radii + center
     return rotate(points, center, degrees)
