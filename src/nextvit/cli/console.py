@@ -1,5 +1,6 @@
 """What people see. With --json stdout belongs to one JSON document, and everything for people goes to stderr."""
 
+import io
 import json
 import re
 import sys
@@ -57,8 +58,11 @@ progress = SafeConsole(stderr=True, highlight=False)
 def show(as_json: bool, *content: str | Table, document: dict[str, Any]) -> None:
     """Print a result: as JSON on stdout, or for people."""
     if as_json:
-        print(to_json(document))
+        is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        print(to_json(document) if is_unicode else json.dumps(document))
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an ASCII locale takes no names in other letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Into a file or a pipe nothing is wrapped, so that lines can be searched.
     console = SafeConsole(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     for each in content:
