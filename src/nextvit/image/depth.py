@@ -117,7 +117,7 @@ def reduce_depth(image: Image.Image, depth: Depth) -> Image.Image:
 
 
 def check_colours(image: Image.Image, depth: Depth) -> None:
-    """Refuse a decoded image in colours of fewer than 16 bits in the low bits of 16, of which Pillow keeps the high ones.
+    """Refuse colours of fewer than 16 bits in the low bits of 16, of which Pillow keeps the high ones.
 
     Raises:
         NoScaleError: it is one; all that is left of it would be almost black.
