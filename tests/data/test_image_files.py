@@ -85,6 +85,14 @@ def test_hidden_folders_and_those_of_systems_are_no_data(tmp_path: Path, folder:
     assert find(tmp_path / folder)[0] == ["a.png", "deeper/a.png"]  # a folder that is named itself is read
 
 
+@pytest.mark.parametrize("folder", ["__MACOSX", "@eaDir", ".ipynb_checkpoints"])
+def test_folders_of_systems_are_no_classes(colours: Path, folder: str):
+    (colours / "train" / folder).mkdir()
+    Image.new("RGB", (4, 4)).save(colours / "train" / folder / "a.png")
+    dataset, findings = read_with_findings(colours)
+    assert dataset.classes == ("blue", "green", "red") and not findings
+
+
 def test_names_that_are_not_utf8_are_refused_and_those_left_out_are_shown(tmp_path: Path):
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.heic"))).write_bytes(HEIC)
     assert r"caf\xe9.heic' (HEIC)" in unread(tmp_path)

@@ -204,17 +204,17 @@ def test_significant_bits_of_an_image_with_8_change_nothing(tmp_path: Path):
 
 
 def rgb_png_of_16_bits(values: NDArray, significant_bits: int) -> bytes:
-    """Pillow cannot write these."""
-    height, width, _ = values.shape
+    """In RGB or with transparency; Pillow cannot write these."""
+    height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     parts = [
         (b"IHDR", header),
-        (b"sBIT", bytes([significant_bits] * 3)),
+        (b"sBIT", bytes([significant_bits] * channels)),
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     ]
@@ -227,7 +227,9 @@ def test_colours_of_12_bits_are_read_from_the_high_bits_and_refused_in_the_low_o
     assert np.abs(grey(tmp_path / "high.png").astype(int) - TWELVE_AS_8).max() <= 1
     (tmp_path / "low.png").write_bytes(rgb_png_of_16_bits(colours, 12))
     (tmp_path / "low.tif").write_bytes(tiff(colours, bits=16, tags={281: 4095}))
-    for name in ("low.png", "low.tif"):
+    with_alpha = np.concatenate([colours, np.full((2, 4, 1), 4095, np.uint16)], axis=2)
+    (tmp_path / "alpha.png").write_bytes(rgb_png_of_16_bits(with_alpha, 12))
+    for name in ("low.png", "low.tif", "alpha.png"):
         with pytest.raises(DecodeError, match="colours of 12 bits in the low bits of 16"):
             read_image(tmp_path / name)
 

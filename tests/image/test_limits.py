@@ -192,6 +192,17 @@ def test_masks_have_the_same_limits():
         read_mask_values(claim(saved(Image.new("L", (1, 1))), 1, 2**20), name="mask.png")
 
 
+@pytest.mark.parametrize("content", [b"P5 2 1 7\n\1\2", b"P2 2 1 7\n1 2"])
+def test_masks_that_pillow_would_scale_are_refused(content: bytes):
+    with pytest.raises(BadMask, match="a PNM whose largest value is not 255 is scaled"):
+        read_mask_values(content, name="mask.pgm")
+
+
+def test_masks_in_pnm_keep_their_values():
+    assert read_mask_values(b"P5 2 1 255\n\1\2", name="mask.pgm").tolist() == [[1, 2]]
+    assert read_mask_values(b"P2 2 1 255\n1 2", name="mask.pgm").tolist() == [[1, 2]]
+
+
 def make_pipe(path: Path) -> None:
     os.mkfifo(path)
 

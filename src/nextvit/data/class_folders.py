@@ -6,7 +6,7 @@ from pathlib import Path
 from nextvit.data.coco_layouts import is_coco
 from nextvit.data.findings import Finding
 from nextvit.data.foreign_layouts import refuse_foreign_layout
-from nextvit.data.image_files import find_image_files
+from nextvit.data.image_files import find_image_files, is_data_folder
 from nextvit.data.label_list import LabelledPath
 from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import find_split_folders, splits_to_read, standard_split
@@ -89,5 +89,5 @@ def refuse_without_annotations(root: Path) -> None:
 
 
 def list_class_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; hidden ones are left out."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """The folders in a folder, sorted; hidden ones and those of systems are left out."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and is_data_folder(entry.name))

@@ -17,6 +17,7 @@ from nextvit.data.objects import Objects
 from nextvit.data.samples import RaggedArray, Sample, Samples
 from nextvit.errors import InputError
 from nextvit.image.masks import IGNORE_INDEX
+from nextvit.image.netpbm import is_scaled_netpbm
 from nextvit.image.reading import UNREADABLE, DecodeError, open_image, read_content, reason, upright
 
 ClassMask = NDArray[np.uint8]
@@ -279,6 +280,8 @@ def read_mask_values(content: bytes, *, name: str | Path) -> NDArray[np.uint8]:
     """
     try:
         with open_image(io.BytesIO(content)) as opened:
+            if is_scaled_netpbm(opened):
+                raise ValueError("a PNM whose largest value is not 255 is scaled when it is read; save it as PNG")
             opened.load()
             file_format, image = opened.format or "", upright(opened)
     except UNREADABLE as error:

@@ -27,6 +27,8 @@ such as -2 to 2, or 0 to 10 metres, would be read as almost black."""
 
 BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE, SIGNED_MAX_SAMPLE = 258, 262, 281, 341
 """Tags of TIFF."""
+COLOURS = ("RGB", "RGBA")
+"""Modes of images in colours; Pillow keeps 8 bits of them."""
 
 
 class NoScaleError(ValueError):
@@ -62,12 +64,12 @@ def read_tiff_depth(tags: dict[int, Any], mode: str) -> Depth:
     of two: it is then the depth of a camera of 10, 12 or 14 bits.
     """
     bits = int(tags.get(BITS_PER_SAMPLE, (16,))[0])
-    white = 2**bits - 1 if mode.startswith("I;16") or (bits == 16 and mode == "RGB") else None
+    white = 2**bits - 1 if mode.startswith("I;16") or (bits == 16 and mode in COLOURS) else None
     stated = tags.get(SIGNED_MAX_SAMPLE, tags.get(MAX_SAMPLE))
     stated = stated[0] if isinstance(stated, tuple) and stated else stated
     if isinstance(stated, int) and 255 <= stated < 2**bits and stated & (stated + 1) == 0:
         white = stated
-    significant_bits = white.bit_length() if white and mode == "RGB" else 16
+    significant_bits = white.bit_length() if white and mode in COLOURS else 16
     return Depth(white, is_inverted=tags.get(PHOTOMETRIC, 1) == 0, significant_bits=significant_bits)
 
 
@@ -115,14 +117,14 @@ def reduce_depth(image: Image.Image, depth: Depth) -> Image.Image:
 
 
 def check_colours(image: Image.Image, depth: Depth) -> None:
-    """Refuse a decoded RGB image of fewer than 16 bits in the low bits of 16, of which Pillow keeps the high ones.
+    """Refuse colours of fewer than 16 bits in the low bits of 16, of which Pillow keeps the high ones.
 
     Raises:
         NoScaleError: it is one; all that is left of it would be almost black.
     """
-    if depth.significant_bits == 16 or image.mode != "RGB":
+    if depth.significant_bits == 16 or image.mode not in COLOURS:
         return
-    counts = np.array(image.histogram()).reshape(3, 256)
+    counts = np.array(image.histogram()).reshape(-1, 256)[:3]
     bright = counts[:, 2 ** (depth.significant_bits - 8) :].sum()
     if counts[:, 1:].any() and bright <= count_outliers(3 * image.width * image.height):
         raise NoScaleError(

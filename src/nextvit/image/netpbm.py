@@ -11,6 +11,15 @@ from PIL import Image
 from nextvit.image.depth import STRIP_PIXELS
 
 
+def is_scaled_netpbm(image: Image.Image) -> bool:
+    """Whether Pillow would change the values of an opened image, so that its largest possible one becomes white."""
+    tiles = getattr(image, "tile", ())
+    if not tiles or image.mode == "1":
+        return False
+    codec, _, _, args = tiles[0]
+    return codec == "ppm" or (codec == "ppm_plain" and args[-1] != 255)
+
+
 def read_netpbm(image: Image.Image) -> Image.Image:
     """The pixels of an opened image for which `is_binary_netpbm` holds, scaled to 8 bits: grey, or RGB.
 

@@ -66,6 +66,10 @@ class DecodeError(InputError):
     """An image cannot be read; the message names the file and says why."""
 
 
+class UnsupportedError(ValueError):
+    """An image of a known format and an unusual kind; the message says which."""
+
+
 def read_image(image: ImageLike) -> Image.Image:
     """Read an upright 8-bit RGB image from a path, a file's bytes, a Pillow image, or a uint8 array (height, width, 3).
 
@@ -156,10 +160,6 @@ def open_image(file: Path | io.BytesIO) -> Image.Image:
         image.close()
         raise
     return image
-
-
-class UnsupportedError(ValueError):
-    """An image of a known format and an unusual kind; the message says which."""
 
 
 def describe_unsupported(file: Path | io.BytesIO) -> str:
