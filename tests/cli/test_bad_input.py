@@ -114,7 +114,7 @@ def test_a_mistyped_path_gets_the_nearest_one(
         ("optim: {lrr: 1}", ["optim has no field 'lrr'", "did you mean 'lr'"]),
         ("optimm: {lr: 1}", ["optimm"]),
         ("optim: {lr: fast}", ["optim", "lr cannot be 'fast'", "mine.yaml"]),
-        ("optim: [1", ["mine.yaml: not valid YAML"]),
+        ("optim: [1", ["mine.yaml: line 1: not valid YAML"]),
         ("just text", ["expected sections"]),
     ],
 )

@@ -176,7 +176,7 @@ def test_the_deployment_form_takes_pixels_and_ignores_the_padding(model: MaskRCN
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"box_width": 0}, "box_width must be at least 1, got 0"),
+        ({"box_width": 0}, "box_width must be from 1 to 16384, got 0"),
         ({"detections": 1001}, r"detections must be from 1 to proposals \(1000\), got 1001"),
         ({"candidates": 100}, "proposals must be at most 500, the candidates of all levels together, got 1000"),
         ({"iou": 1.0}, "iou must be at least 0 and below 1, got 1.0"),

@@ -191,11 +191,11 @@ def test_a_card_says_which_model_it_is(models: dict[str, Segmenter]):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head_width": 0}, "head_width must be at least 1, got 0"),
-        ({"neck_width": -1}, "neck_width must be at least 1, got -1"),
-        ({"auxiliary_width": -1}, "auxiliary_width must be at least 0, got -1"),
-        ({"pool_sides": ()}, r"pool_sides must be one or more numbers from 1 up, got \(\)"),
-        ({"pool_sides": (1, 0)}, r"pool_sides must be one or more numbers from 1 up, got \(1, 0\)"),
+        ({"head_width": 0}, "head_width must be from 1 to 16384, got 0"),
+        ({"neck_width": -1}, "neck_width must be from 1 to 16384, got -1"),
+        ({"auxiliary_width": -1}, "auxiliary_width must be from 0 to 16384, got -1"),
+        ({"pool_sides": ()}, r"pool_sides must be one or more numbers from 1 to 64, got \(\)"),
+        ({"pool_sides": (1, 0)}, r"pool_sides must be one or more numbers from 1 to 64, got \(1, 0\)"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
     ],
 )

@@ -110,7 +110,7 @@ def facts_from_plain(task: Any, values: dict[str, Any], *, what: str) -> dict[st
     Raises:
         InputError: a fact is unknown, missing or of another type; `what` names the source.
     """
-    kind = FACTS.get(task, NoFacts)
+    kind = FACTS.get(task, NoFacts) if isinstance(task, str) else NoFacts
     flat = {name: values[name] for name in FLAT_BEFORE_0_2 if name in values}
     if flat:
         values = {name: value for name, value in values.items() if name not in FLAT_BEFORE_0_2}

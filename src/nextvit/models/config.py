@@ -6,7 +6,10 @@ Next Transformer Block.
 
 from dataclasses import dataclass, replace
 
-from nextvit.errors import InputError
+from nextvit.errors import InputError, shorten
+
+MAX_WIDTH, MAX_BLOCKS = 2**14, 1000
+"""Limits of an architecture that a file describes, many times beyond the published ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,12 @@ class NextViTConfig:
     """Stochastic depth rate of the last block; it grows linearly from 0 at the first block."""
 
     def __post_init__(self) -> None:
+        self._check_sizes()
         for stage, blocks in enumerate(self.blocks):
             if not blocks or set(blocks) - {"C", "T"}:
-                raise InputError(f"blocks of stage {stage + 1} must be a string of 'C' and 'T', got {blocks!r}")
+                raise InputError(
+                    f"blocks of stage {stage + 1} must be a string of 'C' and 'T', got {shorten(blocks)!r}"
+                )
             if self.conv_widths[stage] % self.head_dim:
                 raise InputError(
                     f"convolution width of stage {stage + 1} must be a multiple of head_dim {self.head_dim}, "
@@ -55,6 +61,26 @@ class NextViTConfig:
                     )
         if not 0 <= self.drop_path < 1:
             raise InputError(f"drop_path must be at least 0 and below 1, got {self.drop_path}")
+
+    def _check_sizes(self) -> None:
+        """Raise InputError where a number of channels or the like is below 1, or larger than any network's."""
+        sizes = {
+            "in_chans": (self.in_chans,),
+            "head_dim": (self.head_dim,),
+            "stem_widths": self.stem_widths,
+            "conv_widths": self.conv_widths,
+            "transformer_widths": self.transformer_widths,
+            "conv_expansion": (self.conv_expansion,),
+            "transformer_expansion": (self.transformer_expansion,),
+            "spatial_reductions": self.spatial_reductions,
+        }
+        for name, values in sizes.items():
+            if not all(1 <= value <= MAX_WIDTH for value in values):
+                raise InputError(f"{name} must be from 1 to {MAX_WIDTH}, got {shorten(str(values))}")
+        if not 0 < self.mix_ratio < 1:
+            raise InputError(f"mix_ratio must be above 0 and below 1, got {self.mix_ratio}")
+        if sum(map(len, self.blocks)) > MAX_BLOCKS:
+            raise InputError(f"at most {MAX_BLOCKS} blocks, got {sum(map(len, self.blocks))}")
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from nextvit.errors import InputError
 from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT
 from nextvit.models.box_coding import ROI_STD, clip_boxes, decode_boxes
-from nextvit.models.config import NextViTConfig
+from nextvit.models.config import MAX_WIDTH, NextViTConfig
 from nextvit.models.detection_losses import (
     ImageTargets,
     LossSettings,
@@ -41,6 +41,9 @@ from nextvit.models.regions import (
     prepend_batch_index,
 )
 from nextvit.models.suppression import keep_best, select_top
+
+MAX_MASK_CONVS = 100
+"""Limit of a head that a file describes, many times beyond the published one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,9 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         for name in ("neck_width", "box_width", "mask_width", "mask_convs", "candidates", "training_candidates"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            most = MAX_MASK_CONVS if name == "mask_convs" else MAX_WIDTH
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"{name} must be from 1 to {most}, got {getattr(self, name)}")
         if not 1 <= self.detections <= self.proposals:
             raise InputError(f"detections must be from 1 to proposals ({self.proposals}), got {self.detections}")
         most = len(STRIDES_PX) * min(self.candidates, self.training_candidates)

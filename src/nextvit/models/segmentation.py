@@ -16,13 +16,17 @@ from nextvit.bundle.card import ModelCard
 from nextvit.errors import InputError
 from nextvit.files.records import from_plain
 from nextvit.models.backbone import NextViT, check_sides
-from nextvit.models.config import NextViTConfig
+from nextvit.models.config import MAX_WIDTH, NextViTConfig
 from nextvit.models.network import Network
 from nextvit.models.pyramid import FeaturePyramid
 from nextvit.models.segmentation_heads import FCNHead, FPNHead, UPerHead, resize_bilinear
 from nextvit.models.segmentation_losses import IGNORE_INDEX, LossSettings, head_losses
 
 AUXILIARY_STAGE = 2  # the third stage: coarse enough to recognise objects, fine enough to locate them
+
+
+MAX_POOLS = 64
+"""Limit of the number and the sides of pools that a file describes; the published head has four, up to 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +51,12 @@ class SegmenterConfig:
 
     def __post_init__(self) -> None:
         for name in ("neck_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.auxiliary_width < 0:
-            raise InputError(f"auxiliary_width must be at least 0, got {self.auxiliary_width}")
-        if not self.pool_sides or min(self.pool_sides) < 1:
-            raise InputError(f"pool_sides must be one or more numbers from 1 up, got {self.pool_sides}")
+            if not 1 <= getattr(self, name) <= MAX_WIDTH:
+                raise InputError(f"{name} must be from 1 to {MAX_WIDTH}, got {getattr(self, name)}")
+        if not 0 <= self.auxiliary_width <= MAX_WIDTH:
+            raise InputError(f"auxiliary_width must be from 0 to {MAX_WIDTH}, got {self.auxiliary_width}")
+        if not 1 <= len(self.pool_sides) <= MAX_POOLS or not all(1 <= side <= MAX_POOLS for side in self.pool_sides):
+            raise InputError(f"pool_sides must be one or more numbers from 1 to {MAX_POOLS}, got {self.pool_sides}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 

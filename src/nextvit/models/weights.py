@@ -113,7 +113,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
             message names the first that does.
     """
     state, card = read_state(Path(path))
-    if any(is_true(tensor) for key, tensor in state.items() if key.endswith("_extra_state")):
+    if any(is_true(tensor, key, path) for key, tensor in state.items() if key.endswith("_extra_state")):
         raise InputError(f"{path}: fused (batch norms folded, for deployment); training needs the unfused checkpoint")
     report = LoadReport(source=str(path), layout=detect_layout(state, path))
     bare = isinstance(model, NextViT)
@@ -132,15 +132,15 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
             report.left_over[key] = "head for other classes"
         elif (name := name.removeprefix("backbone.") if bare else name) not in expected:
             hint = "its heads are of another kind" if key.startswith(own) else describe_mismatch(state, backbone)
-            raise InputError(f"{path}: the model has no place for key {key!r}; {hint}")
+            raise InputError(f"{path}: the model has no place for key {shorten(repr(key))}; {hint}")
         elif tensor.shape != expected[name].shape:
             hint = "its heads have other widths" if key.startswith(own) else describe_mismatch(state, backbone)
             raise InputError(
-                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
+                f"{path}: {shorten(repr(key))} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
                 f"{hint}"
             )
         elif not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{path}: {key!r} has values that are NaN or infinite")
+            raise InputError(f"{path}: {shorten(repr(key))} has values that are NaN or infinite")
         else:
             found[name] = tensor
 
@@ -235,7 +235,7 @@ def detect_layout(state: State, path: str | Path) -> Layout:
         return "official"
     if any(key.startswith(("stages.", "backbone.stages.")) for key in state):
         return "timm" if any(key.startswith("head.fc.") for key in state) else "nextvit"
-    raise InputError(f"{path}: holds no Next-ViT weights (first key: {next(iter(state), None)!r})")
+    raise InputError(f"{path}: holds no Next-ViT weights (first key: {shorten(repr(next(iter(state), None)))})")
 
 
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
@@ -303,10 +303,10 @@ def is_named_tensor(item: tuple[Any, Any]) -> bool:
     )
 
 
-def is_true(flag: Tensor) -> bool:
+def is_true(flag: Tensor, key: str, path: str | Path) -> bool:
     """A flag of a state dict; InputError where it is something else."""
     if flag.numel() != 1:
-        raise InputError(f"damaged (a flag of the model has {flag.numel()} values)")
+        raise InputError(f"{path}: damaged ({key!r} is a flag, and has {flag.numel()} values)")
     return bool(flag)
 
 

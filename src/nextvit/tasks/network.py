@@ -33,12 +33,29 @@ def load_model(path: Path) -> tuple[Network, ModelCard]:
     Raises:
         InputError: the file is missing or damaged, or has no card.
     """
-    _, card = read_state(path)
+    state, card = read_state(path)
     if card is None:
         raise InputError(f"{path}: has no description of its model; train with it by --weights, or load it in Python")
+    check_parameters(card, sum(tensor.numel() for tensor in state.values()), what=path)
     model = build_network(card)
     load_weights(model, path)
     return model.eval(), card
+
+
+def check_parameters(card: ModelCard, stored: int, *, what: Path) -> None:
+    """Refuse a card whose network is larger than the weights beside it, before it is built.
+
+    Args:
+        stored: numbers in the file.
+
+    Raises:
+        InputError: it is, or the card describes no network.
+    """
+    with torch.device("meta"):
+        network = build_network(card)
+    needed = sum(parameter.numel() for parameter in network.parameters())
+    if needed > stored:
+        raise InputError(f"{what}: damaged, its card describes a network of {needed:,} weights, and it has {stored:,}")
 
 
 def load_trained(path: Path) -> tuple[Network, ModelCard]:
