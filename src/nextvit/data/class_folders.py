@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nextvit.data.class_names import normalize_class_name
 from nextvit.data.coco_layouts import is_coco
 from nextvit.data.findings import Finding
 from nextvit.data.foreign_layouts import refuse_foreign_layout
@@ -31,7 +32,7 @@ def read_class_folders(root: Path, findings: list[Finding], wanted: Sequence[str
                 findings.append(Finding("empty_class", message))
             count += len(images)
             for path in images:
-                yield split, path, (folder.name,)
+                yield split, path, (normalize_class_name(folder.name) or folder.name,)
         if not count and split != "test":
             message = f"{folders[split]}: no images; expected {folders[split].name}/<class>/*.jpg (or .png, .webp, ...)"
             findings.append(Finding("empty_split", message))

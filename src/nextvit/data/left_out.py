@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from nextvit.data.coco_layouts import ANNOTATIONS, list_json
+from nextvit.data.coco_layouts import ANNOTATIONS, list_json, names_split
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.image_files import find_image_files
@@ -39,7 +39,7 @@ def find_left_out(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
         for path in find_image_files(root, [])
         if os.path.normpath(path) not in used and not is_unwanted(path, root, wanted)
     ]
-    return [*group_unused(unused, dataset, used), *find_unused_annotations(dataset, wanted)]
+    return [*group_unused(unused, dataset, used), *find_unused_annotations(dataset)]
 
 
 def used_files(dataset: Dataset) -> set[str]:
@@ -113,13 +113,13 @@ def describe_unlisted(paths: list[str], file: str, root: Path) -> Finding:
     return Finding("unlisted_image", message, count=len(paths))
 
 
-def find_unused_annotations(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
+def find_unused_annotations(dataset: Dataset) -> list[Finding]:
     """A finding about JSON files in COCO's folder of annotations that are not read."""
     if not dataset.annotations:
         return []
     read = {file for _, file in dataset.lists}
-    unused = [path for path in list_json(dataset.root / ANNOTATIONS) if path not in read]
-    unused = [path for path in unused if standard_split(path.stem.split("_")[-1]) in (None, *wanted)]
+    # Those of splits were read, or have findings, or were not asked for.
+    unused = [path for path in list_json(dataset.root / ANNOTATIONS) if path not in read and not names_split(path)]
     if not unused:
         return []
     names = ", ".join(path.name for path in unused[:3]) + (", ..." if len(unused) > 3 else "")
