@@ -220,7 +220,7 @@ def test_a_class_without_any_object_is_refused_in_one_line(shapes: Path):
         spoil(shapes, lambda content: content["categories"].append({"id": 9, "name": "star"}), split=split)
     [finding] = findings(shapes)
     assert (finding.kind, finding.message) == ("class_without_objects", "class 'star' (category id 9) has no object")
-    with pytest.raises(InputError, match=r"'star' .* has no object; see nextvit check .* --data.allow-errors"):
+    with pytest.raises(InputError, match=r"'star' .* has no object\); see nextvit check .* --data.allow-errors"):
         refuse_errors([finding], dataset=shapes)
 
 
@@ -342,7 +342,8 @@ def test_the_page_shows_the_objects_of_a_finding_in_their_image(shapes: Path, tm
     write_check_report(tmp_path / "check.html", checked.survey, found)
     page = (tmp_path / "check.html").read_text()
     assert "Boxes of zero area" in page and "median side" in page
-    assert page.count("data:image/jpeg;base64") == len(found)  # the picture once, with both objects
+    # Six training images, and the one of the findings once for each, with both objects.
+    assert "Images with their objects" in page and page.count("data:image/jpeg;base64") == 6 + len(found)
 
 
 @pytest.mark.parametrize("name", ["bccd", "nuclei", "fruits_nuts", "coco128seg"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
-from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
+from nextvit.report.check_report import FINDINGS_SHOWN, SAMPLES_SHOWN, write_check_report
 from nextvit.tasks.reading import read_with_findings
 from nextvit.tasks.task import get_task
 from tests.conftest import draw_dataset
@@ -69,7 +69,7 @@ def test_images_with_masks_stand_beside_their_classes_whether_or_not_something_w
     names = dict(re.findall(r'background:(#\w+)"></i>([^<]+)<', page))
     assert names == dict(zip(class_colours(3), CLASSES, strict=True))
     few = page.split("<h2>Images with their masks</h2>")[1].split("<h2>")[0]
-    assert few.count("<img") == MASKS_SHOWN
+    assert few.count("<img") == SAMPLES_SHOWN
     first = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', few)[0])))
     assert first.size == (2 * 144 + 4, 108)
     assert first.getpixel((10, 100)) != first.getpixel((158, 100))  # the second one is tinted
