@@ -329,7 +329,7 @@ def test_each_of_many_boxes_is_compared_with_few(spread: float, monkeypatch: pyt
 
     monkeypatch.setattr(same_boxes, "box_iou", counted)
     find_same_boxes(boxes, np.zeros(count, np.int32), np.zeros(count, np.bool_))
-    assert comparisons <= 20 * count
+    assert comparisons <= 40 * count
 
 
 def test_the_page_shows_the_objects_of_a_finding_in_their_image(shapes: Path, tmp_path: Path):
