@@ -259,7 +259,7 @@ def test_errors_are_refused_in_one_line_that_says_what_to_do():
     with pytest.raises(InputError) as caught:
         refuse_errors(found, dataset="photos")
     assert str(caught.value) == (
-        "photos: 2 errors in the data, first: the same file in two splits: a.png, b.png; see nextvit check photos, "
+        "photos: 2 errors in the data, first: the same file in two splits (a.png, b.png); see nextvit check photos, "
         "or train anyway with --data.allow-errors"
     )
 

@@ -80,8 +80,8 @@ def test_a_refused_training_names_the_finding_and_what_helps():
     with pytest.raises(InputError) as caught:
         refuse_errors([copy], dataset="photos")
     assert str(caught.value) == (
-        "photos: 1 error in the data, first: the same image with different masks: a.jpg, b.jpg; the masks agree with a "
-        "mean IoU of 12.0 %; see nextvit check photos, or train anyway with --data.allow-errors"
+        "photos: 1 error in the data, first: the same image with different masks (a.jpg, b.jpg; the masks agree with a "
+        "mean IoU of 12.0 %); see nextvit check photos, or train anyway with --data.allow-errors"
     )
     refuse_errors([copy], dataset="photos", allowed=True)
     empty = Finding("empty_split", "no pixel is labelled in the split train")

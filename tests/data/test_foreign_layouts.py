@@ -45,6 +45,8 @@ CASES: list[tuple[Callable[[Path], None], str]] = [
     (write("Valid/a.jpg", Valid__a_Xxml=VOC), r"VOC's format"),
     (write("images/a.jpg", labels__train__a_Xtxt="0 .5 .5 1 1"), r"YOLO's format .* nextvit convert"),
     (write("train/images/a.jpg", train__labels__a_Xtxt="0 .5 .5 1 1"), r"YOLO's format .* nextvit convert"),
+    (write("images/a.jpg", result_Xjson={"images": [], "categories": []}), r"COCO's format under .* \(result\.json\)"),
+    (write("train/a.jpg", train__annotations_Xjson={"info": {}, "licenses": [], "images": []}), r"COCO's format under"),
     (write("JPEGImages/a.jpg", "SegmentationClass/a.png"), r"VOC's layout of masks .* masks/train .* classes\.txt"),
     (write("img_dir/train/a.jpg", "ann_dir/train/a.png"), r"MMSegmentation's layout .* rename img_dir to images and"),
     (write("leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"), r"Cityscapes' layout .*_labelTrainIds"),

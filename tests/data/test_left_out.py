@@ -101,5 +101,21 @@ def test_a_training_says_what_it_does_not_use(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("of_folders", [True, False])
+def test_files_that_are_used_by_links_are_not_missed(tmp_path: Path, of_folders: bool):
+    root = draw_classes(tmp_path / "data")
+    shutil.move(root / "train", root / "all")
+    for folder in sorted((root / "all").iterdir()):
+        (root / "train").mkdir(exist_ok=True)
+        if of_folders:
+            (root / "train" / folder.name).symlink_to(folder)
+        else:
+            (root / "train" / folder.name).mkdir()
+            for path in folder.iterdir():
+                (root / "train" / folder.name / path.name).symlink_to(path)
+    dataset, findings = read_with_findings(root)
+    assert (len(dataset.split("train")), findings) == (12, [])
+
+
 def test_a_finding_counts_itself_once_unless_it_says_otherwise():
     assert Finding("tiny", "small").count == 1

@@ -85,6 +85,7 @@ def leave_nothing_to_hold_out(root: Path) -> None:
          "no annotations file; expected annotations.instances_train.json"),
         (lambda root: [shutil.move(root / "train" / "red", root / "red"), shutil.rmtree(root / "train")],
          "move the class folders into"),
+        (lambda root: (root / "train").rename(root / "trainval"), "in trainval are the classes, rename it to 'train'"),
     ],
 )  # fmt: skip
 def test_bad_folders_get_one_clear_line(colours: Path, change, message: str):

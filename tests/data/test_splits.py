@@ -221,3 +221,30 @@ def test_coco_images_may_all_be_in_one_folder(tmp_path: Path, place: str):
             (root / "images" / split).rmdir()
     dataset, findings = read_with_findings(root)
     assert (sizes(dataset), findings) == ({"train": 4, "val": 2}, [])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": [], "annotations": []}'])
+def test_a_broken_file_of_test_is_a_warning_of_a_check_and_nothing_to_a_training(tmp_path: Path, content: str):
+    root = draw_objects(tmp_path, train=4, val=2)
+    (root / "annotations" / "instances_test.json").write_text(content)
+    dataset, [finding] = read_with_findings(root)
+    assert (finding.kind, finding.severity) == ("nothing_to_test", "warning")
+    assert sizes(dataset) == sizes(read_dataset(root)) == {"train": 4, "val": 2}
+    with pytest.raises(InputError, match=r"instances_test\.json: "):
+        read_split(root, "test")
+
+
+def test_coco_folders_of_several_years_stay_apart(tmp_path: Path):
+    root = draw_objects(tmp_path, train=4, val=2)
+    for split in ("train", "val"):
+        (root / "images" / split).rename(root / f"{split}2017")
+        (root / f"{split}2014").mkdir()
+        path = root / "annotations" / f"instances_{split}.json"
+        path.rename(path.with_name(f"instances_{split}2017.json"))
+    assert sizes(read_dataset(root)) == {"train": 4, "val": 2}
+
+
+def test_class_folders_that_look_equal_are_one_class(tmp_path: Path):
+    root = draw_classes(tmp_path, "train", "val")
+    (root / "val" / "red").rename(root / "val" / "red ")
+    assert read_dataset(root).classes == ("blue", "green", "red")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from nextvit.data.findings import in_order
 from nextvit.image.drawing import class_colours
-from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
+from nextvit.report.check_report import FINDINGS_SHOWN, SAMPLES_SHOWN, write_check_report
+from nextvit.report.mask_differences import COLOUR, mark
 from nextvit.tasks.reading import read_with_findings
 from nextvit.tasks.task import get_task
 from tests.conftest import draw_dataset
@@ -69,7 +70,7 @@ def test_images_with_masks_stand_beside_their_classes_whether_or_not_something_w
     names = dict(re.findall(r'background:(#\w+)"></i>([^<]+)<', page))
     assert names == dict(zip(class_colours(3), CLASSES, strict=True))
     few = page.split("<h2>Images with their masks</h2>")[1].split("<h2>")[0]
-    assert few.count("<img") == MASKS_SHOWN
+    assert few.count("<img") == SAMPLES_SHOWN
     first = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', few)[0])))
     assert first.size == (2 * 144 + 4, 108)
     assert first.getpixel((10, 100)) != first.getpixel((158, 100))  # the second one is tinted
@@ -86,3 +87,25 @@ def test_a_mask_that_cannot_be_used_leaves_its_image_without_colours(tmp_path: P
         shown = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', part)[0])))
         left, right = shown.crop((0, 0, 140, 108)), shown.crop((148, 0, 288, 108))
         assert np.abs(np.asarray(left, float) - np.asarray(right, float)).mean() < 4, anchor
+
+
+def test_where_the_masks_of_one_image_differ_is_marked(tmp_path: Path):
+    root = draw_masked(tmp_path / "shapes")
+    for kind in ("images", "masks"):
+        shutil.copy(root / kind / "train" / "0.png", root / kind / "train" / "1.png")
+    before = page_of(root)
+
+    def with_corner(mask: np.ndarray) -> np.ndarray:
+        mask[:2, :3] = 1
+        return mask
+
+    repaint(root, with_corner, only=1)
+    page = page_of(root)
+    assert "The same image with slightly different masks" in page
+    assert f"orange: {100 * 6 / (48 * 36):.2g} % of the pixels have another class in images/train/1.png" in page
+    assert page.count("data:image/jpeg;base64") == before.count("data:image/jpeg;base64") + 2 + 1
+    image = Image.open(root / "images" / "train" / "0.png").convert("RGB")
+    differs = np.zeros((36, 48), np.bool_)
+    differs[:2, :3] = True
+    pixels = mark(image, differs)
+    assert (pixels[differs] == COLOUR).all() and np.array_equal(pixels[~differs], np.asarray(image)[~differs])

@@ -147,6 +147,8 @@ def check_usable(survey: Survey, masks: MaskSurvey) -> Iterator[Finding]:
     """Unusable masks; those with the same problem share a finding."""
     by_problem: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, error in masks.unusable.items():
+        if error.kind == "unreadable":  # the image has a finding of its own
+            continue
         by_problem[error.kind, error.problem if error.kind == "bad_mask" else ""].append(at)
     for (kind, problem), positions in by_problem.items():
         first = masks.unusable[positions[0]]

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ LOG_STEP = -math.log(SAME_IOU)
 SHIFT = (1 - SAME_IOU) / SAME_IOU
 """And their edges by less than this fraction of the side."""
 
+Box = tuple[float, ...]
+"""x1, y1, x2, y2"""
 Range = tuple[float, float]
 """The first and the last coordinate along one axis."""
 Cell = tuple[int, int]
@@ -41,27 +43,34 @@ def find_same_boxes(
         return same_class, other_class
     cells: dict[tuple[Cell, Cell], list[int]] = defaultdict(list)
     classes_at: dict[int, set[int]] = {}
-    corners: list[tuple[float, float, float, float]] = boxes.astype(np.float64).tolist()
+    corners: list[Box] = [tuple(box) for box in boxes.astype(np.float64).tolist()]
+    first_of: dict[Box, int] = {}
     for k in np.flatnonzero(is_compared).tolist():
-        left, top, right, bottom = corners[k]
-        label = int(labels[k])
-        first = next(
-            (
-                earlier
-                for across in adjacent_cells((left, right))
-                for down in adjacent_cells((top, bottom))
-                for earlier in cells.get((across, down), ())
-                if box_iou(corners[earlier], corners[k]) > SAME_IOU
-            ),
-            None,
-        )
+        box, label = corners[k], int(labels[k])
+        first = first_of[box] if box in first_of else find_first(box, cells, corners)
         if first is None:
-            cells[cell_of((left, right)), cell_of((top, bottom))].append(k)
+            cells[cell_of((box[0], box[2])), cell_of((box[1], box[3]))].append(k)
             classes_at[k] = {label}
+            first_of[box] = k
         else:
+            first_of[box] = first
             (same_class if label in classes_at[first] else other_class)[k] = True
             classes_at[first].add(label)
     return same_class, other_class
+
+
+def find_first(box: Box, cells: Mapping[tuple[Cell, Cell], Sequence[int]], corners: Sequence[Box]) -> int | None:
+    """The index of a box in the same place among those in the cells; None where there is none."""
+    left, top, right, bottom = box
+    shift_x, shift_y = SHIFT * (right - left), SHIFT * (bottom - top)
+    for across in adjacent_cells((left, right)):
+        for down in adjacent_cells((top, bottom)):
+            for earlier in cells.get((across, down), ()):
+                other = corners[earlier]
+                is_near = abs(other[0] - left) <= shift_x and abs(other[1] - top) <= shift_y
+                if is_near and box_iou(other, box) > SAME_IOU:
+                    return earlier
+    return None
 
 
 def cell_of(span: Range) -> Cell:
@@ -85,8 +94,8 @@ def cell_width(size: int) -> float:
     return 2 * SHIFT * math.exp(size * LOG_STEP)
 
 
-def box_iou(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
+def box_iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

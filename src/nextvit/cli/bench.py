@@ -220,10 +220,10 @@ def check_places(*files: Path | None) -> None:
 def dataset_for(named: Sequence[str], data: Path) -> "Dataset":
     """The labelled images, on which all trained models among these can be examined."""
     from nextvit.benchmark.discovery import model_kind
-    from nextvit.tasks.reading import read_dataset
+    from nextvit.tasks.reading import read_split
     from nextvit.tasks.task import make_evaluator
 
-    dataset = read_dataset(data)
+    dataset = read_split(data, "val")
     for model in named:
         card = card_of(Path(model), model_kind(model))
         if card:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nextvit.data.class_names import normalize_class_name
 from nextvit.data.coco_layouts import is_coco
 from nextvit.data.findings import Finding
-from nextvit.data.foreign_layouts import refuse_foreign_layout
+from nextvit.data.foreign_layouts import has_class_folders, refuse_foreign_layout
 from nextvit.data.image_files import find_image_files, is_data_folder
 from nextvit.data.label_list import LabelledPath
 from nextvit.data.shards import CONTENTS
@@ -31,7 +32,7 @@ def read_class_folders(root: Path, findings: list[Finding], wanted: Sequence[str
                 findings.append(Finding("empty_class", message))
             count += len(images)
             for path in images:
-                yield split, path, (folder.name,)
+                yield split, path, (normalize_class_name(folder.name) or folder.name,)
         if not count and split != "test":
             message = f"{folders[split]}: no images; expected {folders[split].name}/<class>/*.jpg (or .png, .webp, ...)"
             findings.append(Finding("empty_split", message))
@@ -53,13 +54,18 @@ def check_layout(root: Path, wanted: Sequence[str]) -> None:
     if any(root.glob("*.tar")):
         raise InputError(f"{root}: tar files without {CONTENTS}; only the shards that `nextvit shard` made can be read")
     own = standard_split(root.name)
-    has_classes = any(has_image(folder) for folder in list_class_folders(root) if folder not in found.values())
+    others = [folder for folder in list_class_folders(root) if folder not in found.values() and has_image(folder)]
+    has_classes = bool(others)
     if len(wanted) == 1 and has_classes:
         if own not in (None, wanted[0]):
             raise InputError(f"{root}: is the split {own}, not {wanted[0]}; pass --split {own}")
         return
     if own:
         raise InputError(f"{root}: is one split of a dataset; pass the folder above it, {root.parent}")
+    if others and all(has_class_folders(folder) for folder in others):
+        raise InputError(
+            f"{root}: has no folder 'train'; if the folders in {others[0].name} are the classes, rename it to 'train'"
+        )
     if has_classes:
         raise InputError(f"{root}: has no folder 'train'; move the class folders into {root / 'train'}")
     if found:

@@ -114,10 +114,24 @@ def read_coco(
     splits = splits_to_read(wanted, found, root=root)
     if "train" in wanted and "train" not in splits:
         raise InputError(f"{root}: no annotations of the split train; expected annotations/instances_train.json")
-    contents = {found[split]: read_lists(found[split].annotations) for split in splits}
+    contents: dict[SplitFiles, dict[str, list[Any]]] = {}
+    folders: dict[SplitFiles, Path] = {}
+    for source in (found[split] for split in splits):
+        try:
+            content = read_lists(source.annotations)
+            folders[source] = find_folder(source, content["images"])
+        except InputError as error:
+            if source.split != "test" or len(wanted) == 1:
+                raise
+            findings.append(Finding("nothing_to_test", str(error)))  # no training needs it
+        else:
+            contents[source] = content
     categories = read_categories(contents, findings)
     labels = {id: label for label, id in enumerate(categories)}
-    read = {split: read_split(found[split], contents.pop(found[split]), labels, findings) for split in splits}
+    read = {
+        source.split: read_split(source, folders[source], contents.pop(source), labels, findings)
+        for source in tuple(contents)
+    }
     return categories, read, "val" in found
 
 
@@ -208,12 +222,11 @@ def find_placeholders(found: dict[int, Category], contents: dict[SplitFiles, dic
 
 
 def read_split(
-    source: SplitFiles, content: dict[str, list[Any]], labels: dict[int, int], findings: list[Finding]
+    source: SplitFiles, folder: Path, content: dict[str, list[Any]], labels: dict[int, int], findings: list[Finding]
 ) -> AnnotatedSplit:
     """The images of a split that exist, with their usable objects, in the order of the file."""
     # 1. Group the annotations by image
     problems = RecordFindings(source.annotations, findings)
-    folder = find_folder(source, content["images"])
     listed, images, unusable = read_images(folder, content["images"], problems)
     records_of: dict[int, list[Record]] = {id: [] for id in images}
     for record in content["annotations"]:

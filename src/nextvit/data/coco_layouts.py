@@ -66,10 +66,8 @@ def find_split_files(root: Path) -> dict[str, SplitFiles]:
 
 def find_beside(root: Path) -> list[SplitFiles]:
     """The splits whose annotation file stands beside the images, or beside their folder `data`."""
-    folders = find_split_folders(root)
-    places = [*folders.items()] or [(UNNAMED, root)]
     sources: list[SplitFiles] = []
-    for split, folder in places:
+    for split, folder in list_split_folders(root) or [(UNNAMED, root)]:
         if path := find_file(folder, BESIDE_THE_IMAGES):
             sources.append(SplitFiles(split, path, (folder,)))
         elif (path := find_file(folder, FIFTYONE)) and (folder / FIFTYONE_IMAGES).is_dir():
@@ -79,20 +77,37 @@ def find_beside(root: Path) -> list[SplitFiles]:
 
 def find_by_name(root: Path) -> list[SplitFiles]:
     """The splits, from the names of the files in `annotations`."""
-    paths = [path for path in list_json(root / ANNOTATIONS) if path.name.lower().startswith(PREFIX)]
+    paths = [path for path in list_json(root / ANNOTATIONS) if is_instances(path)]
     images = root / "images"
-    inside, beside = find_split_folders(images), find_split_folders(root)
+    inside, beside = find_split_folders(images), list_split_folders(root)
     sources: list[SplitFiles] = []
     for path in paths:
         name = path.stem[len(PREFIX) :]
         split = standard_split(name)
         if split is None and len(paths) > 1:
             continue
-        named = [found[split] for found in (inside, beside) if split in found] if split else []
+        named = [folder for each, folder in (*inside.items(), *beside) if each == split]
         own = dict.fromkeys(folder for folder in (images / name, root / name, *named) if folder.is_dir())
         shared = tuple(folder for folder in (images, root) if folder.is_dir())
         sources.append(SplitFiles(split or UNNAMED, path, tuple(own), shared))
     return sources
+
+
+def is_instances(path: Path) -> bool:
+    """Whether a file's name is that of annotated objects, not of captions or key points."""
+    return path.name.lower().startswith(PREFIX)
+
+
+def names_split(path: Path) -> bool:
+    """Whether a file's name is that of the annotated objects of a split."""
+    return is_instances(path) and standard_split(path.stem[len(PREFIX) :]) is not None
+
+
+def list_split_folders(root: Path) -> list[tuple[str, Path]]:
+    """The folders in a folder that have the name of a split, several of one split among them, such as COCO's train2014
+    and train2017."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return [(split, folder) for folder in folders if (split := standard_split(folder.name))]
 
 
 def choose_folder(source: SplitFiles, names: Sequence[str], is_found: Callable[[Path, str], bool]) -> Path:

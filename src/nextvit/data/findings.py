@@ -222,7 +222,7 @@ def refuse_errors(findings: Sequence[Finding], *, dataset: object, allowed: bool
         advice = "" if stopping else ", or train anyway with --data.allow-errors"
         raise InputError(
             f"{dataset}: {len(errors)} {'errors' if len(errors) > 1 else 'error'} in the data, first: "
-            f"{title[0].lower()}{title[1:]}: {errors[0].message}; see nextvit check {dataset}{advice}"
+            f"{title[0].lower()}{title[1:]} ({errors[0].message}); see nextvit check {dataset}{advice}"
         )
 
 

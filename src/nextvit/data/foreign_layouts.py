@@ -44,6 +44,12 @@ LAYOUTS = (
     ForeignLayout("CVAT's format for images", ("*.xml",), CONVERT, r"<annotations\b"),
     ForeignLayout("LabelMe's format", ("*.json",), CONVERT, r'"shapes"|"imagePath"'),
     ForeignLayout(
+        "COCO's format under a name of its own",
+        ("*.json",),
+        "move it to annotations/instances_train.json (or instances_val.json), and the images to images/train",
+        r'"(?:images|categories|licenses)"\s*:\s*\[',
+    ),
+    ForeignLayout(
         "VOC's layout of masks",
         ("JPEGImages", "SegmentationClass"),
         "move the images to images/train and images/val, the masks of SegmentationClass likewise to masks/train and "

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from nextvit.data.coco_layouts import ANNOTATIONS, list_json
+from nextvit.data.coco_layouts import ANNOTATIONS, list_json, names_split
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.image_files import find_image_files
@@ -13,6 +13,8 @@ from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import SPLITS, standard_split
 from nextvit.image.reading import SUFFIXES
 
+UNREAD = "unread_format"
+"""The kind of finding about images of formats that are not read."""
 DEPTH = 2
 """Folders below the dataset's by which files that are not used are grouped, such as images/extra."""
 
@@ -34,12 +36,17 @@ def find_left_out(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
         present = [path for folder in folders for path in list_folder(folder)]
         unlisted = [path for path in present if path not in used]
         return [describe_unlisted(unlisted, root.name, root.parent)] if unlisted and set(SPLITS) <= set(wanted) else []
+    findings: list[Finding] = []
     unused = [
         path
-        for path in find_image_files(root, [])
+        for path in find_image_files(root, findings)
         if os.path.normpath(path) not in used and not is_unwanted(path, root, wanted)
     ]
-    return [*group_unused(unused, dataset, used), *find_unused_annotations(dataset, wanted)]
+    if unused:  # a link to a file is the file
+        targets = {os.path.realpath(path) for path in used}
+        unused = [path for path in unused if os.path.realpath(path) not in targets]
+    unread = [finding for finding in findings if finding.kind == UNREAD]
+    return [*unread, *group_unused(unused, dataset, used), *find_unused_annotations(dataset)]
 
 
 def used_files(dataset: Dataset) -> set[str]:
@@ -87,7 +94,8 @@ def is_named_by_reader(folder: str, dataset: Dataset, used: Collection[str]) -> 
     in a folder of masks or of their images, and those of a class that only test has."""
     parts = Path(folder).parts
     if dataset.masks:
-        return len(parts) > 1 and any(path.startswith(str(dataset.root / folder) + os.sep) for path in used)
+        whole = os.path.normpath(dataset.root / folder) + os.sep
+        return len(parts) > 1 and any(path.startswith(whole) for path in used)
     return not dataset.annotations and len(parts) > 1 and standard_split(parts[0]) is not None
 
 
@@ -113,13 +121,13 @@ def describe_unlisted(paths: list[str], file: str, root: Path) -> Finding:
     return Finding("unlisted_image", message, count=len(paths))
 
 
-def find_unused_annotations(dataset: Dataset, wanted: Collection[str]) -> list[Finding]:
+def find_unused_annotations(dataset: Dataset) -> list[Finding]:
     """A finding about JSON files in COCO's folder of annotations that are not read."""
     if not dataset.annotations:
         return []
     read = {file for _, file in dataset.lists}
-    unused = [path for path in list_json(dataset.root / ANNOTATIONS) if path not in read]
-    unused = [path for path in unused if standard_split(path.stem.split("_")[-1]) in (None, *wanted)]
+    # Those of splits were read, or have findings, or were not asked for.
+    unused = [path for path in list_json(dataset.root / ANNOTATIONS) if path not in read and not names_split(path)]
     if not unused:
         return []
     names = ", ".join(path.name for path in unused[:3]) + (", ..." if len(unused) > 3 else "")

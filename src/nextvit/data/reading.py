@@ -34,7 +34,7 @@ def is_dataset(path: Path) -> bool:
     if not path.is_dir() or (path / CONTENTS).is_file() or is_masks_folder(path) or is_coco(path):
         return True
     folders = find_split_folders(path)
-    return "train" in folders or any(list_class_folders(folder) for folder in folders.values())
+    return "train" in folders or ("val" in folders and bool(list_class_folders(folders["val"])))
 
 
 def has_several_labels(root: Path) -> bool:

@@ -38,7 +38,7 @@ WITH_BOXES_PX = 320
 BOX, HIGHLIGHTED_BOX = (147, 197, 253), (234, 88, 12)
 FINDINGS_SHOWN = 8
 IMAGES_SHOWN = 12
-MASKS_SHOWN = 6
+SAMPLES_SHOWN = 6
 SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 
@@ -63,6 +63,7 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
         findings_section(findings),
         section("Classes", mask_table(dataset, masks, class_pixels) if masks else class_table(survey)),
         *([masks_section(survey, class_pixels)] if masks else []),
+        *([objects_section(survey)] if dataset.annotations else []),
         section("Sizes", size_table(survey), paragraph(describe_sizes(survey), tone="soft")),
         *(
             findings_of_kind(survey, kind, list(same), class_pixels)
@@ -141,12 +142,22 @@ def mask_table(dataset: Dataset, masks: MaskSurvey, class_pixels: list[int]) -> 
     return table(["class", *(f"images in {split}" for split in images), "labelled pixels in train", ""], rows)
 
 
+def objects_section(survey: Survey) -> Markup:
+    """A few training images with their boxes: only a person can see whether the boxes are on what they name."""
+    return section("Images with their objects", show_images(survey, choose_samples(survey), frozenset(), []))
+
+
+def choose_samples(survey: Survey) -> tuple[int, ...]:
+    """The positions of a few training images, evenly spaced."""
+    count = len(survey.dataset.splits["train"])
+    return tuple(range(0, count, max(1, -(-count // SAMPLES_SHOWN))))
+
+
 def masks_section(survey: Survey, class_pixels: list[int]) -> Markup:
     """A few training images with their masks: only a person can see whether the masks cover what their classes name."""
-    count = len(survey.dataset.splits["train"])
-    positions = tuple(range(0, count, max(1, -(-count // MASKS_SHOWN))))
     note = paragraph("The colours are those of the table above; pixels without a colour have no label.", tone="soft")
-    return section("Images with their masks", show_images(survey, positions, frozenset(), class_pixels), note)
+    images = show_images(survey, choose_samples(survey), frozenset(), class_pixels)
+    return section("Images with their masks", images, note)
 
 
 def size_table(survey: Survey) -> Markup:

@@ -7,7 +7,7 @@ from nextvit.data.class_folders import check_layout
 from nextvit.data.class_names import find_similar_names
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding, describe_left_out
-from nextvit.data.left_out import find_left_out
+from nextvit.data.left_out import UNREAD, find_left_out
 from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import SPLITS
 from nextvit.errors import InputError
@@ -51,7 +51,10 @@ def read_with_findings(
     dataset, findings = own.read(root, wanted)
     findings += find_similar_names(dataset.classes)
     if len(wanted) > 1:
-        findings += find_left_out(dataset, wanted)
+        left_out = find_left_out(dataset, wanted)
+        if any(finding.kind == UNREAD for finding in left_out):  # it counts what readers found in some folders, too
+            findings = [finding for finding in findings if finding.kind != UNREAD]
+        findings += left_out
     if task is None or task == own.name:
         return dataset, findings
     adapted = get_task(task).adapt(dataset)
@@ -93,7 +96,7 @@ def read_dataset(
     if summary := describe_left_out(errors):
         say(f"{summary}; nextvit check {root} lists them")
     for finding in findings:
-        if finding.kind == "left_out":
+        if finding.kind in ("left_out", UNREAD):
             say(f"not used: {finding.message}")
     return dataset
 

@@ -18,6 +18,7 @@ from nextvit.bundle.card import ModelCard
 from nextvit.bundle.facts import Facts
 from nextvit.bundle.manifest import Arrays, Predict
 from nextvit.check.check import Checked, Watch, unwatched
+from nextvit.data.class_names import normalize_class_name
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
 from nextvit.data.samples import Sample, Samples
@@ -298,7 +299,7 @@ def match_model(dataset: Dataset, card: ModelCard) -> Dataset:
         raise InputError(f"the model was trained for {card.task}, the dataset {dataset.root} is one for {dataset.task}")
     if adapted.classes == card.classes:
         return adapted
-    position = {name: label for label, name in enumerate(card.classes)}
+    position = {normalize_class_name(name): label for label, name in enumerate(card.classes)}
     unknown = [name for name in adapted.classes if name not in position]
     if unknown:
         raise InputError(
