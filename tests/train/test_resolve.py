@@ -107,7 +107,7 @@ def test_the_recipe_records_what_flips_do_to_classes_with_a_side(
     for split in ("train", "val"):
         for colour, name in zip(("red", "green", "blue"), classes, strict=True):
             (colours / split / colour).rename(colours / split / name)
-    of_doors, asked = read_dataset(colours), get_recipe("finetune")
+    of_doors, asked = read_dataset(colours), replace(get_recipe("finetune"), model=Model(name="nextvit_nano"))
     recipe = resolve_recipe(asked, of_doors)
     assert (to_sections(recipe)["augment"]["flip"], to_sections(recipe)["augment"]["flip_sides"]) == (flip, sides)
     said = describe_sides(asked, recipe, of_doors)
