@@ -103,7 +103,7 @@ def plain(width: int, height: int) -> Image.Image:
         (
             "near_duplicate",
             resave(half, "train/cat/1.png", "train/cat/new.png"),
-            "2 images with nearly the same one in class and split, first: train/cat/1.png",
+            "2 images with nearly the same one in class and split, first: train/cat/1.png, train/cat/new.png",
         ),
         (
             "wrong_suffix",

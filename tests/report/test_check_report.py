@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from nextvit.data.findings import in_order
-from nextvit.image.drawing import class_colours
-from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, write_check_report
+from nextvit.image.drawing import class_colours, class_style
+from nextvit.report.check_report import FINDINGS_SHOWN, MASKS_SHOWN, OBJECTS_SHOWN, write_check_report
 from nextvit.tasks.reading import read_with_findings
 from nextvit.tasks.task import get_task
 from tests.conftest import draw_dataset
+from tests.data.coco_by_hand import draw_objects
 from tests.data.masks_by_hand import CLASSES, draw_masked, repaint
 
 
@@ -23,7 +24,7 @@ def page_of(root: Path) -> str:
     path = root.parent / "check.html"
     checked = get_task(dataset.task).check(dataset)
     write_check_report(path, checked.survey, in_order([*faults, *checked.findings]), checked.masks)
-    return path.read_text()
+    return path.read_text().replace("<wbr>", "")
 
 
 def test_a_good_dataset_is_called_fit_for_training(colours: Path, tmp_path: Path):
@@ -86,3 +87,23 @@ def test_a_mask_that_cannot_be_used_leaves_its_image_without_colours(tmp_path: P
         shown = Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)', part)[0])))
         left, right = shown.crop((0, 0, 140, 108)), shown.crop((148, 0, 288, 108))
         assert np.abs(np.asarray(left, float) - np.asarray(right, float)).mean() < 4, anchor
+
+
+def test_a_clean_detection_set_shows_images_with_their_objects(tmp_path: Path):
+    page = page_of(draw_objects(tmp_path / "drawn", train=8, val=2))
+    shown = page.split("<h2>Images with their objects</h2>")[1].split("<h2>")[0]
+    assert 1 <= shown.count("<img") <= OBJECTS_SHOWN
+    legend = shown.split("</p>")[0]
+    assert legend.count("<span>") >= 2 and class_style(0).colour in legend
+
+
+def test_nearly_equal_images_are_shown_in_their_groups(tmp_path: Path):
+    root = draw_dataset(tmp_path / "series", train=10)
+    pattern = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
+    for number, coarse in enumerate(pattern):
+        scene = Image.fromarray(coarse).resize((128, 96), Image.Resampling.BICUBIC)
+        scene.save(root / "train" / "red" / f"scene{number}.png")
+        scene.resize((64, 48)).save(root / "train" / "red" / f"small{number}.png")
+    shown = page_of(root).split('<a id="near_duplicate"></a>')[1]
+    groups = re.findall('<div class="card">(.*?)</div></div>', shown)
+    assert [re.findall(r"(\w+)\.png", group) for group in groups] == [["scene0", "small0"], ["scene1", "small1"]]

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -115,20 +116,22 @@ def find_similar(survey: Survey, *, across_classes: bool) -> list[Finding]:
     single = readable[np.sort(first)]
     pairs = find_similar_pairs(survey.rows["hash"][single], survey.rows["thumbnail"][single])
     findings: list[Finding] = []
-    within: list[int] = []
+    within: list[list[int]] = []
     for alike in connected_components(single[pairs]):
         kind = "near_duplicate" + reach(survey, alike)
         if not across_classes:
             kind = kind.replace("_across_classes", reach_of_splits(survey, alike))
         if kind == "near_duplicate":
-            within += alike
+            within.append(alike)
         else:
             findings.append(Finding(kind, list_names(survey, alike), tuple(alike)))
     if within:
+        all_of_them = [*chain(*within)]
         message = (
-            f"{count_images(within)} with nearly the same one in class and split, first: {name_first(survey, within)}"
+            f"{count_images(all_of_them)} with nearly the same one in class and split, first: "
+            f"{list_names(survey, within[0])}"
         )
-        findings.append(Finding("near_duplicate", message, tuple(within)))
+        findings.append(Finding("near_duplicate", message, tuple(all_of_them), groups=tuple(map(tuple, within))))
     return findings
 
 

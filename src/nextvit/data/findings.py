@@ -144,6 +144,8 @@ class Finding:
     """Positions, in the survey, of the images concerned."""
     objects: tuple[int, ...] = ()
     """For findings about objects: for each of `positions`, the index of the object in its split's annotations."""
+    groups: tuple[tuple[int, ...], ...] = ()
+    """The positions of the images that belong together, where the finding is about several such groups."""
 
     @property
     def severity(self) -> Severity:

@@ -14,13 +14,16 @@ from nextvit.data.class_masks import BadMask
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding
 from nextvit.files.durable import write_durably
+from nextvit.image.drawing import Mark, class_style, draw_marks
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.reading import FORMATS, DecodeError, Encoded, read_image
 from nextvit.report.class_overlays import class_swatch, overlay_row
 from nextvit.report.classification_sections import captioned
+from nextvit.report.detection_sections import object_legend
 from nextvit.report.page import (
     Markup,
     bar,
+    breakable,
     cards,
     escape,
     heading,
@@ -37,7 +40,8 @@ WITH_BOXES_PX = 320
 BOX, HIGHLIGHTED_BOX = (147, 197, 253), (234, 88, 12)
 FINDINGS_SHOWN = 8
 IMAGES_SHOWN = 12
-MASKS_SHOWN = 6
+MASKS_SHOWN, OBJECTS_SHOWN, WITH_OBJECTS_PX = 6, 6, 480
+GROUPS_SHOWN = 6
 SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 
@@ -62,6 +66,7 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
         findings_section(findings),
         section("Classes", mask_table(dataset, masks, class_pixels) if masks else class_table(survey)),
         *([masks_section(survey, class_pixels)] if masks else []),
+        *([objects_section(survey)] if dataset.annotations else []),
         section("Sizes", size_table(survey), paragraph(describe_sizes(survey), tone="soft")),
         *(
             findings_of_kind(survey, kind, list(same), class_pixels)
@@ -148,6 +153,31 @@ def masks_section(survey: Survey, class_pixels: list[int]) -> Markup:
     return section("Images with their masks", show_images(survey, positions, frozenset(), class_pixels), note)
 
 
+def objects_section(survey: Survey) -> Markup:
+    """A few training images with their objects: only a person can see whether the boxes are around what their classes
+    name."""
+    dataset = survey.dataset
+    annotations, samples = dataset.annotations["train"], dataset.splits["train"]
+    shown: list[tuple[NDArray[np.uint8], Markup]] = []
+    seen: set[int] = set()
+    for index in range(0, len(samples), max(1, -(-len(samples) // OBJECTS_SHOWN))):
+        sample = samples[index]
+        try:
+            image = read_image(Encoded(sample.read(), sample.path))
+        except DecodeError:
+            continue
+        objects = annotations[index]
+        marks = [
+            Mark(box=(x1, y1, x2, y2), style=class_style(label), texts=(dataset.classes[label],))
+            for (x1, y1, x2, y2), label in zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True)
+        ]
+        seen.update(objects.labels.tolist())
+        drawn = draw_marks(image, marks, scale=WITH_OBJECTS_PX / max(image.size))
+        shown.append((np.asarray(drawn), captioned(f"{len(marks)} objects", str(sample.path))))
+    legend = object_legend(sorted(seen), dataset.classes)
+    return section("Images with their objects", legend, image_grid(shown, wide=True))
+
+
 def size_table(survey: Survey) -> Markup:
     """How many images have a shorter side within each range."""
     shorter = survey.rows["size_wh"][survey.readable()].min(axis=1)
@@ -184,14 +214,26 @@ def findings_of_kind(survey: Survey, kind: str, findings: list[Finding], class_p
 
 def finding_card(survey: Survey, finding: Finding, class_pixels: list[int]) -> tuple[bool, list[Markup]]:
     """One finding with its first images, and whether it needs a row of its own."""
+    if finding.groups:
+        return True, [Markup(f"<p>{breakable(finding.message).text}</p>"), *show_groups(survey, finding, class_pixels)]
     positions = tuple(dict.fromkeys(finding.positions))
     content = [
-        paragraph(finding.message),
+        Markup(f"<p>{breakable(finding.message).text}</p>"),
         show_images(survey, positions[:IMAGES_SHOWN], frozenset(finding.objects), class_pixels),
     ]
     if (more := len(positions) - IMAGES_SHOWN) > 0:
         content.append(paragraph(f"... and {more} more images", tone="soft"))
     return len(positions) != 2, content
+
+
+def show_groups(survey: Survey, finding: Finding, class_pixels: list[int]) -> list[Markup]:
+    """The first groups of images that belong together, each in a box of its own."""
+    shown = [
+        (len(group) > 2, [show_images(survey, group[:IMAGES_SHOWN], frozenset(), class_pixels)])
+        for group in finding.groups[:GROUPS_SHOWN]
+    ]
+    more = len(finding.groups) - GROUPS_SHOWN
+    return [cards(shown), *([paragraph(f"... and {more} more groups", tone="soft")] if more > 0 else [])]
 
 
 def show_images(survey: Survey, positions: tuple[int, ...], objects: frozenset[int], class_pixels: list[int]) -> Markup:

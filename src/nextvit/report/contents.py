@@ -54,6 +54,12 @@ def read_run_contents(run: Path) -> RunContents:
     )
 
 
+def training_seconds(contents: RunContents) -> float | None:
+    """How long the epochs took without their evaluations; None where that is not known."""
+    images, rates = contents.facts.get("train_images"), [record["images_per_second"] for record in contents.epochs]
+    return sum(images / rate for rate in rates if rate) if images and rates else None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
