@@ -43,7 +43,7 @@ def test_the_page_of_a_run_shows_all_sections_of_a_detector(details: dict[str, A
 
 def shown(markup: Any) -> str:
     assert markup
-    return markup.text
+    return markup.text.replace("<wbr>", "")  # where names of files may be broken
 
 
 @pytest.mark.parametrize("section", detection_exam.SECTIONS)

@@ -10,7 +10,7 @@ import pytest
 from nextvit.errors import InputError
 from nextvit.report import figures
 from nextvit.report.contents import format_count, format_duration
-from nextvit.report.page import Markup, escape, render_page, table
+from nextvit.report.page import Markup, breakable, escape, points, render_page, table
 from nextvit.report.run_report import write_run_report
 from tests.report.bench_records import MACHINE, records
 from tests.report.conftest import epoch, run_page, write_run
@@ -181,3 +181,38 @@ def test_the_losses_that_training_sums_are_plotted_by_name():
     drawn = figures.draw_training_curves([record | named], score="box_ap_score", name="box AP")
     assert "objectness" in drawn and "proposal box" in drawn
     assert "objectness" not in figures.draw_training_curves([record], score="box_ap_score", name="box AP")
+
+
+def test_refused_exports_are_listed_with_the_reason(run: Path):
+    assert "Refused exports" not in run_page(run)
+    (run / "exports").mkdir()
+    refused = {"backend": "openvino", "precision": "bf16", "failures": ["cosine 0.99 < 0.999", "agreement 0.9 < 0.995"]}
+    (run / "exports" / "photos-openvino-bf16.refused.json").write_text(json.dumps(refused))
+    (run / "exports" / "other.refused.json").write_text("{")
+    rows = re.findall("<tr><td>(.*?)</tr>", run_page(run).split("<h2>Refused exports</h2>")[1].split("<h2>")[0])
+    assert rows[1] == (
+        "photos-openvino-bf16</td><td>openvino bf16</td><td>cosine 0.99 &lt; 0.999; agreement 0.9 &lt; 0.995</td>"
+    )
+    assert rows[0].startswith("other</td><td></td><td>damaged")
+
+
+def test_a_detectors_tiles_have_its_ap50_and_the_time_of_training(run: Path):
+    scores = {"box_ap_score": 40.0, "box_ap50_score": 61.25}
+    evaluation = {"scores": scores, "main_score": "box_ap_score", "interval_95": [38.0, 42.0], "images": 9}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    (run / "environment.json").write_text(json.dumps({"train_images": 3000}))
+    metrics = (run / "metrics.jsonl").read_text().replace("val_top1_score", "val_box_ap_score")
+    (run / "metrics.jsonl").write_text(metrics)
+    tiles = re.findall('<div class="tile"><b>(.*?)</b><span>(.*?)</span>', run_page(run, task="detection"))
+    assert ("61.25 %", "box AP50, an IoU of 0.5 suffices") in tiles
+    assert ("45 s", "training, 2 epochs without their evaluations") in tiles  # 3000 images at 100 and 200 a second
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.0, "0.00"), (-0.004, "0.00"), (0.004, "0.00"), (-0.14, "-0.14")])
+def test_nothing_is_minus_zero(value: float, shown: str):
+    assert points(value) == shown
+
+
+def test_names_of_files_may_be_broken_after_their_separators():
+    shown = breakable("train/left_door-1.<b>.png").text
+    assert shown == "train/<wbr>left_<wbr>door-<wbr>1.&lt;b&gt;.<wbr>png"

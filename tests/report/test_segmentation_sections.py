@@ -82,7 +82,7 @@ def test_the_page_of_a_run_shows_all_sections_of_a_segmentation_model(details: d
         "How to repeat it",
     ]
     assert "71.50 %" in page and "mIoU on 2 images (95 %: 66.0 to 77.0)" in page
-    assert "93.25 %" in page and "pixels of the right class" in page
+    assert "93.25 %" in page and "pixel accuracy" in page
     assert "Validation mIoU, %" in page and "mean Dice" in page and "pixel accuracy" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "<script" not in page and "<square>" not in page
     assert len(page) < 500_000

@@ -165,6 +165,9 @@ def test_models_without_tiling_are_refused():
     fixed = replace(CARD, input=Preprocess(image_size=(96, 96), resize="stretch"))
     refuse(fixed, windows, "takes images of height 96, width 96 alone, got height 64", any_size=False)
     refuse(fixed, scales, "takes images of height 96, width 96 alone, got height 48", any_size=False)
+    sided = replace(CARD, classes=("road", "left_lane", "kerb"))
+    refuse(sided, Tiling(flip=True), "model: .* left_lane, classes with a side but no counterpart; leave out --flip")
+    check_tiling(scales, sided, what=Path("model"), card_of=lambda size: sided)
     check_tiling(Tiling(window_px=96), fixed, what=Path("model"), card_of=lambda size: fixed)
     check_tiling(windows, CARD, what=Path("model"), card_of=lambda size: pytest.fail("frames take any size"))
 

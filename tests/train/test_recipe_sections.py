@@ -10,7 +10,7 @@ from nextvit.errors import InputError
 from nextvit.recipes import RECIPES, get_recipe
 from nextvit.tasks.task import TASKS, get_task
 from nextvit.train.recipe import Recipe
-from nextvit.train.recipe_sections import from_sections, read_sections, to_sections
+from nextvit.train.recipe_sections import fields_of_tasks, from_sections, read_sections, to_sections
 from nextvit.train.resolve import resolve_recipe
 from tests.train.test_resolve import dataset
 
@@ -113,3 +113,13 @@ def test_files_of_the_first_format_are_read():
 def test_common_fields_and_the_tasks_own_stand_in_one_section():
     data = to_sections(replace(Recipe(), data=replace(Recipe().data, image_size=96)))["data"]
     assert (data["image_size"], data["crop_ratio"]) == (96, 1.0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_recipe_holds_no_settings_of_other_tasks(task: str):
+    """What a run writes: the fields that every task has, and the task's own."""
+    written = to_sections(get_recipe(get_task(task).recipe))
+    known = fields_of_tasks()
+    assert {(section, name) for section, values in written.items() for name in values} == {
+        field for field, tasks in known.items() if task in tasks
+    }

@@ -14,7 +14,8 @@ from nextvit.recipes import get_recipe
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import DetectionData
 from nextvit.train.recipe import Model
-from nextvit.train.resolve import describe_start, resolve_recipe
+from nextvit.train.recipe_sections import to_sections
+from nextvit.train.resolve import describe_sides, describe_start, resolve_recipe
 from tests.data.coco_by_hand import draw_objects
 from tests.train.runs import with_sections
 
@@ -90,3 +91,24 @@ def test_small_objects_get_small_anchors(tmp_path: Path, image_size: int, scale:
     assert resolve_recipe(recipe, objects).task.heads.anchor_scale == scale
     asked = with_sections(recipe, heads=replace(recipe.task.heads, anchor_scale=5.0))
     assert resolve_recipe(asked, objects).task.heads.anchor_scale == 5.0
+
+
+@pytest.mark.parametrize(
+    ("classes", "flip", "sides"),
+    [
+        (("left_door", "hood", "right_door"), 0.5, "exchange"),
+        (("left_door", "hood", "wheel"), 0.0, "ignore"),
+        (("bright", "hood", "wheel"), 0.5, "ignore"),
+    ],
+)
+def test_the_recipe_records_what_flips_do_to_classes_with_a_side(
+    colours: Path, classes: tuple[str, ...], flip: float, sides: str
+):
+    for split in ("train", "val"):
+        for colour, name in zip(("red", "green", "blue"), classes, strict=True):
+            (colours / split / colour).rename(colours / split / name)
+    of_doors, asked = read_dataset(colours), replace(get_recipe("finetune"), model=Model(name="nextvit_nano"))
+    recipe = resolve_recipe(asked, of_doors)
+    assert (to_sections(recipe)["augment"]["flip"], to_sections(recipe)["augment"]["flip_sides"]) == (flip, sides)
+    said = describe_sides(asked, recipe, of_doors)
+    assert said is None if "bright" in classes else said is not None and "left_door" in said

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nextvit.check.masks import MaskSurvey, check_masks, count_images_per_class, get_mask_survey
 from nextvit.check.objects import check_objects
+from nextvit.check.sides import check_sides
 from nextvit.check.similar import find_similar_pairs, select_spanning
 from nextvit.check.survey import FORMAT_OF, Survey, Trait, count_images, list_names, name_first, survey_images
 from nextvit.data.dataset import Dataset
@@ -55,7 +56,7 @@ def unwatched(what: str, done: int, total: int) -> None:
 def check_labelled(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
     """Check a dataset whose images have labels; every image is read."""
     survey = watched_survey(dataset, watch)
-    own = [*check_classes(dataset), *check_grey(survey), *check_shapes(survey)]
+    own = [*check_classes(dataset), *check_sides(dataset.classes), *check_grey(survey), *check_shapes(survey)]
     findings = in_order([*check_images(survey), *find_similar(survey, across_classes=True), *own])
     counts = {split: samples.counts(len(dataset.classes)) for split, samples in dataset.splits.items()}
     return Checked(survey=survey, findings=findings, class_counts=counts)
@@ -64,7 +65,8 @@ def check_labelled(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
 def check_annotated(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
     """Check a dataset with annotated objects; every image is read. Images of one scene may show other objects."""
     survey = watched_survey(dataset, watch)
-    found = [*check_images(survey), *find_similar(survey, across_classes=False), *check_objects(survey)]
+    similar = find_similar(survey, across_classes=False)
+    found = [*check_images(survey), *similar, *check_objects(survey), *check_sides(dataset.classes)]
     counts = {split: dataset.annotations[split].counts(len(dataset.classes)) for split in dataset.splits}
     return Checked(survey=survey, findings=in_order(found), class_counts=counts)
 
@@ -74,7 +76,8 @@ def check_masked(dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
     survey = watched_survey(dataset, watch)
     total = sum(map(len, dataset.masks.values()))
     masks = get_mask_survey(dataset, watch=lambda done: watch("masks", done, total))
-    found = [*check_images(survey), *find_similar(survey, across_classes=True), *check_masks(survey, masks)]
+    similar = find_similar(survey, across_classes=True)
+    found = [*check_images(survey), *similar, *check_masks(survey, masks), *check_sides(dataset.classes)]
     return Checked(
         survey=survey, findings=in_order(found), class_counts=count_images_per_class(dataset, masks), masks=masks
     )

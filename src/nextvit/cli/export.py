@@ -11,6 +11,7 @@ from nextvit.errors import InputError
 from nextvit.files.run_folder import is_run
 from nextvit.predictions.kind import kind_of
 from nextvit.predictions.score_names import display_name
+from nextvit.report.page import points
 
 if TYPE_CHECKING:
     from nextvit.bundle.card import ModelCard
@@ -232,7 +233,7 @@ def proof_rows(proven: dict[str, Any], card: "ModelCard") -> list[tuple[str, str
         rows.append((f"{name}, exported", f"{proven['after']['score']:.2f} %"))
         low, high = proven["drop_interval_95"]
         allowed = "" if proven.get("max_drop") is None else f", allowed: {proven['max_drop']:g}"
-        rows.append(("drop", f"{proven['drop']:.2f} points (95 %: {low:.2f} to {high:.2f}{allowed})"))
+        rows.append(("drop", f"{points(proven['drop'])} points (95 %: {points(low)} to {points(high)}{allowed})"))
     if proven.get("beyond_tolerances"):
         rows.append(("accepted by the score, although", "; ".join(proven["beyond_tolerances"])))
     for name, each in proven.get("further", {}).items():

@@ -155,6 +155,11 @@ KINDS = {
     "class_only_in_train": Kind("warning", "Classes without validation images", "They are not evaluated."),
     "tiny_class": Kind("warning", "Classes with few training images", "Add images, or merge the class with another."),
     "imbalance": Kind("warning", "Classes of very different size", "A model will favour the large ones."),
+    "side_without_counterpart": Kind(
+        "warning",
+        "Classes with a side whose mirror image is no class",
+        "Training does not flip views; add the counterparts, or rename them if they mean no side.",
+    ),
     "grey_share": Kind(
         "warning", "Some classes are grey, others coloured", "A model may learn the colour instead of the object."
     ),
@@ -163,6 +168,12 @@ KINDS = {
     "elongated": Kind("warning", "Elongated images", "Most of each is cropped away; consider data.resize stretch."),
     "near_duplicate": Kind(
         "note", "Nearly the same image in one class and split", "Series and copies add little to training."
+    ),
+    "class_with_side": Kind(
+        "note", "Classes that are each other's mirror image", "Training exchanges them where it flips a view."
+    ),
+    "class_above_or_below": Kind(
+        "note", "Classes that a vertical flip would exchange", "Training flips no view vertically."
     ),
     "category_left_out": Kind("note", "Categories that are only names of groups", "They are left out of the classes."),
     "without_objects": Kind("note", "Images without objects", "They train as background; are annotations missing?"),

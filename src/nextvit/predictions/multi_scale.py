@@ -32,6 +32,7 @@ def average_views(
     *,
     scales: Sequence[float] = SCALES,
     flip: bool = True,
+    exchanged: NDArray[np.int64] | None = None,
 ) -> Iterator[Floats]:
     """Yield the probabilities (C, some rows, W) of the pixels of an RGB image, from the top.
 
@@ -42,6 +43,7 @@ def average_views(
         spec: how an image is resized at scale 1.
         scales: input sizes, relative to that of `spec`; at least one.
         flip: predict for each scale mirrored, too.
+        exchanged: (C,), what each class is in a mirror image; None: the same.
     """
     views = [
         (
@@ -56,8 +58,11 @@ def average_views(
         total_CrW: Floats = np.zeros(1, np.float32)
         for scores_CHW, at_scale, mirrored in views:
             down, across = sample_positions(scores_CHW, (image.height, image.width), at_scale, mirrored=mirrored)
-            total_CrW = total_CrW + softmax(
+            probabilities_CrW = softmax(
                 sample_bilinear(scores_CHW, down[top : top + BAND], across), axis=0, dtype=np.float32
+            )
+            total_CrW = total_CrW + (
+                probabilities_CrW[exchanged] if mirrored and exchanged is not None else probabilities_CrW
             )
         yield total_CrW / len(views)
 

@@ -10,6 +10,7 @@ DISPLAY_NAMES = {
     "micro_f1_score": "micro F1",
     "mean_iou_score": "mIoU",
     "mean_dice_score": "mean Dice",
+    "pixel_accuracy_score": "pixel accuracy",
     **{
         f"{kind}_ap{part}_score": f"{kind} AP{part.replace('_', ', ')}"
         for kind in ("box", "mask")

@@ -10,7 +10,7 @@ from nextvit.files.records import to_plain
 from nextvit.image.resizing import INPUT_NAME
 from nextvit.predictions.kind import kind_of
 from nextvit.predictions.score_names import display_name
-from nextvit.report.page import Markup, bar, folded_text, heading, paragraph, render_page, section, table, tiles
+from nextvit.report.page import Markup, bar, folded_text, heading, paragraph, points, render_page, section, table, tiles
 
 PRECISIONS = {
     "fp32": "fp32",
@@ -97,7 +97,9 @@ def score_rows(proven: dict[str, Any]) -> list[tuple[str, str, str]]:
         for who, each in (("PyTorch", proven["before"]), ("this file", proven["after"]))
     ]
     low, high = proven["drop_interval_95"]
-    rows.append(("drop, on the same images", f"{proven['drop']:.2f} points", f"{low:.2f} to {high:.2f} points"))
+    rows.append(
+        ("drop, on the same images", f"{points(proven['drop'])} points", f"{points(low)} to {points(high)} points")
+    )
     if proven.get("max_drop") is not None:
         rows.append(("drop that is allowed", f"{proven['max_drop']:.2f} points", ""))
     for name, each in proven.get("further", {}).items():

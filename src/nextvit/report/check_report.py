@@ -14,14 +14,17 @@ from nextvit.data.class_masks import BadMask
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import KINDS, Finding
 from nextvit.files.durable import write_durably
+from nextvit.image.drawing import Mark, class_style, draw_marks
 from nextvit.image.masks import IGNORE_INDEX
 from nextvit.image.reading import FORMATS, DecodeError, Encoded, read_image
 from nextvit.report.class_overlays import class_swatch, overlay_row
 from nextvit.report.classification_sections import captioned
+from nextvit.report.detection_sections import object_legend
 from nextvit.report.mask_differences import show_differences
 from nextvit.report.page import (
     Markup,
     bar,
+    breakable,
     cards,
     escape,
     heading,
@@ -38,7 +41,7 @@ WITH_BOXES_PX = 320
 BOX, HIGHLIGHTED_BOX = (147, 197, 253), (234, 88, 12)
 FINDINGS_SHOWN = 8
 IMAGES_SHOWN = 12
-SAMPLES_SHOWN = 6
+SAMPLES_SHOWN, WITH_OBJECTS_PX = 6, 480
 SIZES_PX = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TONES = {"error": "bad", "warning": "warn", "note": "soft"}
 
@@ -142,11 +145,6 @@ def mask_table(dataset: Dataset, masks: MaskSurvey, class_pixels: list[int]) -> 
     return table(["class", *(f"images in {split}" for split in images), "labelled pixels in train", ""], rows)
 
 
-def objects_section(survey: Survey) -> Markup:
-    """A few training images with their boxes: only a person can see whether the boxes are on what they name."""
-    return section("Images with their objects", show_images(survey, choose_samples(survey), frozenset(), []))
-
-
 def choose_samples(survey: Survey) -> tuple[int, ...]:
     """The positions of a few training images, evenly spaced."""
     count = len(survey.dataset.splits["train"])
@@ -158,6 +156,31 @@ def masks_section(survey: Survey, class_pixels: list[int]) -> Markup:
     note = paragraph("The colours are those of the table above; pixels without a colour have no label.", tone="soft")
     images = show_images(survey, choose_samples(survey), frozenset(), class_pixels)
     return section("Images with their masks", images, note)
+
+
+def objects_section(survey: Survey) -> Markup:
+    """A few training images with their objects: only a person can see whether the boxes are around what their classes
+    name."""
+    dataset = survey.dataset
+    annotations, samples = dataset.annotations["train"], dataset.splits["train"]
+    shown: list[tuple[NDArray[np.uint8], Markup]] = []
+    seen: set[int] = set()
+    for index in choose_samples(survey):
+        sample = samples[index]
+        try:
+            image = read_image(Encoded(sample.read(), sample.path))
+        except DecodeError:
+            continue
+        objects = annotations[index]
+        marks = [
+            Mark(box=(x1, y1, x2, y2), style=class_style(label), texts=(dataset.classes[label],))
+            for (x1, y1, x2, y2), label in zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True)
+        ]
+        seen.update(objects.labels.tolist())
+        drawn = draw_marks(image, marks, scale=WITH_OBJECTS_PX / max(image.size))
+        shown.append((np.asarray(drawn), captioned(f"{len(marks)} objects", str(sample.path))))
+    legend = object_legend(sorted(seen), dataset.classes)
+    return section("Images with their objects", legend, image_grid(shown, wide=True))
 
 
 def size_table(survey: Survey) -> Markup:
@@ -198,7 +221,7 @@ def finding_card(survey: Survey, finding: Finding, class_pixels: list[int]) -> t
     """One finding with its first images, and whether it needs a row of its own."""
     positions = tuple(dict.fromkeys(finding.positions))
     content = [
-        paragraph(finding.message),
+        Markup(f"<p>{breakable(finding.message).text}</p>"),
         show_images(survey, positions[:IMAGES_SHOWN], frozenset(finding.objects), class_pixels),
     ]
     if finding.kind in ("other_mask_of_copy", "nearly_other_mask_of_copy"):

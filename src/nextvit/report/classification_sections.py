@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nextvit.image.reading import DecodeError
 from nextvit.image.resizing import Preprocess
 from nextvit.report import figures
-from nextvit.report.page import Markup, escape, image_element, image_grid, paragraph, section, table
+from nextvit.report.page import Markup, breakable, escape, image_element, image_grid, paragraph, section, table
 
 THUMBNAIL = Preprocess(image_size=(160, 160))
 MOST_CLASSES = 60
@@ -152,7 +152,7 @@ def readable(listed: list[Details], show: Callable[[Details], Shown]) -> list[Sh
 
 def captioned(text: str, path: str) -> Markup:
     """Text that is HTML already, and the file's name."""
-    return Markup(f'{text}<br><span class="soft">{escape(Path(path).name)}</span>')
+    return Markup(f'{text}<br><span class="soft">{breakable(Path(path).name).text}</span>')
 
 
 def percent(share: float | None, otherwise: str = "", *, digits: int = 1) -> str:

@@ -11,7 +11,7 @@ from nextvit.files.durable import write_durably
 from nextvit.files.run_folder import RECIPE, read_recipe
 from nextvit.predictions.score_names import display_name
 from nextvit.report import figures
-from nextvit.report.contents import RunContents, format_count, format_duration, read_run_contents
+from nextvit.report.contents import RunContents, format_count, format_duration, read_run_contents, training_seconds
 from nextvit.report.figures import Line, Panel
 from nextvit.report.page import Cell, Markup, escape, heading, paragraph, render_page, section, table
 
@@ -60,7 +60,6 @@ def summarise_run(contents: RunContents) -> dict[str, Any]:
     interval."""
     facts, evaluation, score = contents.facts, contents.evaluation, contents.main_score
     rates = [record["images_per_second"] for record in contents.epochs]
-    images = facts.get("train_images")
     return {
         "main_score": score,
         "score": evaluation["scores"][score] if evaluation else contents.best[f"val_{score}"],
@@ -69,7 +68,7 @@ def summarise_run(contents: RunContents) -> dict[str, Any]:
         "macs": facts.get("macs"),
         "epochs": len(contents.epochs),
         "images_per_second": float(np.median(rates)),
-        "training_seconds": sum(images / rate for rate in rates if rate) if images else None,
+        "training_seconds": training_seconds(contents),
     }
 
 

@@ -143,6 +143,12 @@ def read_record(path: Path, types_of: dict[str, Any], *, required: tuple[str, ..
     return record
 
 
+def training_seconds(contents: RunContents) -> float | None:
+    """How long the epochs took without their evaluations; None where that is not known."""
+    images, rates = contents.facts.get("train_images"), [record["images_per_second"] for record in contents.epochs]
+    return sum(images / rate for rate in rates if rate) if images and rates else None
+
+
 def format_count(count: int) -> str:
     """A count in millions or billions: 11.5 M, 5.79 G."""
     return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"

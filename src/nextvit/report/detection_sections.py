@@ -1,6 +1,8 @@
 """Sections on an evaluation of a detector. Each takes the evaluation's details, as `nextvit.metrics.detection` tells
 them, and is None where they lack what it shows."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,8 @@ AROUND = 1.0
 """What is seen around an object, in parts of its longer side, to each direction."""
 SMALLEST_VIEW_PX = 48
 MOST_CLASSES = 60
-ANSWERED, TRUE = DrawingStyle("#e69f00"), DrawingStyle("#56b4e9", dash=1)
+TRUE = DrawingStyle("#ffffff", dash=1)
+"""Of the ground truth among predictions: no class is white, so that a colour is always a class."""
 
 
 def detected(details: Details) -> Markup | None:
@@ -31,10 +34,21 @@ def detected(details: Details) -> Markup | None:
     ]
     note = paragraph(
         f"Left: ground truth; right: predictions with a score of {details['detection']['threshold']:.2f} or more, "
-        "with their scores in percent. A colour is a class.",
+        "with their scores in percent. A colour is a class, here and in the sections below.",
         tone="soft",
     )
-    return section("Images of the validation set", *shown, note)
+    there = {shape["class_index"] for each in examples for name in ("objects", "answers") for shape in each[name]}
+    return section("Images of the validation set", object_legend(sorted(there), details["classes"]), *shown, note)
+
+
+def object_legend(labels: Sequence[int], classes: Sequence[str]) -> Markup:
+    """The names of some classes, each beside the colour and the line in which its objects are drawn."""
+    swatches: list[str] = []
+    for label in labels:
+        style = class_style(label)
+        border = f"border:2px {('solid', 'dashed', 'dotted')[style.dash]} {style.colour}"
+        swatches.append(f'<span><i class="swatch" style="{border}"></i>{escape(classes[label])}</span>')
+    return Markup(f'<p class="legend">{" ".join(swatches)}</p>')
 
 
 def side_by_side(example: Details) -> Shown:
@@ -51,8 +65,9 @@ def side_by_side(example: Details) -> Shown:
 
 
 def class_mark(shape: Details) -> Mark:
-    """A shape in its class's colour; predictions have their score, so that texts tell the two apart."""
-    texts = (f"{100 * shape['score']:.0f}",) if "score" in shape else ()
+    """A shape in its class's colour, with its class and of predictions the score, or less where there is no room."""
+    score = f"{100 * shape['score']:.0f}" if "score" in shape else ""
+    texts = (f"{shape['label']} {score}".rstrip(), *([score] if score else []))
     return Mark(box=tuple(shape["box"]), style=class_style(shape["class_index"]), texts=texts, mask=shape["mask"])
 
 
@@ -74,7 +89,8 @@ def false_positive(wrong: Details) -> Shown:
     """A false positive among the objects around it."""
     answer = wrong["answer"]
     text = f"{answer['label']} {100 * answer['score']:.0f}"
-    marks = [Mark(box=tuple(answer["box"]), style=ANSWERED, texts=(text,), mask=answer["mask"])]
+    style = class_style(answer["class_index"])
+    marks = [Mark(box=tuple(answer["box"]), style=style, texts=(text,), mask=answer["mask"])]
     marks += [Mark(box=tuple(each["box"]), style=TRUE, texts=(each["label"],)) for each in wrong["objects"]]
     truth = escape(wrong["truth"] or "")
     said = {
@@ -103,19 +119,19 @@ def miss(missed: Details) -> Shown:
     marks = [Mark(box=tuple(shape["box"]), style=TRUE, texts=(shape["label"],), mask=shape["mask"])]
     for each in missed["answers"]:
         text = f"{each['label']} {100 * each['score']:.0f}"
-        marks.append(Mark(box=tuple(each["box"]), style=ANSWERED, texts=(text,)))
+        marks.append(Mark(box=tuple(each["box"]), style=class_style(each["class_index"]), texts=(text,)))
     found = "" if missed["found_at"] is None else f": found with {missed['found_at']:.1%}, below the threshold"
     caption = f'<span class="bad">{escape(shape["label"])}</span>{found}'
     return cut_out(missed["path"], shape["box"], marks), captioned(caption, missed["path"])
 
 
 def legend(details: Details) -> Markup:
-    """What the two colours mean, and the threshold of the score."""
+    """What the colours mean, and the threshold of the score."""
     threshold = details["detection"]["threshold"]
     return paragraph(
-        "Orange: predictions; blue, dashed: ground truth. A prediction is correct where its IoU with an object of its "
-        f"class is at least 0.5. The threshold of the score is {threshold:.2f}, where the F1 on these images is "
-        "highest. At most two of one image are shown.",
+        "In the colour of its class: a prediction with its score; white, dashed: ground truth. A prediction is correct "
+        "where its IoU with an object of its class is at least 0.5. The threshold of the score is "
+        f"{threshold:.2f}, where the F1 on these images is highest. At most two of one image are shown.",
         tone="soft",
     )
 

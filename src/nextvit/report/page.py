@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,10 @@ padding: .8rem; overflow-x: auto; font-size: .82rem; } details summary { cursor:
 """
 
 
+SEPARATORS = re.compile(r"[/_.\-]+(?=\w)")
+"""In names of files; the entities of escaped HTML have none of them."""
+
+
 @dataclass(frozen=True)
 class Markup:
     """HTML that is not escaped again."""
@@ -65,6 +70,16 @@ def render_page(title: str, sections: Sequence[Markup]) -> str:
 
 def escape(text: object) -> str:
     return html.escape(str(text))
+
+
+def breakable(text: object) -> Markup:
+    """Text with names of files in it, which may be broken after the separators of their parts."""
+    return Markup(SEPARATORS.sub(r"\g<0><wbr>", escape(text)))
+
+
+def points(value: float, digits: int = 2) -> str:
+    """A number with so many digits; one that rounds to zero has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def heading(title: str, lead: str) -> Markup:

@@ -19,14 +19,24 @@ from nextvit.report import classification_sections as label_sections
 from nextvit.report import figures
 from nextvit.report.bench_figures import draw_latency_bars
 from nextvit.report.bundle_card import stands_in
-from nextvit.report.contents import RunContents, format_count, read_run_contents
+from nextvit.report.contents import (
+    RunContents,
+    format_count,
+    format_duration,
+    read_json,
+    read_run_contents,
+    training_seconds,
+)
 from nextvit.report.evidence import evidence_section
 from nextvit.report.page import (
+    Cell,
     Markup,
+    breakable,
     folded_text,
     heading,
     image_element,
     paragraph,
+    points,
     render_page,
     section,
     table,
@@ -63,6 +73,7 @@ def write_run_report(run: Path, *, sections: Sequence[Markup | None], out: Path 
         evidence_section(run),
         *sections,
         exports(bundles),
+        refused_exports(run),
         *(section("Export", paragraph(message, tone="bad")) for message in damaged),
         latency(timings),
         section(
@@ -140,9 +151,16 @@ def summary(contents: RunContents, bundles: list[Exported], timings: list[dict[s
         meaning = f"{display_name(main)} on {evaluation['images']} images (95 %: {low:.1f} to {high:.1f})"
         shown.append((f"{scores[main]:.2f} %", meaning))
         if "pixel_accuracy_score" in scores:
-            shown.append((f"{scores['pixel_accuracy_score']:.2f} %", "pixels of the right class"))
+            shown.append((f"{scores['pixel_accuracy_score']:.2f} %", "pixel accuracy"))
+        if main == "box_ap_score" and "box_ap50_score" in scores:
+            shown.append(
+                (f"{scores['box_ap50_score']:.2f} %", f"{display_name('box_ap50_score')}, an IoU of 0.5 suffices")
+            )
         if main != "mean_class_score" and "mean_class_score" in scores:
             shown.append((f"{scores['mean_class_score']:.2f} %", "mean of the classes' accuracies"))
+    if seconds := training_seconds(contents):
+        epochs = f"{len(contents.epochs)} epochs" if len(contents.epochs) > 1 else "1 epoch"
+        shown.append((format_duration(seconds), f"training, {epochs} without their evaluations"))
     shown += [
         (format_count(facts.get("parameters", 0)), "parameters"),
         (format_count(facts.get("macs", 0)), "multiply-adds per image"),
@@ -211,7 +229,23 @@ def exports(bundles: list[Exported]) -> Markup | None:
     return section("Exports", table(columns, [export_row(each) for each in bundles]), paragraph(note, tone="soft"))
 
 
-def export_row(exported: Exported) -> list[str]:
+def refused_exports(run: Path) -> Markup | None:
+    """The exports that were not proven, each with the reason."""
+    rows: list[tuple[Cell, ...]] = []
+    for path in sorted((run / "exports").glob("*.refused.json")):
+        try:
+            record = read_json(path)
+            kind, reasons = f"{record['backend']} {record['precision']}", "; ".join(map(str, record["failures"]))
+        except (ValueError, LookupError, TypeError) as error:
+            kind, reasons = "", f"damaged ({error})"
+        rows.append((breakable(path.name.removesuffix(".refused.json")), kind, reasons))
+    if not rows:
+        return None
+    note = "The page NAME.refused.html beside each says how far it is, and where it diverges."
+    return section("Refused exports", table(["export", "format", "why"], rows), paragraph(note, tone="soft"))
+
+
+def export_row(exported: Exported) -> list[Cell]:
     """The cells of one bundle, empty where something was not measured."""
     manifest = exported.manifest
     proven = manifest.verification
@@ -220,11 +254,11 @@ def export_row(exported: Exported) -> list[str]:
     if "before" in proven:
         low, high = proven["drop_interval_95"]
         score = f"{proven['after']['score']:.2f}"
-        drop = f"{proven['drop']:.2f} ({low:.2f} to {high:.2f})"
+        drop = f"{points(proven['drop'])} ({points(low)} to {points(high)})"
     if "latency" in proven:
         time = f"{proven['latency']['p50_ms']:.2f}"
     return [
-        exported.name,
+        breakable(exported.name),
         kind + (", any size" if manifest.dynamic_size else ""),
         f"{proven['images']}",
         f"{proven['agreement']:.2%}",

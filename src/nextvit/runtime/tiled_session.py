@@ -11,6 +11,7 @@ from PIL import Image
 
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MAX_SIDE_PX
+from nextvit.bundle.sided_classes import find_sides, list_alone
 from nextvit.errors import InputError
 from nextvit.image.canvas import STRIDE_PX
 from nextvit.image.reading import Pixels, Size
@@ -91,6 +92,7 @@ class TiledSession:
             self.card.input,
             scales=self.tiling.scales,
             flip=self.tiling.flip,
+            exchanged=find_sides(self.card.classes).exchanged(len(self.card.classes)),
         )
         # The logarithm of a probability serves as a logit; that of 0 would be infinite.
         return (np.log(np.maximum(band_CrW, np.finfo(np.float32).tiny)) for band_CrW in bands)
@@ -128,6 +130,12 @@ def check_tiling(tiling: Tiling, card: ModelCard, *, what: Path, card_of: Callab
         raise InputError(
             f"{what}: puts out classes alone, and windows, scales and flips need their scores; export it again with "
             "--scores"
+        )
+    sides = find_sides(card.classes)
+    if tiling.flip and sides.alone:
+        raise InputError(
+            f"{what}: a mirror image shows no class of the model where it has {list_alone(sides, card.classes)}, "
+            "classes with a side but no counterpart; leave out --flip"
         )
     if card.input.padded:
         return

@@ -23,6 +23,7 @@ from nextvit.image.resizing import INPUT_NAME
 from nextvit.tasks.classification_evaluation import ClassificationEvaluator
 from nextvit.tasks.settings import LabelSettings, require
 from nextvit.tasks.task import Evaluation, Evaluator, Objective
+from nextvit.views.flips import exchanged_by_flips
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +116,7 @@ class LabelTask:
             len(card.classes),
             partial(smooth_labels, smoothing=settings.loss.label_smoothing, outcomes=spread_over),
             num_labelled=len(dataset.split("train")),
+            exchanged=exchanged_by_flips(settings.augment, card.classes),
         )
 
     def random_batch(

@@ -26,6 +26,7 @@ from nextvit.predictions.kind import output_names
 from nextvit.tasks.detection_evaluation import DetectionEvaluator
 from nextvit.tasks.settings import DetectionSettings, require
 from nextvit.tasks.task import Evaluation, Evaluator, Objective
+from nextvit.views.flips import exchanged_by_flips
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,9 @@ class DetectionTask:
         from nextvit.views.annotated_source import AnnotatedSource
         from nextvit.views.detection_view import DetectionView
 
-        view = DetectionView(settings.objects, card.input.image_size)
+        view = DetectionView(
+            settings.objects, card.input.image_size, exchanged_by_flips(settings.objects, card.classes)
+        )
         return AnnotatedSource(samples, dataset.annotations["train"], view)
 
     def objective(

@@ -26,6 +26,7 @@ from nextvit.predictions.segmentation import with_scores
 from nextvit.tasks.segmentation_evaluation import SegmentationEvaluator
 from nextvit.tasks.settings import SegmentationSettings
 from nextvit.tasks.task import Evaluation, Evaluator, Objective
+from nextvit.views.flips import exchanged_by_flips
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,13 @@ class SegmentationTask:
 
         spec = card.input
         return SegmentationView(
-            settings.masks, spec.image_size, spec.padded, rarity, spec.mean, mirrored=settings.heads.standardise
+            settings.masks,
+            spec.image_size,
+            spec.padded,
+            rarity,
+            spec.mean,
+            mirrored=settings.heads.standardise,
+            exchanged=exchanged_by_flips(settings.masks, card.classes),
         )
 
     def objective(

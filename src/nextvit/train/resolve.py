@@ -9,9 +9,11 @@ from nextvit.errors import InputError
 from nextvit.models.cost import cost
 from nextvit.models.create import find_variant
 from nextvit.models.published import best_tag, is_downloaded
-from nextvit.tasks.settings import require
+from nextvit.tasks.settings import TaskSettings, require
 from nextvit.tasks.task import get_task
 from nextvit.train.recipe import Recipe
+from nextvit.views.flips import describe_flips, resolve_flips
+from nextvit.views.settings import Flipping
 
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
@@ -46,6 +48,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     if layer_decay == "auto":
         layer_decay = 1.0 if weights == "none" else LAYER_DECAY_FROM_WEIGHTS
     settings = task.resolve(recipe.task, dataset, image_size=recipe.data.image_size)
+    settings = with_flips(settings, dataset.classes)
     if epochs == "auto":
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(task.images_seen / len(dataset.split("train")))))
     return replace(
@@ -55,6 +58,26 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         optim=replace(recipe.optim, lr=lr, layer_decay=layer_decay),
         schedule=replace(recipe.schedule, epochs=epochs),
     )
+
+
+def with_flips(settings: TaskSettings, classes: tuple[str, ...]) -> TaskSettings:
+    """The settings of a task with what flips do to classes with a side resolved, in the section that has flips."""
+    resolved = {name: resolve_flips(section, classes) for name, section in flipping_sections(settings).items()}
+    return replace(settings, **resolved) if resolved else settings  # pyright: ignore
+
+
+def flipping_sections(settings: TaskSettings) -> dict[str, Flipping]:
+    """The sections of a task's settings that flip views, by name."""
+    return {name: section for name, section in vars(settings).items() if isinstance(section, Flipping)}
+
+
+def describe_sides(asked: Recipe, resolved: Recipe, dataset: Dataset) -> str | None:
+    """What flips do to classes with a side, in one line for people; None: there are no such classes."""
+    after = flipping_sections(resolved.task)
+    lines = (
+        describe_flips(before, after[name], dataset.classes) for name, before in flipping_sections(asked.task).items()
+    )
+    return next((line for line in lines if line), None)
 
 
 def resolve_weights(recipe: Recipe) -> str:

@@ -44,7 +44,7 @@ from nextvit.train.prepare import prepare
 from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
 from nextvit.train.recipe_sections import TASK, to_sections
-from nextvit.train.resolve import describe_start, resolve_recipe
+from nextvit.train.resolve import describe_sides, describe_start, resolve_recipe
 from nextvit.train.shared_memory import check_shared_memory
 from nextvit.train.state import Training
 from nextvit.views.training_batches import describe_worker_failure, shut_down
@@ -100,7 +100,9 @@ def train_together(
     # 1. Resolve the recipe, check the data, build the network
     # torch's default follows the affinity, but not the quota of a container.
     torch.set_num_threads(recipe.compute.threads or min(torch.get_num_threads(), usable_cores()))
-    recipe = resolve_recipe(recipe, dataset)
+    asked, recipe = recipe, resolve_recipe(recipe, dataset)
+    if sides := describe_sides(asked, recipe, dataset):
+        say(sides)
     torch.manual_seed(recipe.compute.seed)
     card = build_card(dataset, recipe)
     get_task(card.task).evaluator(dataset, card)  # refuses a dataset of other classes before minutes of checking

@@ -5,7 +5,7 @@ none from a global one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class DetectionView:
     settings: DetectionAugment
     image_size: tuple[int, int]
     """Limits of the shorter and the longer side, in pixels."""
+    exchanged: NDArray[np.int64] | None = None
+    """(classes,), what each class is in a flipped view; None: the same."""
 
     def __call__(
         self,
@@ -88,6 +90,8 @@ class DetectionView:
             targets = transform_objects(objects, decoded.placement, decoded.size_wh, tighten=self.settings.tighten)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
+        if decoded.placement.is_flipped and self.exchanged is not None:
+            targets = replace(targets, labels=self.exchanged[targets.labels])
         return pixels, targets
 
 

@@ -28,6 +28,10 @@ class View:
     rand_augment: RandAugment | None
 
     def __call__(self, content: bytes, *, name: Path, rng: np.random.Generator) -> Pixels:
+        """The pixels of `draw`."""
+        return self.draw(content, name=name, rng=rng)[0]
+
+    def draw(self, content: bytes, *, name: Path, rng: np.random.Generator) -> tuple[Pixels, bool]:
         """Draw a view.
 
         Args:
@@ -36,7 +40,7 @@ class View:
             rng: source of all randomness.
 
         Returns:
-            The view (*image_size, 3), uint8, RGB.
+            The view (*image_size, 3), uint8, RGB, and whether left and right are exchanged in it.
 
         Raises:
             DecodeError: as `nextvit.image.reading.read_image`.
@@ -49,7 +53,7 @@ class View:
         # The flip is drawn after decoding: if that fails, the generator goes on to another image from the same state.
         is_flipped = bool(rng.random() < self.settings.flip)
         pixels = render_view(decoded.pixels_CHW, replace(decoded.placement, is_flipped=is_flipped))
-        return self.rand_augment(pixels, rng) if self.rand_augment else pixels
+        return self.rand_augment(pixels, rng) if self.rand_augment else pixels, is_flipped
 
 
 def build_view(settings: Augment, *, image_size: tuple[int, int]) -> View:

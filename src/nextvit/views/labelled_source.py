@@ -15,6 +15,8 @@ from nextvit.views.label_view import View
 from nextvit.views.training_batches import stack_views
 
 Rows = NDArray[np.float32]
+Target = tuple[int, bool]
+"""The index of a sample, and whether its view is flipped."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,26 @@ class LabelledSource:
     smooth: Callable[[Rows], Rows]
     """Label smoothing of rows of 0 and 1."""
     num_labelled: int
+    exchanged: NDArray[np.int64] | None = None
+    """(classes,), what each class is in a flipped view; None: the same."""
     groups: None = None
     sheet: Sheet = SMALL
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def view(self, index: int, rng: np.random.Generator) -> tuple[Pixels, int]:
+    def view(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Target]:
         sample = self.samples[index]
-        return self.view_of(sample.read(), name=sample.path, rng=rng), index
+        pixels, is_flipped = self.view_of.draw(sample.read(), name=sample.path, rng=rng)
+        return pixels, (index, is_flipped)
 
-    def collate(self, views: Sequence[Pixels], targets: Sequence[int]) -> tuple[Tensor, LabelTargets]:
-        """Collate views; `targets` are the indices of the samples."""
-        labelled = (np.array(targets) < self.num_labelled).astype(np.float32)[:, None]
-        rows = self.smooth(self.samples.targets(targets, self.num_classes)) * labelled
+    def collate(self, views: Sequence[Pixels], targets: Sequence[Target]) -> tuple[Tensor, LabelTargets]:
+        indices, flipped = ([*each] for each in zip(*targets, strict=True))
+        labelled = (np.array(indices) < self.num_labelled).astype(np.float32)[:, None]
+        rows = self.samples.targets(indices, self.num_classes)
+        if self.exchanged is not None:
+            rows[flipped] = rows[flipped][:, self.exchanged]
+        rows = self.smooth(rows) * labelled
         return stack_views(views), LabelTargets(torch.from_numpy(rows), torch.from_numpy(labelled))
 
     def draw(self, images_NHWC: Pixels, targets: LabelTargets, classes: tuple[str, ...]) -> Pixels:

@@ -43,6 +43,8 @@ class SegmentationView:
     """The mean of red, green and blue that the network subtracts, 0..1: the colour of the padding."""
     mirrored: bool = False
     """Pad with the mirror image instead: for models that standardise each image by its own statistics."""
+    exchanged: NDArray[np.int64] | None = None
+    """(classes,), what each class is in a flipped view; None: the same."""
 
     def __post_init__(self) -> None:
         assert self.rarity is not None or not self.settings.rare_crops, "rare_crops needs the rarity of the classes"
@@ -87,6 +89,8 @@ class SegmentationView:
         height, width = decoded.placement.view_size
         classes = np.full(self.size, IGNORE_INDEX, np.uint8)
         classes[:height, :width] = transform_class_mask(mask_HW, decoded.placement)
+        if decoded.placement.is_flipped and self.exchanged is not None:
+            classes = exchange_values(classes, self.exchanged)
         return self.pad(pixels), classes
 
     def pad(self, pixels: Pixels) -> Pixels:
@@ -187,6 +191,13 @@ def transform_class_mask(mask_HW: ClassMask, placement: Placement) -> ClassMask:
     columns = find_source_pixels(placement.view_size[1], left, width, limit=mask_HW.shape[1])
     classes = mask_HW.take(rows, axis=0).take(columns, axis=1)
     return classes[:, ::-1] if placement.is_flipped else classes
+
+
+def exchange_values(classes_HW: ClassMask, exchanged: NDArray[np.int64]) -> ClassMask:
+    """A class map in which each class is what it is in a mirror image; values that are no class stay."""
+    values = np.arange(256, dtype=np.uint8)
+    values[: len(exchanged)] = exchanged
+    return values[classes_HW]
 
 
 def compute_class_rarity(pixels_C: NDArray[np.integer[Any]]) -> Floats:

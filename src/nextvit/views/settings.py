@@ -5,6 +5,8 @@ from typing import Literal
 
 from nextvit.errors import InputError
 
+FlipSides = Literal["auto", "exchange", "ignore"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
@@ -16,6 +18,9 @@ class Augment:
     """Least and largest width / height of a crop, before it is scaled to the input's size."""
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning, as in writing."""
+    flip_sides: FlipSides = "auto"
+    """What a flip does to classes with a side, such as left_mirror: "exchange": it makes each its counterpart,
+    right_mirror; "ignore": nothing; "auto": exchange where each has one, else there are no flips."""
     rand_augment: float = 0.0
     """Mean strength of RandAugment's operations on colour and geometry, 0..10; 0: none, 9: as in the paper."""
     rand_augment_std: float = 0.5
@@ -45,6 +50,9 @@ class DetectionAugment:
 
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning."""
+    flip_sides: FlipSides = "auto"
+    """What a flip does to classes with a side, such as left_mirror: "exchange": it makes each its counterpart,
+    right_mirror; "ignore": nothing; "auto": exchange where each has one, else there are no flips."""
     scales: tuple[float, ...] = (0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0)
     """The shorter side of a view, as fractions of which one is drawn. The limit of the longer side stays. (1.0,): one
     scale alone."""
@@ -89,6 +97,9 @@ class SegmentationAugment:
 
     flip: float = 0.5
     """Probability of a horizontal flip; 0 where left and right differ in meaning."""
+    flip_sides: FlipSides = "auto"
+    """What a flip does to classes with a side, such as left_mirror: "exchange": it makes each its counterpart,
+    right_mirror; "ignore": nothing; "auto": exchange where each has one, else there are no flips."""
     scale: tuple[float, float] = (0.5, 2.0)
     """Least and largest scale, relative to the image at the input's size or limits."""
     crop: float = 1.0
@@ -118,3 +129,7 @@ class SegmentationAugment:
             raise InputError(f"masks.most_of_one_class is a fraction above 0, got {self.most_of_one_class}")
         if not 0 <= self.photometric <= 1:
             raise InputError(f"masks.photometric must be between 0 and 1, got {self.photometric}")
+
+
+Flipping = Augment | DetectionAugment | SegmentationAugment
+"""The settings that flip views."""
