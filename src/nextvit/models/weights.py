@@ -137,7 +137,7 @@ def load_weights(model: nn.Module, path: str | Path, *, classes: tuple[str, ...]
         elif tensor.shape != expected[name].shape:
             hint = "its heads have other widths" if key.startswith(own) else describe_mismatch(state, backbone)
             raise InputError(
-                f"{path}: {shorten(repr(key))} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
+                f"{path}: {key!r} has shape {tuple(tensor.shape)}, the model expects {tuple(expected[name].shape)}; "
                 f"{hint}"
             )
         elif not bool(torch.isfinite(tensor).all()):
