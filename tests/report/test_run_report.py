@@ -85,7 +85,7 @@ def test_a_damaged_bundle_does_not_spoil_the_report(run: Path):
     write_colour_bundle(run / "exports" / "good.nextvit")
     shutil.copytree(run / "exports" / "good.nextvit", run / "exports" / "bad.nextvit")
     (run / "exports" / "bad.nextvit" / "manifest.json").write_text("{")
-    assert "manifest.json: damaged" in run_page(run)
+    assert "manifest.json: line 1: not valid JSON" in run_page(run)
 
 
 def test_many_exports_are_one_table_and_two_tiles(run: Path):

@@ -1,19 +1,22 @@
 """Bundles from strangers: whatever lies in the folder, the answer is one clear line, and no other file is read."""
 
+import json
 import os
 import pickle
+import random
 import shutil
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import nextvit
 from nextvit.bundle.golden import Golden, read_golden, write_golden
-from nextvit.bundle.manifest import read_bundle
-from nextvit.errors import InputError
+from nextvit.bundle.manifest import read_bundle, seal
+from nextvit.errors import InputError, MissingDependency
 from nextvit.proof.golden import verify_bundle
 from nextvit.runtime.onnx_contents import check_self_contained
 from tests.runtime.conftest import sealed, write_colour_bundle
@@ -350,3 +353,36 @@ def test_attributes_are_written_as_onnx_reads_them():
     assert model.graph.node[0].attribute[0].i == FLOAT
     assert attribute("to", FLOAT) == model.graph.node[0].attribute[0].SerializeToString()
     assert onnx.load_from_string(external_models("inside.bin")["sparse"]).graph.sparse_initializer
+
+
+def mutated(value: Any, chance: random.Random) -> Any:
+    """A value of JSON's kinds with one part replaced, at any depth."""
+    if isinstance(value, dict) and value and chance.random() < 0.85:
+        name = chance.choice(sorted(value))
+        return {**value, name: mutated(value[name], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.85:
+        at = chance.randrange(len(value))
+        return [*value[:at], mutated(value[at], chance), *value[at + 1 :]]
+    names = ("text", "", "\x1b[31m", "/dev/zero", "pad", "original", "detection", "multilabel", "segmentation")
+    return chance.choice([None, True, -1, 0, 10**15, 0.5, 1e308, [], {}, [[]], {"a": 1}, [1, 2, 3], *names])
+
+
+def test_mutations_of_a_manifest_with_the_right_checksum_are_one_line_or_harmless(bundle: Path):
+    from nextvit.cli.info import describe
+
+    original = json.loads((bundle / "manifest.json").read_text())
+    original["verification"] = {"images": 3, "max_error": 0.1, "agreement": 1.0, "drop": 0.0, "after": {"score": 3}}
+    chance, refused = random.Random(0), 0
+    for _ in range(300):
+        values = mutated(mutated(original, chance), chance)
+        if not isinstance(values, dict):
+            continue
+        values.pop("manifest_sha256", None)
+        (bundle / "manifest.json").write_bytes(seal(values))
+        for use in (lambda: nextvit.load(bundle)([np.zeros((9, 9, 3), np.uint8)]), lambda: describe(bundle)):
+            try:
+                use()
+            except (InputError, MissingDependency) as error:
+                assert len(str(error).splitlines()) == 1
+                refused += 1
+    assert refused > 100

@@ -113,8 +113,9 @@ def test_a_model_of_other_classes_is_refused(root: Path):
         (np.zeros((1, 64), np.uint8), "puts out uint8"),
         (np.zeros((2, 64, 96), np.uint8), "for 1 images of 90x60 px"),
         (np.zeros((1, 32, 96), np.uint8), "for 1 images of 90x60 px"),
-        (np.full((1, 64, 96), 3, np.uint8), "puts out classes up to 3; its card has 3 classes"),
-        (np.zeros((1, 64, 96), np.float32), "puts out classes up to 0"),
+        (np.full((1, 64, 96), 3, np.uint8), "puts out classes from 3 to 3; its card has 3 classes"),
+        (np.full((1, 64, 96), -1, np.int64), "puts out classes from -1 to -1"),
+        (np.zeros((1, 64, 96), np.float32), "puts out classes from 0.0 to 0.0"),
     ],
 )
 def test_what_is_no_map_of_these_images_is_refused(classes: NDArray[Any], words: str):

@@ -6,7 +6,7 @@ from typing import Any
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.errors import InputError, suggest_path
+from nextvit.errors import InputError, shorten, suggest_path
 from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import METRICS, find_best_weights, is_run
 from nextvit.image.canvas import STRIDE_PX
@@ -82,7 +82,10 @@ def proven_on(manifest: Manifest) -> str:
     proven = manifest.verification
     if not {"images", "max_error"} <= proven.keys():
         return "nothing"
-    return kind_of(manifest.card).parity_line(proven)
+    try:
+        return kind_of(manifest.card).parity_line(proven)
+    except (LookupError, TypeError, ValueError) as error:  # another task's, or somebody else's
+        raise InputError(f"its verification is damaged ({type(error).__name__}: {shorten(str(error))})") from None
 
 
 def score_facts(manifest: Manifest) -> dict[str, str]:

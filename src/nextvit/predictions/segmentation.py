@@ -111,7 +111,9 @@ class SegmentationKind:
         what = "the class of each pixel" + (", and the scores of all" if self.scores else "")
         if "head" not in head:
             return {"predicts": what}
-        return {"predicts": f"{what}, by {HEADS.get(head['head'], head['head'])} of {head.get('head_width')} channels"}
+        return {
+            "predicts": f"{what}, by {HEADS.get(str(head['head']), head['head'])} of {head.get('head_width')} channels"
+        }
 
     def summary(self, prediction: ClassMap) -> tuple[str, ...]:
         return (", ".join(f"{label} {as_percent(fraction)}" for label, fraction in prediction.shares.items()),)
@@ -154,6 +156,8 @@ def class_maps_of_input(outputs: Outputs, images: Sequence[Prepared], num_classe
     Raises:
         InputError: they are not the outputs of a segmentation model with `num_classes` classes.
     """
+    if "classes" not in outputs:
+        raise InputError(f"the model puts out {', '.join(outputs)}; a segmentation model puts out classes")
     classes_NHW = outputs["classes"]
     sides = tuple(max(each.size[axis] for each in images) for axis in (0, 1))
     shape = classes_NHW.shape
@@ -162,9 +166,9 @@ def class_maps_of_input(outputs: Outputs, images: Sequence[Prepared], num_classe
             f"the model puts out {classes_NHW.dtype} {shape} for {len(images)} images of {sides[1]}x{sides[0]} px"
         )
     found = [classes_HW[: each.size[0], : each.size[1]] for classes_HW, each in zip(classes_NHW, images, strict=True)]
-    if classes_NHW.dtype.kind not in "iu" or any((each >= num_classes).any() for each in found):
-        largest = max(each.max() for each in found)
-        raise InputError(f"the model puts out classes up to {largest}; its card has {num_classes} classes")
+    if classes_NHW.dtype.kind not in "iu" or any(((each < 0) | (each >= num_classes)).any() for each in found):
+        smallest, largest = min(each.min() for each in found), max(each.max() for each in found)
+        raise InputError(f"the model puts out classes from {smallest} to {largest}; its card has {num_classes} classes")
     return [each.astype(np.uint8, copy=False) for each in found]
 
 
