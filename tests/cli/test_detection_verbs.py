@@ -172,7 +172,7 @@ def test_annotations_that_cannot_be_used(drawn: Path, call, tmp_path: Path):
     save(spoilt("keyless"), "train", {"shapes": []})
     refused(train(tmp_path / "keyless"), "not in COCO's format: it has no list 'images', but shapes")
     (spoilt("cut") / "annotations" / "instances_val.json").write_text('{"images": [')
-    refused(train(tmp_path / "cut"), "instances_val.json: damaged, or no JSON")
+    refused(train(tmp_path / "cut"), "instances_val.json: line 1: not valid JSON")
     path = spoilt("resized") / "images" / "val" / "1.png"
     Image.fromarray(np.zeros((36, 48, 3), np.uint8)).save(path)
     refused_in_the_end(train(tmp_path / "resized"), "1.png: is 48x36, annotated as 96x72", "nextvit check")

@@ -258,7 +258,7 @@ def without_masks(root: Path) -> None:
 
 
 def without_the_masks_of_a_split(root: Path) -> None:
-    shutil.rmtree(root / "masks" / "train")
+    shutil.rmtree(root / "masks" / "val")
 
 
 def with_a_mask_of_another_size(root: Path) -> None:
@@ -286,7 +286,7 @@ def with_a_broken_mask(root: Path) -> None:
     [
         (without_mask, "1 image has no mask, first: ROOT/images/val/1.png; expected ROOT/masks/val/1.png", None),
         (without_masks, "or masks/train/NAME.png", None),
-        (without_the_masks_of_a_split, "has images/train but no folder masks/train", None),
+        (without_the_masks_of_a_split, "has images/val but no folder masks/val", None),
         (
             with_a_mask_of_another_size,
             "images/val/1.png: is 48x36, its mask 48x30",
@@ -296,11 +296,15 @@ def with_a_broken_mask(root: Path) -> None:
             with_colours,
             (
                 "is in colours (RGB), such as (0, 0, 0); expected one channel of class indices; first: "
-                "ROOT/masks/val/1.png;"
+                "ROOT/masks/val/1.png);"
             ),
             "masks/val/1.png: is in colours (RGB), such as (0, 0, 0); expected one channel of class indices",
         ),
-        (with_fewer_names, "the value 2 in the mask of 16 images", "the model has 3 classes"),
+        (
+            with_fewer_names,
+            "the value 2 in the mask of 16 images",
+            "has the value 2; expected 0 to 1 (the 2 classes) or 255",
+        ),
         (without_names, "classes.txt: no such file; it lists the names of the classes", None),
         (
             with_a_broken_mask,
