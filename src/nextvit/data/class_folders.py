@@ -7,7 +7,7 @@ from nextvit.data.class_names import normalize_class_name
 from nextvit.data.coco_layouts import is_coco
 from nextvit.data.findings import Finding
 from nextvit.data.foreign_layouts import has_class_folders, refuse_foreign_layout
-from nextvit.data.image_files import find_image_files, is_data_folder
+from nextvit.data.image_files import find_image_files, is_data_folder, is_utf8
 from nextvit.data.label_list import LabelledPath
 from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import find_split_folders, splits_to_read, standard_split
@@ -27,7 +27,7 @@ def read_class_folders(root: Path, findings: list[Finding], wanted: Sequence[str
         count = 0
         for folder in list_class_folders(folders[split]):
             images = find_image_files(folder, findings)
-            if not images and split == "train":
+            if not images and split == "train" and is_utf8(folder.name):
                 message = f"{folder}: class without images; add some or remove the folder"
                 findings.append(Finding("empty_class", message))
             count += len(images)
