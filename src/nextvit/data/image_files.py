@@ -74,8 +74,8 @@ def list_images(folder: Path) -> list[Path]:
 def find_image_files(folder: Path, findings: list[Finding]) -> list[str]:
     """`list_images` as text, for a million `Path` take a gigabyte; what is left out is added to `findings`.
 
-    Names of files and folders that are not UTF-8 have a finding each. Of files in formats that are not read there is one finding in the
-    whole list, which grows with each folder.
+    Names of files and folders that are not UTF-8 have a finding each. Of files in formats that are not read there is
+    one finding in the whole list, which grows with each folder.
     """
     contents = scan_folder(folder)
     messages = Counter(map(refuse_name, contents.bad_names))
@@ -142,10 +142,10 @@ def split_path(path: str) -> list[str]:
 
 def refuse_name(path: str) -> str:
     """A message on the first name in a path that is not UTF-8."""
-    parts = split_path(path)
+    parts = Path(path).parts
     first = next((index for index, part in enumerate(parts) if not is_utf8(part)), len(parts) - 1)
     what = "file" if first == len(parts) - 1 else "folder"
-    return f"{os.sep.join(parts[:first])}: the {what} name {os.fsencode(parts[first])!r} is not UTF-8; rename it"
+    return f"{Path(*parts[:first])}: the {what} name {os.fsencode(parts[first])!r} is not UTF-8; rename it"
 
 
 def is_data_folder(name: str) -> bool:
