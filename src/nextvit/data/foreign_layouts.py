@@ -75,8 +75,8 @@ LAYOUTS = (
     ForeignLayout(
         "CamVid's layout",
         ("train", "trainannot"),
-        "move the images of train to images/train, the masks of trainannot to masks/train, and those of val and valannot "
-        f"likewise, {MASKS}",
+        "move the images of train to images/train, the masks of trainannot to masks/train, likewise those of val and "
+        f"valannot, {MASKS}",
         certain=True,
     ),
     ForeignLayout(
