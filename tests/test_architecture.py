@@ -176,6 +176,16 @@ def test_import_and_help_load_neither_torch_nor_a_runtime(statement: str):
     )
 
 
+@pytest.mark.parametrize("arguments", [("predict", ".", "."), ("info", ".")])
+def test_a_folder_that_is_no_model_is_refused_before_torch_is_loaded(tmp_path: Path, arguments: tuple[str, ...]):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    command = [sys.executable, "-X", "importtime", "-m", "nextvit", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    *imports, line = done.stderr.splitlines()
+    assert done.returncode == 2 and "neither a run (no recipe.yaml) nor a bundle" in line
+    assert not any(each.rpartition("|")[2].strip() == "torch" for each in imports)
+
+
 def test_public_names_exist_and_are_listed():
     assert set(dir(nextvit)) >= {"__version__"}
     for name in nextvit.__all__:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvit.bundle.card import CARD_KEY, card_from_plain
-from nextvit.bundle.manifest import is_bundle
+from nextvit.bundle.manifest import is_bundle, require_model
 from nextvit.errors import InputError, MissingDependency
 from nextvit.files.durable import locate_folder
 from nextvit.files.regular import require_regular
@@ -82,6 +82,7 @@ def read_trained_card(path: Path) -> "ModelCard | None":
 
 def load_trained(path: Path) -> "tuple[Network, ModelCard]":
     """The network of a run (its best checkpoint) or of a checkpoint file, as it was trained, and its card."""
+    require_model(path)
     try:
         from nextvit.tasks import network
     except ModuleNotFoundError as error:

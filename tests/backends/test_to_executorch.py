@@ -205,5 +205,5 @@ def test_without_its_packages_it_says_what_to_install(
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
     source = replace(int8(model), precision=precision)
-    with pytest.raises(MissingDependency, match=rf"'{package}' is not installed.*nextvit\[executorch\]"):
+    with pytest.raises(MissingDependency, match=rf"'{package}' is not installed.*\.\[executorch\]"):
         target_of("executorch", precision, dynamic_size=False).writer(precision)(source, tmp_path)

@@ -163,5 +163,5 @@ def test_unsupported_size_is_an_error():
 
 def test_without_timm_the_install_line_comes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingDependency, match=r"nextvit\[timm\]"):
+    with pytest.raises(MissingDependency, match=r"pip install '\.\[timm\]'"):
         timm_source("resnet18", precision="fp32")

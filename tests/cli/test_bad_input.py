@@ -252,5 +252,5 @@ def test_interrupting_a_training_says_how_to_go_on(pictures: Path, tmp_path: Pat
 
 def test_every_verb_has_its_module():
     folder = Path(command_line.__file__).parent
-    shared = {"__init__", "main", "settings", "console", "recipe_flags", "run_report", "tiling"}
+    shared = {"__init__", "main", "settings", "console", "prediction_folder", "recipe_flags", "run_report", "tiling"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(command_line.VERBS)

@@ -111,6 +111,29 @@ def test_lists_may_name_folders_and_names_with_spaces(tmp_path: Path):
     refuse(tmp_path / "more", "val.txt: 'a 1' may be x/a 1.xml or y/a 1.xml; write the folder, too")
 
 
+@pytest.mark.parametrize("folder", ["", "Main/", "Layout/", "Segmentation/"])
+def test_lists_of_another_folder_count_where_main_has_none(tmp_path: Path, folder: str):
+    lists = {"Main/b_train.txt": "a 1\n", f"{folder}train.txt": "a\n", f"{folder}Validation.txt": "b\n"}
+    root = write_texts(
+        write_voc(tmp_path / "set", dict.fromkeys("abc", "")),
+        {f"ImageSets/{name}": text for name, text in lists.items()},
+    )
+    _, written = convert(root)
+    assert {split: [*names] for split, names in written.items()} == {
+        "train": ["a.jpg"],
+        "val": ["b.jpg"],
+        "rest": ["c.jpg"],
+    }
+
+
+def test_lists_of_two_other_folders_are_in_doubt(tmp_path: Path):
+    root = write_voc(tmp_path / "set", dict.fromkeys("ab", ""))
+    lists = {f"ImageSets/{folder}/train.txt": "a\n" for folder in ("Layout", "Segmentation")}
+    refuse(
+        write_texts(root, lists), "Layout/train.txt and ImageSets/Segmentation/train.txt: which lists are the splits?"
+    )
+
+
 def test_an_image_in_two_lists_is_refused(tmp_path: Path):
     root = write_voc(tmp_path / "set", dict.fromkeys("ab", ""))
     lists = {"ImageSets/Main/train.txt": "a\n", "ImageSets/Main/val.txt": "b\n", "ImageSets/Main/valid.txt": "a\n"}

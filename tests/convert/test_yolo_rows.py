@@ -61,6 +61,9 @@ def test_the_box_in_front_of_keypoints_is_the_box(tmp_path: Path, shape: str, ke
         ("", "0 10 10 20 10 20 20", "line 1: 10 is no fraction"),
         ("", "0 0.5 inf 0.2 0.2", "expected a class and 4 numbers for a box"),
         ("", f"{BOX}\n0.5 0.5 0.5 0.2 0.2", "line 2: class 0.5 has no name"),
+        ("", "bolt 0.5 0.5 0.2 0.2", "line 1: expected numbers, got 'bolt 0.5 0.5 0.2 0.2'"),
+        ("", "0,0.5,0.5,0.2,0.2", "line 1: expected numbers, got '0,0.5,0.5,0.2,0.2'"),
+        ("", f"class x y w h\n{BOX}", "line 1: expected numbers, got 'class x y w h'"),
         ("", f"{BOX}\n-1 0.5 0.5 0.2 0.2", "line 2: class -1 has no name"),
     ],
 )

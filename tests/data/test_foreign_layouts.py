@@ -47,6 +47,11 @@ CASES: list[tuple[Callable[[Path], None], str]] = [
     (write("train/images/a.jpg", train__labels__a_Xtxt="0 .5 .5 1 1"), r"YOLO's format .* nextvit convert"),
     (write("images/a.jpg", result_Xjson={"images": [], "categories": []}), r"COCO's format under .* \(result\.json\)"),
     (write("train/a.jpg", train__annotations_Xjson={"info": {}, "licenses": [], "images": []}), r"COCO's format under"),
+    (write("VOC2007/JPEGImages/a.jpg", VOC2007__Annotations__a_Xxml=VOC), r"VOC's format .* nextvit convert"),
+    (write("VOCdevkit/VOC2007/JPEGImages/a.jpg", VOCdevkit__VOC2007__Annotations__a_Xxml=VOC), r"VOC's format"),
+    (write("a.jpg", a_Xtxt="0 .5 .5 1 1", classes_Xtxt="cat"), r"YOLO's format \(a\.txt\); .* nextvit convert"),
+    (write("train/a.jpg", train__a_Xtxt="\n1 0.5 0.5 1e-1 1\r\n"), r"YOLO's format \(train/a\.txt\)"),
+    (write("obj_train_data/a.jpg", obj_Xdata="train = data/train.txt"), r"YOLO's format .* nextvit convert"),
     (write("JPEGImages/a.jpg", "SegmentationClass/a.png"), r"VOC's layout of masks .* masks/train .* classes\.txt"),
     (write("img_dir/train/a.jpg", "ann_dir/train/a.png"), r"MMSegmentation's layout .* rename img_dir to images and"),
     (write("leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"), r"Cityscapes' layout .*_labelTrainIds"),
@@ -65,6 +70,14 @@ CASES: list[tuple[Callable[[Path], None], str]] = [
     (write("train/a.jpg", train___classes_Xcsv="filename,cat,dog"), r"Roboflow's table .* path,label,split"),
     (write("train/a.jpg", train__metadata_Xcsv="file_name,label"), r"Hugging Face's imagefolder .* path,label,split"),
     (write("train/a.jpg", train___annotations_Xcsv="filename,class"), r"a CSV table of boxes"),
+    (write("training/image_2/a.png", training__label_2__a_Xtxt="Car 0 0 0"), r"KITTI's layout"),
+    (write("train/data/a.jpg", train__labels__detections_Xcsv="I,L", train__metadata__c_Xcsv="/m/1,a"), "Open Images'"),
+    (write("images/a.png", labelTxt__a_Xtxt="1 2 3 4 5 6 7 8 plane 0"), r"DOTA's layout"),
+    (write("Vis-train/images/a.jpg", **{"Vis-train__annotations__a_Xtxt": "1,2,3,4,1,0,0,0"}), r"VisDrone's layout"),
+    (write("WIDER_train/images/0/a.jpg", wider_face_split__a_Xtxt="a"), r"WIDER FACE's layout"),
+    (write("train/a.png", "trainannot/a.png"), r"CamVid's layout .* masks/train.* classes\.txt"),
+    (write("images/a.jpg", all_Xcsv="path,label,split\na,cat,"), r"a CSV list \(all\.csv\); pass that file itself"),
+    (write("train/a.jpg", train_Xcsv="image_id,label\na,cat"), r"a table of labels \(train\.csv\); write a CSV list"),
 ]
 
 

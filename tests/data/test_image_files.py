@@ -1,6 +1,7 @@
 """Which files of a folder are images, and which are left out with a word."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def test_folders_of_systems_are_no_classes(colours: Path, folder: str):
     Image.new("RGB", (4, 4)).save(colours / "train" / folder / "a.png")
     dataset, findings = read_with_findings(colours)
     assert dataset.classes == ("blue", "green", "red") and not findings
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes names in UTF-8 alone")
+@pytest.mark.parametrize("folder", [b"caf\xe9", b"a/caf\xe9/b"])
+def test_names_of_folders_that_are_not_utf8_are_refused_with_all_their_files(tmp_path: Path, folder: bytes):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + folder))
+    path.mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (4, 4)).save(path / name)
+    images, [finding] = find(tmp_path)
+    assert (images, finding.kind, finding.count) == ([], "bad_name", 2)
+    assert finding.message.endswith(r"the folder name b'caf\xe9' is not UTF-8; rename it")
 
 
 def test_names_that_are_not_utf8_are_refused_and_those_left_out_are_shown(tmp_path: Path):

@@ -121,6 +121,23 @@ def test_bad_lists_get_one_clear_line(tmp_path: Path, text: str, message: str):
         read_dataset(tmp_path / "list.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.jpg", "is an image; pass the folder of a dataset, or a CSV list"),
+        ("set.ZIP", "is an archive; unpack it, and pass the folder"),
+        ("set.tar.gz", "is an archive; unpack it, and pass the folder"),
+        ("data.yaml", "is one file of a dataset; pass the folder above its annotations and images"),
+        ("annotations.xml", "is one file of a dataset; pass the folder above its annotations and images"),
+    ],
+)
+def test_a_file_that_is_no_list_leads_to_the_folder(tmp_path: Path, name: str, message: str):
+    (tmp_path / name).write_bytes(b"\xff\x00big")
+    with pytest.raises(InputError) as caught:
+        read_dataset(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name}: {message}"
+
+
 def test_a_split_that_is_not_there_is_named(colours: Path):
     with pytest.raises(InputError, match="no split 'valid'; did you mean 'val'"):
         read_dataset(colours).split("valid")

@@ -1,6 +1,7 @@
 """The splits of a dataset: one rule for their names in every layout, a third one to score, and one alone."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,38 @@ def test_class_folders_without_a_split_are_the_one_that_is_scored(tmp_path: Path
     assert sizes(read_split(tmp_path / "tested", split)) == {split: 6}
     with pytest.raises(InputError, match=r"has no folder 'train'; move the class folders into"):
         read_dataset(tmp_path / "tested")
+
+
+@pytest.mark.parametrize("rename", [str.upper, str.capitalize])
+@pytest.mark.parametrize("draw", [draw_coco, draw_masks, draw_fiftyone])
+def test_capital_letters_do_not_count_in_the_names_of_folders_and_lists(
+    tmp_path: Path, draw: Draw, rename: Callable[[str], str]
+):
+    root = draw(tmp_path / "set", "train", "val")
+    expected = read_dataset(root)
+    for path in sorted(root.glob("*")):
+        path.rename(path.with_name(rename(path.name)))
+    for path in [*root.rglob("data"), *root.rglob("labels.json")]:
+        path.rename(path.with_name(rename(path.name)))
+    dataset, findings = read_with_findings(root)
+    assert dataset.classes == expected.classes and sizes(dataset) == sizes(expected)
+    assert not [finding for finding in findings if finding.kind in ("left_out", "unlisted_image")]
+
+
+@pytest.mark.parametrize("draw", [draw_classes, draw_coco, draw_masks])
+@pytest.mark.parametrize("wanted", [FOR_TRAINING, ("val",)])
+def test_the_folder_above_a_dataset_leads_to_it(tmp_path: Path, draw: Draw, wanted: tuple[str, ...]):
+    (tmp_path / "above").mkdir()
+    root = draw(tmp_path / "above" / "set", "Train", "val")
+    with pytest.raises(InputError, match=rf"is the folder above a dataset; pass {re.escape(str(root))}$"):
+        read_dataset(root.parent, wanted=wanted)
+
+
+def test_the_folder_above_a_dataset_of_another_format_leads_to_convert(tmp_path: Path):
+    (tmp_path / "set" / "labels").mkdir(parents=True)
+    (tmp_path / "set" / "labels" / "a.txt").write_text("0 .5 .5 1 1")
+    with pytest.raises(InputError, match=r"set: is in YOLO's format .* nextvit convert"):
+        read_dataset(tmp_path)
 
 
 def test_a_split_of_another_name_than_the_one_that_is_scored_is_refused(tmp_path: Path):

@@ -25,6 +25,11 @@ from nextvit.files.run_folder import append_json_line, read_json_lines
 pytestmark = pytest.mark.serial
 
 
+@pytest.mark.parametrize("path", [".", "..", "/", ""])
+def test_folders_without_a_name_are_themselves(path: str):
+    assert locate_folder(Path(path)) == Path(path)
+
+
 def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 

@@ -139,7 +139,7 @@ def test_loss_equals_a_plain_computation(stripes: Dataset, dtype: torch.dtype):
 def test_smoothing_draws_every_class_halfway(stripes: Dataset):
     settings = LabelSettings(loss=LabelLoss(label_smoothing=0.1))
     source = MultiLabelTask().training_source(stripes.split("val"), stripes, multilabel_card(), settings)
-    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)], [0])
+    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)], [(0, False)])
     assert targets.rows.dtype == torch.float32
     assert targets.rows[0].tolist() == pytest.approx([0.05, 0.05, 0.95])  # the first picture is red
 

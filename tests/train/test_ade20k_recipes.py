@@ -118,6 +118,7 @@ def test_the_recipes_are_the_papers(
         rare_crops=0.0,
         photometric=1.0,
         colours="published",
+        flip_sides="ignore",
     )
     card = build_card(read_dataset(ade20k), recipe)
     view = SegmentationTask().view(card, recipe.task, None)

@@ -12,10 +12,11 @@ from typing import Any, Literal, cast
 from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard, card_from_plain
-from nextvit.errors import InputError, shorten
+from nextvit.errors import InputError, shorten, suggest_path
 from nextvit.files.durable import compare_checksums
 from nextvit.files.records import check_types, from_plain, to_plain
 from nextvit.files.regular import read_regular
+from nextvit.files.run_folder import is_run
 from nextvit.files.structured_text import parse_json
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "w8", "w6"]
@@ -184,6 +185,14 @@ def stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
     plain = "\\" not in name and ":" not in name and not path.is_absolute()
     return plain and name == str(path) and path.name != "" and ".." not in path.parts and "\0" not in name
+
+
+def require_model(path: Path) -> None:
+    """Raise InputError for a path that is neither a run, nor a file, nor a bundle. No torch is loaded for that."""
+    if not path.exists():
+        raise InputError(f"{path}: no such run, checkpoint or bundle{suggest_path(path)}")
+    if path.is_dir() and not is_run(path) and not is_bundle(path):
+        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
 
 
 def is_bundle(path: Path) -> bool:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle
+from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle, require_model
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.errors import InputError, shorten, suggest_path
+from nextvit.errors import shorten
 from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import METRICS, find_best_weights, is_run
 from nextvit.image.canvas import STRIDE_PX
@@ -36,8 +36,7 @@ def info(path: Path, /, *, as_json: AsJson = False) -> None:
 def describe(path: Path) -> dict[str, Any]:
     """Plain facts about a path."""
     path = locate_folder(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such run, checkpoint or bundle{suggest_path(path)}")
+    require_model(path)
     if is_bundle(path):
         manifest = read_bundle(path)
         return {
@@ -62,8 +61,6 @@ def describe(path: Path) -> dict[str, Any]:
         _, card = read_state(find_best_weights(path))
         name = main_score(epochs[0])
         facts[f"best {display_name(name)}"] = f"{max(record[f'val_{name}'] for record in epochs):.2f} %"
-    elif path.is_dir():
-        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
     else:
         state, card = read_state(path)
         facts = {"what": "checkpoint", "tensors": len(state)}

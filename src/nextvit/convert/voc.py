@@ -74,7 +74,7 @@ def read_voc(files: SourceFiles) -> ForeignDataset:
         left_out=[
             LeftOut("masks of classes, not of objects", list_in_folder(files.images, CLASS_MASKS)),
             LeftOut("masks of objects without an XML file", list_in_folder(files.images, OBJECT_MASKS)),
-            LeftOut("lists in ImageSets that are of no split in Main", lists.unused),
+            LeftOut("lists in ImageSets that are not those of the splits", lists.unused),
         ],
         image_left_out_because="no XML file of this image",
         info={"voc_first_pixel": int(is_one_based)},

@@ -1,4 +1,4 @@
-"""Read the lists of VOC's splits in ImageSets/Main."""
+"""Read the lists of VOC's splits in ImageSets, first of all in Main."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,17 +72,8 @@ def add_lists(files: SourceFiles, stated: StatedLists, lists: Sequence[str], xml
         xml_files: the XML files of the set by their paths below the folder of annotations.
     """
     index = FileIndex(xml_files)
-    # 1. The lists of splits: in Main, or in ImageSets itself where there is no Main
-    main = [path for path in lists if fold(PurePosixPath(path).parent.name) == "main"]
-    main = main or [path for path in lists if fold(PurePosixPath(path).parent.name) == "imagesets"]
-    by_split: dict[str, str] = {}
-    for path in main:
-        stem = PurePosixPath(path).stem
-        split = BOTH if stem.casefold() == BOTH else standard_split(stem)
-        if split and split in by_split:
-            raise InputError(f"{by_split[split]} and {path} are both lists of {split}; keep one of them")
-        if split:
-            by_split[split] = path
+    # 1. The lists of splits
+    by_split = choose_lists(lists)
     stated.used += by_split.values()
     stated.unused += [path for path in lists if path not in by_split.values()]
     # 2. Their images; those of trainval that are in neither train nor val belong to the one that has no list
@@ -102,6 +93,28 @@ def add_lists(files: SourceFiles, stated: StatedLists, lists: Sequence[str], xml
         if remaining:
             stated.remarks.append(f"{split}: {len(remaining)} images that are in {both}, but in no other list")
     stated.by_file |= listed
+
+
+def choose_lists(lists: Sequence[str]) -> dict[str, str]:
+    """The list of each split: in Main, else in ImageSets itself, else in the only other folder with such lists.
+
+    Raises:
+        InputError: two lists are of one split, or two other folders have lists.
+    """
+    by_folder: dict[str, dict[str, str]] = {}
+    for path in lists:
+        stem, folder = PurePosixPath(path).stem, fold(PurePosixPath(path).parent.name)
+        split = BOTH if stem.casefold() == BOTH else standard_split(stem)
+        of_folder = by_folder.setdefault(folder, {}) if split else {}
+        if split and (other := of_folder.setdefault(split, path)) != path:
+            raise InputError(f"{other} and {path} are both lists of {split}; keep one of them")
+    for folder in ("main", "imagesets"):
+        if folder in by_folder:
+            return by_folder[folder]
+    if len(by_folder) > 1:
+        first, second, *_ = (next(iter(each.values())) for each in by_folder.values())
+        raise InputError(f"{first} and {second}: which lists are the splits? Move them to ImageSets/Main")
+    return next(iter(by_folder.values()), {})
 
 
 def find_xml(path: str, line: str, index: FileIndex) -> str:

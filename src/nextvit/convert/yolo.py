@@ -20,11 +20,15 @@ LABELS = "labels"
 
 
 def find_yolo_file(files: SourceFiles) -> str | None:
-    """A text file with rows of numbers, or an empty one, that is where an image's labels are or in a folder labels."""
+    """A text file with rows of numbers, or an empty one, that is where an image's labels are or in a folder labels.
+
+    Where there is none, one of an image in a folder labels, whatever it holds: its reader says what is wrong.
+    """
     texts = [path for path in files.with_suffix(".txt") if not is_names_file(path)]
     index = FileIndex(texts)
     candidates = [path for image in files.images for path in find_label_files(image, index)]
-    return next((path for path in [*candidates, *filter(is_in_labels, texts)] if is_label_file(files, path)), None)
+    found = next((path for path in [*candidates, *filter(is_in_labels, texts)] if is_label_file(files, path)), None)
+    return found or next(filter(is_in_labels, candidates), None)
 
 
 def is_label_file(files: SourceFiles, path: str) -> bool:

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nextvit.data.class_names import normalize_class_name
-from nextvit.data.coco_layouts import is_coco
+from nextvit.data.coco_layouts import is_coco, list_split_folders
 from nextvit.data.findings import Finding
+from nextvit.data.folder_names import find_entry
 from nextvit.data.foreign_layouts import has_class_folders, refuse_foreign_layout
-from nextvit.data.image_files import find_image_files, is_data_folder
+from nextvit.data.image_files import find_image_files, is_data_folder, is_utf8
 from nextvit.data.label_list import LabelledPath
+from nextvit.data.masks_folder import is_masks_folder
 from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import find_split_folders, splits_to_read, standard_split
 from nextvit.errors import InputError
@@ -27,7 +29,7 @@ def read_class_folders(root: Path, findings: list[Finding], wanted: Sequence[str
         count = 0
         for folder in list_class_folders(folders[split]):
             images = find_image_files(folder, findings)
-            if not images and split == "train":
+            if not images and split == "train" and is_utf8(folder.name):
                 message = f"{folder}: class without images; add some or remove the folder"
                 findings.append(Finding("empty_class", message))
             count += len(images)
@@ -44,13 +46,14 @@ def check_layout(root: Path, wanted: Sequence[str]) -> None:
     Args:
         wanted: the splits to be read; several need train.
     """
-    refuse_foreign_layout(root)
     refuse_part_of_objects(root)
+    refuse_foreign_layout(root)
     found = find_split_folders(root)
     if not any(list_class_folders(folder) for folder in found.values()):
         refuse_without_annotations(root)
     if "train" in found or (found and len(wanted) == 1):
         return
+    refuse_folder_above(root)
     if any(root.glob("*.tar")):
         raise InputError(f"{root}: tar files without {CONTENTS}; only the shards that `nextvit shard` made can be read")
     own = standard_split(root.name)
@@ -73,6 +76,22 @@ def check_layout(root: Path, wanted: Sequence[str]) -> None:
     raise InputError(f"{root}: has no folder 'train'; expected train/<class>/*.jpg and, if you like, val/<class>/*")
 
 
+def refuse_folder_above(root: Path) -> None:
+    """Raise InputError for the folder above a dataset, such as that of an unpacked archive."""
+    folders = list_class_folders(root)
+    datasets = [folder for folder in folders if is_coco(folder) or is_masks_folder(folder) or has_class_splits(folder)]
+    if datasets:
+        what = "a dataset" if len(datasets) == 1 else f"{len(datasets)} datasets"
+        raise InputError(f"{root}: is the folder above {what}; pass {datasets[0]}")
+    if len(folders) == 1:
+        refuse_foreign_layout(folders[0])
+
+
+def has_class_splits(folder: Path) -> bool:
+    """Whether a folder has folders of splits with class folders in them."""
+    return any(has_class_folders(split) for _, split in list_split_folders(folder))
+
+
 def has_image(folder: Path) -> bool:
     """Whether there is an image file somewhere below a folder."""
     return bool(find_image_files(folder, []))
@@ -80,14 +99,15 @@ def has_image(folder: Path) -> bool:
 
 def refuse_part_of_objects(root: Path) -> None:
     """Raise InputError for a part of a dataset with objects, whose folders would be read as class folders."""
-    above = root.parent.parent if root.parent.name == "images" else root.parent
-    if ("images" in (root.name, root.parent.name) or root.name == "annotations") and is_coco(above):
+    name, parent = root.name.casefold(), root.parent.name.casefold()
+    above = root.parent.parent if parent == "images" else root.parent
+    if ("images" in (name, parent) or name == "annotations") and is_coco(above):
         raise InputError(f"{root}: is one part of a dataset; pass the folder above it, {above}")
 
 
 def refuse_without_annotations(root: Path) -> None:
     """Raise InputError for a folder that looks like a dataset with objects, but has no COCO annotations."""
-    if (root / "images").is_dir() or (root / "annotations").is_dir():
+    if any(find_entry(root, name).is_dir() for name in ("images", "annotations")):
         raise InputError(
             f"{root}: no annotations file; expected annotations/instances_train.json in COCO's format, "
             "or masks/train/NAME.png"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextvit.data.folder_names import find_entry
 from nextvit.data.foreign_layouts import refuse_foreign_layout
 from nextvit.data.split_names import find_split_folders, standard_split
 from nextvit.errors import InputError
@@ -39,7 +40,7 @@ class SplitFiles:
 
 def is_coco(root: Path) -> bool:
     """Whether a folder holds COCO annotations, or at least looks like it."""
-    return bool(find_beside(root)) or any(list_json(root / ANNOTATIONS))
+    return bool(find_beside(root)) or any(list_json(find_entry(root, ANNOTATIONS)))
 
 
 def find_split_files(root: Path) -> dict[str, SplitFiles]:
@@ -56,7 +57,7 @@ def find_split_files(root: Path) -> dict[str, SplitFiles]:
         found[source.split] = source
     if not found:
         refuse_foreign_layout(root)
-        others = ", ".join(path.name for path in list_json(root / ANNOTATIONS))
+        others = ", ".join(path.name for path in list_json(find_entry(root, ANNOTATIONS)))
         raise InputError(
             f"{root}: no annotations of the split train; expected annotations/instances_train.json"
             + (f", got {others:.200}" if others else "")
@@ -68,17 +69,19 @@ def find_beside(root: Path) -> list[SplitFiles]:
     """The splits whose annotation file stands beside the images, or beside their folder `data`."""
     sources: list[SplitFiles] = []
     for split, folder in list_split_folders(root) or [(UNNAMED, root)]:
-        if path := find_file(folder, BESIDE_THE_IMAGES):
+        if (path := find_entry(folder, BESIDE_THE_IMAGES)).is_file():
             sources.append(SplitFiles(split, path, (folder,)))
-        elif (path := find_file(folder, FIFTYONE)) and (folder / FIFTYONE_IMAGES).is_dir():
-            sources.append(SplitFiles(split, path, (folder / FIFTYONE_IMAGES,), (folder,)))
+        elif (path := find_entry(folder, FIFTYONE)).is_file() and (
+            images := find_entry(folder, FIFTYONE_IMAGES)
+        ).is_dir():
+            sources.append(SplitFiles(split, path, (images,), (folder,)))
     return sources
 
 
 def find_by_name(root: Path) -> list[SplitFiles]:
     """The splits, from the names of the files in `annotations`."""
-    paths = [path for path in list_json(root / ANNOTATIONS) if is_instances(path)]
-    images = root / "images"
+    paths = [path for path in list_json(find_entry(root, ANNOTATIONS)) if is_instances(path)]
+    images = find_entry(root, "images")
     inside, beside = find_split_folders(images), list_split_folders(root)
     sources: list[SplitFiles] = []
     for path in paths:
@@ -129,18 +132,12 @@ def choose_folder(source: SplitFiles, names: Sequence[str], is_found: Callable[[
         if count == len(names) and best:
             return best
     if best is None:
-        images = source.annotations.parent.parent / "images"
+        images = find_entry(source.annotations.parent.parent, "images")
         expected = images / source.annotations.stem[len(PREFIX) :]
         raise InputError(
             f"{source.annotations}: no folder with its images; expected {expected}, or all of them in {images}"
         )
     return best
-
-
-def find_file(folder: Path, name: str) -> Path | None:
-    """The file of a name in a folder; its suffix may be in capitals."""
-    stem, _, suffix = name.rpartition(".")
-    return next((path for path in (folder / name, folder / f"{stem}.{suffix.upper()}") if path.is_file()), None)
 
 
 def list_json(folder: Path) -> list[Path]:

@@ -15,6 +15,10 @@ from nextvit.image.reading import SUFFIXES
 
 CONVERT = "make it COCO's with: nextvit convert {root} --out {name}-coco"
 AS_COCO = "export it in COCO's format instead"
+YOLO_ROW = r"\A\s*\d+(?:[ \t]+-?[\d.]+(?:e-?\d+)?){4,}[ \t]*(?:\r?\n|\Z)"
+OWN_LIST = r"(?i)\A(?:path,labels?|path,split,labels?|labels?,path)\b"
+BOX_LINE = r"\A\d+,\d+,\d+,\d+,"
+LABEL_TABLE = r"(?i)\A\"?(?:image|file|img|path|id)[\w ]*\"?[,;].*(?:label|class|category|target)"
 AS_LIST = "write a CSV list with the columns path,label,split (or path,labels,split with red|blue)"
 DATUMARO = r'"dm_format_version"|"infos"|"categories"\s*:\s*\{'
 MASKS = "and list the names of the classes in classes.txt, one a line, from value 0 on"
@@ -38,8 +42,12 @@ class ForeignLayout:
 
 LAYOUTS = (
     ForeignLayout("VOC's format", ("Annotations/*.xml",), CONVERT, certain=True),
+    ForeignLayout("VOC's format", ("*/Annotations/*.xml",), CONVERT, certain=True),
+    ForeignLayout("VOC's format", ("*/*/Annotations/*.xml",), CONVERT),
     ForeignLayout("VOC's format", ("*.xml",), CONVERT, r"<annotation\b", certain=True),
     ForeignLayout("YOLO's format", ("labels/**/*.txt",), CONVERT, certain=True),
+    ForeignLayout("YOLO's format", ("obj.data",), CONVERT, certain=True),
+    ForeignLayout("YOLO's format", ("*.txt",), CONVERT, YOLO_ROW, certain=True),
     ForeignLayout("YOLO's format", ("_darknet.labels", "*.txt"), CONVERT, certain=True),
     ForeignLayout("CVAT's format for images", ("*.xml",), CONVERT, r"<annotations\b"),
     ForeignLayout("LabelMe's format", ("*.json",), CONVERT, r'"shapes"|"imagePath"'),
@@ -65,6 +73,13 @@ LAYOUTS = (
         f"give both the same names, {MASKS}",
     ),
     ForeignLayout(
+        "CamVid's layout",
+        ("train", "trainannot"),
+        "move the images of train to images/train, the masks of trainannot to masks/train, likewise those of val and "
+        f"valannot, {MASKS}",
+        certain=True,
+    ),
+    ForeignLayout(
         "Roboflow's layout of masks",
         ("*_mask.png",),
         f"move the images to images/<split>, the masks to masks/<split> without the ending _mask, {MASKS}",
@@ -75,12 +90,19 @@ LAYOUTS = (
     ForeignLayout("Label Studio's own format", ("*.json",), AS_COCO, r'"completions"|"annotations"[\s\S]*"result"'),
     ForeignLayout("VGG Image Annotator's format", ("*.json",), AS_COCO, r'"_via_|"regions"'),
     ForeignLayout("CreateML's format", ("_annotations.createml.json",), AS_COCO),
-    ForeignLayout("KITTI's layout", ("image_2", "label_2"), AS_COCO),
+    ForeignLayout("KITTI's layout", ("image_2", "label_2"), AS_COCO, certain=True),
+    ForeignLayout("Open Images' layout", ("data", "metadata", "labels/*.csv"), AS_COCO, certain=True),
+    ForeignLayout("DOTA's layout", ("labelTxt",), AS_COCO, certain=True),
+    ForeignLayout("VisDrone's layout", ("annotations/*.txt",), AS_COCO, BOX_LINE, certain=True),
+    ForeignLayout("VisDrone's layout", ("*/annotations/*.txt",), AS_COCO, BOX_LINE, certain=True),
+    ForeignLayout("WIDER FACE's layout", ("wider_face_split",), AS_COCO, certain=True),
     ForeignLayout("TensorFlow's records", ("*.tfrecord*",), AS_COCO),
     ForeignLayout("a CSV table of boxes", ("_annotations.csv",), AS_COCO),
     ForeignLayout("Roboflow's table of several classes", ("_classes.csv",), AS_LIST),
     ForeignLayout("Hugging Face's imagefolder", ("metadata.csv",), AS_LIST),
     ForeignLayout("Hugging Face's imagefolder", ("metadata.jsonl",), AS_LIST),
+    ForeignLayout("a CSV list", ("*.csv",), "pass that file itself", OWN_LIST),
+    ForeignLayout("a table of labels", ("*.csv",), AS_LIST, LABEL_TABLE),
 )
 """The first one that fits is named."""
 

@@ -44,7 +44,7 @@ class FolderContents:
     unread: list[tuple[str, str]]
     """Images that are left out, or files that may be such, each with the name of its format."""
     bad_names: list[str]
-    """Images whose names are not UTF-8, and which are not among `images`."""
+    """Images whose names, or those of their folders, are not UTF-8, and which are not among `images`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,12 @@ def list_images(folder: Path) -> list[Path]:
 def find_image_files(folder: Path, findings: list[Finding]) -> list[str]:
     """`list_images` as text, for a million `Path` take a gigabyte; what is left out is added to `findings`.
 
-    Names that are not UTF-8 have a finding each. Of files in formats that are not read there is one finding in the
-    whole list, which grows with each folder.
+    Names of files and folders that are not UTF-8 have a finding each. Of files in formats that are not read there is
+    one finding in the whole list, which grows with each folder.
     """
     contents = scan_folder(folder)
-    findings += [Finding("bad_name", refuse_name(path)) for path in contents.bad_names]
+    messages = Counter(map(refuse_name, contents.bad_names))
+    findings += [Finding("bad_name", message, count=count) for message, count in messages.items()]
     if contents.unread:
         earlier = next((each for each in findings if isinstance(each, UnreadFiles)), None)
         if earlier:
@@ -118,6 +119,7 @@ def scan_folder(folder: Path, *, is_left_out: Callable[[str], bool] = lambda pat
             continue
         visited.add(real)
         folders[:] = [name for name in folders if is_data_folder(name) and not is_left_out(f"{parent}{os.sep}{name}")]
+        is_parent_utf8 = is_utf8(parent)
         for name in names:
             if name.startswith("."):
                 continue
@@ -125,7 +127,7 @@ def scan_folder(folder: Path, *, is_left_out: Callable[[str], bool] = lambda pat
             if suffix not in SUFFIXES:
                 if format := name_unread_format(path, suffix):
                     unread.append((path, format))
-            elif is_utf8(name):
+            elif is_parent_utf8 and is_utf8(name):
                 images.append(path)
             else:
                 bad_names.append(path)
@@ -139,9 +141,11 @@ def split_path(path: str) -> list[str]:
 
 
 def refuse_name(path: str) -> str:
-    """A message on a file whose name is not UTF-8."""
-    folder, name = os.path.split(path)
-    return f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8; rename it"
+    """A message on the first name in a path that is not UTF-8."""
+    parts = Path(path).parts
+    first = next((index for index, part in enumerate(parts) if not is_utf8(part)), len(parts) - 1)
+    what = "file" if first == len(parts) - 1 else "folder"
+    return f"{Path(*parts[:first])}: the {what} name {os.fsencode(parts[first])!r} is not UTF-8; rename it"
 
 
 def is_data_folder(name: str) -> bool:

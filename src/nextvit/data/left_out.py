@@ -8,6 +8,7 @@ from pathlib import Path
 from nextvit.data.coco_layouts import ANNOTATIONS, list_json, names_split
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
+from nextvit.data.folder_names import find_entry
 from nextvit.data.image_files import find_image_files
 from nextvit.data.shards import CONTENTS
 from nextvit.data.split_names import SPLITS, standard_split
@@ -127,7 +128,9 @@ def find_unused_annotations(dataset: Dataset) -> list[Finding]:
         return []
     read = {file for _, file in dataset.lists}
     # Those of splits were read, or have findings, or were not asked for.
-    unused = [path for path in list_json(dataset.root / ANNOTATIONS) if path not in read and not names_split(path)]
+    unused = [
+        path for path in list_json(find_entry(dataset.root, ANNOTATIONS)) if path not in read and not names_split(path)
+    ]
     if not unused:
         return []
     names = ", ".join(path.name for path in unused[:3]) + (", ..." if len(unused) > 3 else "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from nextvit.data.class_masks import MAX_CLASSES, MaskEncoding, MaskFiles
 from nextvit.data.class_names import normalize_class_name
 from nextvit.data.findings import Finding
+from nextvit.data.folder_names import find_entry
 from nextvit.data.image_files import find_image_files
 from nextvit.data.samples import Samples
 from nextvit.data.split_names import find_split_folders, splits_to_read
@@ -44,14 +45,14 @@ class MaskedSplit:
 
 def is_masks_folder(root: Path) -> bool:
     """Whether a folder holds images with masks, or at least looks like it."""
-    return (root / "masks").is_dir() or is_ade20k(root)
+    return find_entry(root, "masks").is_dir() or is_ade20k(root)
 
 
 def is_ade20k(root: Path) -> bool:
     """Whether a folder is in ADE20K's layout."""
-    images, annotations = (find_split_folders(root / folder) for folder in ("images", "annotations"))
+    images, annotations = (find_split_folders(find_entry(root, folder)) for folder in ("images", "annotations"))
     train = [folders["train"].name.casefold() for folders in (images, annotations) if "train" in folders]
-    return len(train) == 2 and ("training" in train or (root / ADE20K_CLASSES).is_file())
+    return len(train) == 2 and ("training" in train or find_entry(root, ADE20K_CLASSES).is_file())
 
 
 def read_masks(
@@ -70,11 +71,11 @@ def read_masks(
     Raises:
         InputError: the folder is in none of the layouts, or the list of classes cannot be used.
     """
-    if is_ade20k(root) and not (root / "masks").is_dir():
+    if is_ade20k(root) and not find_entry(root, "masks").is_dir():
         (sources, has_val), classes = find_split_files(root, "annotations", wanted), read_ade20k_classes(root)
         encoding = MaskEncoding(len(classes), zero_is_ignored=True)
     else:
-        (sources, has_val), classes = find_split_files(root, "masks", wanted), read_classes(root / CLASSES)
+        (sources, has_val), classes = find_split_files(root, "masks", wanted), read_classes(find_entry(root, CLASSES))
         encoding = MaskEncoding(len(classes))
     if len(classes) == 1:
         message = f"{root / CLASSES}: a single class, {classes[0]!r}; list at least two, such as background and defect"
@@ -88,9 +89,9 @@ def find_split_files(root: Path, masks_name: str, wanted: Sequence[str]) -> tupl
     Raises:
         InputError: a folder is missing, or two are of one split.
     """
-    images, masks = (find_split_folders(root / name) for name in ("images", masks_name))
+    images, masks = (find_split_folders(find_entry(root, name)) for name in ("images", masks_name))
     if not images and not masks and len(wanted) == 1:
-        return [SplitFiles(wanted[0], root / "images", root / masks_name)], True
+        return [SplitFiles(wanted[0], find_entry(root, "images"), find_entry(root, masks_name))], True
     for split in ("train", "val"):
         if split in wanted and (split in images) != (split in masks):
             (there, missing) = ("images", masks_name) if split in images else (masks_name, "images")
@@ -162,10 +163,10 @@ def read_ade20k_classes(root: Path) -> tuple[str, ...]:
     Raises:
         InputError: there is no usable list.
     """
-    path = root / ADE20K_CLASSES
+    path = find_entry(root, ADE20K_CLASSES)
     if not path.is_file():
-        if (root / CLASSES).is_file():
-            return read_classes(root / CLASSES)
+        if find_entry(root, CLASSES).is_file():
+            return read_classes(find_entry(root, CLASSES))
         raise InputError(f"{root}: in ADE20K's layout, but has neither {ADE20K_CLASSES} nor {CLASSES}")
     rows = [line.split("\t") for line in read_lines(path)[1:] if line.strip()]
     for number, row in enumerate(rows, 1):

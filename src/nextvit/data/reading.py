@@ -23,8 +23,10 @@ from nextvit.data.samples import Samples, SamplesBuilder
 from nextvit.data.shards import CONTENTS, ONE_LABEL, read_contents, read_shards
 from nextvit.data.split_names import SPLITS, find_split_folders, splits_to_read
 from nextvit.errors import InputError, did_you_mean, suggest_path
+from nextvit.image.reading import SUFFIXES
 
 Part = TypeVar("Part")
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 MAX_LISTED = 5
 """Classes that a message lists, and for which a similar name is looked up."""
 
@@ -67,7 +69,7 @@ def read_labelled(root: Path, findings: list[Finding], wanted: Sequence[str], *,
         classes, splits, task = read_shards(root, wanted)
         return Dataset(root=root, classes=classes, splits=splits, task=task)
     if root.is_file():
-        refuse_json(root)
+        refuse_other_files(root)
         present = splits_in_list(root)
         to_read = splits_to_read(wanted, present, root=root)
         found = read_label_list(root, lambda message: findings.append(Finding("bad_row", message)), wanted=to_read)
@@ -210,9 +212,15 @@ def convert_objects_to_masks(dataset: Dataset) -> Dataset:
     return Dataset(root=dataset.root, classes=classes, splits=samples, task="segmentation", masks=masks)
 
 
-def refuse_json(path: Path) -> None:
-    if path.suffix.lower() == ".json":
+def refuse_other_files(path: Path) -> None:
+    """Raise InputError for a file that is no list, by its suffix."""
+    suffix = path.suffix.lower()
+    if suffix in (".json", ".xml", ".yaml", ".yml"):
         raise InputError(f"{path}: is one file of a dataset; pass the folder above its annotations and images")
+    if suffix in SUFFIXES:
+        raise InputError(f"{path}: is an image; pass the folder of a dataset, or a CSV list")
+    if suffix in ARCHIVES:
+        raise InputError(f"{path}: is an archive; unpack it, and pass the folder")
 
 
 def pack_samples(found: Iterable[LabelledPath]) -> tuple[list[str], dict[str, Samples]]:

@@ -113,6 +113,8 @@ def locate_folder(path: Path) -> Path:
 
     Nothing is moved, so that reading never disturbs a process that is writing. The returned path may not exist.
     """
+    if not path.name:  # "." or "/"
+        return path
     old = path.with_name(f"{path.name}.old")
     return old if old.exists() and not path.exists() else path
 

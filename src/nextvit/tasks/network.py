@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from nextvit.bundle.card import ModelCard
-from nextvit.bundle.manifest import is_bundle
-from nextvit.errors import InputError, suggest_path
-from nextvit.files.run_folder import find_best_weights, is_run
+from nextvit.bundle.manifest import is_bundle, require_model
+from nextvit.errors import InputError
+from nextvit.files.run_folder import find_best_weights
 from nextvit.image.canvas import canvas_size
 from nextvit.models.cost import Cost, module_cost
 from nextvit.models.network import Network
@@ -66,10 +66,7 @@ def load_trained(path: Path) -> tuple[Network, ModelCard]:
     """
     if is_bundle(path):
         raise InputError(f"{path}: is a bundle; this needs the run or the checkpoint that it was exported from")
-    if not path.exists():
-        raise InputError(f"{path}: no such run, checkpoint or bundle{suggest_path(path)}")
-    if path.is_dir() and not is_run(path):
-        raise InputError(f"{path}: neither a run (no recipe.yaml) nor a bundle (no manifest.json)")
+    require_model(path)
     return load_model(find_best_weights(path) if path.is_dir() else path)
 
 
