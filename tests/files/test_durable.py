@@ -30,6 +30,15 @@ def test_folders_without_a_name_are_themselves(path: str):
     assert locate_folder(Path(path)) == Path(path)
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_folder_without_a_name_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="choose a folder below it"), durable_folder(Path(path)):
+        pass
+    assert not any((tmp_path / "here").iterdir())
+
+
 def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 

@@ -62,8 +62,11 @@ def durable_folder(path: Path, *, keep: Path | None = None) -> Generator[Path]:
         keep: where the replaced folder is kept; None: it is removed.
 
     Raises:
-        InputError: the disk is full or not writable. The folder that was at `path` is untouched.
+        InputError: the disk is full or not writable, or the path is "." or "/", which no folder can replace. The folder
+            that was at `path` is untouched.
     """
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: a folder is made whole under a new name; choose a folder below it")
     temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
