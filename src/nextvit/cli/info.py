@@ -6,7 +6,7 @@ from typing import Any
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.manifest import MIN_DYNAMIC_SIDE_PX, SIGNATURE, Manifest, is_bundle, read_bundle, require_model
 from nextvit.cli.console import AsJson, make_table, show
-from nextvit.errors import shorten
+from nextvit.errors import InputError, shorten
 from nextvit.files.durable import locate_folder
 from nextvit.files.run_folder import METRICS, find_best_weights, is_run
 from nextvit.image.canvas import STRIDE_PX
