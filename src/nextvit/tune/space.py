@@ -9,11 +9,11 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product, starmap
+from itertools import chain, product, starmap
 from typing import Any, cast
 
 from nextvit.bundle.manifest import MAX_SIDE_PX, Precision
-from nextvit.errors import InputError
+from nextvit.errors import InputError, shorten
 from nextvit.export.targets import target_of
 from nextvit.files.records import from_plain, to_plain
 from nextvit.models.config import NextViTConfig
@@ -116,22 +116,32 @@ class Space:
         choices = (self.stem_widths, *self.blocks, *self.conv_widths, *self.transformer_widths)
         if not all((*choices, self.image_sizes, self.targets)):
             raise InputError("a space has at least one choice for each part of a network, image size and runtime")
+        self._check_networks()
         for runtime, precision in self.targets:
             target_of(runtime, precision, dynamic_size=False, task=self.task)
-        for size in self.image_sizes:
-            if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in size):
-                raise InputError(f"images have {MIN_SIDE_PX} to {MAX_SIDE_PX} px a side, got {size[1]}x{size[0]} px")
-        for width in {width for stage in (*self.conv_widths, *self.transformer_widths) for width in stage}:
-            if width % WIDTH_STEP:
+        for height, width in self.image_sizes:
+            if not MIN_SIDE_PX <= min(height, width) <= max(height, width) <= MAX_SIDE_PX:
+                raise InputError(f"images have {MIN_SIDE_PX} to {MAX_SIDE_PX} px a side, got {width}x{height} px")
+
+    def _check_networks(self) -> None:
+        """Raise InputError where a choice for a stage is in no network."""
+        for blocks in chain(*self.blocks):
+            if not blocks or set(blocks) - {"C", "T"}:
+                raise InputError(f"blocks of a stage are a string of 'C' and 'T', got {shorten(blocks)!r}")
+        for width in chain(*self.conv_widths, *self.transformer_widths):
+            if width < WIDTH_STEP or width % WIDTH_STEP:
                 raise InputError(f"widths are multiples of {WIDTH_STEP}, got {width}")
-        for width in {width for stage in self.transformer_widths for width in stage}:
+        for width in chain(*self.transformer_widths):
             if width < LEAST_TRANSFORMER_WIDTH:
                 raise InputError(f"widths of transformer blocks are at least {LEAST_TRANSFORMER_WIDTH}, got {width}")
 
     def __iter__(self) -> Iterator[Point]:
         """Every point once, in a fixed order."""
-        for stem, *stages, size, target in product(self.stem_widths, *self.stages, self.image_sizes, self.targets):
-            yield make_point(stem, stages, size, target)
+        for stem in self.stem_widths:
+            for stages in product(*self.stages):
+                config = make_config(stem, stages)
+                for size, (runtime, precision) in product(self.image_sizes, self.targets):
+                    yield Point(config=config, image_size=size, runtime=runtime, precision=precision)
 
     @property
     def size(self) -> int:
@@ -167,8 +177,9 @@ class Space:
             depth = generator.choice(sorted({len(each) for each in blocks}))
             order = generator.choice([each for each in blocks if len(each) == depth])
             stages.append(make_stage(order, *map(generator.choice, widths)))
-        stem, size = generator.choice(self.stem_widths), generator.choice(self.image_sizes)
-        return make_point(stem, stages, size, generator.choice(self.targets))
+        config = make_config(generator.choice(self.stem_widths), stages)
+        size, (runtime, precision) = generator.choice(self.image_sizes), generator.choice(self.targets)
+        return Point(config=config, image_size=size, runtime=runtime, precision=precision)
 
 
 def make_stage(blocks: str, conv_width: int, transformer_width: int) -> Stage:
@@ -180,12 +191,9 @@ def make_stage(blocks: str, conv_width: int, transformer_width: int) -> Stage:
     )
 
 
-def make_point(
-    stem: tuple[int, int, int], stages: Sequence[Stage], size: tuple[int, int], target: tuple[str, Precision]
-) -> Point:
-    """The point with these four stages."""
+def make_config(stem: tuple[int, int, int], stages: Sequence[Stage]) -> NextViTConfig:
+    """The network with these widths of the stem and these four stages."""
     blocks, conv_widths, transformer_widths = zip(*stages, strict=True)
-    config = NextViTConfig(
+    return NextViTConfig(
         stem_widths=stem, blocks=blocks, conv_widths=conv_widths, transformer_widths=transformer_widths
     )
-    return Point(config=config, image_size=size, runtime=target[0], precision=target[1])
