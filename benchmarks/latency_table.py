@@ -1,13 +1,15 @@
 """How well a table of blocks predicts the latency of networks that it was not made from.
 
     python benchmarks/latency_table.py [--targets onnx:fp32,onnx:int8,openvino:fp32,openvino:bf16,openvino:int8]
-        [--sides 96,192] [--networks 12] [--threads 1] [--seconds 1] [--seed 0] [--small] [--tables FOLDER] [--save FILE]
+        [--sides 96,192] [--networks 12] [--threads 1] [--seconds 1] [--seed 0] [--small]
+        [--tables FOLDER] [--save FILE]
 
-For each runtime and precision and each image size, networks are drawn from the space of `nextvit tune`, the rows that
-their predictions need are measured and kept in FOLDER, and then the networks themselves are timed, all in the same
-rounds. One JSON line for each of these is appended to benchmarks/results/latency_table.jsonl: the milliseconds
-predicted and measured, and the median and the 90th percentile of the relative error. With --small the networks have
-few and narrow blocks: it shows that everything runs, and its figures mean nothing. The machine must be quiet.
+For each runtime and precision and each image size, networks are drawn from the space of `nextvit.tune`, and the rows
+that their predictions need are measured and kept in FOLDER (~/.cache/nextvit/latency). Then the networks themselves are
+timed, all in the same rounds. One JSON line for each of these is appended to benchmarks/results/latency_table.jsonl:
+the milliseconds predicted and measured, and the median and the 90th percentile of the relative error. With --small the
+networks have few and narrow blocks: it shows that everything runs, and its figures mean nothing. The machine must be
+quiet.
 """
 
 import argparse
