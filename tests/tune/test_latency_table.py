@@ -13,7 +13,8 @@ import pytest
 from nextvit.errors import InputError
 from nextvit.models.config import SMALL
 from nextvit.tune.latency_table import LatencyTable, Row, Setup, rows_of
-from nextvit.tune.space import Point, Space
+from nextvit.tune.space import Point, Space, make_config
+from tests.conftest import needs
 
 SETUP = Setup(
     machine={"cpu": "CPU A", "cores": 2, "system": "Linux x86_64"},
@@ -71,6 +72,23 @@ def test_the_prediction_is_exact_where_a_block_depends_on_its_neighbours_alone(t
     table.fill([replace(swapped, config=SMALL)], arbitrary_machine)
     assert table.missing([swapped]) == []
     assert table.predict(swapped) == pytest.approx(arbitrary_machine([swapped])[0], rel=1e-9)
+
+
+@pytest.mark.backend
+def test_the_multiplications_of_the_deployed_networks_are_predicted_exactly(tmp_path: Path):
+    """The deployment form moves work between blocks, and the rows hold what it moves."""
+    needs("torch")
+    from nextvit.tasks.network import deployed_cost
+    from nextvit.tune.measure import random_card
+
+    def multiplications(points: Sequence[Point]) -> list[float]:
+        return [deployed_cost(random_card(point)).macs for point in points]
+
+    config = make_config((32, 16, 32), [("C", 64, 128), ("TC", 96, 160), ("CTT", 160, 128), ("T", 32, 192)])
+    point = Point(config=config, image_size=(96, 64), runtime="onnx", precision="fp32")
+    table = LatencyTable(tmp_path / "table.jsonl", SETUP)
+    table.fill([point], multiplications)
+    assert [table.predict(point)] == multiplications([point])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -172,6 +190,15 @@ def test_a_damaged_table_is_one_line(line: str, says: str, tmp_path: Path):
     path.write_text(json.dumps({"model": "runs/a", "p50_ms": 3}) + "\n")
     with pytest.raises(InputError, match="not a latency table"):
         LatencyTable(path, SETUP)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"could not write .*table\.jsonl: (Not a directory|File exists)"):
+        LatencyTable(tmp_path / "file" / "table.jsonl", SETUP)
+    (tmp_path / "folder" / "table.jsonl").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"table\.jsonl"):
+        LatencyTable(tmp_path / "folder" / "table.jsonl", SETUP)
 
 
 def test_a_network_that_differs_in_more_than_blocks_and_widths_is_refused():

@@ -7,6 +7,7 @@ networks of a row have one plain block (`PLAIN`) in each stage that the row does
     with:     stem, plain stages, the block before, the block, plain stages, head
     without:  stem, plain stages, the block before,            plain stages, head
 
+(A block that is the first of its stage stands in the place of the plain one, for no stage is empty.)
 So a row holds the block behind its true predecessor, and what it changes in its successor while that is the plain
 one; the row of the true successor takes this back and puts in its own. The sum of the rows of a network's blocks and of
 the network of plain blocks alone is therefore exact wherever a block's time depends on the block itself and on its
@@ -161,7 +162,7 @@ class LatencyTable:
         """Open the table at `path`, or begin it there.
 
         Raises:
-            InputError: the file is damaged, or was measured in another setup.
+            InputError: the file is damaged, was measured in another setup, or cannot be written.
         """
         self.path, self.setup = path, setup
         self.milliseconds: dict[Row, float] = {}
@@ -169,8 +170,7 @@ class LatencyTable:
         if lines:
             self.require_same_setup(lines[0])
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            append_json_line(path, self.header)
+            self.append(self.header)
         for number, line in enumerate(lines[1:], start=2):
             row, milliseconds = read_row(line, what=f"{path}, record {number}")
             self.milliseconds[row] = milliseconds
@@ -219,8 +219,20 @@ class LatencyTable:
                 self.keep(row, times[without])
 
     def keep(self, row: Row, milliseconds: float) -> None:
-        append_json_line(self.path, {"row": to_plain(row), "ms": milliseconds})
+        self.append({"row": to_plain(row), "ms": milliseconds})
         self.milliseconds[row] = milliseconds
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write a line to the file.
+
+        Raises:
+            InputError: the disk is full or not writable.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_json_line(self.path, line)
+        except OSError as error:
+            raise InputError(f"could not write {self.path}: {error.strerror or error}") from None
 
     def predict(self, point: Point) -> float:
         """The milliseconds of a network, whose rows must be in the table (`fill`)."""

@@ -28,25 +28,29 @@ NUM_CLASSES = 10
 """Of the networks that are timed. A head of more classes takes longer by its one layer, which is applied once."""
 
 
+def random_card(point: Point, *, num_classes: int = NUM_CLASSES) -> ModelCard:
+    """The card of a classifier of a point, whose classes are numbers."""
+    return ModelCard(
+        task="classification",
+        classes=tuple(map(str, range(num_classes))),
+        input=Preprocess(image_size=point.image_size),
+        variant="a point of the space",
+        architecture=to_plain(point.config),
+    )
+
+
 def random_source(point: Point, *, num_classes: int = NUM_CLASSES) -> Source:
     """What the file of a classifier with random weights is written from.
 
     Its batch norms have the statistics of photographs, which also calibrate int8: latency does not depend on weights as
     long as they give ordinary numbers.
     """
-    spec = Preprocess(image_size=point.image_size)
-    card = ModelCard(
-        task="classification",
-        classes=tuple(map(str, range(num_classes))),
-        input=spec,
-        variant="a point of the space",
-        architecture=to_plain(point.config),
-    )
-    photographs = load_photographs(spec)
+    card = random_card(point, num_classes=num_classes)
+    photographs = load_photographs(card.input)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = Classifier(point.config, num_classes=num_classes)
-    set_batch_norm_statistics(model, photographs, spec)
+    set_batch_norm_statistics(model, photographs, card.input)
     return Source(model=model.eval(), card=card, precision=point.precision, calibration=photographs)
 
 
