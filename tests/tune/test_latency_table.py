@@ -12,7 +12,8 @@ import pytest
 
 from nextvit.errors import InputError
 from nextvit.models.config import SMALL
-from nextvit.tune.latency_table import LatencyTable, Row, Setup, rows_of
+from nextvit.tune.latency_table import LatencyTable, Setup
+from nextvit.tune.rows import Row, rows_of
 from nextvit.tune.space import Point, Space, make_config
 from tests.conftest import needs
 
