@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtime",
     },
     "benchmark": {*BELOW, "export", "backends", "loading", "tasks", "models", "predictions", "runtime"},
+    "tune": {*BELOW, "benchmark", "export", "backends", "models", "runtime"},
 }
 TASK_TABLES = {"tasks", "predictions"}
 """The folders that may compare the name of a task."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nextvit.benchmark.intervals import percentile_interval, student_t
+from nextvit.benchmark.intervals import percentile_interval, runs_for_upper_bound, student_t
 
 TRIALS = 300
 
@@ -53,3 +53,15 @@ def test_runs_of_one_turn_are_not_independent_witnesses():
 def test_students_t_is_that_of_the_tables():
     for freedom, point in {5: 2.5706, 10: 2.2281, 50: 2.0086}.items():
         assert student_t(freedom) == pytest.approx(point, rel=0.01)
+
+
+@pytest.mark.parametrize("percentage", [90, 99])
+def test_as_many_runs_as_are_said_have_an_upper_bound(percentage: int):
+    needed, rng = runs_for_upper_bound(percentage), np.random.default_rng(0)
+
+    def is_bounded(runs: int) -> bool:
+        bounds = percentile_interval(np.array_split(rng.random(runs), 20), percentage)
+        return bounds is not None and bounds[1] is not None
+
+    assert sum(is_bounded(needed * 2) for _ in range(50)) >= 45
+    assert sum(is_bounded(needed * 3 // 4) for _ in range(50)) == 0

@@ -2,39 +2,27 @@
 
 import json
 import math
-import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from nextvit.errors import InputError, did_you_mean
+from nextvit.benchmark.conditions import FIELDS, Grammar, Term, value_of
+from nextvit.errors import InputError
 
 Record = dict[str, Any]
 Key = tuple[Any, ...]
 
-FIELDS = {
-    "p50": ("p50_ms", "ms"),
-    "p90": ("p90_ms", "ms"),
-    "p99": ("p99_ms", "ms"),
-    "least": ("least_ms", "ms"),
-    "images_per_second": ("images_per_second", ""),
-    "peak_memory": ("peak_memory_mib", "MiB"),
-    "cold_start": ("cold_start_ms", "ms"),
-    "size": ("size_mib", "MiB"),
-    "score": ("score", "points"),
-    "ratio": ("ratio", ""),
-}
-"""The fields of conditions: the name in a condition, the field of the record, and the unit."""
+FAIL_IF = Grammar(
+    flag="--fail-if",
+    fields=[name for name, each in FIELDS.items() if each.in_fail_if],
+    signs=("<", ">"),
+    takes_percent=True,
+    accepted="accepted: a field, > or <, and a value as in 'p50>+5%', 'p90>+1.5ms' (against the baseline), 'p50>12ms', "
+    "'images_per_second<100' (the value itself), several with commas",
+)
 MACHINE_INDEPENDENT = {"size", "score"}
-CONDITION_PATTERN = re.compile(
-    r"\s*(?P<field>\w+)\s*(?P<sign>[<>])\s*(?P<by>[+-]?)(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*"
-)
-ACCEPTED_FORMS = (
-    "accepted: a field, > or <, and a value as in 'p50>+5%', 'p90>+1.5ms' (against the baseline), 'p50>12ms', "
-    "'images_per_second<100' (the value itself), several with commas"
-)
 
 
 @dataclass(frozen=True)
@@ -66,29 +54,17 @@ def parse_conditions(text: str) -> list[Condition]:
     Raises:
         InputError: a condition is malformed, or its field is unknown.
     """
-    return [parse_condition(part.strip()) for part in text.split(",")]
+    return [condition_of(term) for term in FAIL_IF.read(text)]
 
 
-def parse_condition(text: str) -> Condition:
-    match = CONDITION_PATTERN.fullmatch(text)
-    if not match:
-        raise InputError(f"--fail-if cannot read {text!r}; {ACCEPTED_FORMS}")
-    name, unit = match["field"], match["unit"]
-    if name not in FIELDS:
-        raise InputError(f"--fail-if knows no field {name!r}; {did_you_mean(name, FIELDS)}")
-    expected = FIELDS[name][1]
-    relative, percent = bool(match["by"]), unit == "%"
-    if percent and name == "score":
-        raise InputError(f"--fail-if {text!r}: a score changes by points, write it without %, as in 'score<-0.5'")
-    if percent and not relative:
+def condition_of(term: Term) -> Condition:
+    if term.is_percent and term.name == "score":
+        raise InputError(f"--fail-if {term.text!r}: a score changes by points, write it without %, as in 'score<-0.5'")
+    if term.is_percent and not term.has_sign:
         raise InputError(
-            f"--fail-if {text!r}: a percentage is against the baseline and needs a sign, as in '{name}>+5%'"
+            f"--fail-if {term.text!r}: a percentage is against the baseline and needs a sign, as in '{term.name}>+5%'"
         )
-    if unit and not percent and unit.lower() != expected.lower():
-        accepted = f"in {expected}" if expected else "without a unit"
-        raise InputError(f"--fail-if {text!r}: {name} is {accepted}{'' if name == 'score' else ' or in %'}")
-    value = float(match["by"] + match["number"])
-    return Condition(text.replace(" ", ""), name, match["sign"] == ">", value, relative, percent)
+    return Condition(term.text, term.name, term.sign == ">", term.value, term.has_sign, term.is_percent)
 
 
 def read_baseline(path: Path) -> list[Record]:
@@ -150,7 +126,7 @@ def find_damage(record: Record) -> str | None:
     machine = record.get("environment")
     if not isinstance(machine, dict) or not isinstance(machine.get("versions", {}), dict):
         return "it has no environment, which says what it was measured with"
-    for name, _ in FIELDS.values():
+    for name in (FIELDS[each].key for each in FAIL_IF.fields):
         value = record.get(name)
         if isinstance(value, dict) and name == "score":
             value = value.get("value")
@@ -306,19 +282,13 @@ def require_same_cpu(
             )
 
 
-def value_of(record: Record, name: str) -> float | None:
-    """The value of a condition's field; None if it was not measured."""
-    value = record.get(FIELDS[name][0])
-    return value["value"] if isinstance(value, dict) else value
-
-
 def describe(record: Record) -> str:
     return f"{record['name']} (batch {record['batch']}, threads {record['threads']})"
 
 
 def failure_message(condition: Condition, record: Record, value: float, before: float | None) -> str:
     """One line that says why a condition failed. `before` is the value in the baseline."""
-    unit = FIELDS[condition.name][1]
+    unit = FIELDS[condition.name].unit
     unit = f" {unit}" if unit and condition.name != "score" else ""
     text = f"{describe(record)}: {condition.name} {value:.4g}{unit}"
     if condition.is_relative and before is not None:

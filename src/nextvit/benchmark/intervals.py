@@ -48,6 +48,14 @@ def percentile_interval(seconds: Sequence[Seconds], percentage: float) -> tuple[
     return low, float(np.percentile(runs, 100 * high)) if is_bounded else None
 
 
+def runs_for_upper_bound(percentage: float, *, rounds: int = 20) -> int:
+    """How many runs the upper bound of `percentile_interval` takes, if the runs of a turn are not alike."""
+    tail = 1 - percentage / 100
+    # The least n with n * tail - reach * sqrt(n * tail * (1 - tail)) = 0.5, a quadratic equation in sqrt(n)
+    slope = student_t(rounds - 1) * math.sqrt(tail * (1 - tail))
+    return math.ceil(((slope + math.sqrt(slope**2 + 2 * tail)) / (2 * tail)) ** 2)
+
+
 def student_t(freedom: int) -> float:
     """The 97.5 % point of Student's t, from 5 degrees of freedom on with an error below 1 %."""
     z = NORMAL

@@ -33,6 +33,11 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+def describe_machine() -> dict[str, Any]:
+    """What the latency of a network depends on beside its file and its runtime, as plain JSON values."""
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+
+
 def strip_folder(argument: str) -> str:
     """An argument of a command, with an absolute path shortened to its last part.
 
