@@ -132,10 +132,12 @@ def train(
         raise
     report = write_report(out)
     low, high = evaluation.interval_95
+    teacher_share = mean_teacher_share(out)
     show(
         as_json,
         f"best checkpoint: {display_name(evaluation.main_score)} {evaluation.scores[evaluation.main_score]:.2f} % "
         f"on {evaluation.images} images (95 %: {low:.1f} to {high:.1f})",
+        *([f"the teacher took {teacher_share:.0%} of the time of the training's steps"] if teacher_share else []),
         f"report: {report}",
         document={
             "verb": "train",
@@ -144,6 +146,7 @@ def train(
             "scores": evaluation.scores,
             "interval_95": evaluation.interval_95,
             "images": evaluation.images,
+            **({"teacher_share": teacher_share} if teacher_share else {}),
             "environment": describe_environment(),
         },
     )
@@ -201,6 +204,14 @@ class ProgressLine:
 def describe_teacher(tick: "Tick") -> str:
     """The part of the time that a teacher takes; "" without one."""
     return f"teacher {tick.teacher_share:.0%}  " if tick.teacher_share else ""
+
+
+def mean_teacher_share(run: Path) -> float:
+    """The fraction of the steps' time that a teacher took, a mean over the epochs; 0 without one."""
+    from nextvit.report.contents import read_run_contents
+
+    shares = [record.get("teacher_share", 0.0) for record in read_run_contents(run).epochs]
+    return round(sum(shares) / max(1, len(shares)), 4)
 
 
 def left(seconds: float) -> str:

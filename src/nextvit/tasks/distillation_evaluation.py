@@ -32,12 +32,16 @@ class DistillationEvaluator:
         check_classes(dataset, card)
         self.dataset, self.card, self.teacher = dataset, card, teacher
         self.taught: dict[str, Floats] = {}
-        """The teacher's logits (N, classes) for each sample, by its path."""
+        """The teacher's logits (classes,) for each sample, by its path."""
+        self.gathered: set[str] = set()
+        """The splits for whose samples every process knows them."""
 
     def evaluate(self, predict: Predict, *, split: str = "val", shard: Shard = WHOLE) -> Evaluation:
         found = predict_split(predict, self.dataset, self.card, split=split, shard=shard, watch=self.ask_teacher)
-        for part in shard.gather(self.taught):
-            self.taught |= part
+        if split not in self.gathered:
+            self.gathered.add(split)
+            for part in shard.gather(self.taught):
+                self.taught |= part
         return self.score(*found)
 
     def ask_teacher(self, samples: Sequence[Sample], outputs: Arrays, images: Sequence[Prepared]) -> None:
