@@ -44,7 +44,9 @@ def test_every_verb_works_on_a_run_without_labels_or_says_why_not(
     page = (student / "report.html").read_text()
     assert "Divergence from the teacher" in page and "Where they differ most" in page and "The teacher took" in page
 
-    assert call("check", photos, "--task", "distillation", "--json").document["classes"] == {}
+    checked = call("check", photos, "--task", "distillation", "--report", tmp_path / "check.html", "--json").document
+    assert checked["classes"] == {} and checked["images"] == {"train": 75, "val": 9}
+    assert "without labels" in (tmp_path / "check.html").read_text()
     assert call("shard", photos, "--task", "distillation", "--out", tmp_path / "shards").code == 0
     assert call("check", tmp_path / "shards").code == 0
     exported = call("export", student, "--json").document
