@@ -242,6 +242,7 @@ class BrightnessEvaluator:
 
 class BrightnessTask:
     name, recipe, class_score, images_seen = "brightness", "bright", "closeness", 1000
+    needs_labels, model_task = True, "brightness"
     settings = BrightnessSettings
     has_comparable_layers, is_fp32_only, times_backbone_separately = False, False, False
     needs, adapts = "it takes a CSV file with the columns path,brightness", ()
@@ -263,6 +264,9 @@ class BrightnessTask:
         survey = watched_survey(dataset, watch)
         counts = {split: np.array([len(samples)]) for split, samples in dataset.splits.items()}
         return Checked(survey=survey, findings=in_order(check_images(survey)), class_counts=counts)
+
+    def complete(self, dataset: Dataset, settings: Any, device: torch.device) -> Dataset:
+        return dataset
 
     def facts(self, dataset: Dataset) -> NoFacts:
         return NoFacts()

@@ -14,6 +14,7 @@ from nextvit.models.weights import read_safetensors
 from nextvit.tasks.network import build_network
 from nextvit.tasks.reading import read_dataset
 from nextvit.tasks.settings import LabelSettings
+from nextvit.tasks.task import get_task
 from nextvit.train.card import build_card
 from nextvit.train.distributed import World
 from nextvit.train.loop import Tick
@@ -44,6 +45,7 @@ def run(
     out: Path,
     recipe: Recipe = RECIPE,
     *,
+    task: str | None = None,
     resume: bool = False,
     stop_after: int | None = None,
     stop_at: int | None = None,
@@ -60,7 +62,7 @@ def run(
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        train(dataset, recipe, run=out, resume=resume, watch=watch, say=say)
+        train(dataset, recipe, run=out, task=task, resume=resume, watch=watch, say=say)
     except KeyboardInterrupt:
         assert stop_after or stop_at
     return losses
@@ -87,10 +89,11 @@ def with_sections(recipe: Recipe, **sections: Any) -> Recipe:
     return replace(recipe, task=replace(recipe.task, **sections))  # pyright: ignore
 
 
-def training_for(root: Path, recipe: Recipe, *, seed: int = 0) -> Training:
+def training_for(root: Path, recipe: Recipe, *, seed: int = 0, task: str | None = None) -> Training:
     """A training on a CPU, ready for its first step."""
     torch.manual_seed(seed)
-    dataset = read_dataset(root)
+    dataset = read_dataset(root, task=task)
     recipe = resolve_recipe(recipe, dataset)
+    dataset = get_task(dataset.task).complete(dataset, recipe.task, torch.device("cpu"))
     card = build_card(dataset, recipe)
     return prepare(dataset, card, build_network(card), recipe, torch.device("cpu"), World())

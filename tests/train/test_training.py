@@ -333,6 +333,7 @@ def test_training_ends_early_when_nothing_gets_better(pictures: Path, tmp_path: 
 
 
 OF_OTHER_TASKS = (
+    "distill",
     "finetune_detection",
     "finetune_segmentation",
     "coco_1x",

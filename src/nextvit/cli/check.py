@@ -21,7 +21,7 @@ def check(
     dataset: Path,
     /,
     *,
-    task: Literal["segmentation"] | None = None,
+    task: Literal["segmentation", "distillation"] | None = None,
     report: Annotated[Path | None, Parameter(name="--report")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -39,7 +39,8 @@ def check(
         Folder with train/<class>/*, with annotations in COCO's format, or with images/<split>, masks/<split> and
         classes.txt, or a CSV file with the columns path,label (or path,labels).
     task: str
-        segmentation: look at COCO's objects as the masks that `nextvit train --task segmentation` makes of them.
+        segmentation: look at COCO's objects as the masks that `nextvit train --task segmentation` makes of them;
+        distillation: look at images without labels, as the recipe distill takes them.
     report: Path
         Write a page that shows the images of each finding.
     """

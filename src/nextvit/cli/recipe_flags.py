@@ -15,7 +15,9 @@ from nextvit.train.recipe_sections import TASK, Sections, section_types
 
 GROUPS = {
     frozenset(TASKS): "Settings of every task",
-    frozenset({"classification", "multilabel"}): "Settings of classifiers",
+    frozenset({"classification", "multilabel"}): "Settings of classifiers that learn from labels",
+    frozenset({"classification", "multilabel", "distillation"}): "Settings of classifiers",
+    frozenset({"distillation"}): "Settings of classifiers that learn from a teacher alone",
     frozenset({"detection"}): "Settings of detectors",
     frozenset({"segmentation"}): "Settings of segmentation models",
     frozenset({"detection", "segmentation"}): "Settings of detectors and segmentation models",

@@ -52,6 +52,16 @@ def named_recipe(task: str, name: str | None) -> Recipe:
     return recipe
 
 
+def task_of_recipe(name: str | None) -> str | None:
+    """The task of a recipe for images without labels, which no layout of a dataset can say; None for other recipes."""
+    from nextvit.recipes import get_recipe
+    from nextvit.tasks.task import TASKS, get_task
+
+    settings = type(get_recipe(name).task) if name else None
+    tasks = [task for task in map(get_task, TASKS) if not task.needs_labels]
+    return next((task.name for task in tasks if task.settings is settings), None)
+
+
 def file_sections(task: str, path: Path) -> Sections:
     """The sections of a recipe file; where a run's dataset lay is not one of them."""
     values = read_recipe(path)

@@ -1,6 +1,7 @@
 """nextvit shard"""
 
 from pathlib import Path
+from typing import Literal
 
 from nextvit.cli.console import AsJson, make_table, progress, show
 from nextvit.errors import InputError
@@ -8,7 +9,15 @@ from nextvit.errors import InputError
 MIB = 2**20
 
 
-def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson = False) -> None:
+def shard(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    task: Literal["distillation"] | None = None,
+    shard_size: int = 256,
+    as_json: AsJson = False,
+) -> None:
     """Copy a dataset into tar shards: few large files instead of many small ones, with a checksum for each image.
 
     Example: nextvit shard photos --out photos-shards
@@ -18,9 +27,11 @@ def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson
     Parameters
     ----------
     dataset: Path
-        The labelled images, as for training.
+        The images, as for training.
     out: Path
         New folder for the shards.
+    task: str
+        distillation: images without labels, as the recipe distill takes them.
     shard_size: int
         Size in MiB at which a shard is full.
     """
@@ -29,7 +40,7 @@ def shard(dataset: Path, /, *, out: Path, shard_size: int = 256, as_json: AsJson
 
     if shard_size < 1:
         raise InputError(f"--shard-size must be at least 1 MiB, got {shard_size}")
-    data = read_dataset(dataset)
+    data = read_dataset(dataset, task=task)
     if data.annotations or data.masks:
         raise InputError(f"{dataset}: shards hold images with classes; annotated objects and masks stay as they are")
     splits = write_shards(

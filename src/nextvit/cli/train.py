@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from nextvit.cli.console import AsJson, progress, show
 from nextvit.cli.recipe_flags import given_sections, recipe_flags
-from nextvit.cli.settings import build_recipe
+from nextvit.cli.settings import build_recipe, task_of_recipe
 from nextvit.files.run_folder import checkpoint_folder
 from nextvit.machine.environment import describe_environment
 from nextvit.predictions.score_names import display_name
@@ -48,7 +48,7 @@ def train(
     dataset: Path
         Folder with train/<class>/* and, if you like, val/<class>/*; a CSV file with the columns path,label (or
         path,labels); a folder with COCO's annotations of boxes or masks; or one with images/<split>, masks/<split> and
-        classes.txt.
+        classes.txt. For the recipe distill, any folder of images, or a CSV file with the column path.
     out: Path
         Folder of the run: recipe, metrics, checkpoints, report.
     model: str
@@ -57,7 +57,7 @@ def train(
         Where its weights start: "none", a published tag (downloaded), "published" (the best published ones, if they
         were downloaded before, or none where there are none), a checkpoint file, or a run.
     recipe: str
-        Settings to start from: finetune, finetune_detection, finetune_segmentation, smoke, imagenet,
+        Settings to start from: finetune, finetune_detection, finetune_segmentation, distill, smoke, imagenet,
         imagenet_published, imagenet_384, coco_1x, coco_3x, ade20k_fpn_80k or ade20k_upernet_160k. Default: the first,
         for images with annotated objects the second, for those with masks the third. All of them stand below; flags
         win over --config, --config over this.
@@ -74,7 +74,8 @@ def train(
     batch_size: int
         Images in one step; auto: the largest that fits the memory.
     teacher: str
-        A run, checkpoint, bundle or timm:NAME whose predictions are learned besides the labels; for classifiers.
+        A run, checkpoint, bundle, ONNX file or timm:NAME whose predictions are learned besides the labels, or with the
+        recipe distill alone; for classifiers.
     resume: bool
         Go on with the run in --out from its last checkpoint; its own recipe then stands in for --recipe.
     watch: tuple[str, ...]
@@ -83,7 +84,7 @@ def train(
     from nextvit.tasks.reading import find_task
     from nextvit.train.recipe_sections import merge_sections
 
-    learnt = task or recorded_task(out, resume=resume) or find_task(dataset).name
+    learnt = task or recorded_task(out, resume=resume) or task_of_recipe(recipe) or find_task(dataset).name
     short = {
         "model": {"name": model, "weights": weights},
         "data": {"image_size": image_size, "batch_size": batch_size},
@@ -131,10 +132,12 @@ def train(
         raise
     report = write_report(out)
     low, high = evaluation.interval_95
+    teacher_share = mean_teacher_share(out)
     show(
         as_json,
         f"best checkpoint: {display_name(evaluation.main_score)} {evaluation.scores[evaluation.main_score]:.2f} % "
         f"on {evaluation.images} images (95 %: {low:.1f} to {high:.1f})",
+        *([f"the teacher took {teacher_share:.0%} of the time of the training's steps"] if teacher_share else []),
         f"report: {report}",
         document={
             "verb": "train",
@@ -143,6 +146,7 @@ def train(
             "scores": evaluation.scores,
             "interval_95": evaluation.interval_95,
             "images": evaluation.images,
+            **({"teacher_share": teacher_share} if teacher_share else {}),
             "environment": describe_environment(),
         },
     )
@@ -175,14 +179,14 @@ class ProgressLine:
             self.say(
                 f"epoch {tick.epoch + 1:>3}/{tick.epochs}  loss {tick.loss:.3f}  "
                 f"{display_name(main)} {tick.evaluation.scores[main]:6.2f} %  {tick.images_per_second:5.0f} images/s  "
-                f"waiting {tick.waiting_share:4.0%}  {left(tick.seconds_left)} left"
+                f"waiting {tick.waiting_share:4.0%}  {describe_teacher(tick)}{left(tick.seconds_left)} left"
             )
         elif time.perf_counter() - self.shown_at > (0.2 if progress.is_terminal else 30):
             self.shown_at = time.perf_counter()
             line = (
                 f"epoch {tick.epoch + 1}/{tick.epochs}  step {tick.step}/{tick.steps}  loss {tick.loss:.3f}  "
-                f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  {left(tick.seconds_left)} "
-                "left"
+                f"{tick.images_per_second:.0f} images/s  waiting {tick.waiting_share:.0%}  "
+                f"{describe_teacher(tick)}{left(tick.seconds_left)} left"
             )
             if progress.is_terminal:
                 progress.file.write(f"\r\x1b[2K{line[: progress.width - 1]}")
@@ -195,6 +199,19 @@ class ProgressLine:
         if progress.is_terminal:
             progress.file.write("\r\x1b[2K")
         progress.print(message, markup=False, soft_wrap=True)
+
+
+def describe_teacher(tick: "Tick") -> str:
+    """The part of the time that a teacher takes; "" without one."""
+    return f"teacher {tick.teacher_share:.0%}  " if tick.teacher_share else ""
+
+
+def mean_teacher_share(run: Path) -> float:
+    """The fraction of the steps' time that a teacher took, a mean over the epochs; 0 without one."""
+    from nextvit.report.contents import read_run_contents
+
+    shares = [record.get("teacher_share", 0.0) for record in read_run_contents(run).epochs]
+    return round(sum(shares) / max(1, len(shares)), 4)
 
 
 def left(seconds: float) -> str:

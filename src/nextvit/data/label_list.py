@@ -13,6 +13,12 @@ from nextvit.files.regular import require_regular
 SEPARATOR = "|"
 """Between labels: commas separate columns, and names may contain spaces."""
 
+HAS_LABELS = (
+    "has labels, and a teacher alone teaches without; learn from both with --recipe finetune and --teacher, or pass "
+    "a folder of images or a list with the column path"
+)
+"""What is said of a dataset that is to be read without labels."""
+
 LabelledPath = tuple[str, str, tuple[str, ...]]
 """Split, path and class names of an image."""
 
@@ -28,13 +34,15 @@ def has_label_lists(path: Path) -> bool:
     return "labels" in read_columns(columns)
 
 
-def splits_in_list(path: Path) -> set[str]:
-    """The splits that the rows of a list are of.
+def splits_in_list(path: Path, *, labelled: bool = True) -> set[str]:
+    """The splits that the rows of a list are of; `labelled` as of `read_rows`.
 
     Raises:
         InputError: the file is not such a list.
     """
-    return {split for _, row in read_rows(path) if (split := standard_split(row["split"] or "train"))}
+    return {
+        split for _, row in read_rows(path, labelled=labelled) if (split := standard_split(row["split"] or "train"))
+    }
 
 
 def read_label_list(path: Path, on_error: Callable[[str], None], *, wanted: Collection[str]) -> Iterator[LabelledPath]:
@@ -75,8 +83,11 @@ def read_label_list(path: Path, on_error: Callable[[str], None], *, wanted: Coll
             yield split, image, labels
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+def read_rows(path: Path, *, labelled: bool = True) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Yield the line number and the columns path, split, and label or labels of each row; None for a missing cell.
+
+    Args:
+        labelled: whether the list has labels, which it must have or must not have.
 
     Raises:
         InputError: the file is not CSV, or lacks columns.
@@ -86,7 +97,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             columns = read_columns(next(reader, []))
-            if "path" not in columns or ("label" in columns) == ("labels" in columns):
+            if not labelled and {"label", "labels"} & {*columns}:
+                raise InputError(f"{path}: {HAS_LABELS}")
+            if not labelled and "path" not in columns:
+                raise InputError(
+                    f"{path}: expected a first line with the column path and optionally split; got "
+                    f"{','.join(columns) or 'an empty file':.200}"
+                )
+            if labelled and ("path" not in columns or ("label" in columns) == ("labels" in columns)):
                 raise InputError(
                     f"{path}: expected a first line with the columns path,label (or path,labels) and optionally split; "
                     f"got {','.join(columns) or 'an empty file':.200}"
@@ -99,6 +117,23 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+
+
+def read_path_list(path: Path, on_error: Callable[[str], None], *, wanted: Collection[str]) -> Iterator[LabelledPath]:
+    """Read the rows of a list without labels, as `read_label_list` does those of one with labels."""
+    files = ListedFiles(str(path.parent))
+    for line, row in read_rows(path, labelled=False):
+        where, split, name = f"{path}, line {line}", standard_split(row["split"] or "train"), row["path"]
+        if split is None:
+            on_error(f"{where}: split must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, got {row['split']!r:.60}")
+        elif split not in wanted:
+            continue
+        elif not name:
+            on_error(f"{where}: path is empty")
+        elif (image := files.find(name)) is None:
+            on_error(f"{where}: no such file: {path.parent / name}")
+        else:
+            yield split, image, ()
 
 
 def read_columns(cells: list[str]) -> list[str]:

@@ -31,7 +31,7 @@ MAX_INDEX_BYTES = 2**32
 """Of the index of a split, some hundred bytes for each image."""
 
 
-ONE_LABEL = {"classification": True, "multilabel": False}
+ONE_LABEL = {"classification": True, "multilabel": False, "distillation": False}
 """For each task whose datasets can be packed: whether an image has exactly one label, which is then written as .cls."""
 
 

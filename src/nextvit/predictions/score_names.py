@@ -5,6 +5,7 @@ from collections.abc import Iterable
 DISPLAY_NAMES = {
     "top1_score": "top-1",
     "top5_score": "top-5",
+    "agreement_score": "agreement with the teacher",
     "mean_class_score": "mean class accuracy",
     "mean_ap_score": "mean AP",
     "micro_f1_score": "micro F1",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nextvit.errors import InputError, did_you_mean
 from nextvit.recipes.ade20k import ade20k_fpn_80k, ade20k_upernet_160k
 from nextvit.recipes.coco import coco_1x, coco_3x
+from nextvit.recipes.distill import distill
 from nextvit.recipes.finetune import finetune, finetune_detection, finetune_segmentation
 from nextvit.recipes.imagenet import imagenet, imagenet_384, imagenet_published
 from nextvit.recipes.smoke import smoke
@@ -14,6 +15,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune,
     "finetune_detection": finetune_detection,
     "finetune_segmentation": finetune_segmentation,
+    "distill": distill,
     "smoke": smoke,
     "imagenet": imagenet,
     "imagenet_published": imagenet_published,

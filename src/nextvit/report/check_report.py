@@ -58,13 +58,12 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
     dataset = survey.dataset
     class_pixels: list[int] = count_training_pixels(dataset).tolist() if masks else []
     splits = " and ".join(f"{len(samples)} in {name}" for name, samples in dataset.splits.items())
+    classes = f"{len(dataset.classes)} classes" if dataset.classes else "without labels"
     sections = [
-        heading(
-            f"Check of {dataset.root.name}", f"{len(survey.rows)} images, {splits}; {len(dataset.classes)} classes"
-        ),
+        heading(f"Check of {dataset.root.name}", f"{len(survey.rows)} images, {splits}; {classes}"),
         summary_tiles(survey, findings),
         findings_section(findings),
-        section("Classes", mask_table(dataset, masks, class_pixels) if masks else class_table(survey)),
+        *([classes_section(survey, masks, class_pixels)] if dataset.classes else []),
         *([masks_section(survey, class_pixels)] if masks else []),
         *([objects_section(survey)] if dataset.annotations else []),
         section("Sizes", size_table(survey), paragraph(describe_sizes(survey), tone="soft")),
@@ -74,6 +73,11 @@ def write_check_report(path: Path, survey: Survey, findings: list[Finding], mask
         ),
     ]
     write_durably(path, render_page(f"nextvit check: {dataset.root.name}", sections))
+
+
+def classes_section(survey: Survey, masks: MaskSurvey | None, class_pixels: list[int]) -> Markup:
+    """What there is of each class."""
+    return section("Classes", mask_table(survey.dataset, masks, class_pixels) if masks else class_table(survey))
 
 
 def summary_tiles(survey: Survey, findings: list[Finding]) -> Markup:

@@ -199,6 +199,9 @@ def training_note(epochs: list[dict[str, Any]], evaluation: dict[str, Any]) -> M
     rate = float(np.median([record["images_per_second"] for record in epochs]))
     waiting = float(np.mean([record["waiting_share"] for record in epochs]))
     text = f"{rate:.0f} images per second in the median epoch, {waiting:.0%} of the time waiting for data."
+    teacher = float(np.mean([record.get("teacher_share", 0.0) for record in epochs]))
+    if teacher:
+        text += f" The teacher took {teacher:.0%} of the time."
     unreadable = evaluation.get("unreadable_training", []) + evaluation.get("unreadable", [])
     if unreadable:
         text += f" {len(unreadable)} images could not be read, first: {unreadable[0]}"

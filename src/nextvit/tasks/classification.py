@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from nextvit.bundle.card import ModelCard
 from nextvit.bundle.facts import Facts, NoFacts
-from nextvit.bundle.manifest import Arrays
 from nextvit.check.check import Checked, Watch, check_labelled, unwatched
 from nextvit.data.dataset import Dataset
 from nextvit.data.findings import Finding
@@ -19,67 +18,31 @@ from nextvit.data.image_files import list_images
 from nextvit.data.reading import read_labelled
 from nextvit.data.samples import Samples
 from nextvit.errors import InputError, suggest_path
-from nextvit.image.resizing import INPUT_NAME
 from nextvit.tasks.classification_evaluation import ClassificationEvaluator
+from nextvit.tasks.classifier import ClassifierTask
 from nextvit.tasks.settings import LabelSettings, require
 from nextvit.tasks.task import Evaluation, Evaluator, Objective
 from nextvit.views.flips import exchanged_by_flips
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
 
-    from nextvit.models.classification import Classifier
     from nextvit.models.network import Network
-    from nextvit.views.labelled_source import LabelledSource, LabelTargets, Rows
+    from nextvit.views.labelled_source import LabelledSource, Rows
 
 IMBALANCE_RATIO = 10
 """Ratio of the largest to the smallest class from which "auto" balances, and `nextvit check` warns."""
 
 
-class LabelTask:
-    """Common base of classification and multi-label classification: the network, and views of one size."""
+class LabelTask(ClassifierTask):
+    """Common base of classification and multi-label classification: images with labels, and perhaps a teacher."""
 
     settings = LabelSettings
     recipe = "finetune"
-    images_seen = 100_000
-    has_comparable_layers = True
-    is_fp32_only, times_backbone_separately = False, False
-
-    adapts: tuple[str, ...] = ()
-
-    def adapt(self, dataset: Dataset) -> Dataset | None:
-        return None
+    needs_labels = True
 
     def check(self, dataset: Dataset, *, watch: Watch = unwatched) -> Checked:
         return check_labelled(dataset, watch=watch)
-
-    def head(self, variant: str, settings: LabelSettings, dataset: Dataset) -> dict[str, Any]:
-        return {}
-
-    def build(self, card: ModelCard) -> "Classifier":
-        from nextvit.models.classification import build_classifier
-
-        return build_classifier(card)
-
-    def deploy(self, model: "Network", card: ModelCard, *, dtype: "torch.dtype") -> "nn.Module":
-        from nextvit.models.deployed import Deployed
-
-        return Deployed(model, card.input, dtype=dtype)
-
-    def training_inputs(self, card: ModelCard) -> "tuple[Tensor, ...]":
-        import torch
-
-        return (torch.empty(1, 3, *card.input.image_size),)
-
-    def reference_outputs(self, model: "Network", card: ModelCard, inputs: Arrays) -> Arrays:
-        import torch
-
-        from nextvit.models.deployed import normalise
-
-        with torch.inference_mode():
-            images_NCHW = torch.from_numpy(inputs[INPUT_NAME]).permute(0, 3, 1, 2).contiguous()
-            return {"logits": model(normalise(images_NCHW, card.input)).numpy()}
 
     def describe_data(self, dataset: Dataset, settings: LabelSettings) -> str:
         return ", drawn with balanced classes" if settings.data.balance == "on" else ""
@@ -119,20 +82,6 @@ class LabelTask:
             exchanged=exchanged_by_flips(settings.augment, card.classes),
         )
 
-    def random_batch(
-        self, card: ModelCard, settings: LabelSettings, *, images: int, device: "torch.device"
-    ) -> "tuple[Tensor, LabelTargets]":
-        import torch
-
-        from nextvit.views.labelled_source import LabelTargets
-
-        pixels = torch.randint(0, 256, (images, 3, *card.input.image_size), device=device).float()
-        rows = torch.full((images, len(card.classes)), 1 / len(card.classes), device=device)
-        return pixels, LabelTargets(rows, torch.ones(images, 1, device=device))
-
-    def evaluation_card(self, card: ModelCard) -> ModelCard:
-        return card
-
     def write_evidence(self, run: Path, model: "Network", card: ModelCard, evaluation: Evaluation) -> None:
         """Write nothing: a set of labels has no single heatmap."""
 
@@ -152,7 +101,7 @@ class LabelTask:
 class ClassificationTask(LabelTask):
     """One class for each image."""
 
-    name = "classification"
+    name = model_task = "classification"
     class_score = "accuracy"
     needs = "it takes train/<class>/*.jpg, a CSV file or shards"
 

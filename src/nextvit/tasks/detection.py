@@ -43,13 +43,14 @@ MANY_OBJECTS = 30
 class DetectionTask:
     """Mask R-CNN, or Faster R-CNN where there are no masks."""
 
-    name = "detection"
+    name = model_task = "detection"
     settings = DetectionSettings
     recipe = "finetune_detection"
     class_score = "box AP"
     images_seen = 20_000
     has_comparable_layers = False
     is_fp32_only, times_backbone_separately = True, True
+    needs_labels = True
     needs = "it takes annotations in COCO's format"
 
     # Data
@@ -70,6 +71,9 @@ class DetectionTask:
         return check_annotated(dataset, watch=watch)
 
     # Model
+
+    def complete(self, dataset: Dataset, settings: Any, device: "torch.device") -> Dataset:
+        return dataset
 
     def facts(self, dataset: Dataset) -> Facts:
         return DetectionFacts(category_ids=dataset.category_ids)

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from nextvit.bundle.card import ModelCard
 from nextvit.models.deployed import normalise
 from nextvit.tasks.settings import LabelSettings
-from nextvit.tasks.teacher import load_teacher
+from nextvit.tasks.teacher import load_teacher, wait_for
 from nextvit.views.labelled_source import LabelTargets
 from nextvit.views.mix import mix_batch
 
@@ -24,8 +24,8 @@ class LabelObjective:
 
     def __init__(self, card: ModelCard, settings: LabelSettings, device: torch.device) -> None:
         self.card, self.settings = card, settings
-        source = settings.distill.teacher
-        self.teacher = None if source == "none" else load_teacher(source, card, self.probabilities, device)
+        source, stated = settings.distill.teacher, settings.onnx_teacher
+        self.teacher = None if source == "none" else load_teacher(source, card, self.probabilities, device, stated)
 
     def mix(self, pixels: Tensor, targets: LabelTargets, rng: np.random.Generator) -> tuple[Tensor, LabelTargets]:
         classes = targets.rows.shape[1]
@@ -36,7 +36,9 @@ class LabelObjective:
     def add_teacher_targets(self, pixels: Tensor, targets: LabelTargets) -> LabelTargets:
         if self.teacher is None:
             return targets
-        rows = distil_targets(targets.rows, targets.labelled, self.teacher(pixels), weight=self.settings.distill.weight)
+        predicted = self.teacher(pixels)
+        wait_for(predicted.device)
+        rows = distil_targets(targets.rows, targets.labelled, predicted, weight=self.settings.distill.weight)
         return LabelTargets(rows, targets.labelled)
 
 

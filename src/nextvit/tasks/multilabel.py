@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class MultiLabelTask(LabelTask):
     """Any number of classes for each image."""
 
-    name = "multilabel"
+    name = model_task = "multilabel"
     class_score = "average precision"
     needs = "it takes a CSV file with the columns path,labels, or shards of one"
 

@@ -40,14 +40,15 @@ def read_with_findings(
     Args:
         root: a folder, a CSV list or a folder of shards.
         task: the task to read it for; None: that of its layout. Annotated objects with masks can be read for
-            segmentation.
+            segmentation, and images without labels for distillation.
         wanted: the splits to read: several, with train and val, or one alone to score it.
 
     Raises:
         InputError: this is not a dataset, or it cannot be read for that task.
     """
     root = Path(root)
-    own = find_task(root, wanted)
+    asked = get_task(task) if task else None
+    own = asked if asked and not asked.needs_labels else find_task(root, wanted)
     dataset, findings = own.read(root, wanted)
     findings += find_similar_names(dataset.classes)
     if len(wanted) > 1:

@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 class SegmentationTask:
     """Semantic FPN or UperNet."""
 
-    name = "segmentation"
+    name = model_task = "segmentation"
     settings = SegmentationSettings
     recipe = "finetune_segmentation"
     class_score = "IoU"
     images_seen = 20_000
     has_comparable_layers = False
     is_fp32_only, times_backbone_separately = False, False
+    needs_labels = True
     needs = "it takes masks, or annotated objects with masks"
 
     # Data
@@ -68,6 +69,9 @@ class SegmentationTask:
         return check_masked(dataset, watch=watch)
 
     # Model
+
+    def complete(self, dataset: Dataset, settings: Any, device: "torch.device") -> Dataset:
+        return dataset
 
     def facts(self, dataset: Dataset) -> Facts:
         return SegmentationFacts()

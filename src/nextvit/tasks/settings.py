@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nextvit.errors import InputError
-from nextvit.image.resizing import Preprocess
+from nextvit.image.resizing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from nextvit.views.mix import Mix
 from nextvit.views.settings import Augment, DetectionAugment, SegmentationAugment
 
@@ -60,7 +60,7 @@ class Distill:
     arXiv:2106.05237)."""
 
     teacher: str = "none"
-    """"none", a run, a checkpoint file, a bundle, or "timm:NAME" (pretrained, downloaded by timm)."""
+    """"none", a run, a checkpoint file, a bundle, an ONNX file, or "timm:NAME" (pretrained, downloaded by timm)."""
     weight: float = 0.5
     """Weight of the teacher's prediction in the target of a labelled image, 0 to 1; the rest is its label's."""
     unlabelled: str = "none"
@@ -68,6 +68,35 @@ class Distill:
 
     def __post_init__(self) -> None:
         require(0 <= self.weight <= 1, f"distill.weight is a fraction of 1, got {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxTeacher:
+    """What an ONNX file of any origin takes and gives, where it is the teacher: its code is not needed."""
+
+    size: int | Literal["auto"] = "auto"
+    """Side of its square input in pixels; "auto": what the file says."""
+    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
+    """Order of the input's axes; "auto": the channels are where the file has three."""
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Order of the input's channels."""
+    scale: float = 255.0
+    """Pixels, 0 to 255, are divided by it first; 255: to 0 to 1."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Subtracted after that, in the order of the channels."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """What is left is divided by it, in the order of the channels."""
+    output: str = "auto"
+    """Name of the output with a value for each class; "auto": the only one."""
+    values: Literal["logits", "probabilities"] = "logits"
+    """What the values of that output are."""
+    classes: str = "none"
+    """A text file with the name of a class in each line, in the order of the output; "none": they are numbered."""
+
+    def __post_init__(self) -> None:
+        require(self.size == "auto" or self.size >= 1, f"onnx_teacher.size must be at least 1, got {self.size}")
+        require(self.scale > 0, f"onnx_teacher.scale must be above 0, got {self.scale}")
+        require(min(self.std) > 0, f"onnx_teacher.std must be above 0, got {self.std}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +108,60 @@ class LabelSettings:
     mix: Mix = field(default_factory=Mix)
     loss: LabelLoss = field(default_factory=LabelLoss)
     distill: Distill = field(default_factory=Distill)
+    onnx_teacher: OnnxTeacher = field(default_factory=OnnxTeacher)
 
     def preprocess(self, image_size: int) -> Preprocess:
-        resize = "crop" if self.data.resize == "auto" else self.data.resize
-        return Preprocess(image_size=(image_size, image_size), resize=resize, crop_ratio=self.data.crop_ratio)
+        return square_input(image_size, self.data.resize, self.data.crop_ratio)
+
+
+# Distillation: classifiers that learn from a teacher alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlabelledData:
+    """How images without labels are read."""
+
+    resize: Literal["auto", "crop", "stretch"] = "auto"
+    """For evaluation and serving: "crop": keep the aspect ratio and crop; "stretch": ignore the aspect ratio; "auto":
+    crop."""
+    crop_ratio: float = 1.0
+    """For evaluation and serving with "crop": fraction of the shorter side that is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Function matching: the student learns what the teacher predicts for the same view (Beyer et al.,
+    arXiv:2106.05237)."""
+
+    teacher: str = "none"
+    """A run, a checkpoint file, a bundle, an ONNX file, or "timm:NAME" (pretrained, downloaded by timm)."""
+    temperature: float = 1.0
+    """Logits of both are divided by it before the softmax; above 1, improbable classes count more."""
+    sizes: tuple[int, ...] = ()
+    """Sides in pixels, one of which is drawn for the student's views of each step, up to data.image_size; (): that
+    alone. The teacher sees the views before they are made smaller."""
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"distill.temperature must be above 0, got {self.temperature}")
+        require(all(size >= 32 for size in self.sizes), f"distill.sizes must be 32 px or more, got {self.sizes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSettings:
+    """Settings of classifiers that learn from a teacher alone."""
+
+    data: UnlabelledData = field(default_factory=UnlabelledData)
+    augment: Augment = field(default_factory=Augment)
+    mix: Mix = field(default_factory=Mix)
+    distill: Distillation = field(default_factory=Distillation)
+    onnx_teacher: OnnxTeacher = field(default_factory=OnnxTeacher)
+
+    def preprocess(self, image_size: int) -> Preprocess:
+        require(
+            max(self.distill.sizes, default=0) <= image_size,
+            f"distill.sizes may be as large as data.image_size, {image_size}, got {self.distill.sizes}",
+        )
+        return square_input(image_size, self.data.resize, self.data.crop_ratio)
 
 
 # Detection
@@ -217,6 +296,12 @@ class SegmentationSettings:
         if self.data.resize == "stretch":
             return Preprocess(image_size=(image_size, image_size), resize="stretch")
         return padded_input(image_size, self.data.longer_side)
+
+
+def square_input(image_size: int, resize: Literal["auto", "crop", "stretch"], crop_ratio: float) -> Preprocess:
+    """A square input; "auto" keeps the aspect ratio and crops."""
+    resize = "crop" if resize == "auto" else resize
+    return Preprocess(image_size=(image_size, image_size), resize=resize, crop_ratio=crop_ratio)
 
 
 def padded_input(image_size: int, longer_side: int | Literal["auto"]) -> Preprocess:

@@ -39,6 +39,7 @@ TASKS: dict[str, str] = {
     "multilabel": "nextvit.tasks.multilabel:MultiLabelTask",
     "detection": "nextvit.tasks.detection:DetectionTask",
     "segmentation": "nextvit.tasks.segmentation:SegmentationTask",
+    "distillation": "nextvit.tasks.distillation:DistillationTask",
 }
 """Lower rows are tried first when the layout of a dataset is recognised."""
 
@@ -76,6 +77,11 @@ class Task(Protocol):
     images."""
     needs: str
     """What a dataset of the task must have, for messages."""
+    needs_labels: bool
+    """Whether its datasets have labels of any kind. Those without are read as such only where it is asked for, because
+    any folder of images is one."""
+    model_task: str
+    """The task of the models that it trains, on their cards: mostly its own name."""
 
     # Data
 
@@ -111,6 +117,15 @@ class Task(Protocol):
         ...
 
     # Model
+
+    def complete(self, dataset: Dataset, settings: Any, device: "torch.device") -> Dataset:
+        """The dataset with what the settings add to it, such as the classes of a teacher; called once, with resolved
+        settings.
+
+        Raises:
+            InputError: there is no such teacher.
+        """
+        ...
 
     def facts(self, dataset: Dataset) -> Facts:
         """The task's facts for the card of a model to be trained on a dataset."""
@@ -213,7 +228,8 @@ class Objective(Protocol):
         ...
 
     def add_teacher_targets(self, pixels: "Tensor", targets: Any) -> Any:
-        """The targets combined with a teacher's predictions for the mixed images, where there is a teacher."""
+        """The targets combined with a teacher's predictions for the mixed images, where there is a teacher, which has
+        then finished on its device: its time is measured."""
         ...
 
     def losses(self, model: "nn.Module", pixels: "Tensor", targets: Any) -> "dict[str, Tensor]":

@@ -29,7 +29,7 @@ def build_card(dataset: Dataset, recipe: Recipe) -> ModelCard:
     if settings.drop_path is not None:
         architecture = replace(architecture, drop_path=settings.drop_path)
     card = ModelCard(
-        task=task.name,
+        task=task.model_task,
         classes=dataset.classes,
         input=recipe.preprocess(),
         variant=settings.name,

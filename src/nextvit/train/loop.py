@@ -46,6 +46,8 @@ class Tick:
     images_per_second: float
     waiting_share: float
     """Fraction of the epoch's time so far that was spent waiting for data."""
+    teacher_share: float
+    """Fraction of the epoch's time so far that a teacher took; 0 without one."""
     seconds_left: float
     """With the evaluations to come and the last one, of the best checkpoint."""
     evaluation: Evaluation | None = None
@@ -175,6 +177,7 @@ def make_tick(training: Training, recipe: Recipe, times: WorkTimes) -> Tick:
         losses={name: loss / max(1, progress.seen) for name, loss in progress.losses.items()},
         images_per_second=progress.seen / seconds,
         waiting_share=progress.waited / seconds,
+        teacher_share=round(progress.taught / seconds, 4),
         seconds_left=times.seconds_left(epoch=progress.epoch, step=progress.step),
     )
 
@@ -235,5 +238,6 @@ def epoch_record(tick: Tick, evaluation: Evaluation, is_best: bool) -> dict[str,
         **{f"val_{name}": round(value, 6) for name, value in evaluation.scores.items()},
         "images_per_second": round(tick.images_per_second, 1),
         "waiting_share": round(tick.waiting_share, 4),
+        **({"teacher_share": tick.teacher_share} if tick.teacher_share else {}),
         "is_best": is_best,
     }

@@ -30,7 +30,7 @@ def find_batch_size(
     """The largest batch that fits, over all processes and parts, with at least 8 steps in an epoch."""
     parts = world.size * recipe.optim.accumulate
     most = max(2, min(LARGEST, len(dataset.split("train")) // FEWEST_STEPS) // parts)
-    objective = get_task(card.task).objective(dataset, card, recipe.task, device)
+    objective = get_task(dataset.task).objective(dataset, card, recipe.task, device)
     fits = largest_that_fits(make_trial(objective, card, model, recipe, device), most=most)
     return min(world.gather(fits)) * parts
 

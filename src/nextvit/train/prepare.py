@@ -30,7 +30,7 @@ def prepare(
     Raises:
         InputError: there are too few images for the processes and parts, no such teacher, or no images without labels.
     """
-    task = get_task(card.task)
+    task = get_task(dataset.task)
     dataset, samples = task.training_samples(dataset, recipe.task)
     check_batch_size(dataset, samples, recipe, world)
 

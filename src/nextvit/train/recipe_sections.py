@@ -108,7 +108,8 @@ def check_fields(task: str, sections: Sections, *, source: str) -> None:
                     f"{source}: {section} has no field {shorten(repr(field))}; {did_you_mean(field, in_section)}"
                 )
             if task not in known[section, field]:
-                others = " and ".join(sorted(known[section, field]))
+                *first, last = sorted(known[section, field])
+                others = f"{', '.join(first)} and {last}" if first else last
                 raise InputError(f"{source}: {section}.{field} is for {others}, and this is {task}; leave it out")
 
 

@@ -111,9 +111,9 @@ def check_progress(values: dict[str, Any], training: Training, *, what: Path) ->
     images = steps_in_epoch * training.images_per_step
     require(progress.seen <= images, what, f"progress.seen is {progress.seen} of {images} images")
     require(progress.epochs_since_best <= progress.epoch, what, "more epochs since the best one than all")
-    for name in ("loss_sum", "seconds", "waited"):
+    for name in ("loss_sum", "seconds", "waited", "taught"):
         require(math.isfinite(getattr(progress, name)), what, f"progress.{name} is {getattr(progress, name)}")
-    require(min(progress.seconds, progress.waited) >= 0, what, "a negative time")
+    require(min(progress.seconds, progress.waited, progress.taught) >= 0, what, "a negative time")
     require(progress.best is None or math.isfinite(progress.best[0]), what, f"progress.best is {progress.best}")
     return progress
 

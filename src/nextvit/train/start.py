@@ -104,11 +104,12 @@ def train_together(
     if sides := describe_sides(asked, recipe, dataset):
         say(sides)
     torch.manual_seed(recipe.compute.seed)
+    dataset = get_task(dataset.task).complete(dataset, recipe.task, device)
     card = build_card(dataset, recipe)
-    get_task(card.task).evaluator(dataset, card)  # refuses a dataset of other classes before minutes of checking
+    get_task(dataset.task).evaluator(dataset, card)  # refuses a dataset of other classes before minutes of checking
     model = build_network(card)
     if world.size == 1 and (recipe.data.allow_errors or not resuming):  # others would wait for the one that reads
-        dataset = check_data(dataset, card, allowed=recipe.data.allow_errors, say=say)
+        dataset = check_data(dataset, allowed=recipe.data.allow_errors, say=say)
 
     # 2. Load weights: the checkpoint to go on from, or those to start from
     checkpoint = find_interrupted_checkpoint(run, world, say=say) if resuming else None
@@ -143,12 +144,11 @@ def train_together(
     return evaluate_best(training, run=run, say=say)
 
 
-def check_data(dataset: Dataset, card: ModelCard, *, allowed: bool, say: Say) -> Dataset:
+def check_data(dataset: Dataset, *, allowed: bool, say: Say) -> Dataset:
     """Check the images and what is known of them, as `nextvit check` does.
 
     Args:
         dataset: to train on.
-        card: of the model.
         allowed: leave out what cannot be used, instead of refusing the dataset.
         say: called with a line before, and with one on what is left out.
 
@@ -159,7 +159,7 @@ def check_data(dataset: Dataset, card: ModelCard, *, allowed: bool, say: Say) ->
         InputError: there are errors that are not allowed.
     """
     say(f"checking the images (as nextvit check {dataset.root} does)")
-    checked = get_task(card.task).check(dataset)
+    checked = get_task(dataset.task).check(dataset)
     refuse_errors(checked.findings, dataset=dataset.root, allowed=allowed)
     unusable = [each for each in checked.findings if KINDS[each.kind].left_out]
     if not unusable:
@@ -196,7 +196,7 @@ def write_run_files(run: Path, recipe: Recipe, training: Training) -> None:
     """Write the recipe, and where missing the environment and the preview, into the run."""
     run.mkdir(parents=True, exist_ok=True)
     dataset = training.dataset
-    settings = {"dataset": str(dataset.root.resolve()), TASK: training.card.task, **to_sections(recipe)}
+    settings = {"dataset": str(dataset.root.resolve()), TASK: dataset.task, **to_sections(recipe)}
     write_durably(run / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     if not (run / ENVIRONMENT).is_file():
         facts = describe_run(training.card, dataset)
@@ -239,7 +239,7 @@ def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch
 
 def evaluate_best(training: Training, *, run: Path, say: Say) -> Evaluation:
     """Evaluate the best checkpoint, and write the result into the run."""
-    task = get_task(training.card.task)
+    task = get_task(training.dataset.task)
     best, _ = load_model(find_best_weights(run))
     card = task.evaluation_card(training.card)
     session = TorchSession(deploy_network(best.to(training.device), card), outputs=output_names(card))
@@ -280,7 +280,7 @@ def describe_run(card: ModelCard, dataset: Dataset) -> dict[str, object]:
     return {
         **describe_environment(),
         "dataset": str(dataset.root),
-        "task": card.task,
+        "task": dataset.task,
         "classes": list(dataset.classes),
         "train_images": len(dataset.split("train")),
         "val_images": len(dataset.split("val")),

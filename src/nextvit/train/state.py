@@ -38,6 +38,8 @@ class Progress:
     """Time spent in the current epoch."""
     waited: float = 0.0
     """Part of it that was spent waiting for data."""
+    taught: float = 0.0
+    """Part of it that a teacher took."""
     skipped: int = 0
     """Steps in a row that were skipped because the loss was NaN or infinite."""
     best: tuple[float, float] | None = None
@@ -52,7 +54,7 @@ class Progress:
         self.best = rank if is_best else self.best
         self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
         self.epoch += 1
-        self.seen, self.loss_sum, self.losses, self.seconds, self.waited = 0, 0.0, {}, 0.0, 0.0
+        self.seen, self.loss_sum, self.losses, self.seconds, self.waited, self.taught = 0, 0.0, {}, 0.0, 0.0, 0.0
         return is_best
 
 

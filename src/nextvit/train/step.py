@@ -1,6 +1,7 @@
 """One step of the optimizer."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ def part_losses(training: Training, part: Batch, recipe: Recipe, seed: tuple[int
         pixels = pixels.contiguous()
     assert part.targets is not None
     pixels, targets = objective.mix(pixels, part.targets.to(device), np.random.default_rng(seed))
+    asked_at = time.perf_counter()
     targets = objective.add_teacher_targets(pixels, targets)
+    training.progress.taught += time.perf_counter() - asked_at
     with autocast(device, training.precision):
         return objective.losses(training.forward, pixels, targets)

@@ -28,6 +28,8 @@ class Mix:
     """CutMix's alpha, for the fraction of the image that is not pasted over (Yun et al., arXiv:1905.04899)."""
     switch: float = 0.5
     """Where both are on, the probability of CutMix."""
+    batches: float = 1.0
+    """Fraction of the batches that mixup and CutMix mix."""
     erase: float = 0.0
     """Probability that a rectangle of an image is replaced by noise (Zhong et al., arXiv:1708.04896)."""
 
@@ -35,7 +37,7 @@ class Mix:
         for name in ("mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise InputError(f"mix.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("switch", "erase"):
+        for name in ("switch", "batches", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"mix.{name} is a probability, got {getattr(self, name)}")
 
@@ -59,6 +61,8 @@ def mix_batch(
     if settings.erase:
         pixels_NCHW = erase_rectangles(pixels_NCHW, settings.erase, rng)
     if not settings.mixup and not settings.cutmix:
+        return pixels_NCHW, targets
+    if settings.batches < 1 and rng.random() >= settings.batches:
         return pixels_NCHW, targets
     use_cutmix = bool(settings.cutmix) and (not settings.mixup or rng.random() < settings.switch)
     alpha = settings.cutmix if use_cutmix else settings.mixup
