@@ -19,8 +19,8 @@ from nextvit.train.trial import measure_pace
 from tests.conftest import MadeOnce, draw_dataset
 from tests.train.runs import RECIPE, finished_run, run, training_for, weights
 
-RECIPE_WITH_TIME = replace(RECIPE, schedule=Schedule(epochs="auto", minutes=5.5 / 60, warmup_epochs=0.5))
-"""Of the 5.5 seconds 2 are for the report; a step, an evaluation and a save take one tick each."""
+RECIPE_WITH_TIME = replace(RECIPE, schedule=Schedule(epochs="auto", minutes=3.5 / 60, warmup_epochs=0.5))
+"""A step, an evaluation and a save take one tick of the clock each."""
 
 
 def ticking_clock() -> Callable[[], float]:
@@ -43,7 +43,7 @@ def finished(made_once: MadeOnce, pictures: Path) -> tuple[Path, dict[int, float
 def test_it_records_what_it_did(finished: tuple[Path, dict[int, float]]):
     out, losses = finished
     recipe, records = yaml.safe_load((out / "recipe.yaml").read_text()), read_json_lines(out / "metrics.jsonl")
-    assert (recipe["schedule"]["epochs"], recipe["schedule"]["minutes"]) == ("auto", 5.5 / 60)
+    assert (recipe["schedule"]["epochs"], recipe["schedule"]["minutes"]) == ("auto", 3.5 / 60)
     assert 20 < len(losses) == records[-1]["step"] < 40
     rates = [record["lr"] for record in records]
     assert rates[-1] == pytest.approx(RECIPE.lr * RECIPE.schedule.final_lr_ratio, rel=0.3)
@@ -75,7 +75,7 @@ def test_a_finished_run_has_nothing_to_go_on_with(
     longer = replace(RECIPE, schedule=replace(recorded_schedule(out), minutes=3.0))
     assert run(pictures, out, longer, resume=True, say=said.append) == {}
     assert any("minutes of this run are used and its schedule is at its end" in line for line in said)
-    assert recorded_schedule(out).minutes == pytest.approx(5.5 / 60)
+    assert recorded_schedule(out).minutes == pytest.approx(3.5 / 60)
     counted = replace(longer, schedule=replace(longer.schedule, minutes=0.0, epochs=50))
     with pytest.raises(InputError, match=r"was started with schedule.minutes, and cannot go on with schedule.epochs"):
         run(pictures, out, counted, resume=True)

@@ -11,8 +11,10 @@ import pytest
 from nextvit.errors import InputError
 from nextvit.train.plan import choose_epoch_steps, describe_epochs, describe_steps_made, go_on, plan_time
 from nextvit.train.recipe import Data, Model, Recipe, Schedule
-from nextvit.train.time_budget import FINISH_SECONDS, TimeBudget, steps_that_fit
+from nextvit.train.time_budget import TimeBudget, steps_that_fit
 from nextvit.train.trial import Pace
+
+REPORT_S = 2.0
 
 
 @dataclass
@@ -42,7 +44,9 @@ class MadeUpTraining:
         """Train to the end, and return the minutes that it took."""
         pace = Pace(self.guess[0] * self.step_s, self.guess[1] * self.evaluation_s)
         asked = Schedule(epochs="auto", minutes=self.minutes, epoch_steps=self.epoch_steps)
-        self.schedule, self.budget = plan_time(asked, pace, steps_per_pass=self.steps_per_pass, used=self.used_s)
+        self.schedule, self.budget = plan_time(
+            asked, pace, steps_per_pass=self.steps_per_pass, used=self.used_s, report_seconds=REPORT_S
+        )
         steps_per_epoch, step, epoch = self.schedule.epoch_steps or self.steps_per_pass, 0, 0
         budget = self.budget
         while not budget.is_over:
@@ -58,7 +62,7 @@ class MadeUpTraining:
                 budget.count_steps_left(step_in_epoch=0, steps_per_epoch=steps_per_epoch)
                 budget.record("saving", self.duration(self.saving_s))
                 budget.count_steps_left(step_in_epoch=0, steps_per_epoch=steps_per_epoch)
-        return (budget.used + self.duration(self.evaluation_s) + FINISH_SECONDS) / 60
+        return (budget.used + self.duration(self.evaluation_s) + REPORT_S) / 60
 
     def duration(self, seconds: float) -> float:
         factor = self.later if self.budget.used > 30 * self.minutes else 1.0
@@ -96,7 +100,7 @@ def test_it_ends_in_time_with_the_schedule_at_its_end(case: str):
 
 
 def test_where_the_estimates_hold_the_schedule_is_that_of_as_many_epochs():
-    training = MadeUpTraining(minutes=(8 + 5 * (100 * 0.1 + 2.3) + 2 + FINISH_SECONDS + 0.05) / 60, epoch_steps=100)
+    training = MadeUpTraining(minutes=(8 + 5 * (100 * 0.1 + 2.3) + 2 + REPORT_S + 0.05) / 60, epoch_steps=100)
     training.run()
     assert training.budget.epochs == 5
     assert training.positions == pytest.approx(range(500))
@@ -107,7 +111,9 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened():
     """All that it knows is in the record that a checkpoint has: twice the same durations from there."""
     whole, copied = MadeUpTraining(noise=0.2), MadeUpTraining(noise=0.2)
     whole.run()
-    _, budget = plan_time(Schedule(epochs="auto", minutes=10), Pace(0.1, 2.0), steps_per_pass=100, used=8.0)
+    _, budget = plan_time(
+        Schedule(epochs="auto", minutes=10), Pace(0.1, 2.0), steps_per_pass=100, used=8.0, report_seconds=REPORT_S
+    )
     steps_per_epoch = whole.schedule.epoch_steps or 100
     copied.budget = budget
     for step in range(1, 60):
@@ -119,7 +125,9 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened():
 
 
 def test_the_schedule_ends_sooner_or_later_where_the_time_is_changed():
-    _, budget = plan_time(Schedule(epochs="auto", minutes=10), Pace(0.1, 2.0), steps_per_pass=100, used=8.0)
+    _, budget = plan_time(
+        Schedule(epochs="auto", minutes=10), Pace(0.1, 2.0), steps_per_pass=100, used=8.0, report_seconds=REPORT_S
+    )
     fitted, budget.used = budget.steps_left, 120.0
     go_on(budget, Schedule(epochs="auto", minutes=20), step_in_epoch=0, steps_per_epoch=100)
     assert budget.steps_left > 1.5 * fitted
@@ -132,10 +140,12 @@ def test_the_schedule_ends_sooner_or_later_where_the_time_is_changed():
 @pytest.mark.parametrize("minutes", [0.01, 0.1, 0.2, 0.25])
 def test_too_short_a_time_is_refused_with_one_that_suffices(minutes: float):
     schedule = Schedule(epochs="auto", minutes=minutes)
-    with pytest.raises(InputError, match=r"too short: 1\d s go to .* pass --minutes (0\.5|0\.6) or more") as refused:
-        plan_time(schedule, Pace(0.1, 2.0), steps_per_pass=100, used=8.0)
+    with pytest.raises(
+        InputError, match=r"too short: .* took 8 s, .* will take 6 s, .* pass --minutes (0\.5|0\.6) or more"
+    ) as refused:
+        plan_time(schedule, Pace(0.1, 2.0), steps_per_pass=100, used=8.0, report_seconds=REPORT_S)
     enough = float(str(refused.value).partition("--minutes ")[2].partition(" ")[0])
-    plan_time(replace(schedule, minutes=enough), Pace(0.1, 2.0), steps_per_pass=100, used=8.0)
+    plan_time(replace(schedule, minutes=enough), Pace(0.1, 2.0), steps_per_pass=100, used=8.0, report_seconds=REPORT_S)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +194,9 @@ def test_what_auto_plans_is_said_in_minutes_with_what_would_fit():
 
 
 def test_what_was_made_can_be_repeated(tmp_path: Path):
-    budget = TimeBudget(seconds=600, used=590, epochs=40, step_seconds=0.1, evaluation_seconds=1, steps=4120)
+    budget = TimeBudget(
+        seconds=600, used=590, epochs=40, step_seconds=0.1, evaluation_seconds=1, report_seconds=1, steps=4120
+    )
     said = describe_steps_made(budget, tmp_path, steps_per_epoch=100)
     assert said.startswith("4120 steps fitted into 10 minutes, 41.2 epochs of 100 steps")
     assert said.endswith(f"--config {tmp_path / 'recipe.yaml'} --epochs 41")

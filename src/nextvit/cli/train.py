@@ -136,6 +136,7 @@ def train(
             watch=combine_watchers(watches),
             say=progress_line.say,
             started=started,
+            report_seconds=load_report() if resolved.schedule.minutes else 0.0,
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():
@@ -159,6 +160,15 @@ def train(
             "environment": describe_environment(),
         },
     )
+
+
+def load_report() -> float:
+    """Import what the report needs. Returns the seconds that this took, and that writing it will take: about as
+    many."""
+    started = time.perf_counter()
+    from nextvit.report import run_report  # noqa: F401
+
+    return time.perf_counter() - started
 
 
 def recorded_task(run: Path, *, resume: bool) -> str | None:

@@ -10,7 +10,7 @@ from nextvit.models.config import VARIANTS
 from nextvit.models.cost import cost
 from nextvit.tasks.settings import require
 from nextvit.train.recipe import Recipe, Schedule
-from nextvit.train.time_budget import FINISH_SECONDS, SAVING_SECONDS, TimeBudget
+from nextvit.train.time_budget import SAVING_SECONDS, TimeBudget
 from nextvit.train.trial import Pace
 
 FEWEST_STEPS = 10
@@ -20,7 +20,9 @@ LONG_MINUTES = 60
 """Where epochs by "auto" take longer than this, what would fit is said."""
 
 
-def plan_time(schedule: Schedule, pace: Pace, *, steps_per_pass: int, used: float) -> tuple[Schedule, TimeBudget]:
+def plan_time(
+    schedule: Schedule, pace: Pace, *, steps_per_pass: int, used: float, report_seconds: float
+) -> tuple[Schedule, TimeBudget]:
     """Lay out the epochs of a training in a given time.
 
     Args:
@@ -28,6 +30,7 @@ def plan_time(schedule: Schedule, pace: Pace, *, steps_per_pass: int, used: floa
         pace: of this machine.
         steps_per_pass: steps in a pass over the training images.
         used: seconds that have passed since the start of the command.
+        report_seconds: to keep for what follows the last evaluation.
 
     Returns:
         The schedule with the length of its epochs and the warm-up, and its budget.
@@ -37,14 +40,16 @@ def plan_time(schedule: Schedule, pace: Pace, *, steps_per_pass: int, used: floa
     """
     seconds = 60 * schedule.minutes
     end_seconds = pace.evaluation + SAVING_SECONDS
-    outside = used + pace.evaluation + FINISH_SECONDS
+    outside = used + pace.evaluation + report_seconds
     training_seconds = seconds - outside
-    needed = outside + end_seconds + FEWEST_STEPS * pace.step
+    steps_seconds = FEWEST_STEPS * pace.step
+    needed = outside + end_seconds + steps_seconds
     require(
         seconds >= needed,
-        f"schedule.minutes {schedule.minutes:g} is too short: {outside + end_seconds:.0f} s go to reading, checking, "
-        f"evaluating and saving, and {FEWEST_STEPS} steps take {FEWEST_STEPS * pace.step:.1f} s on this machine; pass "
-        f"--minutes {math.ceil(2 * needed / 6) / 10:g} or more, a lower --image-size or a smaller --model",
+        f"schedule.minutes {schedule.minutes:g} is too short: on this machine reading, checking and a trial took "
+        f"{used:.0f} s, evaluating, saving and the report will take {needed - used - steps_seconds:.0f} s, and "
+        f"{FEWEST_STEPS} steps {steps_seconds:.1f} s; pass --minutes {math.ceil(2 * needed / 6) / 10:g} or more, a "
+        "lower --image-size or a smaller --model",
     )
     if not schedule.epoch_steps:
         steps = choose_epoch_steps(training_seconds, pace.step, end_seconds, steps_per_pass=steps_per_pass)
@@ -53,7 +58,12 @@ def plan_time(schedule: Schedule, pace: Pace, *, steps_per_pass: int, used: floa
     epochs = max(1, round(training_seconds / (steps_per_epoch * pace.step + end_seconds)))
     schedule = replace(schedule, warmup_epochs=min(schedule.warmup_epochs, LONGEST_WARMUP * epochs))
     budget = TimeBudget(
-        seconds=seconds, used=used, epochs=epochs, step_seconds=pace.step, evaluation_seconds=pace.evaluation
+        seconds=seconds,
+        used=used,
+        epochs=epochs,
+        step_seconds=pace.step,
+        evaluation_seconds=pace.evaluation,
+        report_seconds=report_seconds,
     )
     budget.count_steps_left(step_in_epoch=0, steps_per_epoch=steps_per_epoch)
     return schedule, budget
@@ -93,7 +103,7 @@ def go_on(budget: TimeBudget, schedule: Schedule, *, step_in_epoch: int, steps_p
 def describe_epochs(recipe: Recipe, pace: Pace, *, steps_per_epoch: int) -> str:
     """What the epochs of "auto" take on this machine, and where that is long, what would fit: one line for people."""
     each = steps_per_epoch * pace.step + pace.evaluation + SAVING_SECONDS
-    minutes = (recipe.epochs * each + pace.evaluation + FINISH_SECONDS) / 60
+    minutes = (recipe.epochs * each + pace.evaluation) / 60
     took = f"{recipe.epochs} epochs will take about {describe_minutes(minutes)} on this machine"
     if minutes <= LONG_MINUTES:
         return took

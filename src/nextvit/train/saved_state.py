@@ -131,7 +131,7 @@ def check_budget(budget: TimeBudget, progress: Progress, *, what: Path) -> None:
     require(budget.epochs >= 1 and budget.steps_left >= 0, what, f"{budget.epochs} planned epochs")
     planned = budget.epochs * progress.steps_per_epoch
     require(-1 <= budget.position < planned, what, f"position {budget.position:g} of {planned} steps")
-    times = (budget.used, budget.evaluation_seconds, budget.saving_seconds)
+    times = (budget.used, budget.evaluation_seconds, budget.saving_seconds, budget.report_seconds)
     require(min(*times, budget.seconds) >= 0 and budget.step_seconds > 0, what, "a negative time in the budget")
 
 

@@ -68,6 +68,7 @@ def train(
     watch: Watch,
     say: Say,
     started: float | None = None,
+    report_seconds: float = 0.0,
     now: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
     """Train a model into the folder `run`, and evaluate its best checkpoint.
@@ -82,6 +83,7 @@ def train(
         say: called with each message for people.
         started: when the time of `schedule.minutes` began, by the clock `now`; None: with this call. Of a resumed run
             what was left goes on with its first step.
+        report_seconds: part of that time which the caller needs after this call, for a report say.
         now: the clock, in seconds.
 
     Raises:
@@ -97,7 +99,17 @@ def train(
         allowed = recipe.data.allow_errors
         dataset = read_dataset(dataset_path, task=task, allow_errors=allowed, flag="--data.allow-errors", say=say)
         return train_together(
-            dataset, recipe, world, device, run=run, resuming=resume, watch=watch, say=say, started=started, now=now
+            dataset,
+            recipe,
+            world,
+            device,
+            run=run,
+            resuming=resume,
+            watch=watch,
+            say=say,
+            started=started,
+            report_seconds=report_seconds,
+            now=now,
         )
 
 
@@ -112,6 +124,7 @@ def train_together(
     watch: Watch,
     say: Say,
     started: float,
+    report_seconds: float,
     now: Callable[[], float],
 ) -> Evaluation:
     """`train`, in one of several processes."""
@@ -147,7 +160,7 @@ def train_together(
         recipe = keep_finished_epochs(recipe, training, say=say)
     say(describe_start(recipe, dataset))
     if not checkpoint and asked.schedule.epochs == "auto":
-        recipe = plan_by_trial(recipe, training, started=started, now=now, say=say)
+        recipe = plan_by_trial(recipe, training, started=started, report_seconds=report_seconds, now=now, say=say)
 
     # 4. Write the run's files and train: everything that can be refused has been refused by now
     try:
@@ -165,7 +178,15 @@ def train_together(
     return evaluate_best(training, run=run, say=say)
 
 
-def plan_by_trial(recipe: Recipe, training: Training, *, started: float, now: Callable[[], float], say: Say) -> Recipe:
+def plan_by_trial(
+    recipe: Recipe,
+    training: Training,
+    *,
+    started: float,
+    report_seconds: float,
+    now: Callable[[], float],
+    say: Say,
+) -> Recipe:
     """Measure the pace of this machine, and by it plan a training whose epochs are "auto".
 
     Returns:
@@ -179,7 +200,13 @@ def plan_by_trial(recipe: Recipe, training: Training, *, started: float, now: Ca
         say(describe_epochs(recipe, pace, steps_per_epoch=len(training.sampler)))
         return recipe
     used = training.world.gather(now() - started)[0]
-    schedule, budget = plan_time(recipe.schedule, pace, steps_per_pass=training.sampler.steps_per_pass, used=used)
+    schedule, budget = plan_time(
+        recipe.schedule,
+        pace,
+        steps_per_pass=training.sampler.steps_per_pass,
+        used=used,
+        report_seconds=report_seconds,
+    )
     if schedule.epoch_steps:
         training.sampler.steps = schedule.epoch_steps
         training.progress.steps_per_pass = training.sampler.steps_per_pass

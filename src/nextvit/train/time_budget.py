@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from nextvit.train.time_left import Kind
 
-FINISH_SECONDS = 2.0
-"""After the evaluation of the best checkpoint: its evidence and the report."""
 SAVING_SECONDS = 0.3
 """The first guess, which the first epoch corrects."""
 TRIAL_WEIGHT, MEMORY = 8, 50
@@ -33,6 +31,8 @@ class TimeBudget:
     """Epochs that were planned, over which the schedule is laid."""
     step_seconds: float
     evaluation_seconds: float
+    report_seconds: float
+    """After the last evaluation."""
     saving_seconds: float = SAVING_SECONDS
     steps_left: int = 1
     """Steps that still fit. Once it is 0, it stays so."""
@@ -65,7 +65,7 @@ class TimeBudget:
         """
         if self.steps_left:
             self.steps_left = steps_that_fit(
-                self.seconds - self.used - self.evaluation_seconds - FINISH_SECONDS,
+                self.seconds - self.used - self.evaluation_seconds - self.report_seconds,
                 step_in_epoch=step_in_epoch,
                 steps_per_epoch=steps_per_epoch,
                 step_seconds=self.step_seconds,
