@@ -74,7 +74,7 @@ def test_a_finished_run_has_nothing_to_go_on_with(
     shutil.copytree(finished[0], out)
     longer = replace(RECIPE, schedule=replace(recorded_schedule(out), minutes=3.0))
     assert run(pictures, out, longer, resume=True, say=said.append) == {}
-    assert any("minutes of this run are used and its schedule is at its end" in line for line in said)
+    assert any("min of this run are used and its schedule is at its end" in line for line in said)
     assert recorded_schedule(out).minutes == pytest.approx(3.5 / 60)
     counted = replace(longer, schedule=replace(longer.schedule, minutes=0.0, epochs=50))
     with pytest.raises(InputError, match=r"was started with schedule.minutes, and cannot go on with schedule.epochs"):

@@ -198,5 +198,5 @@ def test_what_was_made_can_be_repeated(tmp_path: Path):
         seconds=600, used=590, epochs=40, step_seconds=0.1, evaluation_seconds=1, report_seconds=1, steps=4120
     )
     said = describe_steps_made(budget, tmp_path, steps_per_epoch=100)
-    assert said.startswith("4120 steps fitted into 10 minutes, 41.2 epochs of 100 steps")
+    assert said.startswith("4120 steps fitted into 10 min, 41.2 epochs of 100 steps")
     assert said.endswith(f"--config {tmp_path / 'recipe.yaml'} --epochs 41")

@@ -133,8 +133,8 @@ def describe_minutes(minutes: float) -> str:
 def describe_budget(budget: TimeBudget, *, steps_per_epoch: int) -> str:
     """What will fit into the time that is given: one line for people."""
     return (
-        f"about {budget.steps_left} steps will fit on this machine; the model is evaluated every {steps_per_epoch} "
-        f"steps, about {budget.epochs} times"
+        f"about {budget.steps_left} steps will fit on this machine, with an evaluation after every {steps_per_epoch} "
+        "and at the end"
     )
 
 
@@ -142,6 +142,6 @@ def describe_steps_made(budget: TimeBudget, run: Path, *, steps_per_epoch: int) 
     """What a training in a given time has done, and how it is repeated: one line for people."""
     epochs = budget.steps / steps_per_epoch
     return (
-        f"{budget.steps} steps fitted into {budget.seconds / 60:g} minutes, {epochs:.1f} epochs of {steps_per_epoch} "
+        f"{budget.steps} steps fitted into {budget.seconds / 60:g} min, {epochs:.1f} epochs of {steps_per_epoch} "
         f"steps; to repeat them in whatever time: --config {run / RECIPE} --epochs {max(1, round(epochs))}"
     )

@@ -113,7 +113,7 @@ def describe_start(recipe: Recipe, dataset: Dataset) -> str:
     data = get_task(dataset.task).describe_data(dataset, recipe.task)
     schedule = recipe.schedule
     steps = f" of {schedule.epoch_steps} steps" if schedule.epoch_steps else ""
-    length = f"{schedule.minutes:g} minutes" if schedule.minutes else f"{recipe.epochs} epochs{steps}"
+    length = f"{schedule.minutes:g} min" if schedule.minutes else f"{recipe.epochs} epochs{steps}"
     return (
         f"{counts['train']} training and {counts['val']} validation images{data}, {len(dataset.classes)} classes; "
         f"{recipe.model.name} {start}, {length} in batches of {recipe.batch_size}"

@@ -281,7 +281,7 @@ def keep_finished_time(recipe: Recipe, training: Training, *, run: Path, say: Sa
         return recipe
     if progress.budget.is_over:
         say(
-            f"the {progress.budget.seconds / 60:g} minutes of this run are used and its schedule is at its end, so "
+            f"the {progress.budget.seconds / 60:g} min of this run are used and its schedule is at its end, so "
             f"the best checkpoint is evaluated again; to go on, start a new run with --weights {run}"
         )
         return replace(recipe, schedule=replace(schedule, minutes=progress.budget.seconds / 60))
