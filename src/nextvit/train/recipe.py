@@ -119,7 +119,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
-        require(self.minutes >= 0, f"schedule.minutes must not be negative, got {self.minutes:g}")
+        require(0 <= self.minutes <= 1e6, f"schedule.minutes is from 0 to a million, got {self.minutes:g}")
         require(
             self.minutes == 0 or self.shape != "steps",
             "schedule.shape steps counts epochs, which schedule.minutes does not know before; take cosine",

@@ -22,6 +22,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = {"optimizer": dict, "scaler": dict, "progress": dict, "ema_updates": int}
 MAX_SCALE = 2.0**64
 """Of the loss in fp16, which starts at 2 ** 16."""
+MAX_SECONDS = 1e9
+"""Of a training, or of a piece of its work."""
 
 
 def save_state(path: Path, training: Training) -> None:
@@ -131,8 +133,9 @@ def check_budget(budget: TimeBudget, progress: Progress, *, what: Path) -> None:
     require(budget.epochs >= 1 and budget.steps_left >= 0, what, f"{budget.epochs} planned epochs")
     planned = budget.epochs * progress.steps_per_epoch
     require(-1 <= budget.position < planned, what, f"position {budget.position:g} of {planned} steps")
-    times = (budget.used, budget.evaluation_seconds, budget.saving_seconds, budget.report_seconds)
-    require(min(*times, budget.seconds) >= 0 and budget.step_seconds > 0, what, "a negative time in the budget")
+    times = (budget.used, budget.evaluation_seconds, budget.saving_seconds, budget.report_seconds, budget.seconds)
+    possible = min(times) >= 0 and max(*times, budget.step_seconds) <= MAX_SECONDS and budget.step_seconds >= 1e-9
+    require(possible, what, "an impossible time in the budget")
 
 
 def check_optimizer(
