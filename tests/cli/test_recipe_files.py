@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +127,38 @@ def test_a_run_that_does_not_say_its_dataset_is_refused(text: str, tmp_path: Pat
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(InputError, match="dataset"):
         dataset_of(tmp_path)
+
+
+TIMED = "schedule: {epochs: auto, minutes: 10.0, patience: 0, epoch_steps: 40}"
+COUNTED = "schedule: {epochs: 30, minutes: 0.0, patience: 4}"
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "expected"),
+    [
+        (None, {"minutes": 10.0}, ("auto", 10.0, 0)),
+        (None, {"minutes": 10.0, "patience": 5}, ("auto", 10.0, 5)),
+        (None, {"epochs": 7}, (7, 0.0, 15)),
+        (TIMED, {}, ("auto", 10.0, 0)),
+        (TIMED, {"epochs": 41}, (41, 0.0, 0)),
+        (TIMED, {"minutes": 3.0}, ("auto", 3.0, 0)),
+        (COUNTED, {}, (30, 0.0, 4)),
+        (COUNTED, {"minutes": 3.0}, ("auto", 3.0, 0)),
+        (COUNTED, {"patience": 1}, (30, 0.0, 1)),
+    ],
+)
+@pytest.mark.parametrize("resumed", [False, True], ids=["config", "run"])
+def test_minutes_and_epochs_replace_each_other(
+    config: str | None, flags: dict[str, Any], expected: tuple[Any, ...], resumed: bool, tmp_path: Path
+):
+    path = tmp_path / "recipe.yaml"
+    if config:
+        path.write_text(config)
+    recipe = build_recipe(
+        "classification",
+        {"schedule": flags} if flags else {},
+        name=None,
+        config=path if config and not resumed else None,
+        resumed=tmp_path if resumed else None,
+    )
+    assert (recipe.schedule.epochs, recipe.schedule.minutes, recipe.schedule.patience) == expected

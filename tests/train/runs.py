@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(
     stop_after: int | None = None,
     stop_at: int | None = None,
     say: Callable[[str], None] = silent,
+    now: Callable[[], float] = time.perf_counter,
 ):
     """Train, or fall over after some steps, or stop at one as Ctrl-C does; returns the losses by step."""
     losses: dict[int, float] = {}
@@ -62,7 +64,7 @@ def run(
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        train(dataset, recipe, run=out, task=task, resume=resume, watch=watch, say=say)
+        train(dataset, recipe, run=out, task=task, resume=resume, watch=watch, say=say, now=now)
     except KeyboardInterrupt:
         assert stop_after or stop_at
     return losses
@@ -72,11 +74,18 @@ def weights(run: Path, name: str = "last/model") -> dict[str, torch.Tensor]:
     return read_safetensors(run / "checkpoints" / f"{name}.safetensors")[0]
 
 
-def finished_run(made_once: MadeOnce, name: str, pictures: Path, recipe: Recipe) -> tuple[Path, dict[int, float]]:
+def finished_run(
+    made_once: MadeOnce,
+    name: str,
+    pictures: Path,
+    recipe: Recipe,
+    *,
+    now: Callable[[], float] = time.perf_counter,
+) -> tuple[Path, dict[int, float]]:
     """One uninterrupted run that all workers read, and its losses by step."""
 
     def make(folder: Path) -> None:
-        losses = run(pictures, folder / "run", recipe)
+        losses = run(pictures, folder / "run", recipe, now=now)
         (folder / "losses.json").write_text(json.dumps(losses))
 
     folder = made_once(name, make)

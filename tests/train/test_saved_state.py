@@ -89,6 +89,13 @@ def progress(**values: object) -> Change:
     return lambda state: state["progress"].update(values)
 
 
+def budget(**values: object) -> Change:
+    """A time budget that is possible after one step, but for these values."""
+    record = {"seconds": 600.0, "used": 20.0, "epochs": 6, "step_seconds": 0.1, "evaluation_seconds": 1.0}
+    record |= {"report_seconds": 1.0, "steps_left": 500, "position": 0.0, "steps": 1}
+    return progress(budget={**record, **values})
+
+
 def filled(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda tensor: torch.full_like(tensor, value)
 
@@ -141,6 +148,20 @@ HARMFUL: dict[str, Change] = {
     "losses under numbers": progress(losses={1: 1.0}),
     "unreadable images that are numbers": progress(unreadable=(1, 2)),
     "progress with other fields": progress(other=1),
+    "a budget that is a number": progress(budget=3.0),
+    "a budget of more steps": budget(steps=2),
+    "a budget without epochs": budget(epochs=0),
+    "negative steps left": budget(steps_left=-1),
+    "half a step left": budget(steps_left=0.5),
+    "a position beyond the schedule": budget(position=1e6),
+    "a position of NaN": budget(position=float("nan")),
+    "an evaluation to come": budget(evaluated_step=2),
+    "a step without time": budget(step_seconds=0.0),
+    "a step of next to no time": budget(step_seconds=1e-320),
+    "an endless evaluation": budget(evaluation_seconds=1e308),
+    "an infinite time": budget(used=float("inf")),
+    "a negative time of saving": budget(saving_seconds=-1.0),
+    "a budget with other fields": budget(other=1),
     "no progress": lambda state: state.pop("progress"),
     "progress that is a list": lambda state: state.update(progress=[]),
     "a negative number of averages": lambda state: state.update(ema_updates=-1),
@@ -158,6 +179,13 @@ def test_a_state_that_does_not_fit_is_refused(name: str, changed: Callable[[Chan
     assert "state.pt" in message or "had" in message
     assert len(message.splitlines()) == 1 and len(message) < 600
     assert untouched.progress.step == 0 and not untouched.optimizer.state
+
+
+def test_a_time_budget_is_restored(changed: Callable[[Change], Path], pictures: Path):
+    training = training_for(pictures, RECIPE)
+    restore_state(changed(budget()) / "state.pt", training)
+    assert training.progress.budget is not None
+    assert (training.progress.budget.used, training.progress.budget.steps_left) == (20.0, 500)
 
 
 @pytest.mark.parametrize(

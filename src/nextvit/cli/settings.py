@@ -32,7 +32,18 @@ def build_recipe(task: str, flags: Sections, *, name: str | None, config: Path |
     # Each source by itself, so that a message says where a value is from.
     for source, sections in (("--config " + str(config), configured), ("the command line", flags)):
         from_sections(task, sections, source=source)
-    return from_sections(task, merge_sections(base, configured, flags), source="the recipe")
+    merged: Sections = {}
+    for sections in (base, configured, flags):
+        merged = merge_sections(merged, other_length(sections), sections)
+    return from_sections(task, merged, source="the recipe")
+
+
+def other_length(sections: Sections) -> Sections:
+    """What the minutes or epochs of some sections undo in those before them."""
+    schedule = sections.get("schedule", {})
+    if schedule.get("minutes"):
+        return {"schedule": {"epochs": "auto", "patience": 0}}  # the user wants this time, not less
+    return {"schedule": {"minutes": 0.0}} if "epochs" in schedule else {}
 
 
 def named_recipe(task: str, name: str | None) -> Recipe:

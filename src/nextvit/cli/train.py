@@ -31,6 +31,7 @@ def train(
     config: Path | None = None,
     task: Literal["segmentation"] | None = None,
     epochs: int | Literal["auto"] | None = None,
+    minutes: float | None = None,
     image_size: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     teacher: str | None = None,
@@ -69,6 +70,9 @@ def train(
     epochs: int
         Passes over the training images, unless --schedule.epoch-steps says what an epoch is; auto: by the size of the
         dataset.
+    minutes: float
+        Time for everything, from the start of this command to its report, instead of --epochs: the schedule is laid
+        over the steps that fit.
     image_size: int
         Side of the network's input in pixels; of images that are taken whole, the most of their shorter side.
     batch_size: int
@@ -81,6 +85,7 @@ def train(
     watch: tuple[str, ...]
         Watchers that are called after every step, as module:factory; may be repeated. See docs/watching.md.
     """
+    started = time.perf_counter()  # what is imported now counts to --minutes
     from nextvit.tasks.reading import find_task
     from nextvit.train.recipe_sections import merge_sections
 
@@ -88,7 +93,7 @@ def train(
     short = {
         "model": {"name": model, "weights": weights},
         "data": {"image_size": image_size, "batch_size": batch_size},
-        "schedule": {"epochs": epochs},
+        "schedule": {"epochs": epochs, "minutes": minutes},
         "distill": {"teacher": teacher},
     }
     given = {
@@ -110,7 +115,14 @@ def train(
 
     if not world_from_environment().is_first:  # the first process writes and talks for all
         start.train(
-            dataset, resolved, run=out, task=learnt, resume=resume, watch=combine_watchers([]), say=lambda message: None
+            dataset,
+            resolved,
+            run=out,
+            task=learnt,
+            resume=resume,
+            watch=combine_watchers([]),
+            say=lambda message: None,
+            started=started,
         )
         return
     progress_line = ProgressLine()
@@ -124,6 +136,8 @@ def train(
             resume=resume,
             watch=combine_watchers(watches),
             say=progress_line.say,
+            started=started,
+            report_seconds=load_report() if resolved.schedule.minutes else 0.0,
         )
     except KeyboardInterrupt:
         if checkpoint_folder(out, "last").is_dir():
@@ -150,6 +164,15 @@ def train(
             "environment": describe_environment(),
         },
     )
+
+
+def load_report() -> float:
+    """Import what the report needs. Returns the seconds that this took, and that writing it will take: about as
+    many."""
+    started = time.perf_counter()
+    from nextvit.report import run_report  # noqa: F401
+
+    return time.perf_counter() - started
 
 
 def recorded_task(run: Path, *, resume: bool) -> str | None:

@@ -19,11 +19,12 @@ from nextvit.tasks.task import Evaluation
 from nextvit.train.checkpoint import save_best, save_last
 from nextvit.train.interrupt import Stop, StopRequested
 from nextvit.train.optim import set_lr, train_mode
+from nextvit.train.plan import describe_steps_made
 from nextvit.train.recipe import Recipe
 from nextvit.train.schedule import compute_lr
 from nextvit.train.state import Progress, Training
 from nextvit.train.step import train_step
-from nextvit.train.time_left import WorkTimes
+from nextvit.train.time_left import Kind, WorkTimes
 from nextvit.views.training_batches import Batch
 
 Say = Callable[[str], None]
@@ -56,26 +57,45 @@ class Tick:
 Watch = Callable[[Tick], None]
 
 
-def fit(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
-    """Train to the recipe's last epoch, keeping the checkpoints "last" and "best" in `run`.
+def fit(
+    training: Training,
+    recipe: Recipe,
+    *,
+    run: Path,
+    watch: Watch,
+    say: Say,
+    stop: Stop,
+    now: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Train to the recipe's last epoch or as long as there is time, keeping the checkpoints "last" and "best" in `run`.
+
+    Args:
+        now: the clock by which a time budget is used, in seconds.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; everything up to the last step is saved.
         InputError: too many unreadable images, losses that are NaN or infinite, a full disk.
     """
     try:
-        fit_epochs(training, recipe, run=run, watch=watch, say=say, stop=stop)
+        fit_epochs(training, recipe, run=run, watch=watch, say=say, stop=stop, now=now)
     except StopRequested:  # one process alone: between two steps, or in an evaluation that --resume repeats
         save_last(run, training)
         raise KeyboardInterrupt from None
+    if budget := training.progress.budget:
+        say(describe_steps_made(budget, run, steps_per_epoch=len(training.sampler)))
 
 
-def fit_epochs(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> None:
+def fit_epochs(
+    training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop, now: Callable[[], float]
+) -> None:
     """`fit`, which leaves a stop while it waits or evaluates to its caller."""
     progress = training.progress
-    times, clock = WorkTimes(recipe.epochs, len(training.sampler)), SaveClock()
-    while progress.epoch < recipe.epochs and not out_of_patience(progress, recipe):
+    times, clock = WorkTimes(recipe.epochs, len(training.sampler), now=now), SaveClock()
+    while not is_finished(progress, recipe) and not out_of_patience(progress, recipe):
         train_epoch(training, recipe, times, clock, run=run, watch=watch, say=say, stop=stop)
+        if progress.budget and not progress.budget.is_evaluation_due:
+            progress.start_next_epoch()
+            continue
         progress.unreadable = tuple(dict.fromkeys(chain(*training.world.gather(progress.unreadable))))
         check_unreadable(training, recipe)
         tick = make_tick(training, recipe, times)
@@ -85,8 +105,8 @@ def fit_epochs(training: Training, recipe: Recipe, *, run: Path, watch: Watch, s
         session = TorchSession(deploy_network(training.ema.model, training.card), outputs=output_names(training.card))
         with stops_at_once(training, stop):
             evaluation = training.evaluator.evaluate(session.run, split="val", shard=training.world.shard)
-        times.lap("evaluation")
         is_best = progress.finish_epoch(rank_epoch(evaluation, tick))
+        use_time(training, "evaluation", times.lap("evaluation"))
         if training.world.is_first:
             if is_best:
                 save_best(run, training.ema.model, training.card)
@@ -94,10 +114,10 @@ def fit_epochs(training: Training, recipe: Recipe, *, run: Path, watch: Watch, s
             save_last(run, training)
             clock.saved = time.perf_counter()
         training.world.wait()  # for the files, which all processes will read
-        times.lap("saving")
+        use_time(training, "saving", times.lap("saving"))
         times.finish_epoch()
-        left = times.seconds_left(epoch=progress.epoch, step=progress.step)
-        watch(replace(tick, evaluation=evaluation, seconds_left=left))
+        after = make_tick(training, recipe, times)
+        watch(replace(tick, evaluation=evaluation, steps=after.steps, seconds_left=after.seconds_left))
 
 
 def train_epoch(
@@ -111,10 +131,12 @@ def train_epoch(
     say: Say,
     stop: Stop,
 ) -> None:
-    """Take the remaining steps of an epoch."""
+    """Take the remaining steps of an epoch, or those for which there is time."""
     progress = training.progress
+    if progress.budget and not progress.budget.steps_left:
+        return
     training.sampler.epoch = progress.epoch
-    training.sampler.start = progress.step - progress.epoch * len(training.sampler)
+    training.sampler.start = progress.step_in_epoch
     train_mode(training.model, training.frozen)
     waiting_since = time.perf_counter()
     alone = training.world.size == 1  # several processes agree on a stop in a step, which all of them take
@@ -126,7 +148,9 @@ def train_epoch(
             progress.unreadable = tuple(dict.fromkeys((*progress.unreadable, *batch.unreadable)))
             check_unreadable(training, recipe)
 
-        set_lr(training.optimizer, compute_lr(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
+        steps_per_epoch, budget = len(training.sampler), progress.budget
+        position = budget.advance(steps_per_epoch=steps_per_epoch) if budget else progress.step
+        set_lr(training.optimizer, compute_lr(position, steps_per_epoch=steps_per_epoch, recipe=recipe))
         outcome = train_step(training, batch, recipe, stop=stop.requested)
         progress.step += 1
         if outcome.skipped:
@@ -139,7 +163,7 @@ def train_epoch(
             progress.seen += training.images_per_step
         progress.seconds += time.perf_counter() - waiting_since
 
-        times.lap("steps")
+        use_time(training, "steps", times.lap("steps"))
         watch(make_tick(training, recipe, times))
         due = time.perf_counter() - clock.saved >= 60 * recipe.compute.save_minutes
         if training.world.is_first and (outcome.stop or due):
@@ -148,7 +172,24 @@ def train_epoch(
         if outcome.stop:
             training.world.wait()  # when all are here, the first process has saved
             raise KeyboardInterrupt
+        if progress.budget and not progress.budget.steps_left:
+            return
         waiting_since = time.perf_counter()
+
+
+def use_time(training: Training, kind: Kind, seconds: float) -> None:
+    """Count the time of a piece of work where a time is given, and correct how many steps are left; the clock of the
+    first process decides for all."""
+    progress = training.progress
+    if progress.budget:
+        progress.budget.record(kind, seconds)
+        progress.budget.count_steps_left(step_in_epoch=progress.step_in_epoch, steps_per_epoch=progress.steps_per_epoch)
+        progress.budget = training.world.gather(progress.budget)[0]
+
+
+def is_finished(progress: Progress, recipe: Recipe) -> bool:
+    """Whether all epochs are done, or the time that was given is used."""
+    return progress.budget.is_over if progress.budget else progress.epoch >= recipe.epochs
 
 
 def stops_at_once(training: Training, stop: Stop) -> AbstractContextManager[None]:
@@ -165,20 +206,26 @@ class SaveClock:
 
 def make_tick(training: Training, recipe: Recipe, times: WorkTimes) -> Tick:
     """The progress of the current epoch, for watchers."""
-    progress, steps_per_epoch = training.progress, len(training.sampler)
+    progress, steps_per_epoch, budget = training.progress, len(training.sampler), training.progress.budget
     seconds = max(progress.seconds, 1e-9)
+    steps = progress.step + budget.steps_left if budget else steps_per_epoch * recipe.epochs
+    position = budget.position if budget else progress.step - 1
     return Tick(
         epoch=progress.epoch,
-        epochs=recipe.epochs,
+        epochs=math.ceil(steps / steps_per_epoch),
         step=progress.step,
-        steps=steps_per_epoch * recipe.epochs,
-        lr=compute_lr(progress.step - 1, steps_per_epoch=steps_per_epoch, recipe=recipe),
+        steps=steps,
+        lr=compute_lr(position, steps_per_epoch=steps_per_epoch, recipe=recipe),
         loss=progress.loss_sum / max(1, progress.seen),
         losses={name: loss / max(1, progress.seen) for name, loss in progress.losses.items()},
         images_per_second=progress.seen / seconds,
         waiting_share=progress.waited / seconds,
         teacher_share=round(progress.taught / seconds, 4),
-        seconds_left=times.seconds_left(epoch=progress.epoch, step=progress.step),
+        seconds_left=(
+            max(0.0, budget.seconds - budget.used)
+            if budget
+            else times.seconds_left(epoch=progress.epoch, step=progress.step)
+        ),
     )
 
 

@@ -94,8 +94,12 @@ class Schedule:
 
     epochs: int | Literal["auto"] = 30
     """Passes over the training images; "auto": 10 to 100, to see about 100,000 (20,000 with objects or masks)."""
+    minutes: float = 0.0
+    """Time for everything, from the start of the command to its report, instead of a number of epochs: the schedule is
+    laid over the steps that fit (`nextvit.train.time_budget`); 0: the epochs decide."""
     epoch_steps: int = 0
-    """Steps of an epoch, after which the model is evaluated, wherever a pass over the images ends; 0: one pass."""
+    """Steps of an epoch, after which the model is evaluated, wherever a pass over the images ends; 0: one pass, or with
+    `minutes` what leaves at least four fifths of the time to the steps."""
     warmup_epochs: float = 2.0
     """Epochs from nearly 0 to the peak learning rate."""
     final_lr_ratio: float = 0.01
@@ -115,6 +119,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         require(self.epochs == "auto" or self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
+        require(0 <= self.minutes <= 1e6, f"schedule.minutes is from 0 to a million, got {self.minutes:g}")
+        require(
+            self.minutes == 0 or self.shape != "steps",
+            "schedule.shape steps counts epochs, which schedule.minutes does not know before; take cosine",
+        )
         require(self.epoch_steps >= 0, f"schedule.epoch_steps must not be negative, got {self.epoch_steps}")
         require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must not be negative, got {self.warmup_epochs}")
         require(0 <= self.final_lr_ratio <= 1, f"schedule.final_lr_ratio is in [0, 1], got {self.final_lr_ratio}")

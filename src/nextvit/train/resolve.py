@@ -21,7 +21,8 @@ LR_FROM_SCRATCH, LR_FROM_WEIGHTS, LAYER_DECAY_FROM_WEIGHTS = 5e-4, 2e-4, 0.8
 
 def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with epochs, weights, learning rates and the task's settings resolved. The batch size is resolved
-    later, on the device (`nextvit.train.memory`).
+    later, on the device (`nextvit.train.memory`), and what fits into `schedule.minutes` by a trial
+    (`nextvit.train.plan`).
 
     Raises:
         InputError: the recipe is for another task, its fields contradict each other or the dataset, or its published
@@ -39,24 +40,30 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         f"the longer side may have {MAX_SIDE_PX} px at most, as exported models take it, got {max(canvas.image_size)}; "
         "set data.longer_side or lower data.image_size",
     )
-    has_epochs = recipe.schedule.epoch_steps == 0 or recipe.schedule.epochs != "auto"
-    require(has_epochs, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
+    schedule = recipe.schedule
+    require(
+        schedule.minutes == 0 or schedule.epochs == "auto",
+        f"either the time or the epochs can be given, got schedule.minutes {schedule.minutes:g} and schedule.epochs "
+        f"{schedule.epochs}; leave out one, or set epochs to auto",
+    )
+    has_length = schedule.epoch_steps == 0 or schedule.epochs != "auto" or schedule.minutes > 0
+    require(has_length, "schedule.epoch_steps needs a number of epochs, got auto; pass one with --epochs")
     weights = resolve_weights(recipe)
-    lr, layer_decay, epochs = recipe.optim.lr, recipe.optim.layer_decay, recipe.schedule.epochs
+    lr, layer_decay, epochs = recipe.optim.lr, recipe.optim.layer_decay, schedule.epochs
     if lr == "auto":
         lr = LR_FROM_SCRATCH if weights == "none" else LR_FROM_WEIGHTS
     if layer_decay == "auto":
         layer_decay = 1.0 if weights == "none" else LAYER_DECAY_FROM_WEIGHTS
     settings = task.resolve(recipe.task, dataset, image_size=recipe.data.image_size)
     settings = with_flips(settings, dataset.classes)
-    if epochs == "auto":
+    if epochs == "auto" and not schedule.minutes:
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(task.images_seen / len(dataset.split("train")))))
     return replace(
         recipe,
         model=replace(recipe.model, weights=weights),
         task=settings,
         optim=replace(recipe.optim, lr=lr, layer_decay=layer_decay),
-        schedule=replace(recipe.schedule, epochs=epochs),
+        schedule=replace(schedule, epochs=epochs),
     )
 
 
@@ -104,8 +111,10 @@ def describe_start(recipe: Recipe, dataset: Dataset) -> str:
     counts = {name: len(samples) for name, samples in dataset.splits.items()}
     start = "from scratch" if recipe.model.weights == "none" else f"from {Path(recipe.model.weights).name}"
     data = get_task(dataset.task).describe_data(dataset, recipe.task)
-    steps = f" of {recipe.schedule.epoch_steps} steps" if recipe.schedule.epoch_steps else ""
+    schedule = recipe.schedule
+    steps = f" of {schedule.epoch_steps} steps" if schedule.epoch_steps else ""
+    length = f"{schedule.minutes:g} min" if schedule.minutes else f"{recipe.epochs} epochs{steps}"
     return (
         f"{counts['train']} training and {counts['val']} validation images{data}, {len(dataset.classes)} classes; "
-        f"{recipe.model.name} {start}, {recipe.epochs} epochs{steps} in batches of {recipe.batch_size}"
+        f"{recipe.model.name} {start}, {length} in batches of {recipe.batch_size}"
     )

@@ -16,11 +16,14 @@ from nextvit.errors import InputError
 from nextvit.files.records import from_plain
 from nextvit.models.weights import read_pickle
 from nextvit.train.state import Progress, Training
+from nextvit.train.time_budget import TimeBudget
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = {"optimizer": dict, "scaler": dict, "progress": dict, "ema_updates": int}
 MAX_SCALE = 2.0**64
 """Of the loss in fp16, which starts at 2 ** 16."""
+MAX_SECONDS = 1e9
+"""Of a training, or of a piece of its work."""
 
 
 def save_state(path: Path, training: Training) -> None:
@@ -32,7 +35,7 @@ def save_state(path: Path, training: Training) -> None:
     state: dict[str, Any] = {
         "optimizer": training.optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
-        "progress": vars(training.progress),
+        "progress": asdict(training.progress),
         "ema_updates": training.ema.updates,
     }
     try:
@@ -90,7 +93,9 @@ def check_progress(values: dict[str, Any], training: Training, *, what: Path) ->
     Raises:
         InputError: it is not.
     """
-    progress = from_plain(Progress, values, what=f"{what}: progress")
+    budget = values.get("budget")
+    budget = None if budget is None else from_plain(TimeBudget, budget, what=f"{what}: time budget")
+    progress = from_plain(Progress, {**values, "budget": budget}, what=f"{what}: progress")
     planned, run = training.progress, what.parent.parent.parent
     for part in ("epoch", "pass"):
         had, now = (getattr(each, f"steps_per_{part}") for each in (progress, planned))
@@ -102,13 +107,16 @@ def check_progress(values: dict[str, Any], training: Training, *, what: Path) ->
     counts = {name: value for name, value in asdict(progress).items() if type(value) is int}
     for name, count in counts.items():
         require(count >= 0, what, f"progress.{name} is {count}")
-    steps_in_epoch = progress.step - progress.epoch * progress.steps_per_epoch
+    if budget:
+        check_budget(budget, progress, what=what)
+    # The last epoch of a training in a given time ends early.
+    fewest = -progress.steps_per_epoch if budget and budget.is_over else 0
     require(
-        0 <= steps_in_epoch <= progress.steps_per_epoch,
+        fewest <= progress.step_in_epoch <= progress.steps_per_epoch,
         what,
         f"progress.step is {progress.step} after {progress.epoch} epochs of {progress.steps_per_epoch} steps",
     )
-    images = steps_in_epoch * training.images_per_step
+    images = max(0, progress.step_in_epoch) * training.images_per_step
     require(progress.seen <= images, what, f"progress.seen is {progress.seen} of {images} images")
     require(progress.epochs_since_best <= progress.epoch, what, "more epochs since the best one than all")
     for name in ("loss_sum", "seconds", "waited", "taught"):
@@ -116,6 +124,18 @@ def check_progress(values: dict[str, Any], training: Training, *, what: Path) ->
     require(min(progress.seconds, progress.waited, progress.taught) >= 0, what, "a negative time")
     require(progress.best is None or math.isfinite(progress.best[0]), what, f"progress.best is {progress.best}")
     return progress
+
+
+def check_budget(budget: TimeBudget, progress: Progress, *, what: Path) -> None:
+    """Raise InputError where the time budget is impossible, or is not of this progress."""
+    require(budget.steps == progress.step, what, f"{budget.steps} steps in {progress.step} steps")
+    require(-1 <= budget.evaluated_step <= progress.step, what, f"evaluated after step {budget.evaluated_step}")
+    require(budget.epochs >= 1 and budget.steps_left >= 0, what, f"{budget.epochs} planned epochs")
+    planned = budget.epochs * progress.steps_per_epoch
+    require(-1 <= budget.position < planned, what, f"position {budget.position:g} of {planned} steps")
+    times = (budget.used, budget.evaluation_seconds, budget.saving_seconds, budget.report_seconds, budget.seconds)
+    possible = min(times) >= 0 and max(*times, budget.step_seconds) <= MAX_SECONDS and budget.step_seconds >= 1e-9
+    require(possible, what, "an impossible time in the budget")
 
 
 def check_optimizer(

@@ -1,12 +1,13 @@
-"""The learning rate as a function of the step."""
+"""The learning rate as a function of the position in the schedule: the step, where no time is given."""
 
 import math
 
 from nextvit.train.recipe import Recipe
 
 
-def compute_lr(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
-    """The learning rate of a step, counted from 0."""
+def compute_lr(step: float, *, steps_per_epoch: int, recipe: Recipe) -> float:
+    """The learning rate of a step, counted from 0; within the time that is given, a position between two steps
+    (`nextvit.train.time_budget`)."""
     peak, schedule = recipe.lr, recipe.schedule
     final = peak * schedule.final_lr_ratio
     if schedule.shape == "published":
@@ -29,13 +30,13 @@ def compute_lr(step: int, *, steps_per_epoch: int, recipe: Recipe) -> float:
 STEPS_WARMUP_RATIO = 1e-6
 
 
-def warmup_factor(step: int, warmup_steps: int) -> float:
+def warmup_factor(step: float, warmup_steps: int) -> float:
     """The factor of the learning rate at a step, as in mmcv's linear warm-up: a millionth at the first step."""
     left = max(0.0, 1 - step / warmup_steps) if warmup_steps else 0.0
     return 1 - left * (1 - STEPS_WARMUP_RATIO)
 
 
-def lr_at(step: int, *, steps: int, warmup_steps: int, peak: float, final: float) -> float:
+def lr_at(step: float, *, steps: int, warmup_steps: int, peak: float, final: float) -> float:
     """Linear from peak / warmup_steps to `peak`, then half a cosine that ends at `final` with the last step."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
@@ -46,7 +47,7 @@ def lr_at(step: int, *, steps: int, warmup_steps: int, peak: float, final: float
 PUBLISHED_WARMUP_LR = 1e-6
 
 
-def published_lr(epoch: int, *, epochs: int, warmup_epochs: float, peak: float, final: float) -> float:
+def published_lr(epoch: float, *, epochs: int, warmup_epochs: float, peak: float, final: float) -> float:
     """The rate of an epoch, counted from 0, in the logs of the official code.
 
     Its scheduler is stepped after the epoch with that epoch's own number, so every epoch but the first runs at the rate

@@ -2,8 +2,12 @@
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import yaml
@@ -37,9 +41,10 @@ from nextvit.train.checkpoint import find_checkpoint
 from nextvit.train.checkpoint import resume as restore
 from nextvit.train.device import pick_device, ran_out_of_memory
 from nextvit.train.distributed import World, join_processes, world_from_environment
-from nextvit.train.interrupt import Stop, stop_on_interrupt
+from nextvit.train.interrupt import stop_on_interrupt
 from nextvit.train.loop import Say, Watch, fit
 from nextvit.train.memory import find_batch_size, memory_advice
+from nextvit.train.plan import describe_budget, describe_epochs, go_on, plan_time
 from nextvit.train.prepare import prepare
 from nextvit.train.preview import write_preview
 from nextvit.train.recipe import Recipe
@@ -47,7 +52,10 @@ from nextvit.train.recipe_sections import TASK, to_sections
 from nextvit.train.resolve import describe_sides, describe_start, resolve_recipe
 from nextvit.train.shared_memory import check_shared_memory
 from nextvit.train.state import Training
+from nextvit.train.trial import measure_pace
 from nextvit.views.training_batches import describe_worker_failure, shut_down
+
+Result = TypeVar("Result")
 
 
 def train(
@@ -59,6 +67,9 @@ def train(
     resume: bool = False,
     watch: Watch,
     say: Say,
+    started: float | None = None,
+    report_seconds: float = 0.0,
+    now: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
     """Train a model into the folder `run`, and evaluate its best checkpoint.
 
@@ -70,10 +81,15 @@ def train(
         resume: go on from the checkpoint "last" of an interrupted run.
         watch: called after every step and epoch.
         say: called with each message for people.
+        started: when the time of `schedule.minutes` began, by the clock `now`; None: with this call. Of a resumed run
+            what was left goes on with its first step.
+        report_seconds: part of that time which the caller needs after this call, for a report say.
+        now: the clock, in seconds.
 
     Raises:
-        InputError: the dataset or the recipe is wrong, or `run` is not an empty folder.
+        InputError: the dataset or the recipe is wrong, the time too short, or `run` is not an empty folder.
     """
+    started = now() if started is None else started
     world = world_from_environment()
     device = pick_device(recipe.compute.device, local_rank=world.local_rank)
     with join_processes(world, device):
@@ -82,7 +98,19 @@ def train(
         check_run_folder(run, resume=resume)
         allowed = recipe.data.allow_errors
         dataset = read_dataset(dataset_path, task=task, allow_errors=allowed, flag="--data.allow-errors", say=say)
-        return train_together(dataset, recipe, world, device, run=run, resuming=resume, watch=watch, say=say)
+        return train_together(
+            dataset,
+            recipe,
+            world,
+            device,
+            run=run,
+            resuming=resume,
+            watch=watch,
+            say=say,
+            started=started,
+            report_seconds=report_seconds,
+            now=now,
+        )
 
 
 def train_together(
@@ -95,6 +123,9 @@ def train_together(
     resuming: bool,
     watch: Watch,
     say: Say,
+    started: float,
+    report_seconds: float,
+    now: Callable[[], float],
 ) -> Evaluation:
     """`train`, in one of several processes."""
     # 1. Resolve the recipe, check the data, build the network
@@ -126,22 +157,75 @@ def train_together(
     check_shared_memory(training)
     if checkpoint:
         restore(checkpoint, training, recipe.optim)
+        recipe = keep_finished_time(recipe, training, run=run, say=say)
         recipe = keep_finished_epochs(recipe, training, say=say)
     say(describe_start(recipe, dataset))
+    if not checkpoint and asked.schedule.epochs == "auto":
+        recipe = plan_by_trial(recipe, training, started=started, report_seconds=report_seconds, now=now, say=say)
 
     # 4. Write the run's files and train: everything that can be refused has been refused by now
     try:
         if world.is_first:
             write_run_files(run, recipe, training)
         with stop_on_interrupt() as stop:
-            fits = fit_in_memory(training, recipe, run=run, watch=watch, say=say, stop=stop)
-        if not fits:
-            raise InputError(memory_advice(training, recipe))
+            planned = with_planned_epochs(recipe, training, used=now() - started)
+            train_planned = partial(fit, training, planned, run=run, watch=watch, say=say, stop=stop, now=now)
+            run_in_memory(train_planned, training, recipe)
+        shut_down(training.batches)
     except InputError:
         if not resuming and world.is_first:
             remove_if_without_checkpoint(run)
         raise
     return evaluate_best(training, run=run, say=say)
+
+
+def plan_by_trial(
+    recipe: Recipe,
+    training: Training,
+    *,
+    started: float,
+    report_seconds: float,
+    now: Callable[[], float],
+    say: Say,
+) -> Recipe:
+    """Measure the pace of this machine, and by it plan a training whose epochs are "auto".
+
+    Returns:
+        The recipe; where a time is given, with the length of its epochs, and the training with its budget.
+
+    Raises:
+        InputError: the time is too short, the memory ran out, or images cannot be read.
+    """
+    pace = run_in_memory(lambda: measure_pace(training, recipe, now=now), training, recipe)
+    if not recipe.schedule.minutes:
+        say(describe_epochs(recipe, pace, steps_per_epoch=len(training.sampler)))
+        return recipe
+    used = training.world.gather(now() - started)[0]
+    schedule, budget = plan_time(
+        recipe.schedule,
+        pace,
+        steps_per_pass=training.sampler.steps_per_pass,
+        used=used,
+        report_seconds=report_seconds,
+    )
+    if schedule.epoch_steps:
+        training.sampler.steps = schedule.epoch_steps
+        training.progress.steps_per_pass = training.sampler.steps_per_pass
+    training.progress.steps_per_epoch = len(training.sampler)
+    training.progress.budget = budget
+    say(describe_budget(budget, steps_per_epoch=len(training.sampler)))
+    return replace(recipe, schedule=schedule)
+
+
+def with_planned_epochs(recipe: Recipe, training: Training, *, used: float) -> Recipe:
+    """The recipe with the number of epochs over which the schedule is laid, where a time is given instead; of it, a new
+    training has used as many seconds before its first step."""
+    budget = training.progress.budget
+    if budget is None:
+        return recipe
+    if training.progress.step == 0:
+        budget.used = training.world.gather(used)[0]
+    return replace(recipe, schedule=replace(recipe.schedule, epochs=budget.epochs))
 
 
 def check_data(dataset: Dataset, *, allowed: bool, say: Say) -> Dataset:
@@ -179,11 +263,37 @@ def find_interrupted_checkpoint(run: Path, world: World, *, say: Say) -> Path | 
     return find_checkpoint(run, warn=say)
 
 
+def keep_finished_time(recipe: Recipe, training: Training, *, run: Path, say: Say) -> Recipe:
+    """Give a resumed training the time of the recipe, less what it has used. Where its schedule is at its end, say so,
+    and return the recipe with the time that it had.
+
+    Raises:
+        InputError: it counted epochs, now there is a time, or the reverse; or there is too little time.
+    """
+    progress, schedule = training.progress, recipe.schedule
+    if (progress.budget is None) != (schedule.minutes == 0):
+        had, now = ("epochs", "minutes") if progress.budget is None else ("minutes", "epochs")
+        raise InputError(
+            f"{run}: was started with schedule.{had}, and cannot go on with schedule.{now}; resume it with --{had}, or "
+            f"start a new run with --weights {run}"
+        )
+    if progress.budget is None:
+        return recipe
+    if progress.budget.is_over:
+        say(
+            f"the {progress.budget.seconds / 60:g} min of this run are used and its schedule is at its end, so "
+            f"the best checkpoint is evaluated again; to go on, start a new run with --weights {run}"
+        )
+        return replace(recipe, schedule=replace(schedule, minutes=progress.budget.seconds / 60))
+    go_on(progress.budget, schedule, step_in_epoch=progress.step_in_epoch, steps_per_epoch=progress.steps_per_epoch)
+    return recipe
+
+
 def keep_finished_epochs(recipe: Recipe, training: Training, *, say: Say) -> Recipe:
     """The recipe with at least as many epochs as a resumed training has finished, which its record must not deny; where
     none is left, say so."""
     finished = training.progress.epoch
-    if finished < recipe.epochs:
+    if training.progress.budget or finished < recipe.epochs:
         return recipe
     say(
         f"all {recipe.epochs} epochs of schedule.epochs are done ({finished} in this run), so none is left to train, "
@@ -218,23 +328,22 @@ def recorded_batch_size(run: Path) -> int:
     return size
 
 
-def fit_in_memory(training: Training, recipe: Recipe, *, run: Path, watch: Watch, say: Say, stop: Stop) -> bool:
-    """Run `fit`; False where the memory ran out. On return the failed step's tensors are freed with its traceback.
+def run_in_memory(work: Callable[[], Result], training: Training, recipe: Recipe) -> Result:
+    """Run a part of the training; where it fails, end the workers.
 
     Raises:
-        InputError: as `fit`, or a process that reads images failed.
+        InputError: as `work`, or the memory ran out, or a process that reads images failed.
     """
     try:
-        fit(training, recipe, run=run, watch=watch, say=say, stop=stop)
-    except Exception as error:
-        if isinstance(error, RuntimeError) and ran_out_of_memory(error):
-            return False
-        if failure := describe_worker_failure(error):
-            raise InputError(failure) from error
-        raise
-    finally:
+        return work()
+    except BaseException as error:
         shut_down(training.batches)
-    return True
+        if not (isinstance(error, RuntimeError) and ran_out_of_memory(error)):
+            if isinstance(error, Exception) and (failure := describe_worker_failure(error)):
+                raise InputError(failure) from error
+            raise
+    # Here the failed step's tensors are freed with its traceback.
+    raise InputError(memory_advice(training, recipe))
 
 
 def evaluate_best(training: Training, *, run: Path, say: Say) -> Evaluation:

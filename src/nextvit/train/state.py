@@ -14,6 +14,7 @@ from nextvit.tasks.task import Evaluator, Objective
 from nextvit.train.device import Precision
 from nextvit.train.distributed import World
 from nextvit.train.ema import Ema
+from nextvit.train.time_budget import TimeBudget
 from nextvit.views.training_batches import Batch, EpochSampler
 
 
@@ -47,14 +48,25 @@ class Progress:
     epochs_since_best: int = 0
     unreadable: tuple[str, ...] = ()
     """Messages of training images that could not be read so far."""
+    budget: TimeBudget | None = None
+    """Of a training in a given time."""
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Finished steps of the current epoch."""
+        return self.step - self.epoch * self.steps_per_epoch
+
+    def start_next_epoch(self) -> None:
+        """Count an epoch, without its evaluation."""
+        self.epoch += 1
+        self.seen, self.loss_sum, self.losses, self.seconds, self.waited, self.taught = 0, 0.0, {}, 0.0, 0.0, 0.0
 
     def finish_epoch(self, rank: tuple[float, float]) -> bool:
         """Count an epoch with its main score and negative loss, and return whether it is the best so far."""
         is_best = self.best is None or rank > self.best
         self.best = rank if is_best else self.best
         self.epochs_since_best = 0 if is_best else self.epochs_since_best + 1
-        self.epoch += 1
-        self.seen, self.loss_sum, self.losses, self.seconds, self.waited, self.taught = 0, 0.0, {}, 0.0, 0.0, 0.0
+        self.start_next_epoch()
         return is_best
 
 

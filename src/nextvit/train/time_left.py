@@ -32,12 +32,14 @@ class WorkTimes:
     def __post_init__(self) -> None:
         self.lap_started = self.now()
 
-    def lap(self, kind: Kind) -> None:
-        """Count the time since the last lap as work of a kind, and for "steps" as one step."""
+    def lap(self, kind: Kind) -> float:
+        """Count the time since the last lap as work of a kind, and for "steps" as one step; return its seconds."""
         ended = self.now()
-        self.seconds[kind][-1] += ended - self.lap_started
+        seconds = ended - self.lap_started
+        self.seconds[kind][-1] += seconds
         self.steps[-1] += kind == "steps"
         self.lap_started = ended
+        return seconds
 
     def finish_epoch(self) -> None:
         """End an epoch, after its evaluation and saving."""
