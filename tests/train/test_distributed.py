@@ -45,6 +45,21 @@ watch, say = lambda tick: time.sleep(float(pause)), lambda message: None
 evaluation = train(Path(pictures), RECIPE, run=Path(out), watch=watch, say=say)
 print("images judged:", evaluation.images, flush=True)
 """
+TIMED = """
+import os, sys
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from tests.train.test_distributed import RECIPE
+from nextvit.train.recipe import Schedule
+from nextvit.train.start import train
+pictures, out, _ = sys.argv[1:]
+ticks, seconds = count(), [1 / 16, 3 / 16][int(os.environ["RANK"])]
+recipe, rates = replace(RECIPE, schedule=Schedule(epochs="auto", minutes=3.5 / 60)), []
+train(Path(pictures), recipe, run=Path(out), watch=lambda tick: rates.append(tick.lr), say=lambda message: None,
+      now=lambda: next(ticks) * seconds)
+print("rates:", rates, flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +70,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def torchrun(pictures: Path, out: Path, *, restarts: int = 0, pause: float = 0.0) -> "subprocess.Popen[str]":
+def torchrun(
+    pictures: Path, out: Path, *, restarts: int = 0, pause: float = 0.0, code: str = CODE
+) -> "subprocess.Popen[str]":
     """Two processes over gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", str(restarts),
-               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python", sys.executable, "-c", CODE,
+               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python", sys.executable, "-c", code,
                str(pictures), str(out), str(pause)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -97,6 +114,15 @@ def test_two_processes_train_as_one_that_accumulates_over_the_same_parts(
 @pytest.mark.training
 def test_every_image_is_judged_once_by_all_processes_together(two_processes: tuple[Path, str]):
     assert two_processes[1].count("images judged: 11") == 2
+
+
+@pytest.mark.training
+def test_the_clock_of_the_first_process_decides_how_long_all_train(pictures: Path, tmp_path: Path):
+    """That of the other is three times as fast."""
+    printed, errors = (process := torchrun(pictures, tmp_path / "run", code=TIMED)).communicate(timeout=240)
+    assert process.returncode == 0, errors
+    first, second = (line for line in printed.splitlines() if line.startswith("rates:"))
+    assert first == second and first.count(",") > 20
 
 
 @pytest.mark.training
