@@ -11,7 +11,7 @@ from nextvit.data.hold_out import hold_out
 from nextvit.data.image_files import find_image_files
 from nextvit.data.label_list import HAS_LABELS, LabelledPath, read_path_list, splits_in_list
 from nextvit.data.masks_folder import is_masks_folder
-from nextvit.data.reading import pack_samples, refuse_json, select_splits
+from nextvit.data.reading import pack_samples, refuse_other_files, select_splits
 from nextvit.data.samples import SamplesBuilder
 from nextvit.data.shards import CONTENTS, read_contents, read_shards
 from nextvit.data.split_names import find_split_folders, splits_to_read
@@ -40,7 +40,7 @@ def read_unlabelled(root: Path, findings: list[Finding], wanted: Sequence[str], 
         _, splits, _ = read_shards(root, wanted)
         return Dataset(root=root, classes=(), splits=splits, task=task)
     if root.is_file():
-        refuse_json(root)
+        refuse_other_files(root)
         present = splits_in_list(root, labelled=False)
         to_read = splits_to_read(wanted, present, root=root)
         rows = read_path_list(root, lambda message: findings.append(Finding("bad_row", message)), wanted=to_read)
