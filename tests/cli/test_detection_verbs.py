@@ -139,7 +139,7 @@ def test_a_model_of_another_task_is_refused(
     train = ("train", drawn, "--out", tmp_path / "new", *SMALL)
     refused_in_the_end(
         call(*train, "--teacher", run_folder),
-        "distill.teacher is for classification and multilabel, and this is detection",
+        "distill.teacher is for classification, distillation and multilabel, and this is detection",
         "leave it out",
     )
     taught = call("train", pictures, "--out", tmp_path / "new", *FAST, "--teacher", detector, "--data.allow-errors")

@@ -228,7 +228,7 @@ def test_scores_and_one_size_are_for_segmentation_models():
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
         (
             ["train", "DATA", "--out", "NEW", "--teacher", "RUN"],
-            ["distill.teacher is for classification and multilabel, and this is segmentation; leave it out"],
+            ["distill.teacher is for classification, distillation and multilabel, and this is segmentation; leave it out"],
         ),
         (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["resize cannot be 'crop'"]),
         (["predict", "RUN", "DATA", "--windows", "50"], ["the side of a window is a multiple of 32 px", "got 50"]),
@@ -336,7 +336,7 @@ def test_a_run_and_a_dataset_of_different_tasks_are_refused(segmenter: Path, dra
         refused(call(*verb, photos), *of_photos)
         refused(call(*verb, boxes), "boxes: its objects have boxes alone, and segmentation is learnt from masks")
     teacher = call("train", photos, "--out", tmp_path / "new", "--teacher", segmenter, *SMALL)
-    assert teacher.code == 2 and "has 3 classes (segmentation) that are not the dataset's" in teacher.err
+    assert teacher.code == 2 and "is a model for segmentation; take one for classification or multilabel" in teacher.err
     as_masks = ("train", photos, "--out", tmp_path / "new", "--task", "segmentation")
     refused(call(*as_masks), "photos: is a dataset for classification, not for segmentation", "it takes masks")
     refused(

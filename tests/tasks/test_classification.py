@@ -108,7 +108,7 @@ def test_loss_equals_a_plain_computation(shared_colours: Path):
     expected = -(target * log_probabilities).sum(dim=1).mean()
     samples = Samples.pack((Path("any"), (label,)) for label in labels.tolist())
     source = task.training_source(samples, dataset, card(), settings)
-    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)] * 4, range(4))
+    _, targets = source.collate([np.zeros((32, 32, 3), np.uint8)] * 4, [(index, False) for index in range(4)])
     objective = task.objective(dataset, card(), settings, torch.device("cpu"))
     assert objective.losses(model, images, targets)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
