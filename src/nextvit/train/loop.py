@@ -46,7 +46,7 @@ class Tick:
     images_per_second: float
     waiting_share: float
     """Fraction of the epoch's time so far that was spent waiting for data."""
-    teacher_share: float
+    teacher_share: float = 0.0
     """Fraction of the epoch's time so far that a teacher took; 0 without one."""
     seconds_left: float
     """With the evaluations to come and the last one, of the best checkpoint."""
@@ -129,6 +129,7 @@ def train_epoch(
         set_lr(training.optimizer, compute_lr(progress.step, steps_per_epoch=len(training.sampler), recipe=recipe))
         outcome = train_step(training, batch, recipe, stop=stop.requested)
         progress.step += 1
+        progress.taught += outcome.taught
         if outcome.skipped:
             note_skipped(training, batch, run=run, say=say)
         else:
