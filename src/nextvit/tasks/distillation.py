@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nextvit.models.network import Network
     from nextvit.tasks.teacher import Teacher
-    from nextvit.views.labelled_source import LabelledSource, LabelTargets
+    from nextvit.views.labelled_source import LabelledSource, LabelTargets, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class DistillationTask(ClassifierTask):
         from nextvit.views.labelled_source import LabelledSource
 
         view_of = build_view(settings.augment, image_size=card.input.image_size)
-        return LabelledSource(samples, view_of, len(card.classes), lambda rows: rows, num_labelled=0)
+        return LabelledSource(samples, view_of, len(card.classes), unchanged, num_labelled=0)
 
     def objective(
         self, dataset: Dataset, card: ModelCard, settings: DistillationSettings, device: "torch.device"
@@ -136,3 +136,8 @@ class DistillationTask(ClassifierTask):
         from nextvit.report import distillation_sections as sections
 
         return [sections.divergence(details), sections.differences(details)]
+
+
+def unchanged(rows: "Rows") -> "Rows":
+    """Rows of targets as they are: those of images without labels are 0, and there is nothing to smooth."""
+    return rows

@@ -47,7 +47,7 @@ class Tick:
     images_per_second: float
     waiting_share: float
     """Fraction of the epoch's time so far that was spent waiting for data."""
-    teacher_share: float
+    teacher_share: float = 0.0
     """Fraction of the epoch's time so far that a teacher took; 0 without one."""
     seconds_left: float
     """With the evaluations to come and the last one, of the best checkpoint."""
@@ -153,6 +153,7 @@ def train_epoch(
         set_lr(training.optimizer, compute_lr(position, steps_per_epoch=steps_per_epoch, recipe=recipe))
         outcome = train_step(training, batch, recipe, stop=stop.requested)
         progress.step += 1
+        progress.taught += outcome.taught
         if outcome.skipped:
             note_skipped(training, batch, run=run, say=say)
         else:

@@ -27,6 +27,8 @@ class Outcome:
     """Whether the loss or its gradient was NaN or infinite, and nothing was changed."""
     stop: bool
     """Whether a stop was requested in any process."""
+    taught: float
+    """Seconds that a teacher took in this process."""
 
 
 def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool = False) -> Outcome:
@@ -46,12 +48,14 @@ def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool =
     statistics = [buffer.clone() for buffer in training.statistics]
     total, stops = torch.zeros(1, device=training.device), torch.full((1,), float(stop), device=training.device)
     named: dict[str, Tensor] = {}
+    taught = 0.0
     parts = recipe.optim.accumulate
     for number, part in enumerate(batch.parts(parts)):
         seed = (recipe.compute.seed, training.progress.step, world.rank * parts + number)
         fraction = len(part.images) / training.images_per_step
         with skip_gradient_sync(training.parallel, last_part=number == parts - 1):
-            losses = part_losses(training, part, recipe, seed)
+            losses, seconds = part_losses(training, part, recipe, seed)
+            taught += seconds
             loss = torch.stack(list(losses.values())).sum() * fraction
             scaler.scale(loss * world.size).backward()  # gradients are averaged over processes, but the sum is needed
         total[0] += loss.detach()
@@ -78,11 +82,15 @@ def train_step(training: Training, batch: Batch, recipe: Recipe, *, stop: bool =
             buffer.copy_(value)
     if scaler.is_enabled():
         scaler.update()
-    return Outcome(mean_loss, dict(zip(named, means, strict=True)), skipped=not finite, stop=num_stops > 0)
+    return Outcome(
+        mean_loss, dict(zip(named, means, strict=True)), skipped=not finite, stop=num_stops > 0, taught=taught
+    )
 
 
-def part_losses(training: Training, part: Batch, recipe: Recipe, seed: tuple[int, ...]) -> dict[str, Tensor]:
-    """The mean losses of a part of a batch from the loader."""
+def part_losses(
+    training: Training, part: Batch, recipe: Recipe, seed: tuple[int, ...]
+) -> tuple[dict[str, Tensor], float]:
+    """The mean losses of a part of a batch from the loader, and the seconds that a teacher took."""
     torch.manual_seed(combine_seeds(*seed))
     device, objective = training.device, training.objective
     pixels = part.images.to(device, non_blocking=True).float()
@@ -92,6 +100,6 @@ def part_losses(training: Training, part: Batch, recipe: Recipe, seed: tuple[int
     pixels, targets = objective.mix(pixels, part.targets.to(device), np.random.default_rng(seed))
     asked_at = time.perf_counter()
     targets = objective.add_teacher_targets(pixels, targets)
-    training.progress.taught += time.perf_counter() - asked_at
+    taught = time.perf_counter() - asked_at
     with autocast(device, training.precision):
-        return objective.losses(training.forward, pixels, targets)
+        return objective.losses(training.forward, pixels, targets), taught
