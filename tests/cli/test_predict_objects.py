@@ -28,7 +28,7 @@ def test_a_class_has_the_colour_of_the_report_whatever_else_is_on_the_image(labe
     answer = found(*labels)
     styles = dict(zip(labels, (mark_of(each, NUTS.classes).style for each in answer.objects), strict=True))
     for class_index, label in enumerate(NUTS.classes):
-        shape = {"box": [1, 2, 30, 20], "mask": None, "class_index": class_index, "score": 0.9}
+        shape = {"box": [1, 2, 30, 20], "mask": None, "label": label, "class_index": class_index, "score": 0.9}
         assert styles.get(label, class_mark(shape).style) == class_mark(shape).style == class_style(class_index)
     assert {text.partition(":")[0]: style for style, text in legend_of(answer, NUTS.classes)} == styles
     assert len({style.colour for style in styles.values()}) == len(set(labels))
