@@ -228,9 +228,7 @@ def test_scores_and_one_size_are_for_segmentation_models():
         (["eval", "RUN", "PHOTOS"], ["the model was trained for segmentation", "is one for classification"]),
         (
             ["train", "DATA", "--out", "NEW", "--teacher", "RUN"],
-            [
-                "distill.teacher is for classification, distillation and multilabel, and this is segmentation; leave it out"
-            ],
+            ["distill.teacher is for classification, distillation and multilabel, and this is segmentation"],
         ),
         (["train", "DATA", "--out", "NEW", "--data.resize", "crop"], ["resize cannot be 'crop'"]),
         (["predict", "RUN", "DATA", "--windows", "50"], ["the side of a window is a multiple of 32 px", "got 50"]),
