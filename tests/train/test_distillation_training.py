@@ -20,6 +20,8 @@ from tests.conftest import MadeOnce, draw_dataset
 from tests.tasks.cards import card
 from tests.train.runs import RECIPE, run, weights
 
+pytestmark = pytest.mark.training
+
 TASK = "distillation"
 
 

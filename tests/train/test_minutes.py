@@ -19,6 +19,8 @@ from nextvit.train.trial import measure_pace
 from tests.conftest import MadeOnce, draw_dataset
 from tests.train.runs import RECIPE, finished_run, run, training_for, weights
 
+pytestmark = pytest.mark.training
+
 RECIPE_WITH_TIME = replace(RECIPE, schedule=Schedule(epochs="auto", minutes=3.5 / 60, warmup_epochs=0.5))
 """A step, an evaluation and a save take one tick of the clock each."""
 

@@ -223,6 +223,7 @@ def test_a_resumed_state_is_the_saved_one(saved: Path, pictures: Path):
         assert all(torch.equal(one[part], other[part]) for part in one)
 
 
+@pytest.mark.training
 def test_a_process_that_resumes_from_a_harmful_state_ends_with_one_line(
     changed: Callable[[Change], Path], pictures: Path
 ):

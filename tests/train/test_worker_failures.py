@@ -126,6 +126,7 @@ def test_a_worker_that_fails_ends_the_training_in_one_line(
     assert "\n" not in str(failed.value)
 
 
+@pytest.mark.training
 def test_shared_memory_that_fills_up_later_ends_the_training(
     two_cores: None, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -156,6 +157,7 @@ def test_errors_of_workers_are_told_from_others(error: Exception, expected: str 
     assert describe_worker_failure(error) == expected
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_sigterm_is_heard_while_data_are_awaited(
     two_cores: None, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +169,7 @@ def test_sigterm_is_heard_while_data_are_awaited(
     assert (tmp_path / "run" / "checkpoints" / "last" / "state.pt").is_file()
 
 
+@pytest.mark.training
 @pytest.mark.serial
 def test_a_stop_in_an_evaluation_is_heard_and_the_evaluation_repeated(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
