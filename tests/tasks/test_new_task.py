@@ -55,6 +55,7 @@ def greys(tmp_path: Path) -> Path:
     return tmp_path / "greys.csv"
 
 
+@pytest.mark.training
 def test_a_task_from_outside_goes_the_whole_way(
     command_line: ModuleType, greys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
