@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
@@ -13,6 +13,7 @@ from nextvit.convert.foreign import (
     ForeignDataset,
     ForeignImage,
     Record,
+    describe_shapes,
     number_categories,
     read_upright_size,
     to_categories,
@@ -63,7 +64,7 @@ def read_cvat(files: SourceFiles) -> ForeignDataset:
         left_out=[],
         image_left_out_because="no XML file of CVAT's lists this image",
         info={},
-        remarks=describe_objects(images, left_out),
+        remarks=describe_shapes(images, left_out),
     )
 
 
@@ -210,15 +211,3 @@ READERS: dict[str, Callable[[Element, tuple[int, int]], Record]] = {
     "mask": read_mask,
 }
 """Shapes with an area."""
-
-
-def describe_objects(images: Sequence[ForeignImage], left_out: Counter[str]) -> list[str]:
-    """What a user should know about the shapes."""
-    objects = [each for image in images for each in image.objects]
-    lines: list[str] = []
-    if masks := sum("segmentation" in each for each in objects):
-        lines.append(f"masks: {masks} of {len(objects)} objects, from outlines and masks; upright boxes have none")
-    if left_out:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        lines.append(f"left out: shapes without an area, {counts}")
-    return lines

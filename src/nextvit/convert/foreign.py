@@ -1,5 +1,6 @@
 """A dataset in another annotation format, in memory, with the objects as COCO's records."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,3 +96,15 @@ def read_upright_size(file: Path) -> tuple[int, int]:
         raise
     except UNREADABLE as error:
         raise InputError(f"{file}: {reason(error)}") from None
+
+
+def describe_shapes(images: Sequence[ForeignImage], left_out: Counter[str]) -> list[str]:
+    """What a user should know about shapes that were drawn: how many have masks, and which kinds were left out."""
+    objects = [each for image in images for each in image.objects]
+    lines: list[str] = []
+    if masks := sum("segmentation" in each for each in objects):
+        lines.append(f"masks: {masks} of {len(objects)} objects, from outlines and masks; upright boxes have none")
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+        lines.append(f"left out: shapes without an area, {counts}")
+    return lines

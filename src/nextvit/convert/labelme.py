@@ -6,7 +6,6 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +16,7 @@ from nextvit.convert.foreign import (
     ForeignDataset,
     ForeignImage,
     Record,
+    describe_shapes,
     number_categories,
     read_upright_size,
     rename_fields,
@@ -81,7 +81,7 @@ def read_labelme(files: SourceFiles) -> ForeignDataset:
         left_out=[],
         image_left_out_because="no JSON file of LabelMe's is of this image",
         info={},
-        remarks=describe_objects(images, left_out),
+        remarks=describe_shapes(images, Counter({f"of type {kind}": count for kind, count in left_out.items()})),
     )
 
 
@@ -209,15 +209,3 @@ def read_mask(value: object, points: Points, size_wh: tuple[int, int]) -> Record
         "area": int(mask.sum()),
         "segmentation": encode_part(mask, top=top, left=left, size=(size_wh[1], size_wh[0])),
     }
-
-
-def describe_objects(images: Sequence[ForeignImage], left_out: Counter[str]) -> list[str]:
-    """What a user should know about the shapes."""
-    objects = [each for image in images for each in image.objects]
-    lines: list[str] = []
-    if masks := sum("segmentation" in each for each in objects):
-        lines.append(f"masks: {masks} of {len(objects)} objects, from outlines and masks; rectangles have none")
-    if left_out:
-        counts = ", ".join(f"{count} of type {kind}" for kind, count in sorted(left_out.items()))
-        lines.append(f"left out: shapes without an area, {counts}")
-    return lines

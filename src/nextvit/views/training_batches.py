@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from nextvit.errors import InputError
+from nextvit.errors import InputError, first_line
 from nextvit.image.reading import DecodeError, Pixels
 from nextvit.machine.cores import usable_cores
 from nextvit.views.contact_sheet import Sheet
@@ -244,10 +244,6 @@ def tensors_of(batch: Batch) -> list[Tensor]:
     pipe."""
     targets = vars(batch.targets).values() if batch.targets else ()
     return [batch.images, *(value for value in targets if isinstance(value, Tensor))]
-
-
-def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def describe_worker_failure(error: Exception) -> str | None:
